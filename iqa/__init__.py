@@ -1,0 +1,1 @@
+"""Quality metrics, the score that Q-MoE ranks by, and the degradation estimator."""

@@ -1,0 +1,1 @@
+"""The profile schema and one TOML file per predefined profile."""

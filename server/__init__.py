@@ -1,0 +1,1 @@
+"""The door: the MCP server and the command line."""

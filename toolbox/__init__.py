@@ -1,0 +1,1 @@
+"""The restoration tasks and every expert that can do one of them."""

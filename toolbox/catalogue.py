@@ -1,0 +1,82 @@
+"""The catalogue: which experts there are. A value made from cards; listing it loads no library and no weight."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.metadata import entry_points
+
+from pydantic import ValidationError
+
+from toolbox.card import ExpertCard
+from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
+from toolbox.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Expert cards by name, in a fixed order."""
+
+    cards: tuple[ExpertCard, ...] = ()
+
+    def __iter__(self) -> Iterator[ExpertCard]:
+        return iter(self.cards)
+
+    def with_cards(self, cards: Iterable[ExpertCard]) -> Catalogue:
+        """A catalogue with these cards added; `DuplicateExpert` where a name is taken."""
+        merged = {card.name: card for card in self.cards}
+        for card in cards:
+            if card.name in merged:
+                raise DuplicateExpert(f"two cards are called {card.name!r}", "rename one of them")
+            merged[card.name] = card
+        return Catalogue(tuple(merged.values()))
+
+    def card(self, name: str) -> ExpertCard:
+        """The card of that name; `UnknownExpert` names the nearest ones."""
+        for card in self.cards:
+            if card.name == name:
+                return card
+        near = difflib.get_close_matches(name, [card.name for card in self.cards], n=2)
+        guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise UnknownExpert(f"unknown expert {name!r}", f"{guess}`restore4k experts` lists all {len(self.cards)}")
+
+    def for_task(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
+        """All cards that do `task` at that scale."""
+        return tuple(card for card in self.cards if card.task is task and card.scale == scale)
+
+
+def parse_cards(toml: str, source: str) -> list[ExpertCard]:
+    """The cards of one TOML text; `BadCard` names `source`, the table and the key that is wrong."""
+    try:
+        tables = tomllib.loads(toml)
+    except tomllib.TOMLDecodeError as error:
+        raise BadCard(f"{source} is not TOML: {error}") from error
+    cards = []
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise BadCard(f"{source}: {name!r} is not a table", "write each expert as [name] with its keys below")
+        try:
+            cards.append(ExpertCard(name=name, **table))
+        except (ValidationError, TypeError) as error:
+            raise BadCard(f"{source}: card {name!r}: {error}") from error
+    return cards
+
+
+@cache
+def default_catalogue() -> Catalogue:
+    """The embedded cards, then those of other distributions (entry points `restore4k.experts`).
+
+    An entry point names a function without arguments that returns cards.
+    """
+    catalogue = Catalogue()
+    folder = resources.files("toolbox") / "cards"
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".toml"):
+            catalogue = catalogue.with_cards(parse_cards(file.read_text("utf-8"), file.name))
+    for entry in entry_points(group="restore4k.experts"):
+        catalogue = catalogue.with_cards(entry.load()())
+    return catalogue

@@ -1,0 +1,1 @@
+"""The recipes that made what ships: degradation synthesis, training, fits and evaluation."""
