@@ -1,0 +1,127 @@
+"""A network run tile by tile gives what it gives in one piece."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from imaging.control import Control
+from imaging.errors import Cancelled, ResourceError
+from imaging.tiling import run_tiled
+
+BOUND = 1 / 255
+
+
+def convolutions(depth: int, seed: int = 0) -> nn.Sequential:
+    """A network whose receptive field reaches `depth` pixels; edges as in spandrel's networks (zeros)."""
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(3, 3, 3, padding=1) for _ in range(depth)]
+    return nn.Sequential(*layers).eval()
+
+
+def photo_like(height: int, width: int) -> Tensor:
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def untiled(network: nn.Module, pixels: Tensor) -> Tensor:
+    with torch.inference_mode():
+        result: Tensor = network(pixels[None])[0]
+    return result
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tile=st.integers(32, 96),
+    depth=st.integers(1, 8),
+)
+def test_tiles_change_nothing_where_the_receptive_field_fits(
+    height: int, width: int, tile: int, depth: int
+) -> None:
+    network, pixels = convolutions(depth), photo_like(height, width)
+    with torch.inference_mode():
+        tiled = run_tiled(network, pixels, tile=tile, halo=16)
+    assert float((tiled - untiled(network, pixels)).abs().max()) < BOUND
+
+
+def test_a_network_that_enlarges_is_tiled_without_a_difference() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 48, 3, padding=1), nn.PixelShuffle(4)).eval()
+    pixels = photo_like(100, 131)
+    with torch.inference_mode():
+        tiled = run_tiled(network, pixels, scale=4, tile=48, halo=12)
+    assert tiled.shape == (3, 400, 524)
+    assert float((tiled - untiled(network, pixels)).abs().max()) < BOUND
+
+
+def test_a_network_that_halves_its_input_sees_the_same_grid_in_every_tile() -> None:
+    network = nn.Sequential(nn.AvgPool2d(8), nn.Upsample(scale_factor=8, mode="nearest"))
+    pixels = photo_like(203, 117)
+    tiled = run_tiled(network, pixels, tile=70, halo=20, multiple_of=8)
+    padded = nn.functional.pad(pixels[None], (0, 3, 0, 5), mode="replicate")[0]
+    assert float((tiled - network(padded[None])[0][:, :203, :117]).abs().max()) < BOUND
+
+
+def test_tiles_fade_into_each_other_where_the_receptive_field_does_not_fit() -> None:
+    def brighter_from_call_to_call(tile: Tensor) -> Tensor:
+        calls.append(1)
+        return torch.full_like(tile, len(calls) / 10)
+
+    calls: list[int] = []
+    tiled = run_tiled(brighter_from_call_to_call, torch.zeros(3, 40, 200), tile=80, halo=16)
+    assert len(calls) > 1
+    assert float(tiled.diff(dim=2).abs().max()) < 0.1 / 8
+
+
+def test_progress_grows_up_to_one() -> None:
+    seen: list[float] = []
+    run_tiled(nn.Identity(), photo_like(200, 200), tile=64, halo=8, control=Control(seen.append))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+def test_cancelling_stops_between_tiles() -> None:
+    control = Control(cancelled=threading.Event())
+    calls: list[int] = []
+
+    def cancel_in_the_third_tile(tile: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            control.cancel()
+        return tile
+
+    with pytest.raises(Cancelled):
+        run_tiled(cancel_in_the_third_tile, photo_like(300, 300), tile=64, halo=8, control=control)
+    assert len(calls) == 3
+
+
+def test_a_network_that_runs_out_of_memory_gets_smaller_tiles() -> None:
+    def small_tiles_only(tile: Tensor) -> Tensor:
+        if tile.shape[-1] > 100:
+            raise torch.OutOfMemoryError("too large")
+        return tile
+
+    pixels = photo_like(300, 300)
+    tiled = run_tiled(small_tiles_only, pixels, tile=384, halo=8)
+    assert float((tiled - pixels).abs().max()) < 1e-6
+
+
+def test_out_of_memory_with_the_smallest_tile_is_said_plainly() -> None:
+    def never(tile: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("too large")
+
+    with pytest.raises(ResourceError, match="out of memory"):
+        run_tiled(never, photo_like(100, 100))
+
+
+def test_other_errors_of_a_network_are_not_hidden() -> None:
+    def broken(tile: Tensor) -> Tensor:
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run_tiled(broken, photo_like(100, 100))
