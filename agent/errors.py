@@ -1,0 +1,18 @@
+"""What can end a run before its time.
+
+RestoreError
+├── PlanError   no plan can be made (for example an enlargement that no expert offers)
+└── RunError    a run folder cannot be used: not there, of another version, or damaged
+"""
+
+from __future__ import annotations
+
+from imaging.errors import RestoreError
+
+
+class PlanError(RestoreError):
+    """No plan can be made of what was asked."""
+
+
+class RunError(RestoreError):
+    """A run folder cannot be used: not there, of another version, or damaged."""

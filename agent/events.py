@@ -1,0 +1,119 @@
+"""What a run tells while it goes on. The server makes notifications of it, the command line a bar, the trace a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.state import Node, Perception, Plan, Step, Verdict
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    at: float = 0.0
+    """Seconds since the run began (time of earlier, killed attempts included)."""
+
+
+class Started(_Event):
+    """The image has been read."""
+
+    event: Literal["started"] = "started"
+    run: str
+    source: str
+    profile: str
+    width: int
+    height: int
+    resumed: bool = False
+
+
+class Perceived(_Event):
+    """The image has been looked at."""
+
+    event: Literal["perceived"] = "perceived"
+    perception: Perception
+
+
+class Planned(_Event):
+    """There is a plan, or a new one."""
+
+    event: Literal["planned"] = "planned"
+    plan: Plan
+
+
+class StepStarted(_Event):
+    """A step begins."""
+
+    event: Literal["step_started"] = "step_started"
+    step: Step
+    node: int
+    candidates: tuple[str, ...]
+
+
+class CandidateJudged(_Event):
+    """An expert has run and its result has a verdict."""
+
+    event: Literal["candidate_judged"] = "candidate_judged"
+    step: Step
+    node: int
+    verdict: Verdict
+
+
+class StepFinished(_Event):
+    """A step has made a node."""
+
+    event: Literal["step_finished"] = "step_finished"
+    node: Node
+
+
+class RolledBack(_Event):
+    """A step has failed; the run goes on from the node before it."""
+
+    event: Literal["rolled_back"] = "rolled_back"
+    step: Step
+    to_node: int
+    reason: str
+
+
+class Warned(_Event):
+    """Something that the user should know."""
+
+    event: Literal["warned"] = "warned"
+    message: str
+
+
+class Progress(_Event):
+    """How much of the run is done, 0..1, and what goes on now. Not kept in the trace."""
+
+    event: Literal["progress"] = "progress"
+    fraction: float
+    message: str
+
+
+class Finished(_Event):
+    """The result has been written."""
+
+    event: Literal["finished"] = "finished"
+    node: int
+    output: str
+    width: int
+    height: int
+    seconds: dict[str, float]
+
+
+Event: TypeAlias = Annotated[
+    Started
+    | Perceived
+    | Planned
+    | StepStarted
+    | CandidateJudged
+    | StepFinished
+    | RolledBack
+    | Warned
+    | Progress
+    | Finished,
+    Field(discriminator="event"),
+]
+Listener: TypeAlias = Callable[[Event], None]

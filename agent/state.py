@@ -1,0 +1,133 @@
+"""What is known of a run: one value, from which the run can be resumed, reported and shown."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from profiles.schema import Profile
+from toolbox.tasks import Degradation, Severity, Task
+
+KEEP_INPUT = "keep_input"
+"""The candidate that does nothing."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Finding(_Frozen):
+    """What perception says of one degradation."""
+
+    severity: Severity
+    confidence: float = Field(ge=0, le=1)
+    evidence: dict[str, float] = {}
+    """Measured numbers, the unit in the name."""
+
+    @property
+    def present(self) -> bool:
+        """Bad enough to be worth a task."""
+        return self.severity >= Severity.MEDIUM
+
+
+class Perception(_Frozen):
+    """What is wrong with an image, in the eyes of a reasoner."""
+
+    width: int
+    height: int
+    quality: float = Field(ge=0, le=1)
+    metrics: dict[str, float]
+    findings: dict[Degradation, Finding]
+    description: str
+    """One sentence, for the trace and for preference scores."""
+    by: str
+    """The reasoner that says so."""
+
+    def present(self) -> tuple[Degradation, ...]:
+        """The degradations that are worth a task, worst first."""
+        found = [
+            (-finding.severity, -finding.confidence, name)
+            for name, finding in self.findings.items()
+            if finding.present
+        ]
+        return tuple(name for _, _, name in sorted(found))
+
+
+class Step(_Frozen):
+    """One entry of a plan."""
+
+    task: Task
+    scale: Literal[1, 2, 4] = 1
+
+    def __str__(self) -> str:
+        return self.task.value if self.scale == 1 else f"{self.task.value} {self.scale}x"
+
+
+class Plan(_Frozen):
+    """Ordered steps, and why."""
+
+    steps: tuple[Step, ...]
+    final_width: int
+    final_height: int
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    by: str
+
+
+class Verdict(_Frozen):
+    """What Q-MoE says of one candidate of one step."""
+
+    expert: str
+    score: float
+    """What candidates are ranked by, 0..1."""
+    quality: float = 0.0
+    consistency: float = 0.0
+    removal: float = 0.0
+    """How much of the step's degradation is gone in the eyes of the estimator, 0..1."""
+    metrics: dict[str, float] = {}
+    seconds: float = 0.0
+    stage: Literal["scout", "full"] = "full"
+    error: str | None = None
+    """Why the expert gave nothing; its score is 0 then."""
+
+
+class Node(_Frozen):
+    """One image on the way. The tree of nodes is the run's history."""
+
+    id: int
+    parent: int | None = None
+    step: Step | None = None
+    """The step that made it; None for the input."""
+    expert: str | None = None
+    width: int
+    height: int
+    score: float = 0.0
+    verdicts: tuple[Verdict, ...] = ()
+    failed: bool = False
+    """The step was judged to have failed here; the image is kept as a compromise."""
+    agenda: tuple[Step, ...]
+    """What is still to be done from here."""
+    not_first: tuple[Step, ...] = ()
+    """Steps that failed as the next one from here."""
+
+
+class RunState(_Frozen):
+    """All of a run but its pixels."""
+
+    version: Literal[1] = 1
+    id: str
+    source: str
+    output: str
+    overwrite: bool
+    profile: Profile
+    reasoner: str
+    perception: Perception | None = None
+    plan: Plan | None = None
+    nodes: tuple[Node, ...] = ()
+    current: int = 0
+    expert_runs: int = 0
+    seconds: dict[str, float] = {}
+    """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
+    warnings: tuple[str, ...] = ()
+    finished: bool = False
