@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. The server makes notifications of it, the command line a bar, the trace a file."""
+"""What a run tells: the server makes notifications of it, the command line a bar, the trace a file."""
 
 from __future__ import annotations
 

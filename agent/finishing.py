@@ -1,0 +1,28 @@
+"""The last touches: colour as in the input, exactly the promised size."""
+
+from __future__ import annotations
+
+from imaging.colour import align_low_frequencies
+
+from agent.state import Plan, Step
+from imaging.image import Image
+from imaging.resizing import resize
+from toolbox.tasks import Task
+
+ALIGN_FROM_SIDE = 1024
+"""4KAgent aligns the colours of super-resolution results from this longer side on."""
+
+
+def align_colour(result: Image, before: Image, step: Step) -> Image:
+    """Take the colours of a large super-resolution result from the step's input; other results stay as they are."""
+    if step.task is not Task.SUPER_RESOLUTION or result.long_side < ALIGN_FROM_SIDE:
+        return result
+    return result.with_pixels(align_low_frequencies(result.pixels, before.pixels))
+
+
+def finish(image: Image, plan: Plan) -> Image:
+    """The result in its final size; grey stays grey."""
+    pixels = resize(image.pixels, plan.final_height, plan.final_width)
+    if image.greyscale:
+        pixels = pixels.mean(dim=0, keepdim=True).expand(3, -1, -1)
+    return image.with_pixels(pixels)

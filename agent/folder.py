@@ -1,0 +1,143 @@
+"""The folder of a run: its state, its images and its trace, written so that a kill at any moment loses no finished
+step.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from imaging.writing import thumbnail_jpeg
+from pydantic import TypeAdapter, ValidationError
+
+from agent.errors import RunError
+from agent.events import Event
+from agent.state import RunState
+from imaging.convert import from_numpy, to_float, to_numpy, to_uint16
+from imaging.image import Image
+from imaging.resizing import fitted, resize
+
+THUMBNAIL_SIDE = 320
+SLIDER_SIDE = 1400
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """A new folder; `RunError` where it exists or cannot be made."""
+        try:
+            (path / "nodes").mkdir(parents=True)
+            (path / "thumbnails").mkdir()
+        except OSError as error:
+            raise RunError(f"the run folder {path} cannot be made: {error.strerror}") from error
+        return cls(path)
+
+    def save_state(self, state: RunState) -> None:
+        """Replace the state in one go."""
+        _write_atomically(self.path / "state.json", state.model_dump_json(indent=1).encode())
+
+    def load_state(self) -> RunState:
+        """The state as it was saved last; `RunError` where there is none or it is damaged."""
+        file = self.path / "state.json"
+        try:
+            return RunState.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise RunError(f"{self.path} is no run folder: {file.name}: {error.strerror}") from error
+        except ValidationError as error:
+            raise RunError(f"{file} is damaged or of another version: {error.errors()[0]['msg']}") from error
+
+    def save_image(self, node: int, image: Image) -> Image:
+        """Keep a node's image, and give it back as it was kept: rounded to 16 bit, so that a resumed run, which
+        reads it, goes on from the same pixels as one that was never stopped.
+        """
+        kept = to_uint16(to_numpy(image.pixels))
+        arrays: dict[str, NDArray[Any]] = {
+            "pixels": kept,
+            "icc": np.frombuffer(image.icc_profile or b"", np.uint8),
+            "exif": np.frombuffer(image.exif or b"", np.uint8),
+            "kind": np.array([image.bit_depth, image.greyscale]),
+        }
+        if image.alpha is not None:
+            arrays["alpha"] = to_uint16(to_numpy(image.alpha))
+        file = self._image_file(node)
+        temporary = file.with_suffix(".part")
+        with temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+        alpha = from_numpy(to_float(arrays["alpha"])) if image.alpha is not None else None
+        return Image(
+            from_numpy(to_float(kept)), alpha, image.icc_profile, image.exif, image.bit_depth, image.greyscale
+        )
+
+    def load_image(self, node: int) -> Image:
+        """A node's image; `RunError` where it is missing or damaged."""
+        file = self._image_file(node)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                bit_depth, greyscale = (int(value) for value in arrays["kind"])
+                return Image(
+                    pixels=from_numpy(to_float(arrays["pixels"])),
+                    alpha=from_numpy(to_float(arrays["alpha"])) if "alpha" in arrays else None,
+                    icc_profile=arrays["icc"].tobytes() or None,
+                    exif=arrays["exif"].tobytes() or None,
+                    bit_depth=bit_depth,
+                    greyscale=bool(greyscale),
+                )
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"image {file.name} of run {self.path} is missing or damaged: {error}") from error
+
+    def drop_images(self) -> None:
+        """Free the disk once the result is written; thumbnails and trace stay."""
+        for file in (self.path / "nodes").glob("*.npz"):
+            file.unlink()
+
+    def save_thumbnail(self, name: str, image: Image) -> None:
+        """A small JPEG for the report."""
+        _write_atomically(self.path / "thumbnails" / f"{name}.jpg", thumbnail_jpeg(image, THUMBNAIL_SIDE))
+
+    def save_before_after(self, before: Image, after: Image) -> None:
+        """The two pictures of the report's slider, of one size."""
+        height, width = fitted(after.height, after.width, min(SLIDER_SIDE, after.long_side))
+        for name, image in (("before", before), ("after", after)):
+            shown = Image(resize(image.pixels, height, width))
+            _write_atomically(self.path / f"{name}.jpg", thumbnail_jpeg(shown, SLIDER_SIDE, quality=88))
+
+    def append_event(self, event: Event) -> None:
+        """Add a line to the trace."""
+        with (self.path / "trace.jsonl").open("ab") as stream:
+            stream.write(_EVENTS.dump_json(event) + b"\n")
+
+    def events(self) -> list[Event]:
+        """The trace so far. A line that a kill cut short is left out."""
+        file = self.path / "trace.jsonl"
+        lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+        events = []
+        for line in lines:
+            try:
+                events.append(_EVENTS.validate_json(line))
+            except ValidationError:
+                continue
+        return events
+
+    def _image_file(self, node: int) -> Path:
+        return self.path / "nodes" / f"{node}.npz"
+
+
+def _write_atomically(file: Path, data: bytes) -> None:
+    temporary = file.with_suffix(file.suffix + ".part")
+    with temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)

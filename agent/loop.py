@@ -1,0 +1,206 @@
+"""The loop of a run: perceive, plan, take one step after another, roll back where one hurts, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from imaging.writing import write_image
+
+from agent import planning
+from agent.events import CandidateJudged, Finished, RolledBack, StepFinished, StepStarted
+from agent.finishing import align_colour, finish
+from agent.journal import Journal
+from agent.perceiving import perceive
+from agent.qmoe import Candidate, candidates, run_candidates, select_best
+from agent.reasoner import Reasoner
+from agent.state import KEEP_INPUT, Node, Step, Verdict
+from toolbox.card import ExpertCard
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Task
+
+FINISHING_SHARE = 0.08
+"""The share of the progress bar that finishing and writing take."""
+
+
+def run_loop(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
+    """Bring the run from wherever its journal stands to its written result."""
+    if journal.state.perception is None:
+        _perceive(journal, reasoner)
+    if journal.state.plan is None:
+        _plan(journal, experts, reasoner)
+    while journal.node.agenda:
+        if _budget_is_spent(journal):
+            break
+        _take_step(journal, experts, reasoner)
+    _finish(journal)
+
+
+def _perceive(journal: Journal, reasoner: Reasoner) -> None:
+    journal.progress(0.0, "looking at the image")
+    wanted = journal.state.profile.perception_agent
+    if wanted not in ("rules", reasoner.name):
+        journal.warn(
+            f"the profile asks for perception by {wanted}, which is not here; {reasoner.name} looked instead"
+        )
+    with journal.clock.part("perception"):
+        perception = perceive(journal.image, reasoner)
+    journal.perceived(perception)
+
+
+def _plan(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
+    journal.control.check()
+    with journal.clock.part("planning"):
+        plan = planning.plan(journal.perception, journal.state.profile, experts.catalogue, reasoner)
+    journal.planned(plan)
+
+
+def _budget_is_spent(journal: Journal) -> bool:
+    budget = journal.state.profile.max_expert_runs
+    if budget is None or journal.state.expert_runs < budget:
+        return False
+    left = ", ".join(map(str, journal.node.agenda))
+    journal.warn(f"the budget of {budget} expert runs is spent; left out: {left}")
+    return True
+
+
+def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
+    """Run the first step of the agenda and go on from its result, or from where it is best to go on."""
+    node, step = journal.node, journal.node.agenda[0]
+    cards = candidates(step, journal.state.profile, experts.catalogue)
+    new_id = len(journal.state.nodes)
+    journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
+    best, verdicts = _run_candidates(journal, step, cards, experts, new_id)
+    image = journal.image
+    if best and best.image:
+        with journal.clock.part("finishing"):
+            image = align_colour(best.image, journal.image, step)
+    child = Node(
+        id=new_id,
+        parent=node.id,
+        step=step,
+        expert=best.verdict.expert if best else KEEP_INPUT,
+        width=image.width,
+        height=image.height,
+        score=best.verdict.score if best else 0.0,
+        verdicts=verdicts,
+        failed=_has_failed(journal, best),
+        agenda=node.agenda[1:],
+    )
+    image = journal.add(child, image, sum(verdict.expert != KEEP_INPUT for verdict in verdicts))
+    journal.tell(StepFinished(node=child))
+    if child.failed:
+        _reflect(journal, step, reasoner)
+    else:
+        journal.move_to(child, image)
+    journal.save()
+
+
+def _run_candidates(
+    journal: Journal, step: Step, cards: Sequence[ExpertCard], experts: ExpertPool, new_id: int
+) -> tuple[Candidate | None, tuple[Verdict, ...]]:
+    """The best candidate and every verdict; of the images only the best so far is held in memory."""
+    finding = journal.perception.findings.get(step.task.degradation) if journal.state.current == 0 else None
+    done, share = _progress_of(journal, step)
+    control = journal.control.watched_by(
+        lambda fraction: journal.progress(done + share * fraction, f"{step} by {len(cards)} experts")
+    )
+    judged = run_candidates(
+        journal.image,
+        step,
+        cards,
+        journal.state.profile,
+        experts,
+        finding_before=finding,
+        control=control,
+        clock=journal.clock,
+    )
+    best: Candidate | None = None
+    verdicts: list[Verdict] = []
+    for candidate in judged:
+        verdicts.append(candidate.verdict)
+        if candidate.image is not None:
+            with journal.clock.part("trace"):
+                journal.folder.save_thumbnail(f"{new_id}-{candidate.verdict.expert}", candidate.image)
+        best = select_best([best, candidate] if best else [candidate])
+        journal.tell(CandidateJudged(step=step, node=new_id, verdict=candidate.verdict))
+    return best, tuple(verdicts)
+
+
+def _has_failed(journal: Journal, best: Candidate | None) -> bool:
+    if best is None or best.verdict.expert == KEEP_INPUT:
+        return True
+    return best.verdict.score < journal.state.profile.rollback_below
+
+
+def _reflect(journal: Journal, step: Step, reasoner: Reasoner) -> None:
+    """A step has failed: roll back to try another order, or settle where all have been tried.
+
+    Super-resolution is no other order: it costs sixteen times as much and enlarges what is still wrong.
+    """
+    node = journal.node
+    not_first = (*node.not_first, step)
+    node = node.model_copy(update={"not_first": not_first})
+    profile = journal.state.profile
+    others = [other for other in node.agenda if other not in not_first and other.task is not Task.SUPER_RESOLUTION]
+    if not others or not profile.rollback or profile.plan is not None or step.task is Task.SUPER_RESOLUTION:
+        journal.replace(node)
+        _compromise(journal)
+        return
+    with journal.clock.part("planning"):
+        agenda = planning.reorder(node.agenda, not_first, journal.perception, reasoner)
+    journal.replace(node.model_copy(update={"agenda": agenda}))
+    order = ", ".join(map(str, agenda))
+    journal.tell(RolledBack(step=step, to_node=node.id, reason=f"{step} does not help here; next from here: {order}"))
+
+
+def _compromise(journal: Journal) -> None:
+    """Every order has failed here: go on from the best of the failed children (4KAgent's compromise)."""
+    failed = [child for child in journal.state.nodes if child.parent == journal.node.id and child.failed]
+    best = max(failed, key=lambda child: child.score)
+    if best.expert == KEEP_INPUT:
+        # The image is still the same, so what did not help before would not help now.
+        useless = [child.step for child in failed if child.expert == KEEP_INPUT]
+        best = best.model_copy(update={"agenda": tuple(step for step in best.agenda if step not in useless)})
+        journal.replace(best)
+    journal.move_to(best)
+
+
+def _finish(journal: Journal) -> None:
+    output = Path(journal.state.output)
+    journal.progress(1 - FINISHING_SHARE, "finishing")
+    with journal.clock.part("finishing"):
+        result = finish(journal.image, journal.plan)
+    with journal.clock.part("trace"):
+        journal.folder.save_before_after(journal.folder.load_image(0), result)
+    journal.progress(1 - FINISHING_SHARE / 2, "writing")
+    with journal.clock.part("writing"):
+        write_image(result, output, overwrite=journal.state.overwrite)
+    journal.finished()
+    journal.tell(
+        Finished(
+            node=journal.state.current,
+            output=str(output),
+            width=result.width,
+            height=result.height,
+            seconds=journal.clock.seconds(),
+        )
+    )
+    journal.progress(1.0, "done")
+
+
+def _progress_of(journal: Journal, step: Step) -> tuple[float, float]:
+    """How much of the run is done before a step, and how much the step adds; by output pixels."""
+    share = (1 - FINISHING_SHARE) / _work(journal.state.nodes[0], journal.plan.steps)
+    left = _work(journal.node, journal.node.agenda)
+    all_work = _work(journal.state.nodes[0], journal.plan.steps)
+    return max(0, all_work - left) * share, _work(journal.node, [step]) * share
+
+
+def _work(node: Node, steps: Sequence[Step]) -> int:
+    """Output pixels of the steps, one after another, beginning at a node."""
+    pixels, work = node.width * node.height, 0
+    for step in steps:
+        pixels *= step.scale**2
+        work += pixels
+    return max(work, 1)

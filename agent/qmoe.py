@@ -1,0 +1,224 @@
+"""Q-MoE, the quality-driven mixture of experts: run the candidates of a step, judge them, keep the best."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from statistics import fmean
+
+from iqa.consistency import consistency
+from iqa.degradations import estimate_degradations
+from iqa.quality import Box, crops_of, quality
+
+from agent.clock import Clock
+from agent.state import KEEP_INPUT, Finding, Step, Verdict
+from imaging.control import Control
+from imaging.image import Image
+from profiles.schema import Profile
+from toolbox.card import ExpertCard
+from toolbox.catalogue import Catalogue
+from toolbox.errors import ExpertError, RegistryError, WeightsError
+from toolbox.expert import run_expert
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Severity, Task
+
+GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
+"""What these do to a crop is not what they do to the whole: they are never scouted."""
+SCOUT_ABOVE_PIXELS = 512 * 512
+SCOUT_CROPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One expert's result with its verdict; no image where the expert failed or was only scouted."""
+
+    verdict: Verdict
+    image: Image | None = None
+
+
+def candidates(step: Step, profile: Profile, catalogue: Catalogue) -> tuple[ExpertCard, ...]:
+    """The experts that the profile allows for a step: by licence, then by preference where that leaves any."""
+    cards = [
+        card
+        for card in catalogue.for_task(step.task, step.scale)
+        if profile.non_commercial or card.commercial != "no"
+    ]
+    preferred = [card for card in cards if card.preference in ("any", profile.restore_preference)]
+    return tuple(preferred or cards)
+
+
+def run_candidates(
+    image: Image,
+    step: Step,
+    cards: Sequence[ExpertCard],
+    profile: Profile,
+    experts: ExpertPool,
+    *,
+    finding_before: Finding | None = None,
+    control: Control | None = None,
+    clock: Clock | None = None,
+) -> Iterator[Candidate]:
+    """Run the experts of `cards` on `image` one after another and judge each result.
+
+    "Keep the input" comes first, for every task but super-resolution. Large images are scouted: all experts run on a
+    few informative crops, and only the best of them on the whole; the others yield their scout verdict alone.
+    `finding_before`: what the estimator says of the step's degradation in `image`, where that is known already.
+    """
+    control = control or Control()
+    clock = clock or Clock()
+    judge = _Judge(image, step, profile, clock, finding_before)
+    if profile.keep_input and step.task is not Task.SUPER_RESOLUTION:
+        yield Candidate(judge.of_input(), image)
+    share = 0.0
+    if len(cards) > 1 and not profile.exhaustive and _is_scouted(image, step):
+        share = 0.3
+        scouted = []
+        for verdict in _scout(image, step, cards, profile, experts, control.part(0.0, share), clock):
+            scouted.append(verdict)
+            yield Candidate(verdict)
+        best = max(scouted, key=_rank)
+        cards = [card for card in cards if card.name == best.expert and best.error is None]
+    for index, card in enumerate(cards):
+        part = control.part(share + (1 - share) * index / len(cards), share + (1 - share) * (index + 1) / len(cards))
+        yield _run_one(image, card, experts, judge, part, clock)
+
+
+def select_best(judged: Iterable[Candidate]) -> Candidate | None:
+    """The candidate with the best verdict among those that have an image; a tie goes to the more faithful one."""
+    best: Candidate | None = None
+    for candidate in judged:
+        if candidate.image is None:
+            continue
+        if best is None or _rank(candidate.verdict) > _rank(best.verdict):
+            best = candidate
+    return best
+
+
+def _rank(verdict: Verdict) -> tuple[float, float]:
+    return (verdict.score, verdict.consistency)
+
+
+def _run_one(
+    image: Image, card: ExpertCard, experts: ExpertPool, judge: _Judge, control: Control, clock: Clock
+) -> Candidate:
+    started = time.perf_counter()
+    try:
+        with clock.part("experts"):
+            result = run_expert(experts.get(card.name), image, control)
+    except (ExpertError, WeightsError, RegistryError) as error:
+        return Candidate(Verdict(expert=card.name, score=0.0, error=str(error)))
+    seconds = time.perf_counter() - started
+    control.check()
+    return Candidate(judge.of(card.name, result, seconds), result)
+
+
+def _is_scouted(image: Image, step: Step) -> bool:
+    return step.task not in GLOBAL_TASKS and image.width * image.height > SCOUT_ABOVE_PIXELS
+
+
+def _scout(
+    image: Image,
+    step: Step,
+    cards: Sequence[ExpertCard],
+    profile: Profile,
+    experts: ExpertPool,
+    control: Control,
+    clock: Clock,
+) -> Iterator[Verdict]:
+    """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own."""
+    with clock.part("scoring"):
+        views = [_cut(image, box) for box in crops_of(image)[:SCOUT_CROPS]]
+    judges = [_Judge(view, step, profile, clock, None) for view in views]
+    for index, card in enumerate(cards):
+        part = control.part(index / len(cards), (index + 1) / len(cards))
+        runs = [
+            _run_one(view, card, experts, judge, part.part(n / len(views), (n + 1) / len(views)), clock).verdict
+            for n, (view, judge) in enumerate(zip(views, judges, strict=True))
+        ]
+        yield _mean(runs)
+
+
+def _mean(verdicts: Sequence[Verdict]) -> Verdict:
+    if failed := next((verdict for verdict in verdicts if verdict.error), None):
+        return failed.model_copy(update={"stage": "scout"})
+    return Verdict(
+        expert=verdicts[0].expert,
+        score=fmean(verdict.score for verdict in verdicts),
+        quality=fmean(verdict.quality for verdict in verdicts),
+        consistency=fmean(verdict.consistency for verdict in verdicts),
+        removal=fmean(verdict.removal for verdict in verdicts),
+        seconds=sum(verdict.seconds for verdict in verdicts),
+        stage="scout",
+    )
+
+
+def _cut(image: Image, box: Box) -> Image:
+    top, bottom = round(box.top * image.height), round(box.bottom * image.height)
+    left, right = round(box.left * image.width), round(box.right * image.width)
+    return Image(image.pixels[:, top:bottom, left:right].contiguous())
+
+
+class _Judge:
+    """Gives verdicts on what experts made of one image in one step, all by the same crops."""
+
+    def __init__(self, before: Image, step: Step, profile: Profile, clock: Clock, finding: Finding | None) -> None:
+        self._before = before
+        self._step = step
+        self._profile = profile
+        self._clock = clock
+        with clock.part("scoring"):
+            self._crops = crops_of(before)
+            self._severity = finding.severity if finding else self._severity_in(before)
+
+    def of_input(self) -> Verdict:
+        """The verdict on doing nothing."""
+        with self._clock.part("scoring"):
+            measured = quality(self._before, self._crops)
+        return self._verdict(KEEP_INPUT, measured.score, 1.0, 0.0, dict(measured.parts), 0.0)
+
+    def of(self, expert: str, result: Image, seconds: float) -> Verdict:
+        """The verdict on an expert's result."""
+        with self._clock.part("scoring"):
+            measured = quality(result, self._crops)
+            faithful = consistency(self._step.task, self._before, result)
+            removal = self._removal(result)
+        return self._verdict(expert, measured.score, faithful, removal, dict(measured.parts), seconds)
+
+    def _verdict(
+        self, expert: str, measured: float, faithful: float, removal: float, metrics: dict[str, float], seconds: float
+    ) -> Verdict:
+        weights = _weights()
+        removal_weight = 0.0 if self._step.task is Task.SUPER_RESOLUTION else weights["removal"]
+        judged = (measured * weights["quality"] + removal * removal_weight) / (weights["quality"] + removal_weight)
+        share = self._profile.fidelity_weight
+        return Verdict(
+            expert=expert,
+            score=(1 - share) * judged + share * faithful,
+            quality=measured,
+            consistency=faithful,
+            removal=removal,
+            metrics=metrics,
+            seconds=seconds,
+        )
+
+    def _removal(self, result: Image) -> float:
+        """The share of the degradation's severity that is gone; negative where it has grown."""
+        if self._step.task is Task.SUPER_RESOLUTION or self._severity == Severity.VERY_LOW:
+            return 0.0
+        return (self._severity - self._severity_in(result)) / self._severity
+
+    def _severity_in(self, image: Image) -> Severity:
+        if self._step.task is Task.SUPER_RESOLUTION:
+            return Severity.VERY_LOW
+        estimate = estimate_degradations(image).get(self._step.task.degradation)
+        return estimate.severity if estimate else Severity.VERY_LOW
+
+
+@cache
+def _weights() -> dict[str, float]:
+    table = tomllib.loads((resources.files("agent") / "judge.toml").read_text("utf-8"))
+    return {name: float(value) for name, value in table["weights"].items()}

@@ -1,0 +1,164 @@
+"""The main job: one file in, one restored file out, with a run folder that shows the work and can be resumed."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imaging.reading import Limits, read_image
+from imaging.writing import check_output
+from pydantic import BaseModel
+
+from agent.clock import Clock
+from agent.events import Listener
+from agent.folder import RunFolder
+from agent.journal import Journal
+from agent.loop import run_loop
+from agent.reasoner import RULES, Reasoner
+from agent.state import KEEP_INPUT, Node, RunState
+from imaging.control import Control
+from imaging.errors import Cancelled
+from profiles.schema import Profile
+from toolbox.pool import ExpertPool
+
+
+class StepTaken(BaseModel):
+    """One step on the way to the result."""
+
+    step: str
+    expert: str
+    score: float
+
+
+class RestorationSummary(BaseModel):
+    """What a restoration came to, in a few lines."""
+
+    output: str
+    report: str
+    run: str
+    width: int
+    height: int
+    plan: list[str]
+    steps: list[StepTaken]
+    warnings: list[str]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """A finished run."""
+
+    state: RunState
+    folder: Path
+
+    @property
+    def output(self) -> Path:
+        """The restored picture."""
+        return Path(self.state.output)
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the work."""
+        return self.folder / "report.html"
+
+    def path_taken(self) -> tuple[Node, ...]:
+        """The nodes from the input to the result."""
+        path: list[Node] = []
+        index: int | None = self.state.current
+        while index is not None:
+            path.append(self.state.nodes[index])
+            index = path[-1].parent
+        return tuple(reversed(path))
+
+    def summary(self) -> RestorationSummary:
+        """What it came to."""
+        state = self.state
+        plan = state.plan
+        return RestorationSummary(
+            output=state.output,
+            report=str(self.report),
+            run=str(self.folder),
+            width=plan.final_width if plan else 0,
+            height=plan.final_height if plan else 0,
+            plan=[str(step) for step in plan.steps] if plan else [],
+            steps=[
+                StepTaken(step=str(node.step), expert=node.expert or KEEP_INPUT, score=round(node.score, 4))
+                for node in self.path_taken()
+                if node.step is not None
+            ],
+            warnings=list(state.warnings),
+            seconds={name: round(value, 3) for name, value in state.seconds.items()},
+        )
+
+
+def restore_file(
+    source: Path,
+    output: Path,
+    profile: Profile,
+    *,
+    runs: Path,
+    overwrite: bool = False,
+    limits: Limits | None = None,
+    experts: ExpertPool | None = None,
+    reasoner: Reasoner = RULES,
+    control: Control | None = None,
+    listener: Listener | None = None,
+) -> Restoration:
+    """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
+
+    Raises `ImageError` or `OutputError` before any work is done, `PlanError`, and `Cancelled`; after the last the
+    run can be taken up again by `resume_run`.
+    """
+    check_output(output, overwrite)
+    clock = Clock()
+    with clock.part("reading"):
+        image = read_image(source, limits or Limits())
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder = RunFolder.create(runs / f"{stamp}-{secrets.token_hex(3)}")
+    root = Node(id=0, width=image.width, height=image.height, agenda=())
+    state = RunState(
+        id=folder.path.name,
+        source=str(source),
+        output=str(output.absolute()),
+        overwrite=overwrite,
+        profile=profile,
+        reasoner=reasoner.name,
+        nodes=(root,),
+    )
+    journal = Journal(state, folder, clock, control or Control(), listener)
+    journal.begin(image)
+    return _go_on(journal, experts or ExpertPool(), reasoner)
+
+
+def resume_run(
+    folder: Path,
+    *,
+    experts: ExpertPool | None = None,
+    reasoner: Reasoner = RULES,
+    control: Control | None = None,
+    listener: Listener | None = None,
+) -> Restoration:
+    """Go on with a run that was killed or cancelled, from its last finished step; a finished run is only returned.
+
+    Raises `RunError` where the folder is no run, `OutputError` where something else took the output's place.
+    """
+    kept = RunFolder(folder)
+    state = kept.load_state()
+    if state.finished:
+        return Restoration(state, folder)
+    check_output(Path(state.output), state.overwrite)
+    journal = Journal(state, kept, Clock(state.seconds), control or Control(), listener)
+    journal.take_up()
+    return _go_on(journal, experts or ExpertPool(), reasoner)
+
+
+def _go_on(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Restoration:
+    try:
+        run_loop(journal, experts, reasoner)
+    except Cancelled:
+        journal.save()
+        journal.write_report()
+        raise
+    return Restoration(journal.state, journal.folder.path)
