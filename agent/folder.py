@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from imaging.writing import thumbnail_jpeg
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from agent.errors import RunError

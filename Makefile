@@ -1,0 +1,39 @@
+# What a contributor needs. Everything runs inside .venv, which `make` fills from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_IMAGE := examples/images/coffee.jpg
+
+.PHONY: demo test check lint types lock clean
+
+.venv/.ready: requirements.lock requirements-dev.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'restore4k needs Python 3.11 or newer')"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: .venv/.ready
+	$(BIN)/restore4k restore $(DEMO_IMAGE) --output restored/coffee_4k.png --runs runs --overwrite
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/.ready
+	$(BIN)/mypy
+
+check: lint types test
+
+lock:
+	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml \
+		--output-file requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml --group dev \
+		--constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv dist build
