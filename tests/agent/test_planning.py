@@ -1,0 +1,189 @@
+"""From findings and a profile to an ordered plan."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from agent.errors import PlanError
+from agent.planning import enlargement, plan, reorder
+from agent.reasoner import RULES
+from agent.state import Finding, Perception, Step
+from profiles.schema import Profile
+from toolbox.card import ExpertCard
+from toolbox.catalogue import Catalogue
+from toolbox.tasks import Degradation, Severity, Task
+
+SAME_SIZE = [
+    Task.BRIGHTENING,
+    Task.DEFOCUS_DEBLURRING,
+    Task.MOTION_DEBLURRING,
+    Task.DEHAZING,
+    Task.DENOISING,
+    Task.DERAINING,
+    Task.JPEG_ARTIFACT_REMOVAL,
+]
+
+
+def card(task: Task, scale: int = 1) -> ExpertCard:
+    return ExpertCard.model_validate(
+        {
+            "name": f"{task.value}_{scale}",
+            "task": task,
+            "scale": scale,
+            "loader": "classical",
+            "function": "none:none",
+            "about": "",
+            "source": "",
+        }
+    )
+
+
+CATALOGUE = Catalogue(
+    (*(card(task) for task in SAME_SIZE), card(Task.SUPER_RESOLUTION, 2), card(Task.SUPER_RESOLUTION, 4))
+)
+
+
+def seen(*degradations: Degradation, width: int = 256, height: int = 256) -> Perception:
+    """An image with these degradations, each high."""
+    return Perception(
+        width=width,
+        height=height,
+        quality=0.5,
+        metrics={},
+        findings={
+            name: Finding(severity=Severity.HIGH if name in degradations else Severity.VERY_LOW, confidence=0.9)
+            for name in Degradation
+        },
+        description="",
+        by="test",
+    )
+
+
+def profile(**keys: object) -> Profile:
+    return Profile.model_validate({"name": "test", "brightening": True, **keys})
+
+
+def steps(perception: Perception, wanted: Profile) -> list[str]:
+    return [str(step) for step in plan(perception, wanted, CATALOGUE).steps]
+
+
+@pytest.mark.parametrize(
+    ("longer", "chain"),
+    [
+        (256, ["super_resolution 4x", "super_resolution 4x"]),
+        (500, ["super_resolution 2x", "super_resolution 4x"]),
+        (1000, ["super_resolution 4x"]),
+        (1001, ["super_resolution 4x"]),
+        (2000, ["super_resolution 2x"]),
+        (4000, []),
+        (9000, []),
+    ],
+)
+def test_the_chain_to_4k_is_the_smallest_that_reaches_it(longer: int, chain: list[str]) -> None:
+    assert steps(seen(width=longer, height=longer // 2), profile()) == chain
+
+
+@pytest.mark.parametrize("longer", [17, 256, 999, 1024, 3000, 4095])
+def test_the_longer_side_becomes_exactly_4096_and_the_aspect_is_kept(longer: int) -> None:
+    planned = plan(seen(width=longer, height=longer * 2 // 3), profile(), CATALOGUE)
+    assert planned.final_width == 4096
+    assert planned.final_height == pytest.approx(4096 * (longer * 2 // 3) / longer, abs=0.5)
+
+
+def test_an_image_larger_than_4k_keeps_its_size() -> None:
+    planned = plan(seen(width=5000, height=3000), profile(), CATALOGUE)
+    assert (planned.final_width, planned.final_height) == (5000, 3000)
+
+
+def test_what_even_16x_does_not_reach_is_said() -> None:
+    assert any(
+        "plain resizing" in warning for warning in plan(seen(width=100, height=80), profile(), CATALOGUE).warnings
+    )
+
+
+def test_a_scale_factor_outranks_4k() -> None:
+    planned = plan(seen(), profile(scale_factor=8), CATALOGUE)
+    assert [str(step) for step in planned.steps] == ["super_resolution 2x", "super_resolution 4x"]
+    assert (planned.final_width, planned.final_height) == (2048, 2048)
+
+
+@pytest.mark.parametrize(("longer", "factor"), [(299, 4), (300, 1)])
+def test_without_4k_only_small_images_are_enlarged(longer: int, factor: int) -> None:
+    assert enlargement(seen(width=longer), profile(upscale_4k=False)) == factor
+
+
+def test_every_finding_becomes_a_task_before_super_resolution() -> None:
+    planned = steps(seen(*Degradation), profile())
+    assert set(planned[:-2]) == {task.value for task in SAME_SIZE}
+    assert planned[-2:] == ["super_resolution 4x"] * 2
+
+
+def test_mild_findings_are_left_alone() -> None:
+    mild = seen().model_copy(update={"findings": {Degradation.NOISE: Finding(severity=Severity.LOW, confidence=1)}})
+    assert steps(mild, profile(upscale_4k=False, require_sr_size=0)) == []
+
+
+def test_brightening_needs_its_switch() -> None:
+    assert "brightening" not in steps(seen(Degradation.DARK), profile(brightening=False))
+    assert "brightening" in steps(seen(Degradation.DARK), profile(brightening=True))
+
+
+def test_explicit_tasks_are_done_whatever_is_found() -> None:
+    wanted = profile(restore_option="dehazing+denoising", scale_factor=2)
+    assert steps(seen(Degradation.RAIN), wanted) == ["denoising", "dehazing", "super_resolution 2x"]
+
+
+def test_a_given_plan_is_followed_to_the_letter() -> None:
+    wanted = profile(plan=["super-resolution", "denoising", "super-resolution", "denoising"], scale_factor=8)
+    assert steps(seen(), wanted) == ["super_resolution 2x", "denoising", "super_resolution 4x", "denoising"]
+
+
+def test_a_task_without_an_expert_is_left_out_and_said() -> None:
+    planned = plan(seen(Degradation.NOISE), profile(), Catalogue((card(Task.SUPER_RESOLUTION, 4),)))
+    assert [step.task for step in planned.steps] == [Task.SUPER_RESOLUTION] * 2
+    assert any("denoising" in warning for warning in planned.warnings)
+
+
+def test_an_enlargement_that_no_expert_offers_is_an_error() -> None:
+    with pytest.raises(PlanError, match="2x"):
+        plan(seen(), profile(scale_factor=2), Catalogue((card(Task.SUPER_RESOLUTION, 4),)))
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("denoising", "brightening"),
+        ("defocus_deblurring", "dehazing"),
+        ("jpeg_artifact_removal", "defocus_deblurring"),
+        ("motion_deblurring", "brightening"),
+        ("deraining", "dehazing"),
+    ],
+)
+def test_published_order_knowledge_is_followed_with_its_reason(first: str, then: str) -> None:
+    planned = plan(seen(*Degradation), profile(), CATALOGUE)
+    order = [step.task.value for step in planned.steps]
+    assert order.index(first) < order.index(then)
+    assert any(reason.startswith(f"{first} before {then}:") for reason in planned.reasons)
+
+
+def test_the_table_s_pairs_agree_with_its_sequence() -> None:
+    for pair in itertools.combinations([*SAME_SIZE, Task.SUPER_RESOLUTION], 2):
+        both = RULES.order(pair, seen(), ())
+        assert len(both.reasons) <= 1
+        assert RULES.order(tuple(reversed(pair)), seen(), ()) == both
+
+
+def test_a_new_order_does_not_begin_with_what_failed() -> None:
+    agenda = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), Step(task=Task.SUPER_RESOLUTION, scale=4)]
+    again = reorder(agenda, [agenda[0]], seen(), RULES)
+    assert again[0] == agenda[1]
+    assert set(again) == set(agenda)
+    assert again[-1].task is Task.SUPER_RESOLUTION
+
+
+def test_super_resolution_steps_stay_together_in_a_new_order() -> None:
+    chain = [Step(task=Task.SUPER_RESOLUTION, scale=2), Step(task=Task.SUPER_RESOLUTION, scale=4)]
+    agenda = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), *chain]
+    assert list(reorder(agenda, [agenda[0]], seen(), RULES)[-2:]) == chain
