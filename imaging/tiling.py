@@ -77,9 +77,7 @@ def _run(
         whole = network(padded[None])[0].float().cpu()
         control.report(1.0)
         return whole[:, : height * scale, : width * scale].contiguous()
-    return _blend(network, padded, scale, rows, columns, control)[
-        :, : height * scale, : width * scale
-    ].contiguous()
+    return _blend(network, padded, scale, rows, columns, control)[:, : height * scale, : width * scale].contiguous()
 
 
 def _blend(

@@ -1,0 +1,55 @@
+"""Colour spaces and colour alignment; all on (C, H, W) float32 tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imaging.resizing import resize
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BT601 = (0.299, 0.587, 0.114)
+LOW_FREQUENCY_SIDE = 64
+"""Longer side of the picture that carries the colours which `align_low_frequencies` takes over."""
+
+
+def luma(pixels: Tensor) -> Tensor:
+    """(3, H, W) RGB in [0, 1] -> (1, H, W) full-range luma of ITU-R BT.601.
+
+    >>> import torch
+    >>> round(float(luma(torch.ones(3, 1, 1))), 6)
+    1.0
+    """
+    weights = pixels.new_tensor(BT601)[:, None, None]
+    return (pixels * weights).sum(dim=0, keepdim=True)
+
+
+def match_statistics(pixels: Tensor, reference: Tensor) -> Tensor:
+    """Give every channel the mean and deviation of the reference's (AdaIN, Huang & Belongie 2017); sizes may differ.
+
+    4KAgent does this with large super-resolution results.
+    """
+    mean, deviation = pixels.mean((1, 2), keepdim=True), pixels.std((1, 2), keepdim=True)
+    wanted_mean, wanted_deviation = reference.mean((1, 2), keepdim=True), reference.std((1, 2), keepdim=True)
+    return ((pixels - mean) / deviation.clamp(min=1e-5) * wanted_deviation + wanted_mean).clamp(0, 1)
+
+
+def align_low_frequencies(pixels: Tensor, reference: Tensor) -> Tensor:
+    """Take the coarse colours of `reference` and keep the detail of `pixels`; sizes may differ, aspects should not.
+
+    The idea of wavelet colour correction (StableSR, Wang et al. 2023) with one coarse band: unlike statistics of the
+    whole image it also mends a shift that differs from place to place, and it does not touch contrast.
+    """
+    height, width = pixels.shape[-2:]
+    scale = min(1.0, LOW_FREQUENCY_SIDE / max(height, width))
+    coarse = max(1, round(height * scale)), max(1, round(width * scale))
+    shift = resize(reference, *coarse) - resize(pixels, *coarse)
+    return (pixels + _enlarge(shift, height, width)).clamp(0, 1)
+
+
+def _enlarge(shift: Tensor, height: int, width: int) -> Tensor:
+    import torch
+
+    # Not `resize`: a difference is not within [0, 1].
+    return torch.nn.functional.interpolate(shift[None], (height, width), mode="bicubic", align_corners=False)[0]

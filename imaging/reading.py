@@ -1,0 +1,259 @@
+"""Image files in: examined before they are decoded, within limits, and each kind of bad file with its own error."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageCms
+
+from imaging.convert import FloatArray, from_numpy, to_float
+from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
+from imaging.image import Image
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
+"""Pillow's names of what is read, where this Pillow has them; MPO is a JPEG with a preview behind it."""
+KNOWN_HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"GIF8")
+OTHER_HEADS = {
+    b"%PDF": "a PDF document",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML or SVG file",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1aE\xdf\xa3": "a video",
+    b"8BPS": "a Photoshop file",
+}
+RAW_SUFFIXES = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
+MIN_SIDE = 8
+ORIENTATION = 0x0112
+SAMPLE_FORMAT = 339
+BITS_PER_SAMPLE = 258
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    KeyError,
+    IndexError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises on hostile data; anything else is a fault of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is read at most."""
+
+    max_bytes: int = 512 << 20
+    max_pixels: int = 178_956_970
+    """Also where Pillow itself refuses to go on."""
+
+
+def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
+    """The picture in a file or in its bytes.
+
+    Colours stay in the file's own RGB space, whose ICC profile comes along; CMYK becomes sRGB. EXIF orientation is
+    applied. Raises an `ImageError` that names the file: `NotAnImage`, `BrokenImage`, `UnsupportedImage` (animated,
+    several pages, below 8 pixels a side, camera raw) or `ImageTooLarge`.
+    """
+    limits = limits or Limits()
+    name = str(source) if isinstance(source, Path) else "the image data"
+    data = _bytes_of(source, limits) if isinstance(source, Path) else source
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"{name} has more than {limits.max_bytes} bytes", "shrink it or raise the limit")
+    if not data:
+        raise NotAnImage(f"{name} is empty", "give a PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC file")
+    with _opened(data, name) as picture:
+        _examine(picture, name, limits)
+        try:
+            array = _decode(picture, data, name)
+            exif, orientation = _exif(picture)
+        except DECODER_ERRORS as error:
+            raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
+        profile = picture.info.get("icc_profile") if picture.mode not in ("CMYK", "LAB") else None
+    return _image(_upright(array, orientation), profile, exif, name)
+
+
+def _bytes_of(path: Path, limits: Limits) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{path} is a folder", "give one image file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{path} is no regular file", "give one image file")
+        if status.st_size > limits.max_bytes:
+            raise ImageTooLarge(
+                f"{path} has {status.st_size} bytes, more than {limits.max_bytes}", "shrink it or raise the limit"
+            )
+        if path.suffix.lower() in RAW_SUFFIXES:
+            raise UnsupportedImage(f"{path} is a camera raw file", "develop it to TIFF, PNG or JPEG first")
+        with path.open("rb") as stream:
+            return stream.read(limits.max_bytes + 1)
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no file {path}", "check the path") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
+
+
+@contextmanager
+def _opened(data: bytes, name: str) -> Iterator[PIL.Image.Image]:
+    """Pillow's view of the header. Only formats on our list are tried, so that no helper program is started."""
+    PIL.Image.init()
+    known = [kind for kind in FORMATS if kind in PIL.Image.ID]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            picture = PIL.Image.open(io.BytesIO(data), formats=known)
+        except PIL.Image.DecompressionBombError as error:
+            raise ImageTooLarge(f"{name} claims too many pixels: {error}", "shrink it first") from error
+        except (PIL.UnidentifiedImageError, *DECODER_ERRORS) as error:
+            raise _unidentified(data, name) from error
+        with picture:
+            yield picture
+
+
+def _unidentified(data: bytes, name: str) -> ImageError:
+    if data.startswith(KNOWN_HEADS) or data[8:12] == b"WEBP":
+        return BrokenImage(f"{name} begins like an image but is truncated or damaged", "get an intact copy")
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+        return UnsupportedImage(f"{name} is a HEIC picture", "install pillow-heif, or save it as JPEG")
+    start = data[:64].lstrip().lower()
+    kinds = [kind for head, kind in OTHER_HEADS.items() if start.startswith(head.lower())]
+    if data[4:8] == b"ftyp" or data[8:12] == b"AVI ":
+        kinds = ["a video"]
+    what = kinds[0] if kinds else "no image that is known here"
+    return NotAnImage(f"{name} is {what}", "give a PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC file")
+
+
+def _examine(picture: PIL.Image.Image, name: str, limits: Limits) -> None:
+    """Refuse what cannot be restored, from the header alone."""
+    width, height = picture.size
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"{name} has {width}x{height} pixels, more than {limits.max_pixels}", "shrink it or raise the limit"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise UnsupportedImage(
+            f"{name} has {width}x{height} pixels", f"each side must have at least {MIN_SIDE} of them"
+        )
+    try:
+        frames = getattr(picture, "n_frames", 1)
+    except DECODER_ERRORS as error:
+        raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
+    if frames > 1 and picture.format != "MPO":
+        kind = "pages" if picture.format == "TIFF" else "frames (an animation)"
+        raise UnsupportedImage(f"{name} has {frames} {kind}", "save the one that you want as a picture of its own")
+
+
+def _decode(picture: PIL.Image.Image, data: bytes, name: str) -> NDArray[Any]:
+    """(H, W, 1..4) integers or floats as the file has them; RGB order."""
+    if picture.format == "PNG":
+        with PIL.Image.open(io.BytesIO(data)) as checked:
+            checked.verify()
+    deep = _is_deep(picture)
+    if not deep or picture.format == "PNG":
+        picture.load()
+    return _deep_array(data, name) if deep else np.atleast_3d(np.asarray(_plain(picture)))
+
+
+def _is_deep(picture: PIL.Image.Image) -> bool:
+    """More than 8 bit a channel, which Pillow would cut off where there are several channels."""
+    if picture.format == "PNG":
+        tiles: Any = getattr(picture, "tile", [])
+        return any("16B" in str(tile.args) for tile in tiles) or picture.mode.startswith("I")
+    if picture.format == "TIFF":
+        tags: Any = getattr(picture, "tag_v2", {})
+        bits, kinds = tags.get(BITS_PER_SAMPLE, (8,)), tags.get(SAMPLE_FORMAT, (1,))
+        return max(np.atleast_1d(bits)) > 8 or 3 in np.atleast_1d(kinds)
+    return picture.mode.startswith("I;16")
+
+
+def _deep_array(data: bytes, name: str) -> NDArray[Any]:
+    array: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise BrokenImage(f"{name} is truncated, damaged or of an odd kind", "save it as 16-bit PNG")
+    planes: NDArray[Any] = np.atleast_3d(array)
+    if planes.shape[2] >= 3:
+        planes = planes[:, :, [2, 1, 0, 3][: planes.shape[2]]]
+    return planes
+
+
+def _plain(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """The same picture in a mode of 8 bit a channel: L, LA, RGB or RGBA."""
+    if picture.mode in ("L", "LA", "RGB", "RGBA"):
+        return picture.convert(f"{picture.mode}A") if "transparency" in picture.info else picture
+    if picture.mode == "1":
+        return picture.convert("L")
+    if picture.mode == "CMYK" and (icc := picture.info.get("icc_profile")):
+        try:
+            converted = ImageCms.profileToProfile(
+                picture, ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, OSError):
+            converted = None
+        return converted or picture.convert("RGB")
+    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+
+
+def _exif(picture: PIL.Image.Image) -> tuple[bytes | None, int]:
+    """The EXIF block without orientation, and the orientation; broken EXIF is no reason to refuse a picture."""
+    try:
+        exif = picture.getexif()
+        orientation = exif.pop(ORIENTATION, 1)
+        kept = exif.tobytes() if len(exif) else None
+    except DECODER_ERRORS:
+        return None, 1
+    return kept, orientation if isinstance(orientation, int) else 1
+
+
+def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo the eight EXIF orientations (TIFF 6.0, tag 274)."""
+    if orientation in (5, 6, 7, 8):
+        array = array.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return array
+
+
+def _image(array: NDArray[Any], profile: bytes | None, exif: bytes | None, name: str) -> Image:
+    values = _unit_range(array, name)
+    colours = values[:, :, : 1 if values.shape[2] <= 2 else 3]
+    alpha = values[:, :, -1:] if values.shape[2] in (2, 4) else None
+    greyscale = colours.shape[2] == 1
+    return Image(
+        pixels=from_numpy(np.repeat(colours, 3, axis=2) if greyscale else colours),
+        alpha=from_numpy(alpha) if alpha is not None else None,
+        icc_profile=profile or None,
+        exif=exif,
+        bit_depth=8 if array.dtype == np.uint8 else 16,
+        greyscale=greyscale,
+    )
+
+
+def _unit_range(array: NDArray[Any], name: str) -> FloatArray:
+    if array.dtype in (np.uint8, np.uint16):
+        return to_float(array)
+    values = array.astype(np.float32)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        raise UnsupportedImage(
+            f"{name} holds {array.dtype} values from {values.min():g} to {values.max():g}",
+            "only numbers from 0 to 1 are understood; save it as 16-bit PNG or TIFF",
+        )
+    return values
