@@ -1,0 +1,97 @@
+"""Training pairs: random patches of photos, degraded on the fly by what the recipe asks for."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Bytes = NDArray[np.uint8]
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Input and target, (h, w, 3) and (h * scale, w * scale, 3) in [0, 1]."""
+Degrader = Callable[[Bytes, np.random.Generator], Pair]
+"""Makes a training pair of a clean patch."""
+
+HELD_OUT = 24
+
+
+def load_photos(folder: Path) -> list[Bytes]:
+    """Every picture below a folder as (H, W, 3) bytes, in the order of their names."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".webp", ".png", ".jpg"))
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_load, files))
+
+
+def split(photos: list[Bytes], seed: int = 0) -> tuple[list[Bytes], list[Bytes]]:
+    """(for training, held out); the same ones every time."""
+    held_out = set(np.random.default_rng(seed).permutation(len(photos))[:HELD_OUT].tolist())
+    return (
+        [photo for index, photo in enumerate(photos) if index not in held_out],
+        [photo for index, photo in enumerate(photos) if index in held_out],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """Endless batches of pairs, made ahead of time by threads."""
+
+    photos: list[Bytes]
+    degrade: Degrader
+    patch: int
+    """Side of the target patch in pixels."""
+    batch: int
+    seed: int
+
+    def batches(self, workers: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """(B, 3, h, w) inputs and (B, 3, H, W) targets, float32 in [0, 1]."""
+        ready: queue.Queue[tuple[Tensor, Tensor]] = queue.Queue(maxsize=8)
+        for worker in range(workers):
+            rng = np.random.default_rng([self.seed, worker])
+            threading.Thread(target=self._fill, args=(ready, rng), daemon=True).start()
+        while True:
+            yield ready.get()
+
+    def _fill(self, ready: queue.Queue[tuple[Tensor, Tensor]], rng: np.random.Generator) -> None:
+        sizes = np.array([photo.shape[0] * photo.shape[1] for photo in self.photos], dtype=np.float64)
+        chances = sizes / sizes.sum()
+        while True:
+            pairs = []
+            for index in rng.choice(len(self.photos), self.batch, p=chances):
+                pairs.append(self.degrade(random_patch(self.photos[index], self.patch, rng), rng))
+            ready.put((_stack([pair[0] for pair in pairs]), _stack([pair[1] for pair in pairs])))
+
+
+def random_patch(photo: Bytes, side: int, rng: np.random.Generator) -> Bytes:
+    """A (side, side, 3) piece, turned and mirrored; of a photo that is too small, a piece of its reflection."""
+    missing = [(0, max(0, side - length)) for length in photo.shape[:2]]
+    if any(after for _, after in missing):
+        photo = np.pad(photo, [*missing, (0, 0)], mode="symmetric")
+    top = int(rng.integers(photo.shape[0] - side + 1))
+    left = int(rng.integers(photo.shape[1] - side + 1))
+    patch = np.rot90(photo[top : top + side, left : left + side], int(rng.integers(4)))
+    return np.ascontiguousarray(patch[:, ::-1] if rng.random() < 0.5 else patch)
+
+
+def shrink(picture: Bytes, scale: int) -> Bytes:
+    """Bicubic downscaling as in the super-resolution literature (antialiased, rounded to 8 bit)."""
+    height, width = picture.shape[0] // scale, picture.shape[1] // scale
+    whole = PIL.Image.fromarray(picture[: height * scale, : width * scale])
+    return np.asarray(whole.resize((width, height), PIL.Image.Resampling.BICUBIC))
+
+
+def _load(file: Path) -> Bytes:
+    with PIL.Image.open(file) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _stack(arrays: list[NDArray[np.float32]]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
