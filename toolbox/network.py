@@ -1,0 +1,89 @@
+"""Networks as experts: weight files through spandrel, run over images tile by tile."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imaging.control import Control
+from imaging.device import best_device
+from imaging.image import Image
+from imaging.tiling import run_tiled
+from toolbox.card import ExpertCard
+from toolbox.errors import WeightsError, WeightsMissing
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkExpert:
+    """A network that spandrel has recognised, on its device."""
+
+    card: ExpertCard
+    descriptor: Any
+    device: torch.device
+    weight_bytes: int = field(default=0)
+
+    def __call__(self, image: Image, control: Control) -> Image:
+        """Run the network over the image."""
+        import torch
+
+        with torch.inference_mode():
+            pixels = run_tiled(
+                self._run,
+                image.pixels,
+                scale=self.card.scale,
+                halo=self.card.halo,
+                multiple_of=max(1, int(self.descriptor.size_requirements.multiple_of)),
+                control=control,
+            )
+        return image.with_pixels(pixels.clone())
+
+    def _run(self, tile: Tensor) -> Tensor:
+        import torch
+
+        tile = tile.to(self.device, memory_format=torch.channels_last)
+        with self._precision():
+            result: Tensor = self.descriptor(tile)
+        return result
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Autocast, because plain bf16 fails inside many published networks."""
+        import torch
+
+        if self.card.dtype == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def load_network(card: ExpertCard) -> NetworkExpert:
+    """The network of a card with its weights.
+
+    Raises `WeightsMissing` where the file is not there, and `WeightsError` where it is not what the card says.
+    """
+    file = WEIGHTS / (card.weights or "")
+    if not file.is_file():
+        raise WeightsMissing(f"expert {card.name}: its weights {file} are missing", "install restore4k again")
+    import torch
+    from safetensors import SafetensorError
+    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+
+    device = best_device()
+    try:
+        descriptor = ModelLoader(device=device).load_from_file(file)
+    except (UnsupportedModelError, SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"expert {card.name}: {file.name} cannot be loaded: {error}") from error
+    found = descriptor.architecture.id
+    if not isinstance(descriptor, ImageModelDescriptor) or found != (card.architecture or found):
+        raise WeightsError(f"expert {card.name}: {file.name} is a {found}, not a {card.architecture}")
+    if descriptor.scale != card.scale:
+        raise WeightsError(f"expert {card.name}: {file.name} enlarges {descriptor.scale}x, not {card.scale}x")
+    descriptor.model.float().eval().to(memory_format=torch.channels_last)
+    size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
+    return NetworkExpert(card, descriptor, device, size)
