@@ -1,0 +1,1 @@
+"""One module per metric, each with a pure function and its `METRIC`."""
