@@ -42,9 +42,7 @@ class Catalogue:
                 return card
         near = difflib.get_close_matches(name, [card.name for card in self.cards], n=2)
         guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        raise UnknownExpert(
-            f"unknown expert {name!r}", f"{guess}`restore4k experts` lists all {len(self.cards)}"
-        )
+        raise UnknownExpert(f"unknown expert {name!r}", f"{guess}`restore4k experts` lists all {len(self.cards)}")
 
     def for_task(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
         """All cards that do `task` at that scale."""
@@ -60,9 +58,7 @@ def parse_cards(toml: str, source: str) -> list[ExpertCard]:
     cards = []
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise BadCard(
-                f"{source}: {name!r} is not a table", "write each expert as [name] with its keys below"
-            )
+            raise BadCard(f"{source}: {name!r} is not a table", "write each expert as [name] with its keys below")
         try:
             cards.append(ExpertCard(name=name, **table))
         except (ValidationError, TypeError) as error:

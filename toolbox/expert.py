@@ -79,6 +79,4 @@ def _function(card: ExpertCard) -> ClassicalFunction:
     try:
         return cast(ClassicalFunction, getattr(importlib.import_module(module), name))
     except (ImportError, AttributeError, ValueError) as error:
-        raise BadCard(
-            f"card {card.name!r} names the function {card.function!r}, which is not there"
-        ) from error
+        raise BadCard(f"card {card.name!r} names the function {card.function!r}, which is not there") from error
