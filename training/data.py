@@ -64,9 +64,8 @@ class Patches:
         sizes = np.array([photo.shape[0] * photo.shape[1] for photo in self.photos], dtype=np.float64)
         chances = sizes / sizes.sum()
         while True:
-            pairs = []
-            for index in rng.choice(len(self.photos), self.batch, p=chances):
-                pairs.append(self.degrade(random_patch(self.photos[index], self.patch, rng), rng))
+            chosen = rng.choice(len(self.photos), self.batch, p=chances)
+            pairs = [self.degrade(random_patch(self.photos[index], self.patch, rng), rng) for index in chosen]
             ready.put((_stack([pair[0] for pair in pairs]), _stack([pair[1] for pair in pairs])))
 
 

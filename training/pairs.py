@@ -2,22 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from imaging.convert import FloatArray, to_float
+from toolbox.tasks import Degradation, Severity
 from training.data import Bytes, Degrader, Pair, shrink
+from training.degradations import MAKERS, MIO100, degrade, downscale, mix
+
+LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
+SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
+CLEAN_SHARE = 0.05
+"""Every blind network also learns to leave a clean photo alone."""
 
 
 def degrader(name: str, scale: int) -> Degrader:
-    """The maker called `name`; `ValueError` where there is none."""
+    """The maker called `name`, or `ValueError`.
+
+    `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `all` (any same-size
+    degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is drawn.
+    """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
-    raise ValueError(f"no maker of training pairs is called {name!r}")
+    if name == "real":
+        return lambda patch, rng: real(patch, scale, rng)
+    if name == "all":
+        return anything
+    degradations = [Degradation(part) for part in name.split("+")]
+    return lambda patch, rng: one_of(patch, degradations, rng)
+
+
+def one_of(patch: Bytes, degradations: Sequence[Degradation], rng: np.random.Generator) -> Pair:
+    """One of the degradations at any severity, seldom nothing."""
+    clean = to_float(patch)
+    if rng.random() < CLEAN_SHARE:
+        return clean, clean
+    return degrade(clean, degradations[int(rng.integers(len(degradations)))], rng)[0], clean
+
+
+def anything(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Three in five a single degradation, otherwise one of MiO100's combinations without the reduction."""
+    if rng.random() < 0.6:
+        return one_of(patch, SAME_SIZE, rng)
+    clean = to_float(patch)
+    combination = MIO100[int(rng.integers(len(MIO100)))]
+    degraded, _ = mix(clean, [name for name in combination if name is not Degradation.LOW_RESOLUTION], rng)
+    return degraded, clean
+
+
+def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
+    """What a small picture from the web went through: blur, reduction, noise, compression, each of them sometimes."""
+    clean = to_float(patch)
+    degraded: FloatArray = clean
+    if rng.random() < 0.6:
+        blur = Degradation.DEFOCUS_BLUR if rng.random() < 0.7 else Degradation.MOTION_BLUR
+        degraded, _ = mix(degraded, [blur], rng, [LOW[int(rng.integers(len(LOW)))]])
+    degraded = np.clip(downscale(degraded, scale, str(rng.choice(["bicubic", "area", "lanczos"]))), 0, 1)
+    for name in (Degradation.NOISE, Degradation.JPEG_ARTIFACT):
+        if rng.random() < 0.6:
+            degraded, _ = degrade(degraded, name, rng, LOW[int(rng.integers(len(LOW)))])
+    return degraded.astype(np.float32), clean
 
 
 def bicubic(patch: Bytes, scale: int) -> Pair:
     """Classical super-resolution: the input is the bicubic reduction."""
-    return _unit(shrink(patch, scale)), _unit(patch)
-
-
-def _unit(patch: Bytes) -> np.ndarray:
-    return patch.astype(np.float32) / 255
+    return to_float(shrink(patch, scale)), to_float(patch)
