@@ -1,0 +1,1 @@
+"""Experts that need no weights, one module per task."""

@@ -1,0 +1,64 @@
+"""Classical dehazing: invert I = J t + A (1 - t) with a guess of the transmission t and the air light A."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import FloatArray
+from toolbox.classical.filters import guided_filter, luma, with_luma
+
+LEAST_TRANSMISSION = 0.1
+
+
+def dark_channel_prior(pixels: FloatArray, control: Control) -> FloatArray:
+    """He, Sun & Tang 2011: in a clear photo some channel of every neighbourhood is dark."""
+    air = air_light(pixels)
+    transmission = 1 - 0.95 * _dark_channel(pixels / air, 15)
+    control.report(0.5)
+    return _clear(pixels, _refine(pixels, transmission), air)
+
+
+def colour_attenuation_prior(pixels: FloatArray, control: Control) -> FloatArray:
+    """Zhu, Mai & Shao 2015: depth is linear in brightness minus saturation, with their coefficients."""
+    hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
+    depth = 0.121779 + 0.959710 * hsv[:, :, 2] - 0.780245 * hsv[:, :, 1]
+    depth = cv2.erode(depth, np.ones((15, 15), np.uint8))
+    control.report(0.5)
+    return _clear(pixels, _refine(pixels, np.exp(-depth.astype(np.float32))), air_light(pixels))
+
+
+def contrast_stretch(pixels: FloatArray, control: Control) -> FloatArray:
+    """Every channel to its full range (0.5 % clipped), then local contrast of luma."""
+    low = np.percentile(pixels, 0.5, axis=(0, 1)).astype(np.float32)
+    high = np.percentile(pixels, 99.5, axis=(0, 1)).astype(np.float32)
+    high = np.maximum(high, low + 0.1)
+    # White stays where it was: haze adds light from below.
+    stretched = np.clip((pixels - low) / (high - low) * np.minimum(high, 1), 0, 1).astype(np.float32)
+    plane = luma(stretched)
+    local = cv2.createCLAHE(clipLimit=1.2, tileGridSize=(4, 4)).apply(np.rint(plane * 65535).astype(np.uint16))
+    return with_luma(stretched, (local / 65535).astype(np.float32))
+
+
+def air_light(pixels: FloatArray) -> FloatArray:
+    """(3,) colour of the haze: the mean of the haziest thousandth of the picture."""
+    dark = _dark_channel(pixels, 15)
+    count = max(8, dark.size // 1000)
+    haziest = np.argpartition(dark.ravel(), -count)[-count:]
+    colour: FloatArray = pixels.reshape(-1, 3)[haziest].mean(axis=0)
+    return np.clip(colour, 0.3, 1)
+
+
+def _dark_channel(pixels: FloatArray, size: int) -> FloatArray:
+    dark: FloatArray = cv2.erode(pixels.min(axis=2), np.ones((size, size), np.uint8))
+    return dark
+
+
+def _refine(pixels: FloatArray, transmission: FloatArray) -> FloatArray:
+    return guided_filter(luma(pixels), transmission.astype(np.float32), 40, 1e-3)
+
+
+def _clear(pixels: FloatArray, transmission: FloatArray, air: FloatArray) -> FloatArray:
+    clear: FloatArray = (pixels - air) / np.clip(transmission, LEAST_TRANSMISSION, 1)[:, :, None] + air
+    return np.clip(clear, 0, 1)

@@ -1,0 +1,63 @@
+"""Classical denoisers; all estimate the noise themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import FloatArray
+from toolbox.classical.bands import in_bands
+from toolbox.classical.filters import noise_sigma
+
+NOTHING = 0.5 / 255
+"""Less noise than this is rounding."""
+
+
+def non_local_means(pixels: FloatArray, control: Control) -> FloatArray:
+    """Average of similar patches (Buades, Coll & Morel 2005), scikit-image's fast form."""
+    from skimage.restoration import denoise_nl_means
+
+    sigma = noise_sigma(pixels)
+    if sigma < NOTHING:
+        return pixels
+    return in_bands(
+        pixels,
+        lambda band: denoise_nl_means(
+            band, patch_size=5, patch_distance=7, h=0.75 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
+        ),
+        overlap=16,
+        control=control,
+    )
+
+
+def wavelet_bayes(pixels: FloatArray, control: Control) -> FloatArray:
+    """BayesShrink (Chang, Yu & Vetterli 2000) in YCbCr, averaged over shifts (Coifman & Donoho 1995)."""
+    from skimage.restoration import denoise_wavelet
+
+    sigma = noise_sigma(pixels)
+    if sigma < NOTHING:
+        return pixels
+    shifts = [(dy, dx) for dy in (0, 1, 3) for dx in (0, 2, 5)]
+    total = np.zeros_like(pixels)
+    for done, shift in enumerate(shifts):
+        control.report(done / len(shifts))
+        moved = denoise_wavelet(
+            np.roll(pixels, shift, (0, 1)), convert2ycbcr=True, channel_axis=-1, wavelet="sym4", rescale_sigma=True
+        )
+        total += np.roll(moved, (-shift[0], -shift[1]), (0, 1)).astype(np.float32)
+    return np.clip(total / len(shifts), 0, 1)
+
+
+def total_variation(pixels: FloatArray, control: Control) -> FloatArray:
+    """Rudin, Osher & Fatemi 1992, by Chambolle's projection."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    sigma = noise_sigma(pixels)
+    if sigma < NOTHING:
+        return pixels
+    return in_bands(
+        pixels,
+        lambda band: denoise_tv_chambolle(band, weight=1.1 * sigma, max_num_iter=60, channel_axis=-1),
+        overlap=24,
+        control=control,
+    )

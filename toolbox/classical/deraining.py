@@ -1,0 +1,103 @@
+"""Classical deraining: streaks are thin, bright, steep and alike in direction."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import FloatArray
+from toolbox.classical.bands import in_bands
+from toolbox.classical.filters import guided_filter, luma
+
+STEEPEST, FLATTEST = 90, 45
+"""Angles of streaks in degrees from the horizontal that are looked for."""
+STREAK_LENGTH = 11
+ACROSS = 9
+
+
+def streak_morphology(pixels: FloatArray, control: Control) -> FloatArray:
+    """Find what an opening across the streaks removes and one along them keeps; fill it from beside the streaks."""
+    angle = streak_angle(luma(pixels))
+    along = _line(STREAK_LENGTH, angle)
+    across = _line(ACROSS, angle + 90)
+
+    def filtered(band: FloatArray) -> FloatArray:
+        plane = luma(band)
+        thin = plane - cv2.morphologyEx(plane, cv2.MORPH_OPEN, across, borderType=cv2.BORDER_REFLECT)
+        streaks = cv2.morphologyEx(thin, cv2.MORPH_OPEN, along, borderType=cv2.BORDER_REFLECT)
+        mask = cv2.GaussianBlur(cv2.dilate(np.clip(streaks / 0.06, 0, 1), np.ones((3, 3), np.uint8)), (0, 0), 0.8)
+        background = cv2.morphologyEx(band, cv2.MORPH_OPEN, across, borderType=cv2.BORDER_REFLECT)
+        background = cv2.GaussianBlur(background, (0, 0), 1.0)
+        return band + np.clip(mask, 0, 1)[:, :, None] * (np.minimum(background, band) - band)
+
+    return in_bands(pixels, filtered, overlap=2 * STREAK_LENGTH + ACROSS, control=control)
+
+
+def directional_median(pixels: FloatArray, control: Control) -> FloatArray:
+    """Replace what stands out brightly from the median across the streaks by that median."""
+    angle = streak_angle(luma(pixels))
+    offsets = _offsets(ACROSS, angle + 90)
+
+    def filtered(band: FloatArray) -> FloatArray:
+        shifted = np.stack([_shifted(band, dx, dy) for dx, dy in offsets])
+        median = np.median(shifted, axis=0).astype(np.float32)
+        bright = np.clip(luma(band) - luma(median), 0, None)
+        streaks = cv2.blur(bright, (1, 7)) if abs(angle - 90) < 20 else cv2.GaussianBlur(bright, (0, 0), 1.5)
+        mask = np.clip((streaks - 0.02) / 0.04, 0, 1)[:, :, None]
+        return band + mask * (np.minimum(median, band) - band)
+
+    return in_bands(pixels, filtered, overlap=2 * ACROSS, control=control)
+
+
+def guided_low_frequency(pixels: FloatArray, control: Control) -> FloatArray:
+    """Split by a guided filter (Xu et al. 2012): the low part is free of rain; of the high part only what is darker,
+    or not alike in direction, comes back.
+    """
+    angle = streak_angle(luma(pixels))
+    along = _line(STREAK_LENGTH, angle)
+
+    def filtered(band: FloatArray) -> FloatArray:
+        low = np.stack([guided_filter(luma(band), band[:, :, c].copy(), 5, 4e-3) for c in range(3)], axis=2)
+        high = band - low
+        bright = np.clip(luma(high), 0, None)
+        streaks = cv2.morphologyEx(bright, cv2.MORPH_OPEN, along, borderType=cv2.BORDER_REFLECT)
+        streaks = np.minimum(cv2.dilate(streaks, np.ones((3, 3), np.uint8)), bright)
+        return np.clip(band - streaks[:, :, None], 0, 1)
+
+    return in_bands(pixels, filtered, overlap=2 * STREAK_LENGTH + 12, control=control)
+
+
+def streak_angle(plane: FloatArray) -> float:
+    """The direction along which thin bright detail is longest, in degrees from the horizontal, 45..135."""
+    side = max(plane.shape)
+    if side > 720:
+        top, left = max(0, (plane.shape[0] - 720) // 2), max(0, (plane.shape[1] - 720) // 2)
+        plane = np.ascontiguousarray(plane[top : top + 720, left : left + 720])
+    thin = plane - cv2.morphologyEx(plane, cv2.MORPH_OPEN, np.ones((1, 7), np.uint8))
+    angles = range(FLATTEST, 180 - FLATTEST + 1, 5)
+    return float(max(angles, key=lambda angle: float(cv2.erode(thin, _line(2 * STREAK_LENGTH, angle)).mean())))
+
+
+def _line(length: int, angle_degrees: float) -> np.ndarray:
+    """A structuring element."""
+    side = length | 1
+    element = np.zeros((side, side), np.uint8)
+    for dx, dy in _offsets(length, angle_degrees):
+        element[side // 2 + dy, side // 2 + dx] = 1
+    return element
+
+
+def _offsets(length: int, angle_degrees: float) -> list[tuple[int, int]]:
+    """The pixels of a line through the origin; positive angles turn against the clock."""
+    angle, half = math.radians(angle_degrees), length // 2
+    steps = [(round(n * math.cos(angle)), round(-n * math.sin(angle))) for n in range(-half, half + 1)]
+    return list(dict.fromkeys(steps))
+
+
+def _shifted(band: FloatArray, dx: int, dy: int) -> FloatArray:
+    reach = ACROSS
+    padded = cv2.copyMakeBorder(band, reach, reach, reach, reach, cv2.BORDER_REFLECT)
+    return padded[reach + dy : reach + dy + band.shape[0], reach + dx : reach + dx + band.shape[1]]

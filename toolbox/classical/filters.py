@@ -1,0 +1,41 @@
+"""Filters and estimates that several classical experts share."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from imaging.convert import FloatArray
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def luma(pixels: FloatArray) -> FloatArray:
+    """(H, W, 3) -> (H, W), ITU-R BT.601."""
+    plane: FloatArray = pixels @ LUMA
+    return plane
+
+
+def guided_filter(guide: FloatArray, plane: FloatArray, radius: int, epsilon: float) -> FloatArray:
+    """Smooth `plane` (H, W) along the edges of `guide` (H, W); He et al., "Guided image filtering", 2013."""
+
+    def mean(values: FloatArray) -> FloatArray:
+        box: FloatArray = cv2.boxFilter(values, -1, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
+        return box
+
+    mean_guide, mean_plane = mean(guide), mean(plane)
+    slope = (mean(guide * plane) - mean_guide * mean_plane) / (mean(guide * guide) - mean_guide**2 + epsilon)
+    offset = mean_plane - slope * mean_guide
+    return mean(slope) * guide + mean(offset)
+
+
+def noise_sigma(pixels: FloatArray) -> float:
+    """Deviation of white noise in [0, 1] units, the mean over channels (wavelet MAD, Donoho & Johnstone 1994)."""
+    from skimage.restoration import estimate_sigma
+
+    return float(estimate_sigma(pixels, average_sigmas=True, channel_axis=-1))
+
+
+def with_luma(pixels: FloatArray, plane: FloatArray) -> FloatArray:
+    """The same colours with another luma, by adding the difference to every channel."""
+    return np.clip(pixels + (plane - luma(pixels))[:, :, None], 0, 1)

@@ -1,0 +1,129 @@
+"""Classical removal of JPEG artifacts; the quality is read from the pixels."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import FloatArray, to_float, to_uint8
+from toolbox.classical.bands import in_bands
+from toolbox.classical.filters import guided_filter, luma
+
+BLOCK = 8
+LUMA_TABLE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    np.float32,
+)
+"""ITU-T T.81, table K.1."""
+
+
+def shifted_compression(pixels: FloatArray, control: Control) -> FloatArray:
+    """Compress shifted copies again and average them back (Nosratinia 2001): block edges fall in other places."""
+    quality = jpeg_quality(pixels)
+    if quality > 90:
+        return pixels
+    total = np.zeros_like(pixels)
+    shifts = [(dy, dx) for dy in range(0, BLOCK, 2) for dx in range(0, BLOCK, 2)]
+    padded = cv2.copyMakeBorder(pixels, BLOCK, BLOCK, BLOCK, BLOCK, cv2.BORDER_REFLECT)
+    for done, (dy, dx) in enumerate(shifts):
+        control.report(done / len(shifts))
+        top, left = BLOCK - dy, BLOCK - dx
+        moved = _compressed(padded[top:, left:], quality)
+        total += moved[dy : dy + pixels.shape[0], dx : dx + pixels.shape[1]]
+    return total / len(shifts)
+
+
+def shape_adaptive_smoothing(pixels: FloatArray, control: Control) -> FloatArray:
+    """Guided smoothing as strong as the quantisation, in luma and (more) in chroma, led by luma."""
+    step = quantisation_step(jpeg_quality(pixels))
+    if step < 0.01:
+        return pixels
+
+    def filtered(band: FloatArray) -> FloatArray:
+        plane = luma(band)
+        smooth = guided_filter(plane, plane, 3, (0.55 * step) ** 2)
+        chroma = [guided_filter(smooth, band[:, :, c] - plane, 6, step**2) for c in range(3)]
+        return np.clip(np.stack([smooth + c for c in chroma], axis=2), 0, 1)
+
+    return in_bands(pixels, filtered, overlap=24, control=control)
+
+
+def non_local_means(pixels: FloatArray, control: Control) -> FloatArray:
+    """Patches of the picture averaged with their like, as if the quantisation were noise."""
+    from skimage.restoration import denoise_nl_means
+
+    step = quantisation_step(jpeg_quality(pixels))
+    if step < 0.01:
+        return pixels
+    return in_bands(
+        pixels,
+        lambda band: denoise_nl_means(
+            band, patch_size=5, patch_distance=7, h=0.45 * step, sigma=0.2 * step, fast_mode=True, channel_axis=-1
+        ),
+        overlap=16,
+        control=control,
+    )
+
+
+def quantisation_step(quality: int) -> float:
+    """A typical step of the low frequencies' quantisation in [0, 1] pixel units; noise of that size is left behind."""
+    return float(_table(quality)[:4, :4].mean()) / BLOCK / 255 * 2
+
+
+def jpeg_quality(pixels: FloatArray) -> int:
+    """The libjpeg quality whose quantisation table fits the picture's block spectrum best; 95 where none does.
+
+    The coefficients of a decoded JPEG are near multiples of the table's entries (Fan & de Queiroz 2003).
+    """
+    plane = luma(pixels)[: pixels.shape[0] // BLOCK * BLOCK, : pixels.shape[1] // BLOCK * BLOCK] * 255 - 128
+    rows, columns = plane.shape[0] // BLOCK, plane.shape[1] // BLOCK
+    if rows * columns < 4:
+        return 95
+    blocks = plane.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
+    chosen = blocks[:: max(1, len(blocks) // 1500)]
+    basis = _dct_basis()
+    spectrum = basis @ chosen @ basis.T
+    best, best_error = 95, 0.16
+    for quality in (*range(5, 50, 3), *range(50, 92, 4)):
+        error = _misfit(spectrum, _table(quality))
+        if error < best_error:
+            best, best_error = quality, error
+    return best
+
+
+def _misfit(spectrum: FloatArray, table: FloatArray) -> float:
+    """Mean distance to the nearest multiple, in steps, of the low frequencies that are not quantised to nothing."""
+    steps = (spectrum / table)[:, :4, :4].reshape(-1, 16)[:, 1:]
+    coarse = np.broadcast_to((table[:4, :4].ravel()[1:] > 3), steps.shape)
+    told = (np.abs(steps) > 0.6) & coarse
+    if told.sum() < 50:
+        return 1.0
+    return float(np.abs(steps - np.rint(steps))[told].mean())
+
+
+def _table(quality: int) -> FloatArray:
+    """libjpeg's luma table."""
+    scale = 5000 / quality if quality < 50 else 200 - 2 * quality
+    return np.clip(np.floor((LUMA_TABLE * scale + 50) / 100), 1, 255).astype(np.float32)
+
+
+def _dct_basis() -> FloatArray:
+    n = np.arange(BLOCK)
+    basis = np.cos(np.pi * (2 * n[None] + 1) * n[:, None] / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+    basis[0] /= np.sqrt(2)
+    return basis.astype(np.float32)
+
+
+def _compressed(pixels: FloatArray, quality: int) -> FloatArray:
+    _, data = cv2.imencode(".jpg", to_uint8(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return to_float(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])

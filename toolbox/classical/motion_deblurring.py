@@ -1,0 +1,156 @@
+"""Classical motion deblurring: estimate the kernel, then deconvolve."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import FloatArray
+from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution
+from toolbox.classical.filters import luma, noise_sigma
+
+LENGTHS = range(4, 34)
+ANGLES = range(0, 180, 3)
+KERNEL_SIDE = 35
+ANALYSED_SIDE = 640
+
+
+def line_total_variation(pixels: FloatArray, control: Control) -> FloatArray:
+    """A straight line found in the cepstrum, total-variation prior."""
+    kernel = line_kernel(*line_blur(pixels))
+    return total_variation_deconvolution(pixels, kernel, noise_sigma(pixels), control)
+
+
+def line_lucy(pixels: FloatArray, control: Control) -> FloatArray:
+    """A straight line found in the cepstrum, Richardson-Lucy."""
+    return richardson_lucy(pixels, line_kernel(*line_blur(pixels)), 12, control)
+
+
+def blind(pixels: FloatArray, control: Control) -> FloatArray:
+    """A free kernel, estimated from predicted sharp edges (Cho & Lee 2009), total-variation prior."""
+    kernel = free_kernel(luma(pixels), control.part(0.0, 0.5))
+    return total_variation_deconvolution(pixels, kernel, max(noise_sigma(pixels), 0.006), control.part(0.5, 1.0))
+
+
+def line_blur(pixels: FloatArray) -> tuple[float, float]:
+    """Length in pixels and angle in degrees of a straight motion blur.
+
+    Its spectrum has zeros every 1 / length, which stand in the cepstrum as a dip at that length along its direction.
+    """
+    plane = _middle(luma(pixels))
+    window = np.outer(np.hanning(plane.shape[0]), np.hanning(plane.shape[1])).astype(np.float32)
+    spectrum = np.log(np.abs(np.fft.fft2((plane - plane.mean()) * window)) ** 2 + 1e-7)
+    cepstrum = np.fft.fftshift(np.fft.ifft2(spectrum).real).astype(np.float32)
+    cepstrum = cv2.GaussianBlur(cepstrum, (0, 0), 0.7)
+    row, column = cepstrum.shape[0] // 2, cepstrum.shape[1] // 2
+    lengths = [length for length in LENGTHS if length < min(cepstrum.shape) // 2 - 1]
+    depth, length, angle = min(
+        (float(cepstrum[round(row + n * math.sin(a)), round(column + n * math.cos(a))]) * n**0.25, float(n), a)
+        for n in lengths or [1]
+        for a in map(math.radians, ANGLES)
+    )
+    return length, math.degrees(angle)
+
+
+def line_kernel(length: float, angle_degrees: float) -> FloatArray:
+    """A straight line of that length, antialiased."""
+    reach = math.ceil(length / 2) + 1
+    side, zoom = 2 * reach + 1, 8
+    angle = math.radians(angle_degrees)
+    end = (length / 2 * math.cos(angle), length / 2 * math.sin(angle))
+    middle = reach + 0.5
+    canvas = np.zeros((side * zoom, side * zoom), np.float32)
+    start_point = (round((middle - end[0]) * zoom), round((middle - end[1]) * zoom))
+    end_point = (round((middle + end[0]) * zoom), round((middle + end[1]) * zoom))
+    cv2.line(canvas, start_point, end_point, 1.0, zoom)
+    kernel: FloatArray = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
+    return kernel / kernel.sum()
+
+
+def free_kernel(plane: FloatArray, control: Control) -> FloatArray:
+    """(k, k) kernel of any shape, coarse to fine: sharpen edges, explain the blurred gradients by them, deconvolve."""
+    plane = _middle(plane)
+    scales = [0.25, 0.354, 0.5, 0.707, 1.0]
+    latent, kernel = None, None
+    for done, scale in enumerate(scales):
+        control.report(done / len(scales))
+        blurred = cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        side = max(3, round(KERNEL_SIDE * scale) | 1)
+        if min(blurred.shape) < 2 * side:
+            continue
+        latent = blurred if latent is None else cv2.resize(latent, blurred.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        for _ in range(5):
+            kernel = _explain(blurred, _predicted(latent, side), side)
+            latent = _smooth_deconvolution(blurred, kernel)
+    return np.ones((1, 1), np.float32) if kernel is None else kernel
+
+
+def _predicted(latent: FloatArray, side: int) -> list[FloatArray]:
+    """Gradients of the latent picture with its edges made steep (bilateral and shock filter), the weak ones dropped."""
+    steep = cv2.bilateralFilter(latent.astype(np.float32), 5, 0.1, 2.0)
+    for _ in range(2):
+        dx, dy = np.gradient(steep, axis=1), np.gradient(steep, axis=0)
+        steep = steep - np.sign(cv2.Laplacian(steep, cv2.CV_32F)) * np.hypot(dx, dy) * 0.5
+    gradients = [np.gradient(steep, axis=1), np.gradient(steep, axis=0)]
+    strength = np.hypot(*gradients)
+    kept = min(0.5, 12 * side**2 / strength.size)
+    threshold = np.quantile(strength, 1 - max(kept, 0.05))
+    return [np.where(strength >= threshold, gradient, 0).astype(np.float32) for gradient in gradients]
+
+
+def _explain(blurred: FloatArray, predicted: list[FloatArray], side: int) -> FloatArray:
+    """The kernel that turns predicted gradients into the blurred ones, least squares in the Fourier domain."""
+    observed = [np.gradient(blurred, axis=1), np.gradient(blurred, axis=0)]
+    spectra = [np.fft.rfft2(gradient) for gradient in predicted]
+    power = sum(np.abs(spectrum) ** 2 for spectrum in spectra)
+    cross = sum(np.conj(s) * np.fft.rfft2(o) for s, o in zip(spectra, observed, strict=True))
+    kernel = np.fft.irfft2(cross / (power + 0.02 * float(np.mean(power))), blurred.shape)
+    half = side // 2
+    kernel = np.roll(kernel, (half, half), (0, 1))[:side, :side]
+    kernel = np.where(kernel > kernel.max() * 0.08, kernel, 0)
+    kernel = _largest_piece(kernel.astype(np.float32))
+    return _recentred(kernel / max(float(kernel.sum()), 1e-8))
+
+
+def _largest_piece(kernel: FloatArray) -> FloatArray:
+    """Drop specks that do not hang together with the kernel's main body."""
+    _, labels = cv2.connectedComponents((kernel > 0).astype(np.uint8), connectivity=8)
+    weights = np.bincount(labels.ravel(), weights=kernel.ravel())
+    keep = weights >= 0.1 * weights.max()
+    keep[0] = False
+    return np.where(keep[labels], kernel, 0).astype(np.float32)
+
+
+def _recentred(kernel: FloatArray) -> FloatArray:
+    """The centre of mass in the middle, so that the picture does not move."""
+    half = (kernel.shape[0] - 1) / 2
+    rows, columns = np.indices(kernel.shape)
+    move = np.array([[1, 0, half - (kernel * columns).sum()], [0, 1, half - (kernel * rows).sum()]], np.float32)
+    moved: FloatArray = np.clip(cv2.warpAffine(kernel, move, kernel.shape[::-1], flags=cv2.INTER_LINEAR), 0, None)
+    return moved / max(float(moved.sum()), 1e-8)
+
+
+def _smooth_deconvolution(blurred: FloatArray, kernel: FloatArray) -> FloatArray:
+    """One division in the Fourier domain with a gradient penalty: fast, and good enough to find edges in."""
+    margin = kernel.shape[0]
+    padded = cv2.copyMakeBorder(blurred, margin, margin, margin, margin, cv2.BORDER_REFLECT)
+    canvas = np.zeros(padded.shape, np.float32)
+    canvas[: kernel.shape[0], : kernel.shape[1]] = kernel
+    half = kernel.shape[0] // 2
+    transfer = np.fft.rfft2(np.roll(canvas, (-half, -half), (0, 1)))
+    fy = np.fft.fftfreq(padded.shape[0])[:, None]
+    fx = np.fft.rfftfreq(padded.shape[1])[None]
+    penalty = 4 * (np.sin(np.pi * fx) ** 2 + np.sin(np.pi * fy) ** 2)
+    spectrum = np.conj(transfer) * np.fft.rfft2(padded) / (np.abs(transfer) ** 2 + 0.02 * penalty + 1e-5)
+    latent = np.fft.irfft2(spectrum, padded.shape)[margin:-margin, margin:-margin]
+    return np.clip(latent, 0, 1).astype(np.float32)
+
+
+def _middle(plane: FloatArray) -> FloatArray:
+    """The middle of a large picture; the blur is taken to be the same everywhere."""
+    height, width = plane.shape
+    top, left = max(0, (height - ANALYSED_SIDE) // 2), max(0, (width - ANALYSED_SIDE) // 2)
+    return np.ascontiguousarray(plane[top : top + ANALYSED_SIDE, left : left + ANALYSED_SIDE])
