@@ -76,7 +76,7 @@ def non_local_means(pixels: FloatArray, control: Control) -> FloatArray:
 
 
 def quantisation_step(quality: int) -> float:
-    """A typical step of the low frequencies' quantisation in [0, 1] pixel units; noise of that size is left behind."""
+    """A typical step of the low frequencies' quantisation, in [0, 1] pixel units."""
     return float(_table(quality)[:4, :4].mean()) / BLOCK / 255 * 2
 
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray
+from toolbox.classical.blur_kernel import find_motion
 from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution
 from toolbox.classical.filters import luma, noise_sigma
 
-LENGTHS = range(4, 34)
-ANGLES = range(0, 180, 3)
 KERNEL_SIDE = 35
 ANALYSED_SIDE = 640
 
 
 def line_total_variation(pixels: FloatArray, control: Control) -> FloatArray:
-    """A straight line found in the cepstrum, total-variation prior."""
-    kernel = line_kernel(*line_blur(pixels))
-    return total_variation_deconvolution(pixels, kernel, noise_sigma(pixels), control)
+    """A straight line read from the spectrum, total-variation prior."""
+    blur, _ = find_motion(luma(pixels))
+    if blur.is_sharp:
+        return pixels
+    return total_variation_deconvolution(pixels, blur.kernel(), noise_sigma(pixels), control)
 
 
 def line_lucy(pixels: FloatArray, control: Control) -> FloatArray:
-    """A straight line found in the cepstrum, Richardson-Lucy."""
-    return richardson_lucy(pixels, line_kernel(*line_blur(pixels)), 12, control)
+    """A straight line read from the spectrum, Richardson-Lucy."""
+    blur, _ = find_motion(luma(pixels))
+    return pixels if blur.is_sharp else richardson_lucy(pixels, blur.kernel(), 12, control)
 
 
 def blind(pixels: FloatArray, control: Control) -> FloatArray:
@@ -35,43 +35,10 @@ def blind(pixels: FloatArray, control: Control) -> FloatArray:
     return total_variation_deconvolution(pixels, kernel, max(noise_sigma(pixels), 0.006), control.part(0.5, 1.0))
 
 
-def line_blur(pixels: FloatArray) -> tuple[float, float]:
-    """Length in pixels and angle in degrees of a straight motion blur.
-
-    Its spectrum has zeros every 1 / length, which stand in the cepstrum as a dip at that length along its direction.
-    """
-    plane = _middle(luma(pixels))
-    window = np.outer(np.hanning(plane.shape[0]), np.hanning(plane.shape[1])).astype(np.float32)
-    spectrum = np.log(np.abs(np.fft.fft2((plane - plane.mean()) * window)) ** 2 + 1e-7)
-    cepstrum = np.fft.fftshift(np.fft.ifft2(spectrum).real).astype(np.float32)
-    cepstrum = cv2.GaussianBlur(cepstrum, (0, 0), 0.7)
-    row, column = cepstrum.shape[0] // 2, cepstrum.shape[1] // 2
-    lengths = [length for length in LENGTHS if length < min(cepstrum.shape) // 2 - 1]
-    depth, length, angle = min(
-        (float(cepstrum[round(row + n * math.sin(a)), round(column + n * math.cos(a))]) * n**0.25, float(n), a)
-        for n in lengths or [1]
-        for a in map(math.radians, ANGLES)
-    )
-    return length, math.degrees(angle)
-
-
-def line_kernel(length: float, angle_degrees: float) -> FloatArray:
-    """A straight line of that length, antialiased."""
-    reach = math.ceil(length / 2) + 1
-    side, zoom = 2 * reach + 1, 8
-    angle = math.radians(angle_degrees)
-    end = (length / 2 * math.cos(angle), length / 2 * math.sin(angle))
-    middle = reach + 0.5
-    canvas = np.zeros((side * zoom, side * zoom), np.float32)
-    start_point = (round((middle - end[0]) * zoom), round((middle - end[1]) * zoom))
-    end_point = (round((middle + end[0]) * zoom), round((middle + end[1]) * zoom))
-    cv2.line(canvas, start_point, end_point, 1.0, zoom)
-    kernel: FloatArray = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
-    return kernel / kernel.sum()
-
-
 def free_kernel(plane: FloatArray, control: Control) -> FloatArray:
-    """(k, k) kernel of any shape, coarse to fine: sharpen edges, explain the blurred gradients by them, deconvolve."""
+    """(k, k) kernel of any shape, coarse to fine: sharpen edges, explain the blurred gradients by them, deconvolve
+    and begin again.
+    """
     plane = _middle(plane)
     scales = [0.25, 0.354, 0.5, 0.707, 1.0]
     latent, kernel = None, None
@@ -89,7 +56,7 @@ def free_kernel(plane: FloatArray, control: Control) -> FloatArray:
 
 
 def _predicted(latent: FloatArray, side: int) -> list[FloatArray]:
-    """Gradients of the latent picture with its edges made steep (bilateral and shock filter), the weak ones dropped."""
+    """Gradients of the latent picture, its edges made steep (bilateral and shock filter); the weak ones dropped."""
     steep = cv2.bilateralFilter(latent.astype(np.float32), 5, 0.1, 2.0)
     for _ in range(2):
         dx, dy = np.gradient(steep, axis=1), np.gradient(steep, axis=0)
