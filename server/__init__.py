@@ -1,1 +1,1 @@
-"""The door: the MCP server and the command line."""
+"""The door: MCP tools and resources, the command line, access control, jobs and the workspace of images."""

@@ -1,0 +1,38 @@
+"""Which files the server may read: those in the allowed folders, after every link and `..` has been followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.errors import AccessDenied
+
+
+class Access:
+    """The allowed folders of a server."""
+
+    def __init__(self, allowed: Sequence[Path]) -> None:
+        self.allowed = tuple(folder.expanduser().resolve() for folder in allowed)
+
+    def readable(self, path: str) -> Path:
+        """The real path of a file that may be read. It need not exist.
+
+        A relative path is looked for in each allowed folder in turn. Raises `AccessDenied`, which says nothing about
+        whether something is there.
+        """
+        try:
+            given = Path(path).expanduser()
+            candidates = [given] if given.is_absolute() else [folder / given for folder in self.allowed]
+            inside = [real for real in (candidate.resolve() for candidate in candidates) if self._is_inside(real)]
+        except (OSError, RuntimeError, ValueError) as error:
+            raise AccessDenied(f"{path!r} is no usable path: {error}", self._hint()) from error
+        if not inside:
+            raise AccessDenied(f"{path!r} is outside the allowed folders", self._hint())
+        return next((real for real in inside if real.exists()), inside[0])
+
+    def _is_inside(self, real: Path) -> bool:
+        return any(real.is_relative_to(folder) for folder in self.allowed)
+
+    def _hint(self) -> str:
+        folders = ", ".join(map(str, self.allowed)) or "none"
+        return f"allowed: {folders}; whoever starts the server can allow more with --allow FOLDER, or send `data`"

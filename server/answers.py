@@ -1,0 +1,53 @@
+"""How a result goes back: structured, as text for clients that know only text, with links and a small picture."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
+from pydantic import BaseModel
+
+from imaging.image import Image
+from imaging.writing import thumbnail_jpeg
+from server.models import Picture
+
+THUMBNAIL_SIDE = 512
+SMALL_THUMBNAIL_SIDE = 192
+
+
+def answer(report: BaseModel, *blocks: ContentBlock) -> CallToolResult:
+    """A tool's result; its whole content is in the text as well."""
+    return CallToolResult(
+        content=[TextContent(type="text", text=report.model_dump_json()), *blocks],
+        structured_content=report.model_dump(mode="json"),
+    )
+
+
+def thumbnail(image: Image, long_side: int = THUMBNAIL_SIDE) -> ImageContent:
+    """The picture small enough for every client (a JPEG of some ten kilobytes)."""
+    data = base64.b64encode(thumbnail_jpeg(image, long_side)).decode("ascii")
+    return ImageContent(type="image", data=data, mime_type="image/jpeg")
+
+
+def picture_link(picture: Picture, title: str, file: str | None = None) -> ResourceLink:
+    """A link under which a picture can be read; `file`: where it is saved."""
+    size = f"{picture.width}x{picture.height}"
+    return ResourceLink(
+        uri=f"image://{picture.handle}",
+        name=Path(file).name if file else picture.handle,
+        title=title,
+        description=f"{size}, saved as {file}" if file else size,
+        mime_type="image/png",
+    )
+
+
+def report_link(run: str) -> ResourceLink:
+    """A link to the page that shows a run's work."""
+    return ResourceLink(
+        uri=f"run://{run}/report",
+        name=f"{run}.html",
+        title="How it was restored",
+        description="Before and after, every step with its candidates and scores.",
+        mime_type="text/html",
+    )

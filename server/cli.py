@@ -1,0 +1,248 @@
+"""The command line. Heavy libraries are imported inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from imaging.control import Control
+from imaging.errors import Cancelled
+from server.console import SIGNALLED, Answer, stopped_by_signals
+from server.settings import ServerSettings, default_allowed, default_output, default_runs
+from toolbox.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from agent.events import Listener
+    from agent.run import Restoration
+
+app = typer.Typer(
+    name="restore4k",
+    help="Restores any photo, up to 4K: measures, plans, runs several experts per step, keeps the best.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC.")]
+ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="Name of a profile, or a .toml file.")]
+ScaleOption = Annotated[int | None, typer.Option("--scale", help="Enlarge so many times: 2, 4, 8 or 16.")]
+LongSideOption = Annotated[
+    int | None,
+    typer.Option("--long-side", help="Longer side of the result in pixels; otherwise 4096, or as the profile says."),
+]
+RunsOption = Annotated[
+    Path | None, typer.Option("--runs", help="Folder of run folders, instead of RESTORE4K_RUNS or the state folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+
+
+@app.command()
+def restore(
+    image: ImageArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The result, or its folder; otherwise NAME_restored.png beside the photo."
+        ),
+    ] = None,
+    profile: ProfileOption = "default",
+    scale: ScaleOption = None,
+    long_side: LongSideOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
+    ] = False,
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Restore a photo, up to 4K."""
+    with Answer(as_json) as answer:
+        from agent.run import restore_file
+        from server.choosing import choose_profile
+
+        wanted = choose_profile(profile, scale=scale, long_side=long_side)
+        folder = (runs or default_runs()).absolute()
+
+        def work(control: Control, listener: Listener) -> Restoration:
+            return restore_file(
+                image,
+                _output_of(image, output),
+                wanted,
+                runs=folder,
+                overwrite=overwrite,
+                control=control,
+                listener=listener,
+            )
+
+        _run(answer, work, folder, quiet)
+
+
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(help="The run folder, or its name in the folder of run folders.")],
+    runs: RunsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Go on with a run that was killed or cancelled."""
+    with Answer(as_json) as answer:
+        from agent.run import resume_run
+
+        folder = (runs or default_runs()).absolute()
+        path = Path(run) if os.sep in run or Path(run).is_dir() else folder / run
+
+        def work(control: Control, listener: Listener) -> Restoration:
+            return resume_run(path.absolute(), control=control, listener=listener)
+
+        _run(answer, work, path.absolute().parent, quiet)
+
+
+@app.command()
+def analyze(image: ImageArgument, as_json: JsonOption = False) -> None:
+    """Say what is wrong with a photo."""
+    with Answer(as_json) as answer:
+        from agent.perceiving import perceive
+        from imaging.reading import read_image
+        from server.models import DegradationReport, Diagnosis
+        from server.tables import show_diagnosis
+
+        report = DegradationReport(image=None, diagnosis=Diagnosis.of(perceive(read_image(image))))
+        answer.give(report.model_dump(mode="json"), lambda console: show_diagnosis(console, report.diagnosis))
+
+
+@app.command()
+def plan(
+    image: ImageArgument,
+    profile: ProfileOption = "default",
+    scale: ScaleOption = None,
+    long_side: LongSideOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what would be done with a photo."""
+    with Answer(as_json) as answer:
+        from imaging.reading import read_image
+        from server.choosing import choose_profile
+        from server.planning import plan_report
+        from server.tables import show_plan
+        from toolbox.catalogue import default_catalogue
+
+        wanted = choose_profile(profile, scale=scale, long_side=long_side)
+        report = plan_report(read_image(image), wanted, default_catalogue(), None)
+        answer.give(report.model_dump(mode="json"), lambda console: show_plan(console, report))
+
+
+@app.command()
+def experts(
+    task: Annotated[Task | None, typer.Option("--task", help="Only the experts for this task.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the experts."""
+    with Answer(as_json) as answer:
+        from server.tables import show_experts
+        from toolbox.catalogue import default_catalogue
+
+        cards = [card for card in default_catalogue() if task in (None, card.task)]
+        document = {"experts": [card.model_dump(mode="json") for card in cards]}
+        answer.give(document, lambda console: show_experts(console, cards))
+
+
+@app.command()
+def profiles(
+    name: Annotated[str | None, typer.Argument(help="Show all that this profile (or .toml file) sets.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the profiles, or show one."""
+    with Answer(as_json) as answer:
+        from profiles.loading import load_profile, predefined_profiles
+        from server.tables import show_profile, show_profiles
+
+        if name is not None:
+            profile = load_profile(name)
+            answer.give(profile.model_dump(mode="json"), lambda console: show_profile(console, profile))
+            return
+        listed = list(predefined_profiles().values())
+        document = {"profiles": [profile.model_dump(mode="json") for profile in listed]}
+        answer.give(document, lambda console: show_profiles(console, listed))
+
+
+@app.command()
+def serve(
+    transport: Annotated[
+        Literal["stdio", "streamable-http"], typer.Option(help="stdio: the client starts this process.")
+    ] = "stdio",
+    host: Annotated[str, typer.Option(help="For streamable-http; only this machine's own names.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="For streamable-http; the URL ends in /mcp.")] = 8000,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that images may be read from; may be repeated. Otherwise the current folder."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for results. Otherwise restore4k in the user's pictures folder.")
+    ] = None,
+    runs: RunsOption = None,
+) -> None:
+    """Serve MCP clients."""
+    with Answer(as_json=False):
+        from server.app import serve as serve_clients
+
+        settings = ServerSettings(
+            allowed=tuple(folder.expanduser().absolute() for folder in allow) if allow else default_allowed(),
+            output=(output or default_output()).expanduser().absolute(),
+            runs=(runs or default_runs()).absolute(),
+        )
+        serve_clients(settings, transport, host, port)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this machine, and say what to do where something is wrong."""
+    with Answer(as_json) as answer:
+        from server.doctor import examine
+        from server.tables import show_checks
+
+        checks = examine()
+        healthy = all(check.state != "problem" for check in checks)
+        document = {"healthy": healthy, "checks": [check.model_dump() for check in checks]}
+        answer.give(document, lambda console: show_checks(console, checks))
+        if not healthy:
+            raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def _output_of(image: Path, output: Path | None) -> Path:
+    name = f"{image.stem}_restored.png"
+    if output is None:
+        return image.with_name(name)
+    return output / name if output.is_dir() else output
+
+
+def _run(answer: Answer, work: Callable[[Control, Listener], Restoration], runs: Path, quiet: bool) -> None:
+    """Run to the end, or to a signal; then say how to go on."""
+    from server.progress_view import ProgressView
+    from server.tables import show_restoration
+
+    control = Control()
+    with stopped_by_signals(control) as received, ProgressView(quiet=quiet) as view:
+        try:
+            restoration = work(control, view)
+        except Cancelled as error:
+            hint = f"go on with: restore4k resume {runs / view.run}" if view.run else "nothing was begun"
+            raise answer.fail("Cancelled", error.message, hint, SIGNALLED + received(), run=view.run) from None
+    summary = restoration.summary()
+
+    def show(console: Console) -> None:
+        show_restoration(console, summary)
+
+    answer.give(summary.model_dump(mode="json"), show)

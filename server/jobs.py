@@ -1,0 +1,113 @@
+"""Heavy work for callers that wait: one piece at a time in a worker thread, with progress, stopped when given up."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+from mcp.server.mcpserver import Context
+
+from imaging.control import Control
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.2
+HEARTBEAT_SECONDS = 2.0
+"""Something is told at least so often: clients give up on a silent call after a minute or less."""
+END = 100.0
+NEARLY = 99.0
+"""Where the work's own progress ends; the rest is for the answer."""
+
+
+class Status:
+    """What a caller is told of its job. The worker writes, the event loop reads."""
+
+    def __init__(self, message: str) -> None:
+        self._fraction = 0.0
+        self._message = message
+        self._news: deque[str] = deque()
+        self._told = 0.0
+        self._told_fraction = -1.0
+        self._told_message = ""
+
+    def progress(self, fraction: float) -> None:
+        """How much is done, 0..1."""
+        self._fraction = fraction
+
+    def say(self, message: str) -> None:
+        """What goes on now."""
+        self._message = message
+
+    def news(self, message: str) -> None:
+        """Something that has happened and must not be skipped."""
+        self._news.append(message)
+
+    def next(self, *, repeat: bool) -> tuple[float, str] | None:
+        """Percent and message to tell now; None where there is nothing new, unless `repeat`.
+
+        The protocol wants every percent larger than the one before, so it creeps where the work stands still.
+        """
+        fraction, message = self._fraction, self._message
+        if self._news:
+            message = self._news.popleft()
+        elif fraction == self._told_fraction and message == self._told_message and not repeat:
+            return None
+        self._told_fraction, self._told_message = fraction, message
+        self._told = max(fraction * NEARLY, self._told + (END - self._told) * 1e-4)
+        return self._told, message
+
+
+class Jobs:
+    """The queue of one server: the machine has one set of cores or one GPU, so one job runs and the others wait."""
+
+    def __init__(self) -> None:
+        self._turn = anyio.Lock()
+
+    async def run(self, context: Context[Any, Any], what: str, work: Callable[[Control, Status], T]) -> T:
+        """What `work` returns or raises.
+
+        When the caller gives up, the control is cancelled; the next job begins only after this one has really
+        stopped.
+        """
+        status = Status(f"{what}: waiting for the job before it" if self._turn.locked() else what)
+        control = Control(status.progress)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_tell, context, status, control)
+            async with self._turn:
+                status.say(what)
+                outcome = await anyio.to_thread.run_sync(_outcome, work, control, status)
+            group.cancel_scope.cancel()
+        await anyio.lowlevel.checkpoint()
+        await context.report_progress(END, END, "done")
+        return outcome.result()
+
+
+async def _tell(context: Context[Any, Any], status: Status, control: Control) -> None:
+    """Report progress until the job is over; being cancelled before that means that the caller has given up."""
+    silent = HEARTBEAT_SECONDS
+    try:
+        while True:
+            told = status.next(repeat=silent >= HEARTBEAT_SECONDS)
+            while told:
+                await context.report_progress(told[0], END, told[1])
+                silent = 0.0
+                told = status.next(repeat=False)
+            await anyio.sleep(POLL_SECONDS)
+            silent += POLL_SECONDS
+    finally:
+        control.cancel()
+
+
+def _outcome(work: Callable[[Control, Status], T], control: Control, status: Status) -> Future[T]:
+    """The result or the exception as a value, because a task group would wrap the exception in a group."""
+    outcome: Future[T] = Future()
+    try:
+        outcome.set_result(work(control, status))
+    except Exception as error:  # handed on to the caller as it is
+        outcome.set_exception(error)
+    return outcome

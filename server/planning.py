@@ -1,0 +1,19 @@
+"""A plan with its reasons, for the tool and for the command."""
+
+from __future__ import annotations
+
+from agent.perceiving import perceive
+from agent.planning import plan
+from agent.qmoe import candidates
+from imaging.image import Image
+from profiles.schema import Profile
+from server.models import Picture, PlanReport
+from toolbox.catalogue import Catalogue
+
+
+def plan_report(image: Image, profile: Profile, catalogue: Catalogue, picture: Picture | None) -> PlanReport:
+    """Perceive an image and plan its restoration. Raises `PlanError`."""
+    perception = perceive(image)
+    planned = plan(perception, profile, catalogue)
+    experts = [[card.name for card in candidates(step, profile, catalogue)] for step in planned.steps]
+    return PlanReport.of(planned, experts, perception, profile, picture)

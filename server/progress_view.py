@@ -1,0 +1,73 @@
+"""A run as a person at a terminal sees it: a bar, and a line for everything that is worth one."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from agent import events
+from agent.state import KEEP_INPUT, Node
+
+
+class ProgressView:
+    """Listens to the events of a run; writes to stderr. `run` is its identifier as soon as that is known."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self._task: TaskID = self._bar.add_task("starting", total=1.0)
+        self.run = ""
+
+    def __enter__(self) -> ProgressView:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: events.Event) -> None:
+        """Show an event."""
+        match event:
+            case events.Progress():
+                self._bar.update(self._task, completed=event.fraction, description=event.message)
+            case events.Started():
+                self.run = event.run
+                again = "going on with" if event.resumed else "restoring"
+                self._say(f"{again} {event.source} ({event.width}x{event.height}) by profile {event.profile}")
+            case events.Perceived():
+                self._say(event.perception.description)
+            case events.Planned():
+                steps = ", ".join(map(str, event.plan.steps)) or "nothing to do"
+                self._say(f"plan: {steps}; to {event.plan.final_width}x{event.plan.final_height}")
+            case events.StepFinished():
+                self._say(_step_line(event.node))
+            case events.RolledBack():
+                self._say(f"rolled back: {event.reason}")
+            case events.Warned():
+                self._say(f"warning: {event.message}")
+            case _:
+                pass
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._console.print(line)
+
+
+def _step_line(node: Node) -> str:
+    experts = sum(verdict.expert != KEEP_INPUT for verdict in node.verdicts)
+    seconds = sum(verdict.seconds for verdict in node.verdicts)
+    winner = "kept the input" if node.expert == KEEP_INPUT else f"{node.expert} wins"
+    return f"{node.step}: {winner} with {node.score:.3f} ({experts} experts in {seconds:.1f} s)"

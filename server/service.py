@@ -1,0 +1,91 @@
+"""What all tools of one server share: its folders, its workspace, its warm experts and its queue of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imaging.errors import OutputExists
+from imaging.image import Image
+from imaging.reading import read_image
+from imaging.writing import write_image
+from profiles.schema import Profile
+from server.access import Access
+from server.choosing import choose_profile
+from server.inputs import InputImage, decode_data
+from server.jobs import Jobs
+from server.models import Picture
+from server.settings import ServerSettings
+from server.workspace import Workspace
+from toolbox.catalogue import Catalogue
+from toolbox.pool import ExpertPool
+
+MOST_NAMESAKES = 9999
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An image that a caller has given."""
+
+    image: Image
+    picture: Picture
+    file: Path
+    """Where the image can be read again."""
+    name: str
+    """What results are named after."""
+
+
+class Service:
+    """One server's parts. Its methods are plain functions for a worker thread."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.access = Access((*settings.allowed, settings.output))
+        self.workspace = Workspace(settings.workspace)
+        self.experts = ExpertPool()
+        self.jobs = Jobs()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The experts that there are."""
+        return self.experts.catalogue
+
+    def open(self, given: InputImage) -> Source:
+        """The image that is meant; from now on it has a handle.
+
+        Raises `RequestError` and `ImageError`.
+        """
+        limits = self.settings.limits()
+        if given.handle is not None:
+            image, handle = self.workspace.load(given.handle, limits), given.handle
+            file, name = self.workspace.path(handle), handle
+        elif given.path is not None:
+            file = self.access.readable(given.path)
+            image = read_image(file, limits)
+            handle, name = self.workspace.keep_file(file.read_bytes()), file.stem
+        else:
+            data = decode_data(given.data or "")
+            image = read_image(data, limits)
+            handle = self.workspace.keep_file(data)
+            file, name = self.workspace.path(handle), handle
+        return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)
+
+    def profile(self, name: str, *, scale: int | None = None, long_side: int | None = None) -> Profile:
+        """The profile that is meant; a file must lie in an allowed folder."""
+        if name.endswith(".toml"):
+            name = str(self.access.readable(name))
+        return choose_profile(name, scale=scale, long_side=long_side)
+
+    def new_output(self, name: str, suffix: str = ".png") -> Path:
+        """A path in the output folder that is still free: name.png, name_2.png, ..."""
+        for number in range(1, MOST_NAMESAKES):
+            path = self.settings.output / f"{name}{f'_{number}' if number > 1 else ''}{suffix}"
+            if not path.exists():
+                return path
+        raise OutputExists(f"{self.settings.output} is full of files called {name}", "move some of them away")
+
+    def save(self, image: Image, name: str) -> str:
+        """Write an image as a file for the user; where it is."""
+        file = self.new_output(name)
+        write_image(image, file)
+        return str(file)

@@ -1,0 +1,59 @@
+"""Where the server and the command line read, keep and write, and how much they accept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from imaging.reading import Limits
+
+APP = "restore4k"
+RUNS_VARIABLE = "RESTORE4K_RUNS"
+
+
+def default_runs() -> Path:
+    """The folder of run folders: RESTORE4K_RUNS, otherwise in the user's state folder."""
+    return Path(os.environ.get(RUNS_VARIABLE) or platformdirs.user_state_path(APP) / "runs").absolute()
+
+
+def default_workspace() -> Path:
+    """The folder of images that handles stand for."""
+    return platformdirs.user_state_path(APP) / "workspace"
+
+
+def default_output() -> Path:
+    """The folder in which the server saves results: a place where a person looks for pictures."""
+    return platformdirs.user_pictures_path() / APP
+
+
+def default_allowed() -> tuple[Path, ...]:
+    """The current folder, unless that is as good as the whole machine (its root or the home folder)."""
+    here = Path.cwd()
+    return () if here in (Path(here.anchor), Path.home()) else (here,)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Of one server process."""
+
+    allowed: tuple[Path, ...] = field(default_factory=default_allowed)
+    """Folders from which images may be read, with everything below them."""
+    output: Path = field(default_factory=default_output)
+    """The only folder that results are saved in; also readable."""
+    workspace: Path = field(default_factory=default_workspace)
+    runs: Path = field(default_factory=default_runs)
+    max_bytes: int = 256 << 20
+    """Of one image file."""
+    max_pixels: int = 100_000_000
+    """Of one image."""
+
+    def limits(self) -> Limits:
+        """The same for `read_image`."""
+        from imaging.reading import Limits
+
+        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)

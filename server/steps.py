@@ -1,0 +1,177 @@
+"""One step for a caller that plans by itself: the agent's Q-MoE, with images that come and go by handle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.finishing import align_colour
+from agent.qmoe import Candidate, candidates, run_candidates, select_best
+from agent.state import KEEP_INPUT, Step, Verdict
+from imaging.control import Control
+from imaging.image import Image
+from profiles.schema import Profile
+from server.errors import RequestError
+from server.inputs import InputImage
+from server.jobs import Status
+from server.models import CandidateReport, CandidatesReport, Picture, StepReport
+from server.service import Service, Source
+from server.workspace import CandidateOf
+from toolbox.card import ExpertCard
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """A finished step, with its image for the thumbnail."""
+
+    report: StepReport
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCandidates:
+    """Candidates to choose from, with the images of those that have one, in the same order."""
+
+    report: CandidatesReport
+    images: tuple[Image, ...]
+
+
+def take_step(
+    service: Service,
+    source: Source,
+    step: Step,
+    profile: Profile,
+    expert: str | None,
+    name: str,
+    control: Control,
+    status: Status,
+) -> StepResult:
+    """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is."""
+    cards = choose_cards(service, step, profile, [expert] if expert else None)
+    best: Candidate | None = None
+    verdicts: list[Verdict] = []
+    for candidate in run_candidates(source.image, step, cards, profile, service.experts, control=control):
+        verdicts.append(candidate.verdict)
+        status.news(describe(candidate.verdict))
+        if not expert or candidate.verdict.expert == expert:
+            best = select_best([best, candidate] if best else [candidate])
+    if best is None:
+        raise RequestError(
+            f"no expert could do {step}: {'; '.join(verdict.error or '' for verdict in verdicts)}",
+            "try another expert or image",
+        )
+    return _finish_step(service, source, step, best, verdicts, name)
+
+
+def judge_candidates(
+    service: Service,
+    source: Source,
+    step: Step,
+    profile: Profile,
+    experts: Sequence[str] | None,
+    control: Control,
+    status: Status,
+) -> JudgedCandidates:
+    """Run a step's experts and keep every result that there is under a handle of its own."""
+    cards = choose_cards(service, step, profile, experts)
+    found: list[tuple[CandidateReport, Image | None]] = []
+    for candidate in run_candidates(source.image, step, cards, profile, service.experts, control=control):
+        status.news(describe(candidate.verdict))
+        handle = None
+        if candidate.image is not None:
+            made = CandidateOf(parent=source.picture.handle, step=step, verdict=candidate.verdict)
+            handle = service.workspace.keep_image(candidate.image, made)
+        found.append((CandidateReport(handle=handle, verdict=candidate.verdict), candidate.image))
+    found.sort(key=lambda item: (item[1] is not None, item[0].verdict.score), reverse=True)
+    report = CandidatesReport(
+        image=source.picture, task=step.task, scale=step.scale, candidates=[candidate for candidate, _ in found]
+    )
+    return JudgedCandidates(report, tuple(image for _, image in found if image is not None))
+
+
+def settle(service: Service, handles: Sequence[str], choice: str | None) -> StepResult:
+    """The best of candidates of one step, or `choice` among them, finished as the agent finishes a step.
+
+    Raises `RequestError` where the handles are not candidates of one and the same step.
+    """
+    made = {handle: _candidate(service, handle) for handle in handles}
+    parents = {(candidate.parent, candidate.step) for candidate in made.values()}
+    if len(parents) > 1:
+        raise RequestError(
+            "these are candidates of different steps or images", "give handles from one run_candidates result"
+        )
+    if choice is not None and choice not in made:
+        raise RequestError(f"the choice {choice} is not among the candidates", "choose one of the given handles")
+    limits = service.settings.limits()
+    asked = [choice] if choice else handles
+    best = select_best(Candidate(made[handle].verdict, service.workspace.load(handle, limits)) for handle in asked)
+    if best is None:
+        raise RequestError("there is no candidate to choose from", "give at least one handle")
+    parent, step = parents.pop()
+    source = service.open(InputImage(handle=parent))
+    verdicts = [candidate.verdict for candidate in made.values()]
+    return _finish_step(service, source, step, best, verdicts, f"{parent}_{step.task.value}")
+
+
+def choose_cards(
+    service: Service, step: Step, profile: Profile, experts: Sequence[str] | None
+) -> tuple[ExpertCard, ...]:
+    """The named experts, or all that the profile allows; `RequestError` where there are none or they do not fit."""
+    if not experts:
+        cards = candidates(step, profile, service.catalogue)
+        if not cards:
+            raise RequestError(f"no expert for {step} is installed", "list_experts shows what there is")
+        return cards
+    named = tuple(service.catalogue.card(name) for name in experts)
+    for card in named:
+        if (card.task, card.scale) != (step.task, step.scale):
+            fitting = ", ".join(other.name for other in service.catalogue.for_task(step.task, step.scale))
+            raise RequestError(
+                f"expert {card.name} does {Step(task=card.task, scale=card.scale)}, not {step}",
+                f"choose one of: {fitting or 'none is installed'}",
+            )
+    return named
+
+
+def describe(verdict: Verdict) -> str:
+    """A candidate's verdict in one line."""
+    if verdict.error:
+        return f"{verdict.expert}: {verdict.error}"
+    scouted = " on crops" if verdict.stage == "scout" else ""
+    return (
+        f"{verdict.expert}: {verdict.score:.3f}{scouted} (quality {verdict.quality:.3f}, consistency "
+        f"{verdict.consistency:.3f}, removal {verdict.removal:.3f})"
+    )
+
+
+def _candidate(service: Service, handle: str) -> CandidateOf:
+    candidate = service.workspace.candidate(handle)
+    if candidate is None:
+        raise RequestError(f"{handle} is not a candidate", "give handles from a run_candidates result")
+    return candidate
+
+
+def _finish_step(
+    service: Service, source: Source, step: Step, best: Candidate, verdicts: Sequence[Verdict], name: str
+) -> StepResult:
+    winner = best.verdict
+    before = next((verdict.score for verdict in verdicts if verdict.expert == KEEP_INPUT), -1.0)
+    picture, file, image = source.picture, None, source.image
+    if winner.expert == KEEP_INPUT or best.image is None:
+        summary = f"{step}: no expert makes this image better; the input is kept, and nothing was written."
+    else:
+        image = align_colour(best.image, source.image, step)
+        picture = Picture(handle=service.workspace.keep_image(image), width=image.width, height=image.height)
+        file = service.save(image, name)
+        summary = f"{step} by {describe(winner)}; saved as {file}."
+        if winner.score <= before:
+            summary += " By Q-MoE's measure the input is better than this result."
+    report = StepReport(
+        summary=summary,
+        image=picture,
+        file=file,
+        expert=winner.expert,
+        improved=winner.expert != KEEP_INPUT and winner.score > before,
+        verdicts=sorted(verdicts, key=lambda verdict: verdict.score, reverse=True),
+    )
+    return StepResult(report, image)

@@ -1,0 +1,89 @@
+"""What the command line shows to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agent.run import RestorationSummary
+    from profiles.schema import Profile
+    from server.doctor import Check
+    from server.models import Diagnosis, PlanReport
+    from toolbox.card import ExpertCard
+
+
+def show_restoration(console: Console, summary: RestorationSummary) -> None:
+    """What a run came to."""
+    if summary.steps:
+        table = Table("step", "expert", "score")
+        for step in summary.steps:
+            table.add_row(step.step, step.expert, f"{step.score:.3f}")
+        console.print(table)
+    console.print(f"picture: {summary.output} ({summary.width}x{summary.height})")
+    console.print(f"report:  {summary.report}")
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items() if seconds >= 0.05)
+    console.print(f"seconds: {sum(summary.seconds.values()):.1f} ({parts})")
+
+
+def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
+    """What is wrong with an image."""
+    console.print(diagnosis.description)
+    metrics = ", ".join(f"{name} {value:.3f}" for name, value in diagnosis.metrics.items())
+    console.print(f"quality {diagnosis.quality:.3f} ({metrics})")
+    table = Table("degradation", "severity", "confidence", "evidence")
+    for finding in diagnosis.findings:
+        evidence = ", ".join(f"{name} {value:.3g}" for name, value in finding.evidence.items())
+        table.add_row(finding.degradation.value, finding.severity, f"{finding.confidence:.2f}", evidence)
+    console.print(table)
+
+
+def show_plan(console: Console, report: PlanReport) -> None:
+    """What would be done, and why."""
+    console.print(report.diagnosis.description)
+    table = Table("", "step", "experts")
+    for number, step in enumerate(report.steps, 1):
+        scale = f" {step.scale}x" if step.scale > 1 else ""
+        table.add_row(str(number), f"{step.task.value}{scale}", ", ".join(step.experts))
+    console.print(table if report.steps else "nothing to do")
+    console.print(f"result: {report.final_width}x{report.final_height} by profile {report.profile}")
+    for reason in report.reasons:
+        console.print(f"- {reason}")
+    for warning in report.warnings:
+        console.print(f"warning: {warning}")
+
+
+def show_experts(console: Console, cards: Sequence[ExpertCard]) -> None:
+    """The catalogue."""
+    table = Table("expert", "task", "scale", "licence", "about")
+    for card in cards:
+        table.add_row(card.name, card.task.value, f"{card.scale}x", card.licence, card.about)
+    console.print(table)
+
+
+def show_profiles(console: Console, profiles: Sequence[Profile]) -> None:
+    """Names and purposes."""
+    table = Table("profile", "about")
+    for profile in profiles:
+        table.add_row(profile.name, profile.about)
+    console.print(table)
+
+
+def show_profile(console: Console, profile: Profile) -> None:
+    """Everything that one profile sets."""
+    console.print(profile.known_as)
+    table = Table("key", "value", "meaning")
+    for key, field in type(profile).model_fields.items():
+        table.add_row(key, str(getattr(profile, key)), field.description or "")
+    console.print(table)
+
+
+def show_checks(console: Console, checks: Sequence[Check]) -> None:
+    """What the doctor has found."""
+    for check in checks:
+        hint = f"; {check.hint}" if check.hint else ""
+        console.print(f"{check.state:8} {check.name}: {check.found}{hint}")

@@ -1,0 +1,217 @@
+"""Tools that look and change nothing: quality, degradations, a plan, a comparison, lists."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from iqa.quality import quality
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from agent.perceiving import perceive
+from imaging.control import Control
+from imaging.image import Image
+from imaging.resizing import fitted, resize
+from iqa.metric import default_metrics
+from profiles.loading import predefined_profiles
+from server.answers import THUMBNAIL_SIDE, answer, thumbnail
+from server.inputs import ImageArgument, InputImage, LongSideArgument, ProfileArgument, ScaleArgument
+from server.jobs import Status
+from server.models import (
+    Comparison,
+    DegradationReport,
+    Diagnosis,
+    ExpertList,
+    MetricValues,
+    PlanReport,
+    ProfileList,
+    QualityReport,
+)
+from server.planning import plan_report
+from server.registering import READS, add_tool
+from server.service import Service
+from toolbox.tasks import Task
+
+
+def add_look_tools(server: MCPServer[Any], service: Service) -> None:
+    """Put them on the server."""
+    _add_analyze_quality(server, service)
+    _add_reason_degradations(server, service)
+    _add_plan_restoration(server, service)
+    _add_compare_images(server, service)
+    _add_lists(server, service)
+
+
+def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
+    async def analyze_quality(
+        image: ImageArgument, context: Context[Any, Any]
+    ) -> Annotated[CallToolResult, QualityReport]:
+        def work(control: Control, status: Status) -> QualityReport:
+            source = service.open(image)
+            control.check()
+            measured = quality(source.image)
+            return QualityReport(image=source.picture, quality=measured.score, metrics=dict(measured.parts))
+
+        return answer(await service.jobs.run(context, "analyze_quality", work))
+
+    add_tool(
+        server,
+        analyze_quality,
+        title="Measure quality",
+        description=(
+            "Measure how good an image looks, without a reference: one score and the metrics that it is made of. Use "
+            "it to compare versions of one picture. To learn what is wrong with it use reason_degradations."
+        ),
+        annotations=READS,
+    )
+
+
+def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
+    async def reason_degradations(
+        image: ImageArgument, context: Context[Any, Any]
+    ) -> Annotated[CallToolResult, DegradationReport]:
+        def work(control: Control, status: Status) -> tuple[DegradationReport, Image]:
+            source = service.open(image)
+            control.check()
+            report = DegradationReport(image=source.picture, diagnosis=Diagnosis.of(perceive(source.image)))
+            return report, source.image
+
+        report, picture = await service.jobs.run(context, "reason_degradations", work)
+        return answer(report, thumbnail(picture))
+
+    add_tool(
+        server,
+        reason_degradations,
+        title="Find degradations",
+        description=(
+            "Find out what is wrong with an image: severity, confidence and measured evidence for noise, motion and "
+            "defocus blur, haze, rain, darkness, JPEG artifacts and low resolution, with the task that removes each. "
+            "The first thing to call when you plan a restoration by yourself."
+        ),
+        annotations=READS,
+    )
+
+
+def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
+    async def plan_restoration(
+        image: ImageArgument,
+        context: Context[Any, Any],
+        profile: ProfileArgument = "default",
+        scale: ScaleArgument = None,
+        long_side: LongSideArgument = None,
+    ) -> Annotated[CallToolResult, PlanReport]:
+        def work(control: Control, status: Status) -> PlanReport:
+            wanted = service.profile(profile, scale=scale, long_side=long_side)
+            source = service.open(image)
+            control.check()
+            return plan_report(source.image, wanted, service.catalogue, source.picture)
+
+        return answer(await service.jobs.run(context, "plan_restoration", work))
+
+    add_tool(
+        server,
+        plan_restoration,
+        title="Plan a restoration",
+        description=(
+            "Say what restore_to_4k would do with an image, without doing it: the steps in order with their "
+            "candidate experts, the reasons, and the final size. Use it to show the user a plan, or to carry it out "
+            "step by step."
+        ),
+        annotations=READS,
+    )
+
+
+def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
+    async def compare_images(
+        first: ImageArgument, second: ImageArgument, context: Context[Any, Any]
+    ) -> Annotated[CallToolResult, Comparison]:
+        def work(control: Control, status: Status) -> tuple[Comparison, Image]:
+            return _compare(service, first, second, control)
+
+        report, side_by_side = await service.jobs.run(context, "compare_images", work)
+        return answer(report, thumbnail(side_by_side, 2 * THUMBNAIL_SIDE))
+
+    add_tool(
+        server,
+        compare_images,
+        title="Compare two images",
+        description=(
+            "Compare two images: the quality of each without a reference, PSNR and SSIM between them where their "
+            "sizes are equal (high means alike, not good), and both side by side in one small picture. Use it to "
+            "show before and after."
+        ),
+        annotations=READS,
+    )
+
+
+def _add_lists(server: MCPServer[Any], service: Service) -> None:
+    async def list_experts(
+        task: Annotated[Task | None, Field(description="Only the experts for this task; null: all.")] = None,
+    ) -> Annotated[CallToolResult, ExpertList]:
+        return answer(ExpertList(experts=[card for card in service.catalogue if task in (None, card.task)]))
+
+    async def list_profiles() -> Annotated[CallToolResult, ProfileList]:
+        return answer(ProfileList(profiles=list(predefined_profiles().values())))
+
+    add_tool(
+        server,
+        list_experts,
+        title="List experts",
+        description="List the restoration experts that are installed: task, scale, method, licence. Quick.",
+        annotations=READS,
+    )
+    add_tool(
+        server,
+        list_profiles,
+        title="List profiles",
+        description="List the profiles (ways to restore) with everything that they set. Quick.",
+        annotations=READS,
+    )
+
+
+def _compare(service: Service, first: InputImage, second: InputImage, control: Control) -> tuple[Comparison, Image]:
+    a, b = service.open(first), service.open(second)
+    control.check()
+    quality_a, quality_b = quality(a.image), quality(b.image)
+    full_reference = None
+    if (a.image.width, a.image.height) == (b.image.width, b.image.height):
+        control.check()
+        full_reference = {
+            metric.name: metric.measure(b.image, a.image)
+            for metric in default_metrics().values()
+            if metric.reference == "full"
+        }
+    report = Comparison(
+        first=a.picture,
+        second=b.picture,
+        quality_first=quality_a.score,
+        quality_second=quality_b.score,
+        metrics=[
+            _values(name, quality_a.parts[name], quality_b.parts[name])
+            for name in quality_a.parts
+            if name in quality_b.parts
+        ],
+        full_reference=full_reference,
+    )
+    return report, _side_by_side(a.image, b.image)
+
+
+def _values(name: str, first: float, second: float) -> MetricValues:
+    if first == second:
+        return MetricValues(metric=name, first=first, second=second, better="equal")
+    metric = default_metrics().get(name)
+    first_wins = (first > second) == (metric is None or metric.higher_is_better)
+    return MetricValues(metric=name, first=first, second=second, better="first" if first_wins else "second")
+
+
+def _side_by_side(first: Image, second: Image) -> Image:
+    """Both at one height, next to each other, without alpha."""
+    import torch
+
+    height, _ = fitted(first.height, first.width, THUMBNAIL_SIDE)
+    parts = [
+        resize(image.pixels, height, max(1, round(image.width * height / image.height))) for image in (first, second)
+    ]
+    return Image(torch.cat(parts, dim=2))

@@ -1,0 +1,124 @@
+"""The tool that does the whole job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from agent.events import CandidateJudged, Event, Perceived, Planned, Progress, RolledBack, StepFinished, Warned
+from agent.run import Restoration, restore_file
+from agent.state import KEEP_INPUT
+from imaging.control import Control
+from imaging.image import Image
+from imaging.reading import read_image
+from profiles.schema import Profile
+from server.answers import answer, picture_link, report_link, thumbnail
+from server.inputs import ImageArgument, InputImage, LongSideArgument, ProfileArgument, ScaleArgument
+from server.jobs import Status
+from server.models import Picture, RestorationReport
+from server.registering import ADDS, add_tool
+from server.service import Service
+
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
+FormatArgument = Annotated[
+    Literal["png", "jpeg", "webp", "tiff"], Field(description="File format of the result; png and tiff lose nothing.")
+]
+
+
+def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
+    """Put `restore_to_4k` on the server."""
+
+    async def restore_to_4k(
+        image: ImageArgument,
+        context: Context[Any, Any],
+        profile: ProfileArgument = "default",
+        scale: ScaleArgument = None,
+        long_side: LongSideArgument = None,
+        format: FormatArgument = "png",
+    ) -> Annotated[CallToolResult, RestorationReport]:
+        def work(control: Control, status: Status) -> tuple[RestorationReport, Image]:
+            wanted = service.profile(profile, scale=scale, long_side=long_side)
+            return _restore(service, image, wanted, SUFFIXES[format], control, status)
+
+        report, result = await service.jobs.run(context, "restore_to_4k", work)
+        return answer(
+            report,
+            picture_link(report.image, "The restored picture", report.file),
+            report_link(report.run),
+            thumbnail(result),
+        )
+
+    add_tool(
+        server,
+        restore_to_4k,
+        title="Restore to 4K",
+        description=(
+            "Restore a photo completely, in one call: finds out what is wrong with it (noise, blur, haze, rain, "
+            "darkness, JPEG artifacts, low resolution), plans, runs several experts per step, keeps the best result, "
+            "rolls back steps that hurt, and enlarges it until its longer side has 4096 pixels. Use this unless the "
+            "user wants one particular step or wants to decide between candidates. Takes from seconds to many "
+            "minutes, with progress. The result is saved as a file; the reply holds its path, a handle, a small "
+            "preview and a link to a report."
+        ),
+        annotations=ADDS,
+    )
+
+
+def _restore(
+    service: Service, given: InputImage, profile: Profile, suffix: str, control: Control, status: Status
+) -> tuple[RestorationReport, Image]:
+    source = service.open(given)
+    restoration = restore_file(
+        source.file,
+        service.new_output(f"{source.name}_restored", suffix),
+        profile,
+        runs=service.settings.runs,
+        limits=service.settings.limits(),
+        experts=service.experts,
+        control=control,
+        listener=lambda event: _tell(event, status),
+    )
+    return _report(service, restoration)
+
+
+def _report(service: Service, restoration: Restoration) -> tuple[RestorationReport, Image]:
+    summary = restoration.summary()
+    handle = service.workspace.keep_file(restoration.output.read_bytes())
+    done = ", ".join(f"{step.step} by {step.expert}" for step in summary.steps if step.expert != KEEP_INPUT)
+    report = RestorationReport(
+        summary=f"Restored to {summary.width}x{summary.height}: {done or 'no step was needed'}; "
+        f"saved as {summary.output}.",
+        image=Picture(handle=handle, width=summary.width, height=summary.height),
+        file=summary.output,
+        run=restoration.state.id,
+        plan=summary.plan,
+        steps=summary.steps,
+        warnings=summary.warnings,
+        seconds=summary.seconds,
+    )
+    return report, read_image(restoration.output)
+
+
+def _tell(event: Event, status: Status) -> None:
+    match event:
+        case Progress():
+            status.progress(event.fraction)
+            status.say(event.message)
+        case Perceived():
+            status.news(event.perception.description)
+        case Planned():
+            status.news(f"plan: {', '.join(map(str, event.plan.steps)) or 'nothing to do'}")
+        case CandidateJudged():
+            status.news(f"{event.step}: {event.verdict.expert} {event.verdict.score:.3f}")
+        case StepFinished():
+            status.news(f"{event.node.step} done: {event.node.expert}")
+        case RolledBack():
+            status.news(event.reason)
+        case Warned():
+            status.news(f"warning: {event.message}")
+        case _:
+            pass

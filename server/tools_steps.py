@@ -1,0 +1,201 @@
+"""Tools for a caller that decides by itself: one per task, and Q-MoE in two halves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from agent.state import Step
+from imaging.control import Control
+from server.answers import SMALL_THUMBNAIL_SIDE, answer, picture_link, thumbnail
+from server.inputs import ExpertArgument, HandleArgument, ImageArgument, InputImage, ProfileArgument
+from server.jobs import Status
+from server.models import CandidatesReport, StepReport
+from server.registering import ADDS, READS, add_tool
+from server.service import Service
+from server.steps import JudgedCandidates, StepResult, judge_candidates, settle, take_step
+from toolbox.tasks import Task
+
+HOW = (
+    " Without `expert`, Q-MoE runs all experts, measures quality, consistency with the input and how much of the "
+    "degradation is gone, and keeps the best, or the input where none is better. Give `expert` to have exactly that "
+    "one. The result has the size of the input and is saved as a file; a handle for the next call comes back."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTool:
+    """A tool for one task that keeps the image's size."""
+
+    name: str
+    task: Task
+    title: str
+    purpose: str
+
+
+TASK_TOOLS = (
+    TaskTool("denoise", Task.DENOISING, "Remove noise", "Remove sensor noise and grain from a photo."),
+    TaskTool("dehaze", Task.DEHAZING, "Remove haze", "Remove haze, fog or smog: washed-out, grey distance."),
+    TaskTool("derain", Task.DERAINING, "Remove rain", "Remove rain streaks (not drops on the lens)."),
+    TaskTool("brighten", Task.BRIGHTENING, "Brighten", "Brighten an underexposed or night photo."),
+    TaskTool(
+        "deblur_motion",
+        Task.MOTION_DEBLURRING,
+        "Remove motion blur",
+        "Sharpen a photo blurred by a moving camera or object: smeared in one direction.",
+    ),
+    TaskTool(
+        "deblur_defocus",
+        Task.DEFOCUS_DEBLURRING,
+        "Remove defocus blur",
+        "Sharpen a photo that is out of focus: soft alike in all directions.",
+    ),
+    TaskTool(
+        "remove_jpeg_artifacts",
+        Task.JPEG_ARTIFACT_REMOVAL,
+        "Remove JPEG artifacts",
+        "Remove blocks and ringing of strong JPEG compression. Do this before sharpening or enlarging.",
+    ),
+)
+
+
+def add_step_tools(server: MCPServer[Any], service: Service) -> None:
+    """Put the task tools, `super_resolve`, `run_candidates` and `select_best` on the server."""
+    for tool in TASK_TOOLS:
+        _add_task_tool(server, service, tool)
+    _add_super_resolve(server, service)
+    _add_run_candidates(server, service)
+    _add_select_best(server, service)
+
+
+def _add_task_tool(server: MCPServer[Any], service: Service, tool: TaskTool) -> None:
+    async def run_task(
+        image: ImageArgument,
+        context: Context[Any, Any],
+        expert: ExpertArgument = None,
+        profile: ProfileArgument = "default",
+    ) -> Annotated[CallToolResult, StepReport]:
+        return await _step(service, context, tool.name, image, Step(task=tool.task), expert, profile)
+
+    run_task.__name__ = tool.name
+    add_tool(server, run_task, title=tool.title, description=tool.purpose + HOW, annotations=ADDS)
+
+
+def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
+    async def super_resolve(
+        image: ImageArgument,
+        context: Context[Any, Any],
+        scale: Annotated[Literal[2, 4], Field(description="How many times as wide and high.")] = 4,
+        expert: ExpertArgument = None,
+        profile: ProfileArgument = "default",
+    ) -> Annotated[CallToolResult, StepReport]:
+        step = Step(task=Task.SUPER_RESOLUTION, scale=scale)
+        return await _step(service, context, "super_resolve", image, step, expert, profile)
+
+    add_tool(
+        server,
+        super_resolve,
+        title="Enlarge",
+        description=(
+            "Enlarge a photo 2 or 4 times by super-resolution. Remove its other degradations first: they would be "
+            "enlarged too. For 8x call with 2 and then 4, for 16x with 4 twice. Without `expert`, Q-MoE runs all "
+            "experts and keeps the best. To get to 4K in one call use restore_to_4k instead."
+        ),
+        annotations=ADDS,
+    )
+
+
+def _add_run_candidates(server: MCPServer[Any], service: Service) -> None:
+    async def run_candidates(
+        image: ImageArgument,
+        task: Annotated[Task, Field(description="The task whose experts shall run.")],
+        context: Context[Any, Any],
+        scale: Annotated[
+            Literal[1, 2, 4], Field(description="2 or 4 for super_resolution, 1 for every other task.")
+        ] = 1,
+        experts: Annotated[
+            list[str] | None,
+            Field(min_length=1, max_length=32, description="Only these experts; null: all that the profile allows."),
+        ] = None,
+        profile: ProfileArgument = "default",
+        exhaustive: Annotated[
+            bool,
+            Field(description="Run every expert on the whole of a large image, instead of on crops first."),
+        ] = False,
+    ) -> Annotated[CallToolResult, CandidatesReport]:
+        def work(control: Control, status: Status) -> JudgedCandidates:
+            step = Step(task=task, scale=scale)
+            wanted = service.profile(profile)
+            wanted = wanted.model_copy(update={"exhaustive": exhaustive or wanted.exhaustive})
+            return judge_candidates(service, service.open(image), step, wanted, experts, control, status)
+
+        judged = await service.jobs.run(context, f"run_candidates {task.value}", work)
+        return answer(judged.report, *(thumbnail(image, SMALL_THUMBNAIL_SIDE) for image in judged.images))
+
+    add_tool(
+        server,
+        run_candidates,
+        title="Run the candidates of a step",
+        description=(
+            "First half of Q-MoE, for when you want to judge by yourself: run several experts for one task and get "
+            "every candidate with a handle, its scores and a small picture (in the order of the list; the input "
+            "itself is a candidate, keep_input). Nothing is saved for the user yet: pass the handles to select_best."
+        ),
+        annotations=READS,
+    )
+
+
+def _add_select_best(server: MCPServer[Any], service: Service) -> None:
+    async def select_best(
+        candidates: Annotated[
+            list[HandleArgument],
+            Field(min_length=1, max_length=33, description="Handles from one run_candidates result."),
+        ],
+        context: Context[Any, Any],
+        choice: Annotated[
+            HandleArgument | None, Field(description="Your own choice among them; null: the best score wins.")
+        ] = None,
+    ) -> Annotated[CallToolResult, StepReport]:
+        def work(control: Control, status: Status) -> StepResult:
+            control.check()
+            return settle(service, candidates, choice)
+
+        return _step_answer(await service.jobs.run(context, "select_best", work))
+
+    add_tool(
+        server,
+        select_best,
+        title="Select the best candidate",
+        description=(
+            "Second half of Q-MoE: take the candidates of run_candidates, settle on the one with the best score or "
+            "on your own `choice`, save it as a file, and get its handle for the next step, with the reasons."
+        ),
+        annotations=ADDS,
+    )
+
+
+async def _step(
+    service: Service,
+    context: Context[Any, Any],
+    name: str,
+    image: InputImage,
+    step: Step,
+    expert: str | None,
+    profile: str,
+) -> CallToolResult:
+    def work(control: Control, status: Status) -> StepResult:
+        wanted = service.profile(profile)
+        source = service.open(image)
+        return take_step(service, source, step, wanted, expert, f"{source.name}_{name}", control, status)
+
+    return _step_answer(await service.jobs.run(context, name, work))
+
+
+def _step_answer(result: StepResult) -> CallToolResult:
+    report = result.report
+    return answer(report, picture_link(report.image, "The result", report.file), thumbnail(result.image))

@@ -1,0 +1,131 @@
+"""Images that a caller may name by a handle: files in one folder, named after their content.
+
+The folder is the index, so that nothing has to be repaired after a kill, and handles outlive the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.state import Step, Verdict
+from imaging.errors import OutputError
+from imaging.image import Image
+from imaging.reading import Limits, read_image
+from imaging.writing import encode_image
+from server.errors import UnknownHandle
+
+HANDLE_PATTERN = r"^img_[0-9a-f]{12}$"
+
+
+class CandidateOf(BaseModel):
+    """Which candidate of which step an image is, and what Q-MoE says of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parent: str
+    """Handle of the step's input."""
+    step: Step
+    verdict: Verdict
+
+
+class Origin(BaseModel):
+    """What an image that was made here remembers beside its pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bit_depth: Literal[8, 16]
+    """Of the file that it comes from; here it is kept in 16 bit."""
+    candidate: CandidateOf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder."""
+
+    folder: Path
+
+    def keep_file(self, data: bytes) -> str:
+        """The handle of an image file with these bytes, which the caller has been able to read."""
+        handle = _handle(data)
+        if not self._picture(handle).exists():
+            self._write(self._picture(handle), data)
+        return handle
+
+    def keep_image(self, image: Image, candidate: CandidateOf | None = None) -> str:
+        """The handle of an image; its pixels are rounded to 16 bit.
+
+        Equal pixels that two experts made have two handles, because each has its own verdict.
+        """
+        data = encode_image(replace(image, bit_depth=16), "PNG")
+        origin = Origin(bit_depth=16 if image.bit_depth == 16 else 8, candidate=candidate)
+        made_by = f"{candidate.parent} {candidate.step} {candidate.verdict.expert}" if candidate else "made here"
+        handle = _handle(data, f"{made_by} {origin.bit_depth}".encode())
+        self._write(self._origin(handle), origin.model_dump_json().encode())
+        self._write(self._picture(handle), data)
+        return handle
+
+    def load(self, handle: str, limits: Limits | None = None) -> Image:
+        """The image of a handle. Raises `UnknownHandle`, and `ImageError` where its file is damaged."""
+        image = read_image(self.path(handle), limits)
+        origin = self._read_origin(handle)
+        return replace(image, bit_depth=origin.bit_depth) if origin else image
+
+    def candidate(self, handle: str) -> CandidateOf | None:
+        """Which candidate the image is; None where it is none. Raises `UnknownHandle`."""
+        self.path(handle)
+        origin = self._read_origin(handle)
+        return origin.candidate if origin else None
+
+    def path(self, handle: str) -> Path:
+        """The image file of a handle. Raises `UnknownHandle`."""
+        if not re.fullmatch(HANDLE_PATTERN, handle):
+            raise UnknownHandle(f"{handle!r} is no handle", "handles look like img_0123456789ab")
+        path = self._picture(handle)
+        if not path.is_file():
+            raise UnknownHandle(
+                f"there is no image {handle} in the workspace", "use a handle that a tool of this server has returned"
+            )
+        return path
+
+    def _read_origin(self, handle: str) -> Origin | None:
+        path = self._origin(handle)
+        if not path.exists():
+            return None
+        try:
+            return Origin.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise UnknownHandle(f"{path.name} is damaged or of another version", "make the image again") from error
+
+    def _picture(self, handle: str) -> Path:
+        return self.folder / f"{handle}.image"
+
+    def _origin(self, handle: str) -> Path:
+        return self.folder / f"{handle}.json"
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """The origin is written before its picture, so that a handle that exists is complete."""
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(
+                f"the workspace {self.folder} cannot be written: {error.strerror}", "free or unlock that folder"
+            ) from error
+
+
+def _handle(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return f"img_{digest.hexdigest()[:12]}"

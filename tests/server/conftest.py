@@ -1,0 +1,87 @@
+"""A small real photo, and servers with folders of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from mcp import StdioServerParameters
+from mcp.server import MCPServer
+from skimage import data
+
+from server.app import build_server
+from server.settings import ServerSettings
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A folder with one degraded photo of 96x80 pixels, and the same without degradation."""
+
+    folder: Path
+    noisy: Path
+    clean: Path
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    clean = np.asarray(data.astronaut())[:80, 180:276]
+    noise = np.random.default_rng(7).normal(0, 25, clean.shape)
+    PIL.Image.fromarray(clean).save(folder / "clean.png")
+    PIL.Image.fromarray(np.clip(clean + noise, 0, 255).astype(np.uint8)).save(folder / "noisy.jpg", quality=60)
+    return Photos(folder, folder / "noisy.jpg", folder / "clean.png")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, photos: Photos) -> ServerSettings:
+    return ServerSettings(
+        allowed=(photos.folder,),
+        output=tmp_path / "output",
+        workspace=tmp_path / "workspace",
+        runs=tmp_path / "runs",
+    )
+
+
+@pytest.fixture
+def server(settings: ServerSettings) -> MCPServer[Any]:
+    return build_server(settings)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Of a process of its own, whose state stays in the test's folder."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "PYTHONPATH")}
+    return {
+        **kept,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "OMP_NUM_THREADS": "2",
+        "RESTORE4K_RUNS": str(tmp_path / "runs"),
+    }
+
+
+@pytest.fixture
+def serve_command(tmp_path: Path, photos: Photos) -> list[str]:
+    """Starts a server on stdio."""
+    folders = ["--allow", str(photos.folder), "--output", str(tmp_path / "output")]
+    return [sys.executable, "-m", "server", "serve", *folders]
+
+
+@pytest.fixture
+def stdio_server(serve_command: list[str], environment: dict[str, str]) -> StdioServerParameters:
+    return StdioServerParameters(
+        command=serve_command[0], args=serve_command[1:], env=environment, cwd=str(REPOSITORY)
+    )

@@ -1,0 +1,220 @@
+"""Every tool once, in both eras of the protocol. The client checks each answer against the tool's output schema."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from mcp import Client
+from mcp.server import MCPServer
+from mcp.types import CallToolResult, ImageContent, ResourceLink, TextContent
+
+from server.models import (
+    CandidatesReport,
+    Comparison,
+    DegradationReport,
+    ExpertList,
+    PlanReport,
+    ProfileList,
+    QualityReport,
+    RestorationReport,
+    StepReport,
+)
+from server.tools_steps import TASK_TOOLS
+
+pytestmark = pytest.mark.anyio
+MOST_CHARACTERS = 200_000
+"""Of a reply: clients cut off at about a megabyte."""
+
+
+@pytest.fixture(params=["auto", "legacy"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> CallToolResult:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content
+    assert len(result.model_dump_json()) < MOST_CHARACTERS
+    return result
+
+
+def thumbnails(result: CallToolResult) -> list[bytes]:
+    return [base64.b64decode(block.data) for block in result.content if isinstance(block, ImageContent)]
+
+
+async def test_restore_to_4k_saves_a_file_and_links_that_resolve(
+    server: MCPServer[Any], photos: Any, mode: str
+) -> None:
+    async with Client(server, mode=mode) as client:
+        result = await call(client, "restore_to_4k", image={"path": str(photos.noisy)}, long_side=256)
+        report = RestorationReport.model_validate(result.structured_content)
+        with PIL.Image.open(report.file) as picture:
+            assert picture.size == (256, 213) == (report.image.width, report.image.height)
+        links = [block for block in result.content if isinstance(block, ResourceLink)]
+        assert [link.mime_type for link in links] == ["image/png", "text/html"]
+        for link in links:
+            contents = (await client.read_resource(link.uri)).contents
+            assert contents[0].mime_type == link.mime_type
+        trace = await client.read_resource(f"run://{report.run}/trace")
+        assert '"event":"finished"' in trace.contents[0].text
+    assert len(thumbnails(result)) == 1
+
+
+async def test_the_text_of_an_answer_says_all_that_its_structure_says(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        result = await call(client, "analyze_quality", image={"path": str(photos.noisy)})
+    assert isinstance(result.content[0], TextContent)
+    text = QualityReport.model_validate_json(result.content[0].text)
+    assert text == QualityReport.model_validate(result.structured_content)
+
+
+@pytest.mark.parametrize("tool", [tool.name for tool in TASK_TOOLS])
+async def test_each_task_tool_answers_with_an_image_of_the_same_size(
+    server: MCPServer[Any], photos: Any, tool: str
+) -> None:
+    async with Client(server) as client:
+        result = await call(client, tool, image={"path": str(photos.noisy)})
+    report = StepReport.model_validate(result.structured_content)
+    assert (report.image.width, report.image.height) == (96, 80)
+    assert (report.file is None) == (report.expert == "keep_input")
+    assert len(report.verdicts) >= 3
+
+
+async def test_a_named_expert_is_taken_even_where_the_input_is_better(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        experts = ExpertList.model_validate((await call(client, "list_experts", task="denoising")).structured_content)
+        name = experts.experts[0].name
+        result = await call(client, "denoise", image={"path": str(photos.clean)}, expert=name)
+    report = StepReport.model_validate(result.structured_content)
+    assert report.expert == name
+    assert report.file is not None
+    assert Path(report.file).exists()
+
+
+async def test_super_resolve_enlarges_by_its_scale(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        result = await call(client, "super_resolve", image={"path": str(photos.clean)}, scale=2)
+    report = StepReport.model_validate(result.structured_content)
+    assert (report.image.width, report.image.height) == (192, 160)
+
+
+async def test_steps_chain_by_handle(server: MCPServer[Any], photos: Any, mode: str) -> None:
+    async with Client(server, mode=mode) as client:
+        first = await call(client, "denoise", image={"path": str(photos.noisy)})
+        handle = StepReport.model_validate(first.structured_content).image.handle
+        second = await call(client, "super_resolve", image={"handle": handle}, scale=2)
+        third = await call(
+            client,
+            "analyze_quality",
+            image=second.structured_content["image"]["handle"]
+            and {"handle": second.structured_content["image"]["handle"]},
+        )
+    assert QualityReport.model_validate(third.structured_content).image.width == 192
+
+
+async def test_candidates_are_judged_and_the_best_or_the_chosen_one_is_settled_on(
+    server: MCPServer[Any], photos: Any
+) -> None:
+    async with Client(server) as client:
+        result = await call(client, "run_candidates", image={"path": str(photos.noisy)}, task="denoising")
+        judged = CandidatesReport.model_validate(result.structured_content)
+        handles = [candidate.handle for candidate in judged.candidates if candidate.handle]
+        assert len(thumbnails(result)) == len(handles) >= 3
+        best = await call(client, "select_best", candidates=handles)
+        chosen = await call(client, "select_best", candidates=handles, choice=handles[-1])
+    scores = [candidate.verdict.score for candidate in judged.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert StepReport.model_validate(best.structured_content).expert == judged.candidates[0].verdict.expert
+    assert StepReport.model_validate(chosen.structured_content).expert == judged.candidates[-1].verdict.expert
+
+
+async def test_select_best_agrees_with_the_task_tool(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        result = await call(client, "run_candidates", image={"path": str(photos.noisy)}, task="denoising")
+        handles = [entry["handle"] for entry in result.structured_content["candidates"]]
+        selected = await call(client, "select_best", candidates=handles)
+        denoised = await call(client, "denoise", image={"path": str(photos.noisy)})
+    first, second = (StepReport.model_validate(each.structured_content) for each in (selected, denoised))
+    assert (first.expert, first.image) == (second.expert, second.image)
+
+
+async def test_candidates_of_different_steps_cannot_be_compared(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        handles = []
+        for task in ("denoising", "dehazing"):
+            result = await call(client, "run_candidates", image={"path": str(photos.clean)}, task=task)
+            handles.append(result.structured_content["candidates"][0]["handle"])
+        mixed = await client.call_tool("select_best", {"candidates": handles})
+        image = await call(client, "analyze_quality", image={"path": str(photos.clean)})
+        stranger = await client.call_tool(
+            "select_best", {"candidates": [image.structured_content["image"]["handle"]]}
+        )
+    assert mixed.is_error
+    assert stranger.is_error
+
+
+async def test_degradations_and_plan_name_the_noise(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        found = await call(client, "reason_degradations", image={"path": str(photos.noisy)})
+        planned = await call(client, "plan_restoration", image={"path": str(photos.noisy)}, scale=2)
+    findings = DegradationReport.model_validate(found.structured_content).diagnosis.findings
+    assert "noise" in [finding.degradation for finding in findings if finding.present]
+    plan = PlanReport.model_validate(planned.structured_content)
+    assert "denoising" in [step.task for step in plan.steps]
+    assert (plan.final_width, plan.final_height) == (192, 160)
+
+
+async def test_comparing_gives_fidelity_only_where_sizes_are_equal(server: MCPServer[Any], photos: Any) -> None:
+    clean, noisy = {"path": str(photos.clean)}, {"path": str(photos.noisy)}
+    async with Client(server) as client:
+        same = await call(client, "compare_images", first=clean, second=noisy)
+        larger = await call(client, "super_resolve", image=clean, scale=2)
+        handle = larger.structured_content["image"]["handle"]
+        other = await call(client, "compare_images", first=clean, second={"handle": handle})
+    fidelity = Comparison.model_validate(same.structured_content).full_reference
+    assert fidelity is not None
+    assert 15 < fidelity["psnr"] < 35
+    assert len(thumbnails(same)) == 1
+    assert Comparison.model_validate(other.structured_content).full_reference is None
+
+
+async def test_lists_show_every_expert_and_profile(server: MCPServer[Any]) -> None:
+    async with Client(server) as client:
+        experts = ExpertList.model_validate((await call(client, "list_experts")).structured_content)
+        profiles = ProfileList.model_validate((await call(client, "list_profiles")).structured_content)
+    assert {"denoising", "super_resolution"} <= {card.task for card in experts.experts}
+    assert {"default", "Gen4K-P"} <= {profile.name for profile in profiles.profiles}
+
+
+async def test_an_image_may_come_as_data(server: MCPServer[Any], photos: Any) -> None:
+    data = base64.b64encode(photos.clean.read_bytes()).decode()
+    async with Client(server) as client:
+        plain = await call(client, "analyze_quality", image={"data": data})
+        url = await call(client, "analyze_quality", image={"data": f"data:image/png;base64,{data}"})
+        path = await call(client, "analyze_quality", image={"path": str(photos.clean)})
+    assert plain.structured_content == url.structured_content == path.structured_content
+
+
+async def test_results_never_replace_a_file(server: MCPServer[Any], photos: Any) -> None:
+    arguments = {"image": {"path": str(photos.clean)}, "scale": 2}
+    async with Client(server) as client:
+        files = [
+            StepReport.model_validate((await call(client, "super_resolve", **arguments)).structured_content).file
+            for _ in range(2)
+        ]
+    assert files[0] != files[1]
+
+
+async def test_a_large_image_is_read_as_a_preview(server: MCPServer[Any], photos: Any, tmp_path: Path) -> None:
+    with PIL.Image.open(photos.noisy) as picture:
+        picture.resize((2400, 2000), PIL.Image.Resampling.NEAREST).save(photos.folder / "large.png")
+    async with Client(server) as client:
+        result = await call(client, "compare_images", first={"path": "large.png"}, second={"path": "large.png"})
+        contents = (await client.read_resource(f"image://{result.structured_content['first']['handle']}")).contents
+    (tmp_path / "preview.png").write_bytes(base64.b64decode(contents[0].blob))
+    with PIL.Image.open(tmp_path / "preview.png") as preview:
+        assert max(preview.size) == 1024

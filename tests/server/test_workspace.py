@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from agent.state import Step, Verdict
+from imaging.image import Image
+from server.errors import UnknownHandle
+from server.workspace import CandidateOf, Workspace
+from toolbox.tasks import Task
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def image() -> Image:
+    return Image(torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(1)))
+
+
+def candidate(expert: str) -> CandidateOf:
+    return CandidateOf(
+        parent="img_000000000000", step=Step(task=Task.DENOISING), verdict=Verdict(expert=expert, score=0.5)
+    )
+
+
+def test_an_image_comes_back_as_it_was_to_16_bit(workspace: Workspace, image: Image) -> None:
+    image = replace(image, alpha=torch.rand(1, 20, 30), exif=None)
+    loaded = workspace.load(workspace.keep_image(image))
+    assert torch.allclose(loaded.pixels, image.pixels, atol=0.5 / 65535 + 1e-7)
+    assert loaded.alpha is not None
+    assert torch.allclose(loaded.alpha, image.alpha, atol=0.5 / 65535 + 1e-7)
+    assert loaded.bit_depth == image.bit_depth == 8
+
+
+def test_equal_images_have_one_handle_and_others_another(workspace: Workspace, image: Image) -> None:
+    other = image.with_pixels(1 - image.pixels)
+    assert workspace.keep_image(image) == workspace.keep_image(image) != workspace.keep_image(other)
+
+
+def test_equal_images_by_two_experts_keep_their_own_verdicts(workspace: Workspace, image: Image) -> None:
+    first, second = (workspace.keep_image(image, candidate(expert)) for expert in ("first", "second"))
+    assert workspace.candidate(first) == candidate("first")
+    assert workspace.candidate(second) == candidate("second")
+
+
+def test_handles_outlive_the_server(workspace: Workspace, image: Image) -> None:
+    handle = workspace.keep_image(image, candidate("expert"))
+    again = Workspace(workspace.folder)
+    assert again.candidate(handle) == candidate("expert")
+    assert again.load(handle).width == 30
+
+
+def test_a_file_is_kept_byte_by_byte(workspace: Workspace) -> None:
+    handle = workspace.keep_file(b"the bytes")
+    assert workspace.path(handle).read_bytes() == b"the bytes"
+
+
+@pytest.mark.parametrize("handle", ["img_0123456789ab", "../../etc/passwd", "img_", "", "IMG_0123456789AB"])
+def test_unknown_handles_are_refused(workspace: Workspace, handle: str) -> None:
+    with pytest.raises(UnknownHandle):
+        workspace.load(handle)
+
+
+def test_a_write_that_was_killed_leaves_no_handle(workspace: Workspace, image: Image) -> None:
+    handle = workspace.keep_image(image)
+    workspace.path(handle).unlink()  # killed after the origin was written and before the picture was
+    with pytest.raises(UnknownHandle):
+        workspace.load(handle)
