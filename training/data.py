@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,22 +24,51 @@ Degrader = Callable[[Bytes, np.random.Generator], Pair]
 """Makes a training pair of a clean patch."""
 
 HELD_OUT = 24
+SUFFIXES = (".webp", ".png", ".jpg")
 
 
-def load_photos(folder: Path) -> list[Bytes]:
-    """Every picture below a folder as (H, W, 3) bytes, in the order of their names."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".webp", ".png", ".jpg"))
+def load_photos(folder: Path, cache: Path) -> dict[str, Bytes]:
+    """Every picture below a folder as (H, W, 3) bytes, by its name without suffix, in the order of their paths.
+
+    They are decoded once, into a file in `cache`, and mapped from it: several trainings share one copy in memory.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"no pictures ({', '.join(SUFFIXES)}) below {folder}; --data names the folder of photos")
+    listing = "".join(f"{file.relative_to(folder)} {file.stat().st_size}\n" for file in files)
+    pack = cache / f"photos-{zlib.crc32(listing.encode()):08x}.npy"
+    if not pack.exists():
+        _pack(files, pack)
+    pixels = np.load(pack, mmap_mode="r")
+    shapes = np.load(pack.with_suffix(".shapes.npy"))
+    ends = np.cumsum(shapes.prod(axis=1))
+    return {
+        file.stem: pixels[end - shape.prod() : end].reshape(shape)
+        for file, shape, end in zip(files, shapes, ends, strict=True)
+    }
+
+
+def _pack(files: list[Path], pack: Path) -> None:
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(_load, files))
+        photos = list(pool.map(_load, files))
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pack.with_suffix(f".{os.getpid()}.part.npy")
+    np.save(pack.with_suffix(".shapes.npy"), np.array([photo.shape for photo in photos]))
+    np.save(temporary, np.concatenate([photo.reshape(-1) for photo in photos]))
+    temporary.replace(pack)
 
 
-def split(photos: list[Bytes], seed: int = 0) -> tuple[list[Bytes], list[Bytes]]:
-    """(for training, held out); the same ones every time."""
-    held_out = set(np.random.default_rng(seed).permutation(len(photos))[:HELD_OUT].tolist())
-    return (
-        [photo for index, photo in enumerate(photos) if index not in held_out],
-        [photo for index, photo in enumerate(photos) if index in held_out],
-    )
+def split(photos: dict[str, Bytes], seed: int = 0) -> tuple[list[Bytes], list[Bytes]]:
+    """(for training, held out); the same ones every time.
+
+    A crop, whose name begins with its photo's name, is not trained on where its photo is held out, nor the reverse.
+    """
+    names = list(photos)
+    chosen = {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:HELD_OUT]}
+    related = {
+        name for name in names if any(name.startswith(other) or other.startswith(name) for other in chosen)
+    }
+    return [photos[name] for name in names if name not in related], [photos[name] for name in sorted(chosen)]
 
 
 @dataclass(frozen=True, slots=True)

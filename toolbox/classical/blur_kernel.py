@@ -79,13 +79,13 @@ DEFOCUS = (
     *(Blur("disk", round(0.7 + 0.1 * n, 1)) for n in range(85)),
     *(Blur("gaussian", round(0.5 + 0.1 * n, 1)) for n in range(45)),
 )
-MOTION = (
+COARSE_MOTION = (
     NO_BLUR,
     *(
-        Blur("line", 3 + 0.75 * n, 4.0 * angle, taper)
-        for n in range(38)
-        for angle in range(45)
-        for taper in (0.0, 0.5, 1.0)
+        Blur("line", 3 + 1.5 * n, 6.0 * angle, taper)
+        for n in range(19)
+        for angle in range(30)
+        for taper in (0.0, 1.0)
     ),
 )
 
@@ -97,7 +97,17 @@ def find_defocus(plane: FloatArray) -> tuple[Blur, float]:
 
 def find_motion(plane: FloatArray) -> tuple[Blur, float]:
     """The line that explains the spectrum of `plane` (H, W) best, and its misfit; or `NO_BLUR`."""
-    return _best_fit(*_points(*_spectrum(plane)), MOTION)
+    points = _points(*_spectrum(plane))
+    coarse, misfit = _best_fit(*points, COARSE_MOTION)
+    if coarse.kind == "none":
+        return coarse, misfit
+    finer = [
+        Blur("line", coarse.size + step, coarse.angle_degrees + turn, taper)
+        for step in (-1.0, -0.5, 0.0, 0.5, 1.0)
+        for turn in (-4.0, -2.0, 0.0, 2.0, 4.0)
+        for taper in (0.0, 0.5, 1.0)
+    ]
+    return _best_fit(*points, finer)
 
 
 def _best_fit(
