@@ -10,14 +10,15 @@ from functools import cache
 from importlib import resources
 from statistics import fmean
 
-from iqa.consistency import consistency
 from iqa.degradations import estimate_degradations
-from iqa.quality import Box, crops_of, quality
+from iqa.quality import quality
 
 from agent.clock import Clock
 from agent.state import KEEP_INPUT, Finding, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
+from iqa.consistency import consistency
+from iqa.crops import crops_of, cut
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue
@@ -30,6 +31,7 @@ GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
 """What these do to a crop is not what they do to the whole: they are never scouted."""
 SCOUT_ABOVE_PIXELS = 512 * 512
 SCOUT_CROPS = 3
+SCOUT_SIDE = 192
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def _scout(
 ) -> Iterator[Verdict]:
     """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own."""
     with clock.part("scoring"):
-        views = [_cut(image, box) for box in crops_of(image)[:SCOUT_CROPS]]
+        views = [Image(cut(image, box, largest=SCOUT_SIDE).contiguous()) for box in crops_of(image)[:SCOUT_CROPS]]
     judges = [_Judge(view, step, profile, clock, None) for view in views]
     for index, card in enumerate(cards):
         part = control.part(index / len(cards), (index + 1) / len(cards))
@@ -154,12 +156,6 @@ def _mean(verdicts: Sequence[Verdict]) -> Verdict:
         seconds=sum(verdict.seconds for verdict in verdicts),
         stage="scout",
     )
-
-
-def _cut(image: Image, box: Box) -> Image:
-    top, bottom = round(box.top * image.height), round(box.bottom * image.height)
-    left, right = round(box.left * image.width), round(box.right * image.width)
-    return Image(image.pixels[:, top:bottom, left:right].contiguous())
 
 
 class _Judge:

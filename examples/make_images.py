@@ -1,0 +1,35 @@
+"""How the pictures in examples/images were made: a clean photo, made small, noisy and compressed.
+
+    python examples/make_images.py
+
+The photo is `skimage.data.coffee()` (by Rachel Michetti, CC0, shipped with scikit-image).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from imaging.convert import from_numpy, to_float, to_numpy  # noqa: E402
+from imaging.image import Image  # noqa: E402
+from imaging.resizing import resize  # noqa: E402
+from imaging.writing import write_image  # noqa: E402
+from training.degradations import gaussian_noise  # noqa: E402
+
+
+def main() -> None:
+    """Write examples/images/coffee.jpg."""
+    photo = to_float(skimage.data.coffee()[:, 130:530])
+    small = to_numpy(resize(from_numpy(photo), 256, 256))
+    noisy = np.clip(gaussian_noise(small, np.random.default_rng(4), sigma_255=14), 0, 1)
+    write_image(Image(from_numpy(noisy)), ROOT / "examples" / "images" / "coffee.jpg", overwrite=True, quality=40)
+
+
+if __name__ == "__main__":
+    main()
