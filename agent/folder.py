@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from imaging.writing import thumbnail_jpeg
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,6 +19,7 @@ from agent.state import RunState
 from imaging.convert import from_numpy, to_float, to_numpy, to_uint16
 from imaging.image import Image
 from imaging.resizing import fitted, resize
+from imaging.writing import thumbnail_jpeg
 
 THUMBNAIL_SIDE = 320
 SLIDER_SIDE = 1400

@@ -1,0 +1,326 @@
+"""The main job: from a file to a restored file, whatever the experts do, whatever stops it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from agent.events import Event, RolledBack, StepFinished, StepStarted
+from agent.folder import RunFolder
+from agent.run import Restoration, restore_file, resume_run
+from agent.state import KEEP_INPUT
+from imaging.control import Control
+from imaging.convert import from_numpy, to_float, to_numpy
+from imaging.errors import Cancelled, OutputExists
+from imaging.image import Image
+from imaging.reading import read_image
+from imaging.resizing import resize
+from imaging.writing import write_image
+from profiles.schema import Profile
+from toolbox.card import ExpertCard
+from toolbox.catalogue import Catalogue
+from toolbox.expert import Expert
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Task
+from training.degradations import gaussian_noise
+
+CLEAN = to_float(skimage.data.astronaut()[20:148, 150:278])
+NOISY = np.clip(gaussian_noise(CLEAN, np.random.default_rng(0), 35), 0, 1)
+
+
+@dataclass(frozen=True)
+class ScriptedExpert:
+    """An expert that does what a test says."""
+
+    card: ExpertCard
+    function: Callable[[Image], Image]
+
+    def __call__(self, image: Image, control: Control) -> Image:
+        control.check()
+        return self.function(image)
+
+
+class ScriptedPool(ExpertPool):
+    """A toolbox of scripted experts."""
+
+    def __init__(self, *experts: ScriptedExpert) -> None:
+        super().__init__(Catalogue(tuple(expert.card for expert in experts)))
+        self._scripted = {expert.card.name: expert for expert in experts}
+        self.calls: list[str] = []
+
+    def get(self, name: str) -> Expert:
+        self.calls.append(name)
+        return self._scripted[name]
+
+
+def expert(name: str, task: Task, function: Callable[[Image], Image], scale: int = 1) -> ScriptedExpert:
+    card = ExpertCard.model_validate(
+        {
+            "name": name,
+            "task": task,
+            "scale": scale,
+            "loader": "classical",
+            "function": "none:none",
+            "about": "",
+            "source": "",
+        }
+    )
+    return ScriptedExpert(card, function)
+
+
+def truth(image: Image) -> Image:
+    """What an ideal denoiser gives."""
+    return image.with_pixels(from_numpy(CLEAN))
+
+
+def ruin(image: Image) -> Image:
+    return image.with_pixels(1 - image.pixels.flip(-1))
+
+
+def crash(image: Image) -> Image:
+    raise RuntimeError("out of luck")
+
+
+def enlarge(scale: int) -> Callable[[Image], Image]:
+    return lambda image: image.with_pixels(resize(image.pixels, image.height * scale, image.width * scale))
+
+
+PLAIN_2X = expert("plain_2x", Task.SUPER_RESOLUTION, enlarge(2), 2)
+
+
+@pytest.fixture
+def noisy_file(tmp_path: Path) -> Path:
+    path = tmp_path / "noisy.png"
+    write_image(Image(from_numpy(NOISY)), path)
+    return path
+
+
+def profile(**keys: object) -> Profile:
+    return Profile.model_validate({"name": "test", "scale_factor": 2, "restore_option": "denoising", **keys})
+
+
+def run(source: Path, wanted: Profile, pool: ExpertPool, **keys: object) -> Restoration:
+    folder = source.parent
+    return restore_file(source, folder / "out.png", wanted, runs=folder / "runs", experts=pool, **keys)  # type: ignore[arg-type]
+
+
+def winners(restoration: Restoration) -> list[str | None]:
+    return [node.expert for node in restoration.path_taken()[1:]]
+
+
+def test_the_better_expert_wins_and_every_candidate_has_a_verdict(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("ruin", Task.DENOISING, ruin), expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(), pool)
+    assert winners(restoration) == ["ideal", "plain_2x"]
+    assert {verdict.expert for verdict in restoration.path_taken()[1].verdicts} == {KEEP_INPUT, "ruin", "ideal"}
+
+
+def test_the_result_has_the_promised_size_and_is_what_the_experts_made(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    result = read_image(run(noisy_file, profile(), pool).output)
+    assert (result.width, result.height) == (256, 256)
+    wanted = resize(from_numpy(CLEAN), 256, 256)
+    assert float((result.pixels - wanted).abs().mean()) < 1 / 255
+
+
+def test_the_longer_side_is_brought_to_exactly_what_was_asked(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4), PLAIN_2X)
+    wanted = profile(scale_factor=None, long_side=300, restore_option="super-resolution")
+    result = read_image(run(noisy_file, wanted, pool).output)
+    assert (result.width, result.height) == (300, 300)
+
+
+def test_an_image_that_no_expert_improves_is_kept(noisy_file: Path) -> None:
+    restoration = run(noisy_file, profile(), ScriptedPool(expert("ruin", Task.DENOISING, ruin), PLAIN_2X))
+    assert winners(restoration) == [KEEP_INPUT, "plain_2x"]
+    kept = resize(read_image(noisy_file).pixels, 256, 256)
+    assert float((read_image(restoration.output).pixels - kept).abs().max()) <= 1 / 255
+
+
+def test_a_failed_step_is_rolled_back_and_another_order_tried(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("ruin", Task.DENOISING, ruin), expert("ideal", Task.BRIGHTENING, truth), PLAIN_2X)
+    events: list[Event] = []
+    wanted = profile(restore_option="denoising+brightening")
+    restoration = run(noisy_file, wanted, pool, listener=events.append)
+    assert [event.step.task for event in events if isinstance(event, RolledBack)] == [Task.DENOISING]
+    # Denoising failed first, so brightening goes before it; on the clean picture denoising fails again and is left.
+    assert [str(node.step) for node in restoration.path_taken()[1:]] == [
+        "brightening",
+        "denoising",
+        "super_resolution 2x",
+    ]
+    assert winners(restoration) == ["ideal", KEEP_INPUT, "plain_2x"]
+
+
+def test_steps_that_all_fail_are_each_tried_once_from_the_same_image(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("ruin_a", Task.DENOISING, ruin), expert("ruin_b", Task.DEHAZING, ruin), PLAIN_2X)
+    run(noisy_file, profile(restore_option="denoising+dehazing"), pool)
+    assert sorted(pool.calls) == ["plain_2x", "ruin_a", "ruin_b"]
+
+
+def test_without_rollback_a_failed_step_is_simply_left_out(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("ruin_a", Task.DENOISING, ruin), expert("ruin_b", Task.DEHAZING, ruin), PLAIN_2X)
+    events: list[Event] = []
+    wanted = profile(restore_option="denoising+dehazing", rollback=False)
+    assert winners(run(noisy_file, wanted, pool, listener=events.append)) == [KEEP_INPUT, KEEP_INPUT, "plain_2x"]
+    assert not any(isinstance(event, RolledBack) for event in events)
+
+
+def test_an_expert_that_crashes_is_an_entry_in_the_trace_and_not_the_end(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("crash", Task.DENOISING, crash), expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(), pool)
+    assert winners(restoration)[0] == "ideal"
+    errors = [verdict.error for verdict in restoration.path_taken()[1].verdicts if verdict.expert == "crash"]
+    assert errors[0] is not None
+    assert "out of luck" in errors[0]
+
+
+def test_when_every_enlarger_fails_the_result_is_a_plain_resize(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("crash", Task.SUPER_RESOLUTION, crash, 2))
+    result = read_image(run(noisy_file, profile(restore_option="super-resolution"), pool).output)
+    assert (result.width, result.height) == (256, 256)
+
+
+def test_a_spent_budget_ends_with_the_best_so_far_in_full_size(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(max_expert_runs=1), pool)
+    assert pool.calls == ["ideal"]
+    assert read_image(restoration.output).width == 256
+    assert any("budget" in warning for warning in restoration.state.warnings)
+
+
+def test_an_expert_of_a_forbidden_licence_is_not_run(noisy_file: Path) -> None:
+    ideal = expert("ideal", Task.DENOISING, truth)
+    forbidden = ScriptedExpert(ideal.card.model_copy(update={"commercial": "no"}), truth)
+    other = expert("ruin", Task.DENOISING, ruin)
+    run(noisy_file, profile(), pool := ScriptedPool(forbidden, other, PLAIN_2X))
+    assert "ideal" not in pool.calls
+    run(noisy_file, profile(non_commercial=True), pool, overwrite=True)
+    assert "ideal" in pool.calls
+
+
+def test_alpha_grey_depth_and_metadata_are_carried_through(tmp_path: Path) -> None:
+    alpha = from_numpy(np.linspace(0, 1, 128 * 128, dtype=np.float32).reshape(128, 128))
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x0f\x00\x02\x00\x00\x00\x02A\x00\x00\x00\x00\x00\x00\x00"
+    write_image(Image(from_numpy(NOISY), alpha, None, exif, bit_depth=16), tmp_path / "in.png")
+    wanted = profile(restore_option="super-resolution")
+    result = read_image(run(tmp_path / "in.png", wanted, ScriptedPool(PLAIN_2X)).output)
+    assert result.bit_depth == 16
+    assert result.exif is not None
+    assert result.alpha is not None
+    assert result.alpha.shape == (1, 256, 256)
+
+
+def test_a_grey_picture_stays_grey(tmp_path: Path) -> None:
+    grey = from_numpy(NOISY).mean(0, keepdim=True).expand(3, -1, -1).contiguous()
+    write_image(Image(grey, greyscale=True), tmp_path / "in.png")
+
+    def tint(image: Image) -> Image:
+        pixels = enlarge(2)(image).pixels.clone()
+        pixels[0] += 0.05
+        return image.with_pixels(pixels)
+
+    pool = ScriptedPool(expert("tint", Task.SUPER_RESOLUTION, tint, 2))
+    assert read_image(run(tmp_path / "in.png", profile(restore_option="super-resolution"), pool).output).greyscale
+
+
+def test_an_existing_result_is_refused_before_any_work(noisy_file: Path) -> None:
+    (noisy_file.parent / "out.png").write_bytes(b"precious")
+    pool = ScriptedPool(PLAIN_2X)
+    with pytest.raises(OutputExists):
+        run(noisy_file, profile(), pool)
+    assert (noisy_file.parent / "out.png").read_bytes() == b"precious"
+    assert pool.calls == []
+
+
+def test_the_trace_and_the_report_are_left_and_the_images_are_not(noisy_file: Path) -> None:
+    events: list[Event] = []
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(), pool, listener=events.append)
+    told = [event.event for event in events if event.event != "progress"]
+    assert [event.event for event in RunFolder(restoration.folder).events()] == told
+    assert told[0] == "started"
+    assert told[-1] == "finished"
+    assert restoration.report.stat().st_size > 1000
+    assert not list((restoration.folder / "nodes").iterdir())
+
+
+def test_progress_never_goes_back_and_ends_at_one(noisy_file: Path) -> None:
+    events: list[Event] = []
+    pool = ScriptedPool(expert("ruin", Task.DENOISING, ruin), expert("ideal", Task.DEHAZING, truth), PLAIN_2X)
+    run(noisy_file, profile(restore_option="denoising+dehazing"), pool, listener=events.append)
+    fractions = [event.fraction for event in events if event.event == "progress"]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+def test_the_parts_of_the_time_add_up(noisy_file: Path) -> None:
+    started = time.perf_counter()
+    restoration = run(noisy_file, profile(), ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X))
+    assert 0 < sum(restoration.state.seconds.values()) <= time.perf_counter() - started
+    assert {"reading", "perception", "experts", "scoring", "writing"} <= set(restoration.state.seconds)
+
+
+@pytest.mark.parametrize("after", [StepStarted, StepFinished])
+def test_a_cancelled_run_goes_on_to_the_same_result(noisy_file: Path, after: type[Event]) -> None:
+    experts = (expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    whole = read_image(run(noisy_file, profile(), ScriptedPool(*experts)).output)
+    control = Control()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, after):
+            control.cancel()
+
+    with pytest.raises(Cancelled):
+        run(noisy_file, profile(), ScriptedPool(*experts), overwrite=True, control=control, listener=stop)
+    stopped = max((noisy_file.parent / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    resumed = resume_run(stopped, experts=ScriptedPool(*experts))
+    assert np.array_equal(to_numpy(read_image(resumed.output).pixels), to_numpy(whole.pixels))
+
+
+def test_a_finished_run_is_only_returned(noisy_file: Path) -> None:
+    restoration = run(noisy_file, profile(), ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X))
+    restoration.output.unlink()
+    assert resume_run(restoration.folder, experts=ScriptedPool()).state == restoration.state
+    assert not restoration.output.exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from agent.run import restore_file
+from profiles.loading import load_profile
+folder = Path(sys.argv[1])
+profile = load_profile("default").model_copy(update={"scale_factor": 2})
+restore_file(folder / "noisy.png", folder / sys.argv[2], profile, runs=folder / sys.argv[3])
+"""
+
+
+def test_a_killed_run_is_resumed_from_its_last_finished_step_with_the_same_pixels(noisy_file: Path) -> None:
+    folder = noisy_file.parent
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", SCRIPT, str(folder), "whole.png", "a"], env=environment, check=True)
+    killed = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), "killed.png", "b"], env=environment)
+    deadline = time.monotonic() + 120
+    while not any(b"step_finished" in trace.read_bytes() for trace in folder.glob("b/*/trace.jsonl")):
+        assert killed.poll() is None, "the run was over before a step was seen"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (folder / "killed.png").exists()
+    (run_folder,) = (folder / "b").iterdir()
+    finished_before = len(RunFolder(run_folder).load_state().nodes)
+    resumed = resume_run(run_folder)
+    assert len(resumed.state.nodes) >= finished_before
+    assert (folder / "killed.png").read_bytes() == (folder / "whole.png").read_bytes()
