@@ -34,7 +34,9 @@ def load_photos(folder: Path, cache: Path) -> dict[str, Bytes]:
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise FileNotFoundError(f"no pictures ({', '.join(SUFFIXES)}) below {folder}; --data names the folder of photos")
+        raise FileNotFoundError(
+            f"no pictures ({', '.join(SUFFIXES)}) below {folder}; --data names the folder of photos"
+        )
     listing = "".join(f"{file.relative_to(folder)} {file.stat().st_size}\n" for file in files)
     pack = cache / f"photos-{zlib.crc32(listing.encode()):08x}.npy"
     if not pack.exists():
@@ -65,9 +67,7 @@ def split(photos: dict[str, Bytes], seed: int = 0) -> tuple[list[Bytes], list[By
     """
     names = list(photos)
     chosen = {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:HELD_OUT]}
-    related = {
-        name for name in names if any(name.startswith(other) or other.startswith(name) for other in chosen)
-    }
+    related = {name for name in names if any(name.startswith(other) or other.startswith(name) for other in chosen)}
     return [photos[name] for name in names if name not in related], [photos[name] for name in sorted(chosen)]
 
 
@@ -97,18 +97,28 @@ class Patches:
         while True:
             chosen = rng.choice(len(self.photos), self.batch, p=chances)
             pairs = [self.degrade(random_patch(self.photos[index], self.patch, rng), rng) for index in chosen]
-            ready.put((_stack([pair[0] for pair in pairs]), _stack([pair[1] for pair in pairs])))
+            ready.put((stack([pair[0] for pair in pairs]), stack([pair[1] for pair in pairs])))
 
 
 def random_patch(photo: Bytes, side: int, rng: np.random.Generator) -> Bytes:
     """A (side, side, 3) piece, turned and mirrored; of a photo that is too small, a piece of its reflection."""
-    missing = [(0, max(0, side - length)) for length in photo.shape[:2]]
-    if any(after for _, after in missing):
-        photo = np.pad(photo, [*missing, (0, 0)], mode="symmetric")
+    photo = _at_least(photo, side)
     top = int(rng.integers(photo.shape[0] - side + 1))
     left = int(rng.integers(photo.shape[1] - side + 1))
     patch = np.rot90(photo[top : top + side, left : left + side], int(rng.integers(4)))
     return np.ascontiguousarray(patch[:, ::-1] if rng.random() < 0.5 else patch)
+
+
+def central_patch(photo: Bytes, side: int) -> Bytes:
+    """The (side, side, 3) piece in the middle."""
+    photo = _at_least(photo, side)
+    top, left = ((length - side) // 2 for length in photo.shape[:2])
+    return np.ascontiguousarray(photo[top : top + side, left : left + side])
+
+
+def _at_least(photo: Bytes, side: int) -> Bytes:
+    missing = [(0, max(0, side - length)) for length in photo.shape[:2]]
+    return np.pad(photo, [*missing, (0, 0)], mode="symmetric") if any(after for _, after in missing) else photo
 
 
 def shrink(picture: Bytes, scale: int) -> Bytes:
@@ -123,5 +133,6 @@ def _load(file: Path) -> Bytes:
         return np.asarray(picture.convert("RGB"))
 
 
-def _stack(arrays: list[NDArray[np.float32]]) -> Tensor:
+def stack(arrays: list[NDArray[np.float32]]) -> Tensor:
+    """(h, w, 3) arrays of one size -> (B, 3, h, w), channels last in memory."""
     return torch.from_numpy(np.stack(arrays).transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)

@@ -232,7 +232,7 @@ def add_rain(pixels: FloatArray, rng: np.random.Generator, strength: float) -> t
 
 
 def darken(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """V of HSV by a shift, a gamma or linearly (MiO100's three), sometimes with a little noise as dark photos have."""
+    """V of HSV by a shift, a gamma or linearly (as MiO100), sometimes with a little noise as dark photos have."""
     hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
     value = hsv[:, :, 2]
     kind = str(rng.choice(["shift", "gamma", "linear"]))

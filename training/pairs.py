@@ -33,28 +33,51 @@ def degrader(name: str, scale: int) -> Degrader:
     return lambda patch, rng: one_of(patch, degradations, rng)
 
 
+def kinds(name: str, scale: int) -> dict[str, Degrader]:
+    """What `degrader(name, scale)` is made of, each by itself: the rows of a table of figures."""
+    if name in ("bicubic", "real"):
+        return {name: degrader(name, scale)}
+    if name == "all":
+        singles = list(SAME_SIZE)
+        return {**kinds("+".join(singles), scale), "mixture": mixture, "clean": clean}
+    return {part: _only(Degradation(part)) for part in name.split("+")}
+
+
+def _only(degradation: Degradation) -> Degrader:
+    def make(patch: Bytes, rng: np.random.Generator) -> Pair:
+        return degrade(to_float(patch), degradation, rng)[0], to_float(patch)
+
+    return make
+
+
+def clean(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Nothing to do."""
+    return to_float(patch), to_float(patch)
+
+
 def one_of(patch: Bytes, degradations: Sequence[Degradation], rng: np.random.Generator) -> Pair:
     """One of the degradations at any severity, seldom nothing."""
-    clean = to_float(patch)
     if rng.random() < CLEAN_SHARE:
-        return clean, clean
-    return degrade(clean, degradations[int(rng.integers(len(degradations)))], rng)[0], clean
+        return clean(patch, rng)
+    return _only(degradations[int(rng.integers(len(degradations)))])(patch, rng)
 
 
 def anything(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """Three in five a single degradation, otherwise one of MiO100's combinations without the reduction."""
-    if rng.random() < 0.6:
-        return one_of(patch, SAME_SIZE, rng)
-    clean = to_float(patch)
+    """Three in five a single degradation, otherwise a mixture."""
+    return one_of(patch, SAME_SIZE, rng) if rng.random() < 0.6 else mixture(patch, rng)
+
+
+def mixture(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """One of MiO100's combinations without the reduction."""
     combination = MIO100[int(rng.integers(len(MIO100)))]
-    degraded, _ = mix(clean, [name for name in combination if name is not Degradation.LOW_RESOLUTION], rng)
-    return degraded, clean
+    pixels = to_float(patch)
+    return mix(pixels, [name for name in combination if name is not Degradation.LOW_RESOLUTION], rng)[0], pixels
 
 
 def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
     """What a small picture from the web went through: blur, reduction, noise, compression, each of them sometimes."""
-    clean = to_float(patch)
-    degraded: FloatArray = clean
+    target = to_float(patch)
+    degraded: FloatArray = target
     if rng.random() < 0.6:
         blur = Degradation.DEFOCUS_BLUR if rng.random() < 0.7 else Degradation.MOTION_BLUR
         degraded, _ = mix(degraded, [blur], rng, [LOW[int(rng.integers(len(LOW)))]])
@@ -62,7 +85,7 @@ def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
     for name in (Degradation.NOISE, Degradation.JPEG_ARTIFACT):
         if rng.random() < 0.6:
             degraded, _ = degrade(degraded, name, rng, LOW[int(rng.integers(len(LOW)))])
-    return degraded.astype(np.float32), clean
+    return degraded.astype(np.float32), target
 
 
 def bicubic(patch: Bytes, scale: int) -> Pair:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
-
-NETWORKS = {
-    "Compact": "spandrel.architectures.Compact.__arch.SRVGG:SRVGGNetCompact",
-    "DRUNet": "spandrel.architectures.DRUNet.__arch.network_unet:UNetRes",
-    "SPAN": "spandrel.architectures.SPAN.__arch.span:SPAN",
-    "NAFNet": "spandrel.architectures.NAFNet.__arch.NAFNet_arch:NAFNet",
-}
-"""Spandrel's own classes, so that what is trained is what is loaded."""
 
 
 class Recipe(BaseModel):
@@ -31,26 +21,21 @@ class Recipe(BaseModel):
     """Arguments of the network's class."""
     scale: Literal[1, 2, 4] = 1
     degrade: str
-    """Which maker of training pairs, a name in training/pairs.py, with the degradations after a colon."""
+    """What the inputs suffer from: a name that `training.pairs.degrader` knows."""
     init: str | None = None
-    """Name of a recipe whose shipped weights are the beginning."""
+    """Name of the recipe whose weights are the beginning: a run beside this one, or what is shipped."""
     patch: int = Field(ge=32)
     """Side of the target patch."""
     batch: int = Field(ge=1)
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    warm_up: int = 200
+    warm_up: int = Field(default=200, ge=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
     seed: int = 0
+    cards: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Expert cards that these weights serve, by name, without the keys that `training.export` knows itself."""
 
 
 def load_recipe(file: Path) -> Recipe:
     """The recipe in a TOML file; pydantic's error names the key that is wrong."""
     return Recipe.model_validate({"name": file.stem, **tomllib.loads(file.read_text("utf-8"))})
-
-
-def build_network(recipe: Recipe) -> nn.Module:
-    """A fresh network of spandrel's class."""
-    module, name = NETWORKS[recipe.architecture].split(":")
-    network: nn.Module = getattr(importlib.import_module(module), name)(**recipe.network)
-    return network

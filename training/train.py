@@ -3,7 +3,9 @@
     python -m training.train training/recipes/sr_x4.toml --data DATA/train --run-dir RUNS/sr_x4 --minutes 60
 
 Runs on the CPU and on a GPU. What a run leaves: checkpoint.pt (all that going on needs, replaced every two minutes),
-log.jsonl (loss and held-out PSNR), and <name>.safetensors (the averaged weights in fp16, as they ship).
+log.jsonl (loss and held-out PSNR), <name>.safetensors (the averaged weights in fp16, as they ship) and <name>.json
+(the model card). With --minutes the learning rate is brought down in that time, so that the weights at its end are
+finished ones; going on later brings it up again to where the steps of the recipe have it.
 """
 
 from __future__ import annotations
@@ -11,23 +13,30 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imaging.device import best_device
 from training.data import Patches, load_photos, split
+from training.measure import held_out_gains
+from training.networks import begin, build, forward
 from training.pairs import degrader
-from training.recipe import Recipe, build_network, load_recipe
+from training.recipe import Recipe, load_recipe
 
 SAVE_EVERY_SECONDS = 120
 MEASURE_EVERY_STEPS = 1000
-HELD_OUT_PATCH = 192
+LOWEST = 0.01
+"""The learning rate at the end, as a part of the recipe's."""
 WEIGHTS = Path(__file__).parent.parent / "toolbox" / "weights"
 
 
@@ -42,35 +51,45 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    train(load_recipe(arguments.recipe), arguments.data, arguments.run_dir, arguments.minutes)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    train(load_recipe(arguments.recipe), arguments.data, arguments.run_dir, arguments.minutes, stop)
 
 
-def train(recipe: Recipe, data: Path, run_dir: Path, minutes: float = math.inf) -> None:
+def train(
+    recipe: Recipe, data: Path, run_dir: Path, minutes: float = math.inf, stop: threading.Event | None = None
+) -> None:
     """Train until the recipe's steps are done or the minutes are over, from the last checkpoint if there is one."""
-    stop_at = time.monotonic() + 60 * minutes
     run_dir.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe, run_dir)
-    photos, held_out = split(load_photos(data))
+    photos, held_out = split(load_photos(data, cache=run_dir.parent))
+    run = Run(recipe, run_dir)
     make = degrader(recipe.degrade, recipe.scale)
     batches = Patches(photos, make, recipe.patch, recipe.batch, seed=recipe.seed + run.step).batches()
-    check = Patches(held_out, make, HELD_OUT_PATCH, len(held_out), seed=1)
-    check_batch = next(check.batches())
     saved_at, losses = time.monotonic(), []
-    while run.step < recipe.steps and time.monotonic() < stop_at:
-        losses.append(run.take_step(*next(batches)))
+    for progress in _progress(run, recipe.steps, minutes, stop or threading.Event()):
+        losses.append(run.take_step(*next(batches), progress))
         if run.step % MEASURE_EVERY_STEPS == 0:
-            run.log(
-                loss=float(np.mean(losses)), held_out_db=run.held_out_db(*check_batch), input_db=_db(*check_batch)
-            )
+            run.log(loss=float(np.mean(losses)), **run.gains(held_out))
             losses = []
         if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
             run.save()
             saved_at = time.monotonic()
     run.save()
-    run.log(finished=run.step >= recipe.steps, held_out_db=run.held_out_db(*check_batch), input_db=_db(*check_batch))
+    run.write_card(len(photos), run.gains(held_out))
 
 
-class _Run:
+def _progress(run: Run, steps: int, minutes: float, stop: threading.Event) -> Iterator[float]:
+    """The part of the training that is behind us, by steps or by the time that is given, whichever is further."""
+    began, already = time.monotonic(), min(1.0, run.step / steps)
+    while not stop.is_set():
+        by_time = already + (1 - already) * (time.monotonic() - began) / (60 * minutes)
+        progress = max(run.step / steps, by_time)
+        if progress >= 1:
+            return
+        yield progress
+
+
+class Run:
     """Network, average and optimiser of one training, on disk and in memory."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
@@ -78,24 +97,24 @@ class _Run:
         self.recipe = recipe
         self.folder = folder
         self.device = best_device()
-        self.network = begin(recipe).to(self.device, memory_format=torch.channels_last).train()
+        self.step = 0
+        checkpoint = folder / "checkpoint.pt"
+        weights = None if checkpoint.exists() or not recipe.init else _initial_weights(recipe.init, folder.parent)
+        self.network = begin(recipe, weights).to(self.device, memory_format=torch.channels_last).train()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=0)
-        self.step = 0
-        if (folder / "checkpoint.pt").exists():
-            self._load()
+        if checkpoint.exists():
+            self._load(checkpoint)
 
-    def take_step(self, inputs: Tensor, targets: Tensor) -> float:
-        """One step of the optimiser; gives the loss."""
-        recipe = self.recipe
-        warm = min(1.0, (self.step + 1) / recipe.warm_up)
-        cosine = 0.5 * (1 + math.cos(math.pi * self.step / recipe.steps))
+    def take_step(self, inputs: Tensor, targets: Tensor, progress: float) -> float:
+        """One step of the optimiser at `progress` in [0, 1] of the training; gives the loss (Charbonnier)."""
+        warm = min(1.0, (self.step + 1) / self.recipe.warm_up)
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * warm * max(cosine, 0.01)
+            group["lr"] = self.recipe.learning_rate * warm * max(cosine, LOWEST)
         inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            output = forward(self.network, recipe, inputs)
-        loss = torch.sqrt((output.float() - targets) ** 2 + 1e-6).mean()
+        output = forward(self.network, self.recipe, inputs)
+        loss = torch.sqrt((output - targets) ** 2 + 1e-6).mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -107,16 +126,19 @@ class _Run:
     def _average(self) -> None:
         keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         for name, value in self.network.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.average[name].lerp_(value.detach(), 1 - keep)
+            self.average[name].lerp_(value.detach(), 1 - keep)
 
-    def held_out_db(self, inputs: Tensor, targets: Tensor) -> float:
-        """Mean PSNR (RGB) of the averaged weights on held-out patches."""
-        network = build_network(self.recipe).to(self.device).eval()
+    def gains(self, held_out: list[Any]) -> dict[str, dict[str, float]]:
+        """What the averaged weights gain on held-out patches, by kind of degradation."""
+        network = build(self.recipe).to(self.device, memory_format=torch.channels_last).eval()
         network.load_state_dict(self.average)
-        with torch.inference_mode():
-            outputs = [forward(network, self.recipe, one[None].to(self.device)).float().cpu() for one in inputs]
-        return _db(torch.cat(outputs), targets)
+        gains = held_out_gains(
+            lambda inputs: forward(network, self.recipe, inputs.to(self.device)),
+            held_out,
+            self.recipe.degrade,
+            self.recipe.scale,
+        )
+        return {kind: asdict(gain) for kind, gain in gains.items()}
 
     def save(self) -> None:
         """Checkpoint and weights, each replaced in one go."""
@@ -129,7 +151,10 @@ class _Run:
         temporary = self.folder / "checkpoint.part"
         torch.save(state, temporary)
         temporary.replace(self.folder / "checkpoint.pt")
-        export(self.average, self.folder / f"{self.recipe.name}.safetensors")
+        file = self.folder / f"{self.recipe.name}.safetensors"
+        halves = {name: value.half().contiguous().cpu() for name, value in self.average.items()}
+        save_file(halves, file.with_suffix(".part"))
+        file.with_suffix(".part").replace(file)
 
     def log(self, **figures: Any) -> None:
         """A line in log.jsonl and on the screen."""
@@ -138,58 +163,31 @@ class _Run:
         with (self.folder / "log.jsonl").open("a") as stream:
             stream.write(line + "\n")
 
-    def _load(self) -> None:
-        state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
+    def write_card(self, photos: int, gains: dict[str, dict[str, float]]) -> None:
+        """The model card: how the weights came to be, and what they gain on held-out patches."""
+        card = {
+            "recipe": self.recipe.model_dump(exclude={"cards"}),
+            "steps_done": self.step,
+            "training_photos": photos,
+            "held_out_psnr_rgb": gains,
+        }
+        (self.folder / f"{self.recipe.name}.json").write_text(json.dumps(card, indent=2) + "\n")
+        self.log(finished=True, **gains)
+
+    def _load(self, checkpoint: Path) -> None:
+        state = torch.load(checkpoint, map_location=self.device, weights_only=True)
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def begin(recipe: Recipe) -> nn.Module:
-    """The network that training begins with: shipped weights, or fresh ones that (nearly) give back their input."""
-    network = build_network(recipe)
-    if recipe.init:
-        weights = load_file(WEIGHTS / f"{recipe.init}.safetensors")
-        network.load_state_dict({name: value.float() for name, value in weights.items()})
-    elif recipe.architecture == "DRUNet":
-        _begin_as_identity(network)
-    return network
-
-
-def _begin_as_identity(network: Any) -> None:
-    """A DRUNet adds nothing to its input by itself: let its outermost skip carry the picture through."""
-    with torch.no_grad():
-        head, tail = network.m_head.weight, network.m_tail.weight
-        tail *= 0.1
-        for channel in range(3):
-            head[channel] = 0
-            head[channel, channel, 1, 1] = 1
-            tail[channel, channel] = 0
-            tail[channel, channel, 1, 1] = 1
-
-
-def forward(network: nn.Module, recipe: Recipe, inputs: Tensor) -> Tensor:
-    """Run a network as spandrel will: a DRUNet gets the constant noise map that its descriptor adds."""
-    if recipe.architecture == "DRUNet":
-        noise = inputs.new_full((inputs.shape[0], 1, *inputs.shape[2:]), 15 / 255)
-        inputs = torch.cat([inputs, noise], dim=1)
-    output: Tensor = network(inputs)
-    return output
-
-
-def export(weights: dict[str, Tensor], file: Path) -> None:
-    """Weights as they ship: fp16 safetensors."""
-    temporary = file.with_suffix(".part")
-    save_file({name: value.detach().half().contiguous().cpu() for name, value in weights.items()}, temporary)
-    temporary.replace(file)
-
-
-def _db(outputs: Tensor, targets: Tensor) -> float:
-    if outputs.shape != targets.shape:
-        outputs = nn.functional.interpolate(outputs, targets.shape[2:], mode="bicubic", align_corners=False)
-    error = ((outputs.clamp(0, 1) - targets) ** 2).mean((1, 2, 3))
-    return round(float((-10 * error.clamp(min=1e-10).log10()).mean()), 3)
+def _initial_weights(name: str, runs: Path) -> Path:
+    beside, shipped = runs / name / f"{name}.safetensors", WEIGHTS / f"{name}.safetensors"
+    for file in (beside, shipped):
+        if file.exists():
+            return file
+    raise FileNotFoundError(f"init = {name!r}: neither {beside} nor {shipped} is there; train {name} first")
 
 
 if __name__ == "__main__":
