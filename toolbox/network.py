@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
+TILE = 384
+"""Side in input pixels of what one tile adds to the picture; its halo comes on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class NetworkExpert:
                 self._run,
                 image.pixels,
                 scale=self.card.scale,
+                tile=TILE + 2 * self.card.halo,
                 halo=self.card.halo,
                 multiple_of=max(1, int(self.descriptor.size_requirements.multiple_of)),
                 control=control,
@@ -62,12 +65,12 @@ class NetworkExpert:
         return contextlib.nullcontext()
 
 
-def load_network(card: ExpertCard) -> NetworkExpert:
-    """The network of a card with its weights.
+def load_network(card: ExpertCard, folder: Path = WEIGHTS) -> NetworkExpert:
+    """The network of a card with its weights in `folder`.
 
     Raises `WeightsMissing` where the file is not there, and `WeightsError` where it is not what the card says.
     """
-    file = WEIGHTS / (card.weights or "")
+    file = folder / (card.weights or "")
     if not file.is_file():
         raise WeightsMissing(f"expert {card.name}: its weights {file} are missing", "install restore4k again")
     import torch

@@ -27,48 +27,53 @@ HELD_OUT = 24
 SUFFIXES = (".webp", ".png", ".jpg")
 
 
-def load_photos(folder: Path, cache: Path) -> dict[str, Bytes]:
-    """Every picture below a folder as (H, W, 3) bytes, by its name without suffix, in the order of their paths.
-
-    They are decoded once, into a file in `cache`, and mapped from it: several trainings share one copy in memory.
-    """
+def photo_files(folder: Path) -> list[Path]:
+    """Every picture below a folder, by name."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise FileNotFoundError(
             f"no pictures ({', '.join(SUFFIXES)}) below {folder}; --data names the folder of photos"
         )
-    listing = "".join(f"{file.relative_to(folder)} {file.stat().st_size}\n" for file in files)
+    return files
+
+
+def split(files: list[Path], seed: int = 0) -> tuple[list[Path], list[Path]]:
+    """(for training, held out); the same ones every time.
+
+    A crop, whose name begins with its photo's name, is not trained on where its photo is held out, nor the reverse.
+    """
+    order = np.random.default_rng(seed).permutation(len(files))
+    held_out = [files[index] for index in order[: min(HELD_OUT, len(files) // 4)]]
+    return [file for file in files if not any(_related(file, other) for other in held_out)], held_out
+
+
+def _related(file: Path, other: Path) -> bool:
+    return file.stem.startswith(other.stem) or other.stem.startswith(file.stem)
+
+
+def load_photos(files: list[Path], cache: Path) -> list[Bytes]:
+    """Pictures as (H, W, 3) bytes.
+
+    They are decoded once, into a file in `cache`, and mapped from it: several trainings share one copy in memory.
+    """
+    listing = "".join(f"{file} {file.stat().st_size}\n" for file in files)
     pack = cache / f"photos-{zlib.crc32(listing.encode()):08x}.npy"
     if not pack.exists():
         _pack(files, pack)
     pixels = np.load(pack, mmap_mode="r")
     shapes = np.load(pack.with_suffix(".shapes.npy"))
     ends = np.cumsum(shapes.prod(axis=1))
-    return {
-        file.stem: pixels[end - shape.prod() : end].reshape(shape)
-        for file, shape, end in zip(files, shapes, ends, strict=True)
-    }
+    return [pixels[end - shape.prod() : end].reshape(shape) for shape, end in zip(shapes, ends, strict=True)]
 
 
 def _pack(files: list[Path], pack: Path) -> None:
     with ThreadPoolExecutor() as pool:
-        photos = list(pool.map(_load, files))
+        photos = list(pool.map(load_photo, files))
     pack.parent.mkdir(parents=True, exist_ok=True)
     temporary = pack.with_suffix(f".{os.getpid()}.part.npy")
     np.save(pack.with_suffix(".shapes.npy"), np.array([photo.shape for photo in photos]))
     np.save(temporary, np.concatenate([photo.reshape(-1) for photo in photos]))
     temporary.replace(pack)
-
-
-def split(photos: dict[str, Bytes], seed: int = 0) -> tuple[list[Bytes], list[Bytes]]:
-    """(for training, held out); the same ones every time.
-
-    A crop, whose name begins with its photo's name, is not trained on where its photo is held out, nor the reverse.
-    """
-    names = list(photos)
-    chosen = {names[index] for index in np.random.default_rng(seed).permutation(len(names))[:HELD_OUT]}
-    related = {name for name in names if any(name.startswith(other) or other.startswith(name) for other in chosen)}
-    return [photos[name] for name in names if name not in related], [photos[name] for name in sorted(chosen)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,8 @@ def shrink(picture: Bytes, scale: int) -> Bytes:
     return np.asarray(whole.resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
-def _load(file: Path) -> Bytes:
+def load_photo(file: Path) -> Bytes:
+    """One picture as (H, W, 3) bytes."""
     with PIL.Image.open(file) as picture:
         return np.asarray(picture.convert("RGB"))
 

@@ -128,7 +128,7 @@ def jpeg(pixels: FloatArray, quality: int) -> FloatArray:
     done, data = cv2.imencode(".jpg", to_uint8(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"JPEG of quality {quality} failed on {pixels.shape}")
-    return to_float(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+    return to_float(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[:, :, ::-1])
 
 
 # Blur
@@ -166,10 +166,8 @@ def blur_by_defocus(pixels: FloatArray, rng: np.random.Generator, strength: floa
     """A disk, soft at its edge (as MiO100's), or one time in four a Gaussian."""
     radius = _between(0.8, 7.0, strength)
     if rng.random() < 0.25:
-        return cv2.GaussianBlur(pixels, (0, 0), radius / 2, borderType=cv2.BORDER_REFLECT), {
-            "kind": "gaussian",
-            "sigma_px": radius / 2,
-        }
+        blurred = cv2.GaussianBlur(pixels, (0, 0), radius / 2, borderType=cv2.BORDER_REFLECT)
+        return np.asarray(blurred, np.float32), {"kind": "gaussian", "sigma_px": radius / 2}
     return convolve(pixels, disk_kernel(radius)), {"kind": "disk", "radius_px": radius}
 
 
@@ -179,13 +177,13 @@ def disk_kernel(radius: float) -> FloatArray:
     grid = np.arange(-reach, reach + 1)
     distance = np.hypot(*np.meshgrid(grid, grid))
     kernel = np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 def convolve(pixels: FloatArray, kernel: FloatArray) -> FloatArray:
     """Convolution with reflected borders."""
-    blurred: FloatArray = cv2.filter2D(pixels, -1, kernel[::-1, ::-1], borderType=cv2.BORDER_REFLECT)
-    return blurred
+    blurred = cv2.filter2D(pixels, -1, kernel[::-1, ::-1], borderType=cv2.BORDER_REFLECT)
+    return np.asarray(blurred, np.float32)
 
 
 def _splat(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> FloatArray:
@@ -198,7 +196,7 @@ def _splat(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> FloatArray:
     for dy, row_share in ((0, 1 - fy), (1, fy)):
         for dx, column_share in ((0, 1 - fx), (1, fx)):
             np.add.at(kernel, (row + dy + reach, column + dx + reach), weights * row_share * column_share)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 # Weather and light
@@ -247,7 +245,7 @@ def darken(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tup
         hsv[:, :, 2] = value ** (1 / amount)
     else:
         hsv[:, :, 2] = value * amount
-    dark: FloatArray = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    dark = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.float32)
     noise = float(rng.uniform(0, 3)) if rng.random() < 0.3 else 0.0
     return gaussian_noise(dark, rng, noise) if noise else dark, {"kind": kind, "amount": amount, "sigma_255": noise}
 
@@ -265,7 +263,7 @@ def _depth_from(pixels: FloatArray) -> FloatArray:
     small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
     hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
     far = hsv[:, :, 2] - hsv[:, :, 1] + np.linspace(0.8, 0, 64, dtype=np.float32)[:, None]
-    far = cv2.GaussianBlur(far, (0, 0), 4)
+    far = np.asarray(cv2.GaussianBlur(far, (0, 0), 4), np.float32)
     far = (far - far.min()) / max(float(far.max() - far.min()), 1e-3)
     depth: FloatArray = 0.25 + 0.9 * cv2.resize(far, pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     return depth

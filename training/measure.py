@@ -37,7 +37,7 @@ def held_out_gains(
         pairs = [make(patch, np.random.default_rng([row, index])) for index, patch in enumerate(patches)]
         inputs, targets = stack([pair[0] for pair in pairs]), stack([pair[1] for pair in pairs])
         with torch.inference_mode():
-            outputs = torch.cat([network(part).cpu() for part in inputs.split(TOGETHER)])
+            outputs = torch.cat([network(part).cpu() for part in torch.split(inputs, TOGETHER)])
         gains[kind] = Gain(_psnr(_enlarged(inputs, scale), targets), _psnr(outputs, targets))
     return gains
 

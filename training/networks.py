@@ -31,18 +31,23 @@ def build(recipe: Recipe) -> nn.Module:
 def begin(recipe: Recipe, weights: Path | None) -> nn.Module:
     """The network that training begins with: given weights, or fresh ones that nearly give back their input."""
     network = build(recipe)
-    if weights:
-        load_weights(network, weights)
-    elif recipe.architecture == "DRUNet":
+    if recipe.architecture == "DRUNet":
         _let_picture_through(network)
     elif recipe.architecture == "Compact":
         _let_features_through(network)
+    if weights:
+        _load_what_fits(network, weights)
     return network
 
 
-def load_weights(network: nn.Module, file: Path) -> None:
-    """Fill a network with the weights of a safetensors file."""
-    network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+def _load_what_fits(network: nn.Module, file: Path) -> None:
+    """Take over every tensor whose shape is right: all of them, or all but the last layer of another scale."""
+    own = network.state_dict()
+    found = {name: value.float() for name, value in load_file(file).items()}
+    fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise ValueError(f"{file} has nothing of the shape that the recipe's network needs; choose another `init`")
+    network.load_state_dict({**own, **fitting})
 
 
 def forward(network: nn.Module, recipe: Recipe, inputs: Tensor) -> Tensor:
@@ -76,7 +81,8 @@ def _let_features_through(network: Any) -> None:
     """
     convolutions = [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:
-        nn.init.zeros_(layer.bias)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     for layer in convolutions[:-1]:
         nn.init.kaiming_normal_(layer.weight, a=0.25)
     for layer in convolutions[1:-1]:

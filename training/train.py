@@ -3,9 +3,9 @@
     python -m training.train training/recipes/sr_x4.toml --data DATA/train --run-dir RUNS/sr_x4 --minutes 60
 
 Runs on the CPU and on a GPU. What a run leaves: checkpoint.pt (all that going on needs, replaced every two minutes),
-log.jsonl (loss and held-out PSNR), <name>.safetensors (the averaged weights in fp16, as they ship) and <name>.json
-(the model card). With --minutes the learning rate is brought down in that time, so that the weights at its end are
-finished ones; going on later brings it up again to where the steps of the recipe have it.
+log.jsonl (loss and held-out PSNR), <name>.safetensors (the averaged weights in fp16, as they ship; training.export
+ships them) and <name>.json (how they came to be). With --minutes the learning rate is brought down in that time, so
+that the weights at its end are finished ones; going on brings it up again to where the steps of the recipe have it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imaging.device import best_device
-from training.data import Patches, load_photos, split
+from training.data import Bytes, Patches, load_photo, load_photos, photo_files, split
 from training.measure import held_out_gains
 from training.networks import begin, build, forward
 from training.pairs import degrader
@@ -61,8 +61,9 @@ def train(
 ) -> None:
     """Train until the recipe's steps are done or the minutes are over, from the last checkpoint if there is one."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    photos, held_out = split(load_photos(data, cache=run_dir.parent))
-    run = Run(recipe, run_dir)
+    files, held_out_files = split(photo_files(data))
+    photos, held_out = load_photos(files, cache=run_dir.parent), [load_photo(file) for file in held_out_files]
+    run = Run(recipe, run_dir, training_photos=len(photos))
     make = degrader(recipe.degrade, recipe.scale)
     batches = Patches(photos, make, recipe.patch, recipe.batch, seed=recipe.seed + run.step).batches()
     saved_at, losses = time.monotonic(), []
@@ -75,7 +76,7 @@ def train(
             run.save()
             saved_at = time.monotonic()
     run.save()
-    run.write_card(len(photos), run.gains(held_out))
+    run.log(finished=True, **run.gains(held_out))
 
 
 def _progress(run: Run, steps: int, minutes: float, stop: threading.Event) -> Iterator[float]:
@@ -92,15 +93,16 @@ def _progress(run: Run, steps: int, minutes: float, stop: threading.Event) -> It
 class Run:
     """Network, average and optimiser of one training, on disk and in memory."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, training_photos: int) -> None:
         torch.manual_seed(recipe.seed)
+        self.training_photos = training_photos
         self.recipe = recipe
         self.folder = folder
         self.device = best_device()
         self.step = 0
         checkpoint = folder / "checkpoint.pt"
         weights = None if checkpoint.exists() or not recipe.init else _initial_weights(recipe.init, folder.parent)
-        self.network = begin(recipe, weights).to(self.device, memory_format=torch.channels_last).train()
+        self.network = _to(begin(recipe, weights), self.device).train()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=0)
         if checkpoint.exists():
@@ -116,7 +118,7 @@ class Run:
         output = forward(self.network, self.recipe, inputs)
         loss = torch.sqrt((output - targets) ** 2 + 1e-6).mean()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -128,9 +130,9 @@ class Run:
         for name, value in self.network.state_dict().items():
             self.average[name].lerp_(value.detach(), 1 - keep)
 
-    def gains(self, held_out: list[Any]) -> dict[str, dict[str, float]]:
+    def gains(self, held_out: list[Bytes]) -> dict[str, dict[str, float]]:
         """What the averaged weights gain on held-out patches, by kind of degradation."""
-        network = build(self.recipe).to(self.device, memory_format=torch.channels_last).eval()
+        network = _to(build(self.recipe), self.device).eval()
         network.load_state_dict(self.average)
         gains = held_out_gains(
             lambda inputs: forward(network, self.recipe, inputs.to(self.device)),
@@ -141,7 +143,7 @@ class Run:
         return {kind: asdict(gain) for kind, gain in gains.items()}
 
     def save(self) -> None:
-        """Checkpoint and weights, each replaced in one go."""
+        """Checkpoint, weights and how they came to be; each of the first two is replaced in one go."""
         state = {
             "step": self.step,
             "network": self.network.state_dict(),
@@ -155,6 +157,12 @@ class Run:
         halves = {name: value.half().contiguous().cpu() for name, value in self.average.items()}
         save_file(halves, file.with_suffix(".part"))
         file.with_suffix(".part").replace(file)
+        card = {
+            "recipe": self.recipe.model_dump(exclude={"cards"}),
+            "steps_done": self.step,
+            "training_photos": self.training_photos,
+        }
+        file.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
     def log(self, **figures: Any) -> None:
         """A line in log.jsonl and on the screen."""
@@ -163,23 +171,16 @@ class Run:
         with (self.folder / "log.jsonl").open("a") as stream:
             stream.write(line + "\n")
 
-    def write_card(self, photos: int, gains: dict[str, dict[str, float]]) -> None:
-        """The model card: how the weights came to be, and what they gain on held-out patches."""
-        card = {
-            "recipe": self.recipe.model_dump(exclude={"cards"}),
-            "steps_done": self.step,
-            "training_photos": photos,
-            "held_out_psnr_rgb": gains,
-        }
-        (self.folder / f"{self.recipe.name}.json").write_text(json.dumps(card, indent=2) + "\n")
-        self.log(finished=True, **gains)
-
     def _load(self, checkpoint: Path) -> None:
         state = torch.load(checkpoint, map_location=self.device, weights_only=True)
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _to(network: nn.Module, device: torch.device) -> nn.Module:
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _initial_weights(name: str, runs: Path) -> Path:

@@ -1,0 +1,99 @@
+"""What a weight file gives, run exactly as the product runs it.
+
+    python -m training.evaluate sr_x4.safetensors --pairs BENCH/set5 BENCH/set14
+    python -m training.evaluate all_in_one.safetensors --data DATA/train --degrade all
+
+--pairs: folders with hr/ and lr_x<scale>/; PSNR of Y in dB with `scale` border pixels left out, as the literature.
+--data: photos; PSNR of RGB on the held-out ones of `training.data.split`, before and after, by kind of degradation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imaging.control import Control
+from imaging.image import Image
+from imaging.reading import read_image
+from iqa.metrics.psnr_y import psnr_y
+from toolbox.card import ExpertCard
+from toolbox.network import NetworkExpert, load_network
+from toolbox.tasks import Task
+from training.data import load_photo, photo_files, split
+from training.measure import Gain, held_out_gains
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--degrade", default="all", help="as in recipes")
+    arguments = parser.parse_args()
+    expert = expert_of(arguments.weights)
+    for folder in arguments.pairs:
+        print(f"{folder.name}: {super_resolution_db(expert, folder):.2f} dB")
+    if arguments.data:
+        for kind, gain in gains_of(expert, arguments.data, arguments.degrade).items():
+            print(f"{kind}: {gain.input_db:.2f} -> {gain.output_db:.2f} dB")
+    print(f"speed: {megapixels_per_second(expert):.2f} megapixels of input per second")
+
+
+def expert_of(file: Path) -> NetworkExpert:
+    """The network in a weight file as an expert, of whatever scale it turns out to be."""
+    from spandrel import ModelLoader
+
+    scale = ModelLoader().load_from_file(file).scale
+    task = Task.DENOISING if scale == 1 else Task.SUPER_RESOLUTION
+    card = ExpertCard.model_validate(
+        {"name": "measured", "task": task, "scale": scale, "loader": "spandrel", "weights": file.name, "halo": 64}
+        | {"about": "", "source": ""}
+    )
+    return load_network(card, file.parent)
+
+
+def super_resolution_db(expert: NetworkExpert, folder: Path) -> float:
+    """Mean PSNR of Y over the pictures in `folder`/hr, made of those of the same name in `folder`/lr_x<scale>."""
+    scale = expert.card.scale
+    values = []
+    for file in sorted((folder / "hr").iterdir()):
+        reference = read_image(file)
+        result = expert(read_image(folder / f"lr_x{scale}" / file.name), Control())
+        height, width = (min(a, b) for a, b in zip(result.pixels.shape[1:], reference.pixels.shape[1:], strict=True))
+        values.append(psnr_y(_cut(result, height, width), _cut(reference, height, width), crop=scale))
+    return float(np.mean(values))
+
+
+def gains_of(expert: NetworkExpert, data: Path, degrade: str) -> dict[str, Gain]:
+    """Held-out gains (see `training.measure`) of an expert."""
+
+    def run(inputs: Tensor) -> Tensor:
+        return torch.stack([expert(Image(pixels.contiguous()), Control()).pixels for pixels in inputs])
+
+    _, held_out = split(photo_files(data))
+    return held_out_gains(run, [load_photo(file) for file in held_out], degrade, expert.card.scale)
+
+
+def megapixels_per_second(expert: NetworkExpert, side: int = 256) -> float:
+    """Input megapixels per second, the better of two runs."""
+    image = Image(torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)))
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        expert(image, Control())
+        seconds.append(time.perf_counter() - began)
+    return side * side / 1e6 / min(seconds[1:])
+
+
+def _cut(image: Image, height: int, width: int) -> Image:
+    return image.with_pixels(image.pixels[:, :height, :width].contiguous())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Ship what a run has reached: its averaged weights, measured, with a model card and expert cards.
+
+    python -m training.export training/recipes/sr_x4.toml --run-dir RUNS/sr_x4 --data DATA/train --pairs BENCH/set5
+
+Works at any time, also while the run goes on. Writes toolbox/weights/<name>.safetensors and <name>.json (recipe,
+seed, steps, data, and the figures of this very file), and puts the recipe's [cards] into toolbox/cards/networks.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from toolbox.catalogue import parse_cards
+from training.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
+from training.recipe import Recipe, load_recipe
+from training.train import WEIGHTS
+
+CARDS = WEIGHTS.parent / "cards" / "networks.toml"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder of training photos")
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="as for training.evaluate")
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe)
+    figures = export(recipe, arguments.run_dir, arguments.data, arguments.pairs)
+    print(json.dumps(figures, indent=2))
+
+
+def export(
+    recipe: Recipe, run_dir: Path, data: Path, pairs: list[Path], weights: Path = WEIGHTS, cards: Path = CARDS
+) -> dict[str, Any]:
+    """Copy, measure, and write both kinds of card; gives the figures."""
+    file = weights / f"{recipe.name}.safetensors"
+    shutil.copyfile(run_dir / file.name, file)
+    expert = expert_of(file)
+    figures = {
+        "held_out_psnr_rgb": {kind: asdict(gain) for kind, gain in gains_of(expert, data, recipe.degrade).items()},
+        "psnr_y": {folder.name: round(super_resolution_db(expert, folder), 2) for folder in pairs},
+        "megapixels_per_second": round(megapixels_per_second(expert), 2),
+    }
+    history = json.loads((run_dir / f"{recipe.name}.json").read_text("utf-8"))
+    file.with_suffix(".json").write_text(json.dumps({**history, **figures}, indent=2) + "\n", "utf-8")
+    add_cards(recipe, cards)
+    return figures
+
+
+def add_cards(recipe: Recipe, file: Path) -> None:
+    """Put the recipe's expert cards into a TOML file, in place of those of the same names."""
+    tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+    for name, card in recipe.cards.items():
+        tables[name] = card | {
+            "scale": recipe.scale,
+            "loader": "spandrel",
+            "weights": f"{recipe.name}.safetensors",
+            "architecture": recipe.architecture,
+            "source": f"training/recipes/{recipe.name}.toml",
+        }
+    toml = "# Written by training.export from the recipes.\n" + "".join(
+        _table(*item) for item in sorted(tables.items())
+    )
+    parse_cards(toml, str(file))
+    file.write_text(toml, "utf-8")
+
+
+def _table(name: str, card: dict[str, Any]) -> str:
+    # JSON's strings and whole numbers are TOML's too.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in card.items()]
+    return f"\n[{name}]\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
