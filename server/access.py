@@ -22,13 +22,15 @@ class Access:
         """
         try:
             given = Path(path).expanduser()
-            candidates = [given] if given.is_absolute() else [folder / given for folder in self.allowed]
-            inside = [real for real in (candidate.resolve() for candidate in candidates) if self._is_inside(real)]
+            reals = [(folder / given).resolve() for folder in self.allowed]
         except (OSError, RuntimeError, ValueError) as error:
             raise AccessDenied(f"{path!r} is no usable path: {error}", self._hint()) from error
-        if not inside:
+        for real in reals:
+            if self._is_inside(real) and real.exists():
+                return real
+        if not reals or not all(map(self._is_inside, reals)):
             raise AccessDenied(f"{path!r} is outside the allowed folders", self._hint())
-        return next((real for real in inside if real.exists()), inside[0])
+        return reals[0]
 
     def _is_inside(self, real: Path) -> bool:
         return any(real.is_relative_to(folder) for folder in self.allowed)

@@ -42,7 +42,7 @@ def photos(tmp_path: Path) -> Photos:
     clean = np.asarray(data.astronaut())[:80, 180:276]
     noise = np.random.default_rng(7).normal(0, 25, clean.shape)
     PIL.Image.fromarray(clean).save(folder / "clean.png")
-    PIL.Image.fromarray(np.clip(clean + noise, 0, 255).astype(np.uint8)).save(folder / "noisy.jpg", quality=60)
+    PIL.Image.fromarray(np.clip(clean + noise, 0, 255).astype(np.uint8)).save(folder / "noisy.jpg", quality=95)
     return Photos(folder, folder / "noisy.jpg", folder / "clean.png")
 
 

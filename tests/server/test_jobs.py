@@ -1,0 +1,184 @@
+"""Progress while a job runs, and that giving it up really stops it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+
+from imaging.control import Control
+from imaging.errors import Cancelled, RestoreError
+from server import jobs
+from server.jobs import Jobs, Status
+
+pytestmark = pytest.mark.anyio
+Work = Callable[[Control, Status], str]
+
+
+def server_doing(work: Work) -> MCPServer[Any]:
+    """A server whose one tool runs `work` as a job."""
+    server: MCPServer[Any] = MCPServer("test")
+    queue = Jobs()
+
+    @server.tool()
+    async def job(context: Context[Any, Any]) -> str:
+        return await queue.run(context, "job", work)
+
+    return server
+
+
+class Listener:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, str]] = []
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.told.append((progress, message or ""))
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_progress_increases_and_ends_at_the_total(mode: str) -> None:
+    def work(control: Control, status: Status) -> str:
+        for step in range(4):
+            control.report(step / 4)
+            status.news(f"step {step}")
+            time.sleep(0.1)
+        return "result"
+
+    listener = Listener()
+    async with Client(server_doing(work), mode=mode) as client:
+        result = await client.call_tool("job", {}, progress_callback=listener)
+        with anyio.fail_after(5):
+            while not listener.told or listener.told[-1][0] < jobs.END:
+                await anyio.sleep(0.01)
+    assert result.structured_content == {"result": "result"}
+    values = [progress for progress, _ in listener.told]
+    assert values == sorted(set(values))
+    assert [message for _, message in listener.told if message.startswith("step")] == [
+        f"step {step}" for step in range(4)
+    ]
+
+
+async def test_a_silent_job_still_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.05)
+
+    def work(control: Control, status: Status) -> str:
+        time.sleep(1.2)
+        return ""
+
+    listener = Listener()
+    async with Client(server_doing(work)) as client:
+        await client.call_tool("job", {}, progress_callback=listener)
+    values = [progress for progress, _ in listener.told]
+    assert len(values) >= 4
+    assert values == sorted(set(values))
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_giving_up_a_call_cancels_its_job_and_the_next_one_waits_for_its_end(mode: str) -> None:
+    log: list[str] = []
+
+    def work(control: Control, status: Status) -> str:
+        if log:
+            log.append("second begins")
+            return "second"
+        log.append("first begins")
+        status.news("working")
+        try:
+            while True:
+                time.sleep(0.01)
+                control.check()
+        except Cancelled:
+            time.sleep(0.3)
+            log.append("first ends")
+            raise
+
+    async with Client(server_doing(work), mode=mode) as client:
+        with anyio.move_on_after(10) as scope:
+
+            async def give_up(progress: float, total: float | None, message: str | None) -> None:
+                if log:
+                    scope.cancel()
+
+            await client.call_tool("job", {}, progress_callback=give_up)
+        assert scope.cancelled_caught
+        with anyio.fail_after(5):
+            result = await client.call_tool("job", {})
+    assert result.structured_content == {"result": "second"}
+    assert log == ["first begins", "first ends", "second begins"]
+
+
+async def test_one_job_runs_at_a_time_and_the_other_is_told_that_it_waits() -> None:
+    running: list[int] = []
+    most = 0
+
+    def work(control: Control, status: Status) -> str:
+        nonlocal most
+        running.append(1)
+        most = max(most, len(running))
+        time.sleep(0.4)
+        running.pop()
+        return ""
+
+    listeners = [Listener(), Listener()]
+    async with Client(server_doing(work)) as client, anyio.create_task_group() as group:
+        for listener in listeners:
+            group.start_soon(lambda told=listener: client.call_tool("job", {}, progress_callback=told))
+    assert most == 1
+    assert any("waiting" in message for listener in listeners for _, message in listener.told)
+
+
+async def test_what_the_work_raises_reaches_the_caller_as_it_is() -> None:
+    def work(control: Control, status: Status) -> str:
+        raise RestoreError("what was wrong", "what to do")
+
+    class Silent(Context[Any, Any]):
+        async def report_progress(
+            self, progress: float, total: float | None = None, message: str | None = None
+        ) -> None:
+            await anyio.sleep(0)
+
+    with pytest.raises(RestoreError, match="what was wrong; what to do"):
+        await Jobs().run(Silent(), "job", work)
+
+
+async def test_cancelling_a_restoration_frees_the_server_soon(server: MCPServer[Any], photos: Any) -> None:
+    small = {"image": {"path": str(photos.clean)}}
+    async with Client(server) as client:
+        await client.call_tool("analyze_quality", small)  # the libraries are loaded now
+        with anyio.move_on_after(60) as scope:
+
+            async def give_up(progress: float, total: float | None, message: str | None) -> None:
+                if "super_resolution" in (message or ""):
+                    scope.cancel()
+
+            await client.call_tool("restore_to_4k", small, progress_callback=give_up)
+        assert scope.cancelled_caught
+        began = time.monotonic()
+        await client.call_tool("analyze_quality", small)
+        assert time.monotonic() - began < 6  # 2 s on a quiet machine, the measurement included
+
+
+async def test_a_cancelled_restoration_leaves_no_picture(
+    server: MCPServer[Any], photos: Any, settings: Any, tmp_path: Path
+) -> None:
+    async with Client(server) as client:
+        with anyio.move_on_after(60) as scope:
+
+            async def give_up(progress: float, total: float | None, message: str | None) -> None:
+                if (message or "").startswith("plan"):
+                    scope.cancel()
+
+            await client.call_tool("restore_to_4k", {"image": {"path": str(photos.noisy)}}, progress_callback=give_up)
+        await client.call_tool("analyze_quality", {"image": {"path": str(photos.clean)}})
+    assert scope.cancelled_caught
+    assert not settings.output.exists() or not list(settings.output.iterdir())
