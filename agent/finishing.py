@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from imaging.colour import align_low_frequencies
-
 from agent.state import Plan, Step
+from imaging.colour import align_low_frequencies
 from imaging.image import Image
 from imaging.resizing import resize
 from toolbox.tasks import Task

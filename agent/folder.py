@@ -5,9 +5,9 @@ step.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from agent.errors import RunError
 from agent.events import Event
 from agent.state import RunState
-from imaging.convert import from_numpy, to_float, to_numpy, to_uint16
 from imaging.image import Image
 from imaging.resizing import fitted, resize
 from imaging.writing import thumbnail_jpeg
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 THUMBNAIL_SIDE = 320
 SLIDER_SIDE = 1400
@@ -60,36 +62,35 @@ class RunFolder:
         """Keep a node's image, and give it back as it was kept: rounded to 16 bit, so that a resumed run, which
         reads it, goes on from the same pixels as one that was never stopped.
         """
-        kept = to_uint16(to_numpy(image.pixels))
+        kept = _to_16_bit(image.pixels)
+        alpha = None if image.alpha is None else _to_16_bit(image.alpha)
         arrays: dict[str, NDArray[Any]] = {
-            "pixels": kept,
+            "pixels": kept.numpy(),
             "icc": np.frombuffer(image.icc_profile or b"", np.uint8),
             "exif": np.frombuffer(image.exif or b"", np.uint8),
             "kind": np.array([image.bit_depth, image.greyscale]),
         }
-        if image.alpha is not None:
-            arrays["alpha"] = to_uint16(to_numpy(image.alpha))
+        if alpha is not None:
+            arrays["alpha"] = alpha.numpy()
         file = self._image_file(node)
         temporary = file.with_suffix(".part")
+        # Not forced to disk, which takes longer than many an expert: after a power cut this step is done again.
         with temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
         temporary.replace(file)
-        alpha = from_numpy(to_float(arrays["alpha"])) if image.alpha is not None else None
-        return Image(
-            from_numpy(to_float(kept)), alpha, image.icc_profile, image.exif, image.bit_depth, image.greyscale
-        )
+        return replace(image, pixels=_from_16_bit(kept), alpha=None if alpha is None else _from_16_bit(alpha))
 
     def load_image(self, node: int) -> Image:
         """A node's image; `RunError` where it is missing or damaged."""
+        import torch
+
         file = self._image_file(node)
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 bit_depth, greyscale = (int(value) for value in arrays["kind"])
                 return Image(
-                    pixels=from_numpy(to_float(arrays["pixels"])),
-                    alpha=from_numpy(to_float(arrays["alpha"])) if "alpha" in arrays else None,
+                    pixels=_from_16_bit(torch.from_numpy(arrays["pixels"])),
+                    alpha=_from_16_bit(torch.from_numpy(arrays["alpha"])) if "alpha" in arrays else None,
                     icc_profile=arrays["icc"].tobytes() or None,
                     exif=arrays["exif"].tobytes() or None,
                     bit_depth=bit_depth,
@@ -133,6 +134,18 @@ class RunFolder:
 
     def _image_file(self, node: int) -> Path:
         return self.path / "nodes" / f"{node}.npz"
+
+
+def _to_16_bit(pixels: Tensor) -> Tensor:
+    import torch
+
+    return (pixels * 65535).round_().to(torch.int32).to(torch.uint16)
+
+
+def _from_16_bit(pixels: Tensor) -> Tensor:
+    import torch
+
+    return pixels.to(torch.float32) / 65535
 
 
 def _write_atomically(file: Path, data: bytes) -> None:

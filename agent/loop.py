@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from imaging.writing import write_image
-
 from agent import planning
 from agent.events import CandidateJudged, Finished, RolledBack, StepFinished, StepStarted
 from agent.finishing import align_colour, finish
@@ -15,6 +13,7 @@ from agent.perceiving import perceive
 from agent.qmoe import Candidate, candidates, run_candidates, select_best
 from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, Node, Step, Verdict
+from imaging.writing import write_image
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from iqa.degradations import estimate_degradations
-from iqa.quality import quality
-
 from agent.reasoner import RULES, Reasoner
 from agent.state import Finding, Perception
 from imaging.image import Image
+from iqa.degradations import estimate_degradations
+from iqa.quality import quality
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES) -> Perception:

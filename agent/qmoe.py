@@ -10,15 +10,14 @@ from functools import cache
 from importlib import resources
 from statistics import fmean
 
-from iqa.degradations import estimate_degradations
-from iqa.quality import quality
-
 from agent.clock import Clock
 from agent.state import KEEP_INPUT, Finding, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import crops_of, cut
+from iqa.degradations import estimate_degradations
+from iqa.quality import quality
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue

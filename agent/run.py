@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imaging.reading import Limits, read_image
-from imaging.writing import check_output
 from pydantic import BaseModel
 
 from agent.clock import Clock
@@ -20,6 +18,8 @@ from agent.reasoner import RULES, Reasoner
 from agent.state import KEEP_INPUT, Node, RunState
 from imaging.control import Control
 from imaging.errors import Cancelled
+from imaging.reading import Limits, read_image
+from imaging.writing import check_output
 from profiles.schema import Profile
 from toolbox.pool import ExpertPool
 

@@ -1,6 +1,6 @@
 """Where the time of a whole restoration goes: a 256x256 photo to 4096x4096, in a process of its own.
 
-    python -m benchmarks.agent_time
+python -m benchmarks.agent_time
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,7 +58,8 @@ def _psnr(one: FloatArray, other: FloatArray) -> float:
 
 
 def _read(file: Path) -> FloatArray:
-    return to_float(cv2.imread(str(file))[:, :, ::-1])
+    picture: Any = cv2.imread(str(file))
+    return to_float(picture[:, :, ::-1])
 
 
 if __name__ == "__main__":

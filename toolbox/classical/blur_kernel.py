@@ -144,7 +144,7 @@ def _spectrum(plane: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             part = plane[top : top + side, left : left + side]
             total += np.abs(np.fft.rfft2((part - part.mean()) * window)) ** 2
     fy, fx = np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")
-    return fx.astype(np.float32), fy.astype(np.float32), total / (len(tops) * len(lefts))
+    return fx.astype(np.float32), fy.astype(np.float32), total / np.float32(len(tops) * len(lefts))
 
 
 def _rings(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
@@ -155,9 +155,9 @@ def _rings(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArra
     count = np.bincount(ring, minlength=len(edges) + 1)[1 : len(edges)]
     mean = np.bincount(ring, weights=power.ravel(), minlength=len(edges) + 1)[1 : len(edges)] / np.maximum(count, 1)
     middle = ((edges[1:] + edges[:-1]) / 2)[count > 0].astype(np.float32)
-    mean = mean[count > 0].astype(np.float32)
-    floor = 0.8 * float(np.median(mean[-max(3, len(mean) // 12) :])) + 1e-12
-    return middle, np.zeros_like(middle), mean, floor
+    power_of_ring = mean[count > 0].astype(np.float32)
+    floor = 0.8 * float(np.median(power_of_ring[-max(3, len(middle) // 12) :])) + 1e-12
+    return middle, np.zeros_like(middle), power_of_ring, floor
 
 
 def _points(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:

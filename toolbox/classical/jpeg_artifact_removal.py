@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -40,7 +42,7 @@ def shifted_compression(pixels: FloatArray, control: Control) -> FloatArray:
         top, left = BLOCK - dy, BLOCK - dx
         moved = _compressed(padded[top:, left:], quality)
         total += moved[dy : dy + pixels.shape[0], dx : dx + pixels.shape[1]]
-    return total / len(shifts)
+    return total / np.float32(len(shifts))
 
 
 def shape_adaptive_smoothing(pixels: FloatArray, control: Control) -> FloatArray:
@@ -92,7 +94,7 @@ def jpeg_quality(pixels: FloatArray) -> int:
     blocks = plane.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
     chosen = blocks[:: max(1, len(blocks) // 1500)]
     basis = _dct_basis()
-    spectrum = basis @ chosen @ basis.T
+    spectrum = (basis @ chosen @ basis.T).astype(np.float32)
     best, best_error = 95, 0.16
     for quality in (*range(5, 50, 3), *range(50, 92, 4)):
         error = _misfit(spectrum, _table(quality))
@@ -126,4 +128,5 @@ def _dct_basis() -> FloatArray:
 
 def _compressed(pixels: FloatArray, quality: int) -> FloatArray:
     _, data = cv2.imencode(".jpg", to_uint8(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return to_float(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+    decoded: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return to_float(decoded[:, :, ::-1])

@@ -77,9 +77,8 @@ def _explain(blurred: FloatArray, predicted: list[FloatArray], side: int) -> Flo
     kernel = np.fft.irfft2(cross / (power + 0.02 * float(np.mean(power))), blurred.shape)
     half = side // 2
     kernel = np.roll(kernel, (half, half), (0, 1))[:side, :side]
-    kernel = np.where(kernel > kernel.max() * 0.08, kernel, 0)
-    kernel = _largest_piece(kernel.astype(np.float32))
-    return _recentred(kernel / max(float(kernel.sum()), 1e-8))
+    body = _largest_piece(np.where(kernel > kernel.max() * 0.08, kernel, 0).astype(np.float32))
+    return _recentred(body / np.float32(max(float(body.sum()), 1e-8)))
 
 
 def _largest_piece(kernel: FloatArray) -> FloatArray:
