@@ -144,7 +144,7 @@ def _spectrum(plane: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             part = plane[top : top + side, left : left + side]
             total += np.abs(np.fft.rfft2((part - part.mean()) * window)) ** 2
     fy, fx = np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")
-    return fx.astype(np.float32), fy.astype(np.float32), total / np.float32(len(tops) * len(lefts))
+    return fx.astype(np.float32), fy.astype(np.float32), (total / (len(tops) * len(lefts))).astype(np.float32)
 
 
 def _rings(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:

@@ -71,7 +71,7 @@ def richardson_lucy(pixels: FloatArray, kernel: FloatArray, iterations: int, con
     latent, mirrored = pixels.copy(), np.ascontiguousarray(kernel[::-1, ::-1])
     for done in range(iterations):
         control.report(done / iterations)
-        ratio: FloatArray = pixels / np.maximum(_filter(latent, kernel), np.float32(1e-3))
+        ratio = (pixels / np.maximum(_filter(latent, kernel), 1e-3)).astype(np.float32)
         latent = np.clip(latent * _filter(ratio, mirrored), 0, 1).astype(np.float32)
     return latent
 
