@@ -32,8 +32,7 @@ class Status:
         self._message = message
         self._news: deque[str] = deque()
         self._told = 0.0
-        self._told_fraction = -1.0
-        self._told_message = ""
+        self._told_state = (-1.0, "")
 
     def progress(self, fraction: float) -> None:
         """How much is done, 0..1."""
@@ -53,13 +52,12 @@ class Status:
         The protocol wants every percent larger than the one before, so it creeps where the work stands still.
         """
         fraction, message = self._fraction, self._message
-        if self._news:
-            message = self._news.popleft()
-        elif fraction == self._told_fraction and message == self._told_message and not repeat:
+        news = self._news.popleft() if self._news else None
+        if news is None and (fraction, message) == self._told_state and not repeat:
             return None
-        self._told_fraction, self._told_message = fraction, message
+        self._told_state = (fraction, message)
         self._told = max(fraction * NEARLY, self._told + (END - self._told) * 1e-4)
-        return self._told, message
+        return self._told, news or message
 
 
 class Jobs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from iqa.quality import quality
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
@@ -15,6 +14,7 @@ from imaging.control import Control
 from imaging.image import Image
 from imaging.resizing import fitted, resize
 from iqa.metric import default_metrics
+from iqa.quality import quality
 from profiles.loading import predefined_profiles
 from server.answers import THUMBNAIL_SIDE, answer, thumbnail
 from server.inputs import ImageArgument, InputImage, LongSideArgument, ProfileArgument, ScaleArgument
