@@ -67,7 +67,7 @@ class ProgressView:
 
 
 def _step_line(node: Node) -> str:
-    experts = sum(verdict.expert != KEEP_INPUT for verdict in node.verdicts)
+    experts = len({verdict.expert for verdict in node.verdicts} - {KEEP_INPUT})
     seconds = sum(verdict.seconds for verdict in node.verdicts)
     winner = "kept the input" if node.expert == KEEP_INPUT else f"{node.expert} wins"
     return f"{node.step}: {winner} with {node.score:.3f} ({experts} experts in {seconds:.1f} s)"

@@ -59,9 +59,9 @@ def show_plan(console: Console, report: PlanReport) -> None:
 
 def show_experts(console: Console, cards: Sequence[ExpertCard]) -> None:
     """The catalogue."""
-    table = Table("expert", "task", "scale", "licence", "about")
+    table = Table("expert", "task", "scale", "about")
     for card in cards:
-        table.add_row(card.name, card.task.value, f"{card.scale}x", card.licence, card.about)
+        table.add_row(card.name, card.task.value, f"{card.scale}x", card.about)
     console.print(table)
 
 
