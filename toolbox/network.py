@@ -81,7 +81,8 @@ def load_network(card: ExpertCard, folder: Path = WEIGHTS) -> NetworkExpert:
     try:
         descriptor = ModelLoader(device=device).load_from_file(file)
     except (UnsupportedModelError, SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"expert {card.name}: {file.name} cannot be loaded: {error}") from error
+        why = str(error) or "not a network that spandrel knows"
+        raise WeightsError(f"expert {card.name}: {file.name} cannot be loaded: {why}") from error
     found = descriptor.architecture.id
     if not isinstance(descriptor, ImageModelDescriptor) or found != (card.architecture or found):
         raise WeightsError(f"expert {card.name}: {file.name} is a {found}, not a {card.architecture}")

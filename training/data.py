@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import queue
-import threading
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ Degrader = Callable[[Bytes, np.random.Generator], Pair]
 """Makes a training pair of a clean patch."""
 
 HELD_OUT = 24
+AHEAD = 24
+"""Batches that are made before they are asked for."""
 SUFFIXES = (".webp", ".png", ".jpg")
 
 
@@ -87,22 +89,23 @@ class Patches:
     batch: int
     seed: int
 
-    def batches(self, workers: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """(B, 3, h, w) inputs and (B, 3, H, W) targets, float32 in [0, 1]."""
-        ready: queue.Queue[tuple[Tensor, Tensor]] = queue.Queue(maxsize=8)
-        for worker in range(workers):
-            rng = np.random.default_rng([self.seed, worker])
-            threading.Thread(target=self._fill, args=(ready, rng), daemon=True).start()
-        while True:
-            yield ready.get()
+    def batches(self, first: int = 0, workers: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """(B, 3, h, w) inputs and (B, 3, H, W) targets, float32 in [0, 1], from the batch with number `first` on.
 
-    def _fill(self, ready: queue.Queue[tuple[Tensor, Tensor]], rng: np.random.Generator) -> None:
-        sizes = np.array([photo.shape[0] * photo.shape[1] for photo in self.photos], dtype=np.float64)
-        chances = sizes / sizes.sum()
-        while True:
-            chosen = rng.choice(len(self.photos), self.batch, p=chances)
-            pairs = [self.degrade(random_patch(self.photos[index], self.patch, rng), rng) for index in chosen]
-            ready.put((stack([pair[0] for pair in pairs]), stack([pair[1] for pair in pairs])))
+        A batch is determined by the seed and its number alone.
+        """
+        with ThreadPoolExecutor(workers) as pool:
+            ahead = deque(pool.submit(self._batch, number) for number in range(first, first + AHEAD))
+            for number in itertools.count(first + AHEAD):
+                yield ahead.popleft().result()
+                ahead.append(pool.submit(self._batch, number))
+
+    def _batch(self, number: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, number])
+        sizes = np.array([photo.shape[0] * photo.shape[1] for photo in self.photos], np.float64)
+        chosen = rng.choice(len(self.photos), self.batch, p=sizes / sizes.sum())
+        pairs = [self.degrade(random_patch(self.photos[index], self.patch, rng), rng) for index in chosen]
+        return stack([pair[0] for pair in pairs]), stack([pair[1] for pair in pairs])
 
 
 def random_patch(photo: Bytes, side: int, rng: np.random.Generator) -> Bytes:
