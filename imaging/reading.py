@@ -41,6 +41,10 @@ MIN_SIDE = 8
 ORIENTATION = 0x0112
 SAMPLE_FORMAT = 339
 BITS_PER_SAMPLE = 258
+STRUCTURE_TAGS = (*range(254, 260), 262, 266, 273, *range(277, 280), 284, 317, 320, *range(322, 326), 338, 339)
+"""Where TIFF says how its pixels lie; Pillow counts them among EXIF."""
+EMBEDDED_TAGS = (330, 347, 529, 530, 531, 532, 34675)
+"""TIFF's further pictures, JPEG tables, YCbCr and ICC profile."""
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -128,8 +132,11 @@ def _opened(data: bytes, name: str) -> Iterator[PIL.Image.Image]:
 
 
 def _unidentified(data: bytes, name: str) -> ImageError:
-    if data.startswith(KNOWN_HEADS) or data[8:12] == b"WEBP":
-        return BrokenImage(f"{name} begins like an image but is truncated or damaged", "get an intact copy")
+    if data.startswith(KNOWN_HEADS) or data[8:12] == b"WEBP" or data[4:12] == b"ftypavif":
+        return BrokenImage(
+            f"{name} begins like an image, but is truncated, damaged or of an odd kind",
+            "get an intact copy, or save it as PNG",
+        )
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
         return UnsupportedImage(f"{name} is a HEIC picture", "install pillow-heif, or save it as JPEG")
     start = data[:64].lstrip().lower()
@@ -184,7 +191,9 @@ def _is_deep(picture: PIL.Image.Image) -> bool:
 
 
 def _deep_array(data: bytes, name: str) -> NDArray[Any]:
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it complains on the console
     array: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    cv2.utils.logging.setLogLevel(level)
     if array is None:
         raise BrokenImage(f"{name} is truncated, damaged or of an odd kind", "save it as 16-bit PNG")
     planes: NDArray[Any] = np.atleast_3d(array)
@@ -215,6 +224,8 @@ def _exif(picture: PIL.Image.Image) -> tuple[bytes | None, int]:
     try:
         exif = picture.getexif()
         orientation = exif.pop(ORIENTATION, 1)
+        for tag in (*STRUCTURE_TAGS, *EMBEDDED_TAGS):
+            exif.pop(tag, None)
         kept = exif.tobytes() if len(exif) else None
     except DECODER_ERRORS:
         return None, 1
