@@ -9,13 +9,20 @@ import numpy as np
 
 from imaging.convert import FloatArray, to_float
 
+PICTURES = {".webp", ".png", ".jpg"}
+
 
 def photos(data: Path) -> list[Path]:
     """All pictures in `data`/photo, by name. Raises `SystemExit` where there is none."""
-    found = sorted(path for path in (data / "photo").iterdir() if path.suffix in {".webp", ".png", ".jpg"})
+    found = sorted(path for path in (data / "photo").glob("*") if path.suffix in PICTURES)
     if not found:
         raise SystemExit(f"no photo in {data / 'photo'}; give the folder above it as --data")
     return found
+
+
+def others(data: Path) -> list[Path]:
+    """All pictures in the other folders beside it (drawings, scans, faces, ...), by name."""
+    return sorted(path for path in data.glob("*/*") if path.suffix in PICTURES and path.parent.name != "photo")
 
 
 def held_out(path: Path) -> bool:

@@ -1,0 +1,76 @@
+"""Small fitted models that can be read: a sum of one parabola per piece of evidence, kept in a TOML table."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+
+from iqa.errors import BadParameters
+
+REACH = 3.0
+"""Standard deviations beyond which evidence counts no more: models are not trusted outside what they saw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What one piece of evidence contributes."""
+
+    centre: float
+    spread: float
+    slope: float
+    bend: float
+    log_offset: float | None = None
+    """Where given, the logarithm of the evidence plus this is used."""
+
+    def standardised(self, value: float) -> float:
+        """In standard deviations from the centre, limited to `REACH`."""
+        if self.log_offset is not None:
+            value = math.log(max(value, 0.0) + self.log_offset)
+        return min(REACH, max(-REACH, (value - self.centre) / self.spread))
+
+    def __call__(self, value: float) -> float:
+        """slope z + bend (z^2 - 1)."""
+        z = self.standardised(value)
+        return self.slope * z + self.bend * (z * z - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Additive:
+    """A sum of terms, and what it is compared with."""
+
+    terms: Mapping[str, Term]
+    offsets: tuple[float, ...]
+
+    def __call__(self, evidence: Mapping[str, float]) -> float:
+        """The sum. Raises `BadParameters` where evidence is missing that the model needs."""
+        missing = self.terms.keys() - evidence.keys()
+        if missing:
+            raise BadParameters(f"a fitted model needs evidence that nobody measures: {', '.join(sorted(missing))}")
+        return sum(term(evidence[name]) for name, term in self.terms.items())
+
+
+@cache
+def load_models(name: str) -> Mapping[str, Additive]:
+    """The models of one shipped TOML file in iqa/, by their names. Raises `BadParameters`."""
+    try:
+        tables = tomllib.loads((resources.files("iqa") / name).read_text("utf-8"))
+        models = {
+            model: Additive(
+                terms={evidence: Term(**term) for evidence, term in table["terms"].items()},
+                offsets=tuple(table["offsets"]),
+            )
+            for model, table in tables.items()
+        }
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise BadParameters(f"iqa/{name} is not usable: {error!r}", "install restore4k again") from error
+    return MappingProxyType(models)
+
+
+def logistic(logit: float) -> float:
+    """1 / (1 + exp(-logit))."""
+    return 0.5 * (1 + math.tanh(logit / 2))

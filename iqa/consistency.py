@@ -1,0 +1,242 @@
+"""Whether a result explains its input: everything that changed must be what the task removes.
+
+No-reference quality rewards invented content; this is its counterweight in every verdict. Each task has its own
+idea of what its degradation can and cannot have done; the part that it cannot explain is measured as an error and
+mapped to [0, 1], so that the true picture scores 1 for its own degraded version.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from imaging.convert import FloatArray, to_numpy
+from imaging.resizing import resize
+from iqa.crops import crops_of, cut, overview
+from iqa.errors import SizesDiffer
+from iqa.evidence.compression import STANDARD_TABLE, dct_blocks, quantised_grid
+from iqa.luma import FULL, weighted
+from toolbox.tasks import Task
+
+if TYPE_CHECKING:
+    from imaging.image import Image
+
+Pair: TypeAlias = tuple[FloatArray, FloatArray]
+"""The same piece of the input and of the result, (h, w, 3) in [0, 1]."""
+
+MOST_PIXELS = 1_000_000
+"""Above this, local properties are measured on nine crops."""
+OVERVIEW = 256
+KERNEL = 31
+"""Side of the largest blur that deblurring may explain, in pixels."""
+DEBLURRED_PIECES = 4
+
+
+def consistency(task: Task, before: Image, after: Image) -> float:
+    """How far `after` explains `before`, in [0, 1], when `task` has been done; 1 is fully.
+
+    Raises `SizesDiffer` where the sizes do not fit: super-resolution enlarges, all other tasks keep the size.
+    """
+    same = (before.width, before.height) == (after.width, after.height)
+    if task is Task.SUPER_RESOLUTION:
+        if after.width < before.width or after.height < before.height:
+            raise SizesDiffer(f"{before.width}x{before.height} was not enlarged: {after.width}x{after.height}")
+        return _reduced(before, after)
+    if not same:
+        raise SizesDiffer(
+            f"{task.value} made {after.width}x{after.height} of {before.width}x{before.height}",
+            "resize one of them first",
+        )
+    return min(part(before, after) for part in PARTS[task])
+
+
+def _reduced(before: Image, after: Image) -> float:
+    """Brought down to the input's size by an antialiased kernel, the result is the input (back-projection)."""
+    reduced = resize(after.pixels, before.height, before.width)
+    return _score(float((reduced - before.pixels).square().mean()), worst_db=20, best_db=42)
+
+
+def _quarter(before: Image, after: Image) -> float:
+    """Faces may be redrawn, but not into other ones: at a quarter of the size they agree."""
+    height, width = max(1, before.height // 4), max(1, before.width // 4)
+    difference = resize(after.pixels, height, width) - resize(before.pixels, height, width)
+    return _score(float(difference.square().mean()), worst_db=18, best_db=32)
+
+
+def _low_pass(before: Image, after: Image) -> float:
+    """Noise and compression average out: smoothed pictures agree, colour included."""
+    errors = [float(np.square(_blur(b - a, 4.0)).mean()) for b, a in _pairs(before, after)]
+    return _score(float(np.mean(errors)), worst_db=20, best_db=32)
+
+
+def _nothing_invented(before: Image, after: Image) -> float:
+    """What denoising changes was in the input, and is not its structure (method noise, Buades 2005).
+
+    Removed noise is as strong as its share in the input; content that the input does not have adds energy to the
+    change and none to that share. Lost detail lets the change's energy follow the structure of the picture.
+    """
+    invented, lost = [], []
+    for b, a in _pairs(before, after):
+        removed = weighted(b - a, FULL)
+        fine = removed - _blur(removed, 4.0)
+        source = weighted(b, FULL)
+        invented.append(float((fine * fine - fine * (source - _blur(source, 4.0))).mean()))
+        smooth = _blur(source, 2.0)
+        structure = _blur(np.square(smooth - _blur(smooth, 6.0)), 6.0)
+        energy = _blur(fine * fine, 6.0)
+        slope = float(np.mean(energy * (structure - structure.mean()))) / max(float(structure.var()), 1e-9)
+        # clipped noise and photon noise are not quite alike everywhere either
+        lost.append(slope * float(structure.mean()) - 0.1 * float(energy.mean()))
+    return min(_score(max(0.0, float(np.mean(part))), worst_db=22, best_db=34) for part in (invented, lost))
+
+
+def _within_quantisation(before: Image, after: Image) -> float:
+    """Compressed as its input was, the result gives that input: coefficients moved by half a step at most."""
+    errors = []
+    for b, a in _pairs(before, after):
+        grid, of_q50 = quantised_grid([255 * weighted(b, FULL)])
+        moved = np.abs(dct_blocks(255 * weighted(a - b, FULL), grid))
+        allowed = STANDARD_TABLE * np.float32(max(of_q50, 0.3) * 0.5) + 1
+        errors.append(float(np.square(np.maximum(moved - allowed, 0)).mean()) / 255**2)
+    return _score(float(np.mean(errors)), worst_db=24, best_db=40)
+
+
+def _reblurs(before: Image, after: Image) -> float:
+    """Some blur, the same for all channels and keeping brightness, makes the input out of the result.
+
+    A kernel that must sharpen (much of it negative) says that the result is the more blurred of the two.
+    """
+    errors, sharpening = [], []
+    for b, a in islice(_pairs(before, after), DEBLURRED_PIECES):
+        kernel = _explaining_kernel(weighted(a, FULL), weighted(b, FULL))
+        errors.append(float(np.square(_filtered(a, kernel) - b).mean()))
+        sharpening.append(float(np.abs(kernel).sum()))
+    return min(
+        _score(float(np.mean(errors)), worst_db=20, best_db=34), 1 - _ramp(float(np.mean(sharpening)), 3.0, 8.0)
+    )
+
+
+def _same_structure(before: Image, after: Image) -> float:
+    """Light and haze scale contrast and shift level, slowly over the picture: what correlates locally still does."""
+    shared, possible = 0.0, 0.0
+    for b, a in _pairs(before, after):
+        x, y = (_blur(weighted(piece, FULL), 1.0) for piece in (b, a))
+        x, y = x - _blur(x, 6.0), y - _blur(y, 6.0)
+        covariance = _blur(x * y, 6.0)
+        deviations = np.sqrt(np.maximum(_blur(x * x, 6.0) * _blur(y * y, 6.0), 0))
+        shared, possible = shared + float(covariance.sum()), possible + float(deviations.sum())
+    return _ramp(shared / max(possible, 1e-9), 0.3, 0.93) if possible > 1e-6 else 1.0
+
+
+def _same_hues(before: Image, after: Image) -> float:
+    """Colour differences are those of the input times one gain."""
+    return 1 - _ramp(_change_of_hues(before, after), 0.02, 0.09)
+
+
+def _nearly_same_hues(before: Image, after: Image) -> float:
+    """The same, but for the cast of an airlight that is not quite grey."""
+    return 1 - _ramp(_change_of_hues(before, after), 0.05, 0.15)
+
+
+def _change_of_hues(before: Image, after: Image) -> float:
+    b, a = overview(before, OVERVIEW), overview(after, OVERVIEW)
+    b, a = (_blur(piece - weighted(piece, FULL)[..., None], 1.5) for piece in (b, a))
+    gain = max(0.0, float((a * b).sum()) / max(float((b * b).sum()), 1e-9))
+    return float(np.sqrt(np.square(a - gain * b).mean()))
+
+
+def _monotone(before: Image, after: Image) -> float:
+    """Brightening keeps the order of levels over the whole picture (Spearman's rank correlation)."""
+    from scipy.stats import spearmanr
+
+    b, a = (_blur(weighted(overview(image, OVERVIEW), FULL), 1.0)[::3, ::3].ravel() for image in (before, after))
+    if np.ptp(b) < 1e-6 or np.ptp(a) < 1e-6:
+        return float(np.ptp(b) < 1e-6)
+    return _ramp(float(spearmanr(b, a).statistic), 0.4, 0.9)
+
+
+def _thin_and_brighter(before: Image, after: Image) -> float:
+    """Rain only adds light, in thin streaks over an even veil: what was darker, or broad, was no rain."""
+    import cv2
+
+    darker, broad = [], []
+    for b, a in _pairs(before, after):
+        removed = b - a
+        removed = removed - np.float32(np.median(removed))
+        darker.append(float(np.square(np.minimum(_blur(removed, 1.0), 0)).mean()))
+        opened = cv2.morphologyEx(np.maximum(removed, 0), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+        broad.append(float(np.square(opened).mean()))
+    veil = float(np.mean([np.median(b - a) for b, a in _pairs(before, after)]))
+    return min(
+        _score(float(np.mean(darker)), worst_db=22, best_db=34),
+        _score(float(np.mean(broad)), worst_db=20, best_db=34),
+        1 - _ramp(-veil, 0.02, 0.1),
+    )
+
+
+PARTS: dict[Task, tuple[Callable[[Image, Image], float], ...]] = {
+    Task.DENOISING: (_low_pass, _nothing_invented),
+    Task.JPEG_ARTIFACT_REMOVAL: (_low_pass, _within_quantisation),
+    Task.MOTION_DEBLURRING: (_reblurs,),
+    Task.DEFOCUS_DEBLURRING: (_reblurs,),
+    Task.DEHAZING: (_same_structure, _nearly_same_hues),
+    Task.BRIGHTENING: (_same_structure, _same_hues, _monotone),
+    Task.DERAINING: (_thin_and_brighter,),
+    Task.FACE_RESTORATION: (_quarter,),
+    Task.OLD_PHOTO_RESTORATION: (_same_structure, _monotone),
+}
+"""The conditions of each task; a result is as consistent as the one that it meets worst."""
+
+
+def _pairs(before: Image, after: Image) -> Iterator[Pair]:
+    if before.width * before.height <= MOST_PIXELS:
+        yield to_numpy(before.pixels), to_numpy(after.pixels)
+        return
+    for box in crops_of(before):
+        yield to_numpy(cut(before, box)), to_numpy(cut(after, box))
+
+
+def _explaining_kernel(sharp: FloatArray, blurred: FloatArray) -> FloatArray:
+    """The (31, 31) kernel, or smaller for small pictures, that makes `blurred` of `sharp`: least squares, sum 1.
+
+    Normal equations of its difference from doing nothing, from correlations by FFT; pictures count as periodic.
+    """
+    side = min(KERNEL, min(sharp.shape) // 4 * 2 + 1)
+    window = np.outer(*(np.hanning(size + 2)[1:-1] for size in sharp.shape))
+    source, change = (np.fft.rfft2((p - p.mean()) * window) for p in (sharp, blurred - sharp))
+    own = np.fft.irfft2(np.abs(source) ** 2, sharp.shape)
+    cross = np.fft.irfft2(np.conj(source) * change, sharp.shape)
+    y, x = (axis.ravel() - side // 2 for axis in np.indices((side, side)))
+    matrix = own[y[:, None] - y, x[:, None] - x]
+    matrix[np.diag_indices(side * side)] += 1e-4 * own[0, 0] + 1e-9
+    kernel = np.linalg.solve(matrix, cross[y, x]).reshape(side, side)
+    kernel[side // 2, side // 2] += 1
+    total = float(kernel.sum())
+    # where the pictures have nothing in common that a blur could carry over, there is nothing to normalise
+    return np.asarray(kernel / total if total > 0.1 else kernel, np.float32)
+
+
+def _filtered(rgb: FloatArray, kernel: FloatArray) -> FloatArray:
+    import cv2
+
+    flipped = np.ascontiguousarray(kernel[::-1, ::-1])
+    return np.asarray(cv2.filter2D(rgb, -1, flipped, borderType=cv2.BORDER_REFLECT), np.float32)
+
+
+def _blur(plane: FloatArray, sigma: float) -> FloatArray:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
+
+
+def _score(error: float, *, worst_db: float, best_db: float) -> float:
+    """A mean squared error as PSNR, from the one that scores 0 to the one that scores 1."""
+    return _ramp(-10 * math.log10(max(error, 1e-12)), worst_db, best_db)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return min(1.0, max(0.0, (value - low) / (high - low)))

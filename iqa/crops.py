@@ -1,0 +1,92 @@
+"""Which pieces of a large picture are looked at: a fixed few, spread over it, each where most happens nearby."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imaging.convert import FloatArray, to_numpy
+from imaging.resizing import fitted, resize
+from iqa.luma import FULL, weighted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from imaging.image import Image
+
+CROP = 320
+"""Pixels of a crop's side."""
+GRID = 3
+"""One crop in each cell of a grid of 3x3."""
+OVERVIEW = 384
+"""Long side of the small picture on which activity is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in parts of the picture's width and height, so that it is the same place at every scale."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def crops_of(image: Image) -> tuple[Box, ...]:
+    """Nine boxes of at most 320x320 pixels, one in each cell of a 3x3 grid, at the cell's most active place.
+
+    Where a cell is not larger than that, the box is the cell. The box with most activity comes first. The same
+    picture always has the same boxes.
+    """
+    rgb = overview(image, OVERVIEW)
+    height, width = rgb.shape[:2]
+    box_height = max(1, round(height * min(1 / GRID, CROP / image.height)))
+    box_width = max(1, round(width * min(1 / GRID, CROP / image.width)))
+    activity = _activity(weighted(rgb, FULL), box_height, box_width)
+    found: list[tuple[float, Box]] = []
+    for row in range(GRID):
+        for column in range(GRID):
+            top, left = height * row // GRID, width * column // GRID
+            last_top = max(top, height * (row + 1) // GRID - box_height)
+            last_left = max(left, width * (column + 1) // GRID - box_width)
+            places = activity[top : last_top + 1, left : last_left + 1]
+            down, right = np.unravel_index(int(np.argmax(places)), places.shape)
+            y, x = top + int(down), left + int(right)
+            bottom, far = min(1.0, (y + box_height) / height), min(1.0, (x + box_width) / width)
+            found.append((float(places.max()), Box(x / width, y / height, far, bottom)))
+    return tuple(box for _, box in sorted(found, key=lambda each: -each[0]))
+
+
+def cut(image: Image, box: Box, *, largest: int = CROP, multiple_of: int = 1) -> Tensor:
+    """(3, h, w) pixels in the middle of the box, at most `largest` to a side; a view, not a copy.
+
+    The crop begins at a multiple of `multiple_of` pixels, for whoever looks for a grid.
+    """
+    top, bottom = _middle(box.top, box.bottom, image.height, largest, multiple_of)
+    left, right = _middle(box.left, box.right, image.width, largest, multiple_of)
+    return image.pixels[:, top:bottom, left:right]
+
+
+def overview(image: Image, long_side: int) -> FloatArray:
+    """(h, w, 3) RGB in [0, 1]: the whole picture, no larger than `long_side`."""
+    if image.long_side <= long_side:
+        return to_numpy(image.pixels)
+    return to_numpy(resize(image.pixels, *fitted(image.height, image.width, long_side)))
+
+
+def _activity(luma: FloatArray, box_height: int, box_width: int) -> FloatArray:
+    """Mean gradient of the box whose upper left corner a pixel is."""
+    import cv2
+
+    gradient = cv2.magnitude(cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1))
+    mean = cv2.boxFilter(gradient, -1, (box_width, box_height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(mean, np.float32)
+
+
+def _middle(start: float, stop: float, size: int, largest: int, multiple_of: int) -> tuple[int, int]:
+    first, last = round(start * size), max(round(stop * size), round(start * size) + 1)
+    spare = max(0, last - first - largest)
+    first = (first + spare // 2) // multiple_of * multiple_of
+    return first, min(size, first + min(last - first, largest))

@@ -1,0 +1,1 @@
+"""Measurable evidence of degradations: one module each, numbers in named units, no judgement."""
