@@ -81,24 +81,32 @@ class Jobs:
                 outcome = await anyio.to_thread.run_sync(_outcome, work, control, status)
             group.cancel_scope.cancel()
         await anyio.lowlevel.checkpoint()
+        await _tell_news(context, status)
         await context.report_progress(END, END, "done")
         return outcome.result()
 
 
 async def _tell(context: Context[Any, Any], status: Status, control: Control) -> None:
     """Report progress until the job is over; being cancelled before that means that the caller has given up."""
-    silent = HEARTBEAT_SECONDS
+    silent = 0.0
     try:
+        await _tell_news(context, status, repeat=True)
         while True:
-            told = status.next(repeat=silent >= HEARTBEAT_SECONDS)
-            while told:
-                await context.report_progress(told[0], END, told[1])
-                silent = 0.0
-                told = status.next(repeat=False)
             await anyio.sleep(POLL_SECONDS)
             silent += POLL_SECONDS
+            if await _tell_news(context, status, repeat=silent >= HEARTBEAT_SECONDS):
+                silent = 0.0
     finally:
         control.cancel()
+
+
+async def _tell_news(context: Context[Any, Any], status: Status, *, repeat: bool = False) -> bool:
+    """Tell all that is new; whether there was anything. With `repeat` there is."""
+    any_told = False
+    while told := status.next(repeat=repeat and not any_told):
+        await context.report_progress(told[0], END, told[1])
+        any_told = True
+    return any_told
 
 
 def _outcome(work: Callable[[Control, Status], T], control: Control, status: Status) -> Future[T]:
