@@ -3,7 +3,8 @@
     python -m training.export training/recipes/sr_x4.toml --run-dir RUNS/sr_x4 --data DATA/train --pairs BENCH/set5
 
 Works at any time, also while the run goes on. Writes toolbox/weights/<name>.safetensors and <name>.json (recipe,
-seed, steps, data, and the figures of this very file), and puts the recipe's [cards] into toolbox/cards/networks.toml.
+seed, steps, data, and the figures of this very file), and puts those of the recipe's [cards] whose task it does on
+held-out photos into toolbox/cards/networks.toml.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from toolbox.catalogue import parse_cards
+from toolbox.tasks import Task
 from training.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
+from training.measure import Gain
 from training.recipe import Recipe, load_recipe
 from training.train import WEIGHTS
 
+WORTH_DB = 0.3
+"""A task is offered where the network gains at least this much at it."""
 CARDS = WEIGHTS.parent / "cards" / "networks.toml"
 
 
@@ -42,27 +47,42 @@ def export(
 ) -> dict[str, Any]:
     """Copy, measure, and write both kinds of card; gives the figures."""
     file = weights / f"{recipe.name}.safetensors"
+    weights.mkdir(exist_ok=True)
     shutil.copyfile(run_dir / file.name, file)
     expert = expert_of(file)
+    gains = gains_of(expert, data, recipe.degrade)
     figures = {
-        "held_out_psnr_rgb": {kind: asdict(gain) for kind, gain in gains_of(expert, data, recipe.degrade).items()},
+        "held_out_psnr_rgb": {kind: asdict(gain) for kind, gain in gains.items()},
         "psnr_y": {folder.name: round(super_resolution_db(expert, folder), 2) for folder in pairs},
         "megapixels_per_second": round(megapixels_per_second(expert), 2),
     }
     history = json.loads((run_dir / f"{recipe.name}.json").read_text("utf-8"))
     file.with_suffix(".json").write_text(json.dumps({**history, **figures}, indent=2) + "\n", "utf-8")
-    add_cards(recipe, cards)
+    put_cards(recipe, cards_worth_having(recipe, gains), cards)
     return figures
 
 
-def add_cards(recipe: Recipe, file: Path) -> None:
-    """Put the recipe's expert cards into a TOML file, in place of those of the same names."""
-    tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+def cards_worth_having(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
+    """Names of the recipe's cards whose own degradation the network reduces by `WORTH_DB`."""
+    names = []
     for name, card in recipe.cards.items():
-        tables[name] = card | {
+        task = Task(card["task"])
+        gain = gains[recipe.degrade if task is Task.SUPER_RESOLUTION else task.degradation]
+        if gain.output_db - gain.input_db >= WORTH_DB:
+            names.append(name)
+    return names
+
+
+def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
+    """Let the cards of these names be the ones in a TOML file that use the recipe's weights; leave all others."""
+    weights = f"{recipe.name}.safetensors"
+    tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+    tables = {name: card for name, card in tables.items() if card["weights"] != weights}
+    for name in names:
+        tables[name] = recipe.cards[name] | {
             "scale": recipe.scale,
             "loader": "spandrel",
-            "weights": f"{recipe.name}.safetensors",
+            "weights": weights,
             "architecture": recipe.architecture,
             "source": f"training/recipes/{recipe.name}.toml",
         }

@@ -85,7 +85,7 @@ def _progress(run: Run, steps: int, minutes: float, stop: threading.Event) -> It
     """The part of the training that is behind us, by steps or by the time that is given, whichever is further."""
     began, already = time.monotonic(), min(1.0, run.step / steps)
     while not stop.is_set():
-        by_time = already + (1 - already) * (time.monotonic() - began) / (60 * minutes)
+        by_time = already + (1 - already) * (time.monotonic() - began) / max(60 * minutes, 1e-6)
         progress = max(run.step / steps, by_time)
         if progress >= 1:
             return

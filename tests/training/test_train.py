@@ -17,9 +17,11 @@ from imaging.control import Control
 from imaging.reading import read_image
 from toolbox.catalogue import parse_cards
 from toolbox.network import load_network
+from toolbox.tasks import Degradation
 from training.data import shrink
 from training.evaluate import expert_of, super_resolution_db
-from training.export import add_cards, export
+from training.export import cards_worth_having, export, put_cards
+from training.measure import Gain
 from training.networks import begin, build, forward
 from training.recipe import Recipe, load_recipe
 from training.train import Run, train
@@ -127,7 +129,7 @@ def test_every_recipe_begins_with_a_network_that_nearly_gives_back_its_input(fil
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_every_recipe_has_cards_that_its_weights_keep(file: Path, tmp_path: Path) -> None:
     recipe = load_recipe(file)
-    add_cards(recipe, tmp_path / "networks.toml")
+    put_cards(recipe, list(recipe.cards), tmp_path / "networks.toml")
     cards = parse_cards((tmp_path / "networks.toml").read_text(), "networks.toml")
     save_file(build(recipe).half().state_dict(), tmp_path / f"{recipe.name}.safetensors")
     assert cards
@@ -138,18 +140,29 @@ def test_every_recipe_has_cards_that_its_weights_keep(file: Path, tmp_path: Path
 def test_exporting_a_run_writes_weights_figures_and_cards(
     recipe: Recipe, photos: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    train(recipe, photos, tmp_path / "run")
+    longer = recipe.model_copy(update={"steps": 900, "learning_rate": 4e-3})
+    train(longer, photos, tmp_path / "run")
     weights, cards = tmp_path / "weights", tmp_path / "networks.toml"
-    weights.mkdir()
     cards.write_text('[other]\ntask = "denoising"\nloader = "spandrel"\nweights = "o"\nabout = ""\nsource = ""\n')
-    export(recipe, tmp_path / "run", photos, [pairs], weights, cards)
+    export(longer, tmp_path / "run", photos, [pairs], weights, cards)
     card = json.loads((weights / "small_x2.json").read_text())
-    assert card["steps_done"] == recipe.steps
+    assert card["steps_done"] == longer.steps
     assert card["recipe"]["seed"] == recipe.seed
     assert card["psnr_y"][pairs.name] > 20
     assert card["held_out_psnr_rgb"]["bicubic"]["output_db"] > 20
     assert set(tomllib.loads(cards.read_text())) == {"other", "small_x2"}
     assert load_file(weights / "small_x2.safetensors")["body.0.weight"].dtype == torch.float16
+
+
+def test_a_task_that_the_network_does_not_do_gets_no_card(tmp_path: Path) -> None:
+    all_in_one = next(load_recipe(file) for file in RECIPES if file.stem == "all_in_one")
+    good, bad = Gain(input_db=20.0, output_db=25.0), Gain(input_db=20.0, output_db=19.0)
+    gains = {str(degradation): bad for degradation in Degradation} | {"noise": good}
+    worth = cards_worth_having(all_in_one, gains)
+    assert worth == ["restore4k_all_in_one_denoise"]
+    put_cards(all_in_one, list(all_in_one.cards), tmp_path / "networks.toml")
+    put_cards(all_in_one, worth, tmp_path / "networks.toml")
+    assert list(tomllib.loads((tmp_path / "networks.toml").read_text())) == worth
 
 
 def test_psnr_of_a_folder_is_measured_on_the_product_s_own_output(
