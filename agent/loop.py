@@ -99,7 +99,6 @@ def _run_candidates(
     journal: Journal, step: Step, cards: Sequence[ExpertCard], experts: ExpertPool, new_id: int
 ) -> tuple[Candidate | None, tuple[Verdict, ...]]:
     """The best candidate and every verdict; of the images only the best so far is held in memory."""
-    finding = journal.perception.findings.get(step.task.degradation) if journal.state.current == 0 else None
     done, share = _progress_of(journal, step)
     control = journal.control.watched_by(
         lambda fraction: journal.progress(done + share * fraction, f"{step} by {len(cards)} experts")
@@ -110,7 +109,6 @@ def _run_candidates(
         cards,
         journal.state.profile,
         experts,
-        finding_before=finding,
         control=control,
         clock=journal.clock,
     )

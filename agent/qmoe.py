@@ -11,7 +11,7 @@ from importlib import resources
 from statistics import fmean
 
 from agent.clock import Clock
-from agent.state import KEEP_INPUT, Finding, Step, Verdict
+from agent.state import KEEP_INPUT, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
 from iqa.consistency import consistency
@@ -24,11 +24,13 @@ from toolbox.catalogue import Catalogue
 from toolbox.errors import ExpertError, RegistryError, WeightsError
 from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
-from toolbox.tasks import Severity, Task
+from toolbox.tasks import Task
 
 GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
 """What these do to a crop is not what they do to the whole: they are never scouted."""
 SCOUT_ABOVE_PIXELS = 512 * 512
+LEAST_LEVEL = 0.5
+"""Below half a level of severity, what is left of it is the estimator's own noise."""
 SCOUT_CROPS = 3
 SCOUT_SIDE = 192
 
@@ -59,19 +61,16 @@ def run_candidates(
     profile: Profile,
     experts: ExpertPool,
     *,
-    finding_before: Finding | None = None,
     control: Control | None = None,
     clock: Clock | None = None,
 ) -> Iterator[Candidate]:
     """Run the experts of `cards` on `image` one after another and judge each result.
 
     "Keep the input" comes first, for every task but super-resolution. Large images are scouted: all experts run on a
-    few informative crops, and only the best of them on the whole; the others yield their scout verdict alone.
-    `finding_before`: what the estimator says of the step's degradation in `image`, where that is known already.
-    """
+    few informative crops, and only the best of them on the whole; the others yield their scout verdict alone."""
     control = control or Control()
     clock = clock or Clock()
-    judge = _Judge(image, step, profile, clock, finding_before)
+    judge = _Judge(image, step, profile, clock)
     if profile.keep_input and step.task is not Task.SUPER_RESOLUTION:
         yield Candidate(judge.of_input(), image)
     share = 0.0
@@ -133,7 +132,7 @@ def _scout(
     """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own."""
     with clock.part("scoring"):
         views = [Image(cut(image, box, largest=SCOUT_SIDE).contiguous()) for box in crops_of(image)[:SCOUT_CROPS]]
-    judges = [_Judge(view, step, profile, clock, None) for view in views]
+    judges = [_Judge(view, step, profile, clock) for view in views]
     for index, card in enumerate(cards):
         part = control.part(index / len(cards), (index + 1) / len(cards))
         runs = [
@@ -160,14 +159,14 @@ def _mean(verdicts: Sequence[Verdict]) -> Verdict:
 class _Judge:
     """Gives verdicts on what experts made of one image in one step, all by the same crops."""
 
-    def __init__(self, before: Image, step: Step, profile: Profile, clock: Clock, finding: Finding | None) -> None:
+    def __init__(self, before: Image, step: Step, profile: Profile, clock: Clock) -> None:
         self._before = before
         self._step = step
         self._profile = profile
         self._clock = clock
         with clock.part("scoring"):
             self._crops = crops_of(before)
-            self._severity = finding.severity if finding else self._severity_in(before)
+            self._level = self._level_in(before)
 
     def of_input(self) -> Verdict:
         """The verdict on doing nothing."""
@@ -201,16 +200,17 @@ class _Judge:
         )
 
     def _removal(self, result: Image) -> float:
-        """The share of the degradation's severity that is gone; negative where it has grown."""
-        if self._step.task is Task.SUPER_RESOLUTION or self._severity == Severity.VERY_LOW:
+        """The share of the degradation that is gone in the eyes of the estimator; negative where it has grown."""
+        if self._level == 0:
             return 0.0
-        return (self._severity - self._severity_in(result)) / self._severity
+        return max(-1.0, (self._level - self._level_in(result)) / max(self._level, LEAST_LEVEL))
 
-    def _severity_in(self, image: Image) -> Severity:
+    def _level_in(self, image: Image) -> float:
+        """How much of the step's degradation the estimator sees: levels of severity, 0 to 4, not rounded."""
         if self._step.task is Task.SUPER_RESOLUTION:
-            return Severity.VERY_LOW
+            return 0.0
         estimate = estimate_degradations(image).get(self._step.task.degradation)
-        return estimate.severity if estimate else Severity.VERY_LOW
+        return estimate.level if estimate else 0.0
 
 
 @cache
