@@ -108,7 +108,8 @@ def _by_pillow(array: NDArray[np.uint8], image: Image, kind: str, quality: int) 
         "PNG": {"compress_level": 6},
         "JPEG": {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": True},
         "WEBP": {"quality": quality, "method": 4},
-        "TIFF": {"compression": "tiff_lzw"},
+        # Pillow's libtiff cannot write the inner blocks of EXIF; its own writer can, but does not compress.
+        "TIFF": {"compression": "raw" if image.exif else "tiff_lzw"},
         "AVIF": {"quality": quality, "speed": 8},
     }
     options = by_kind.get(kind, {})
@@ -119,7 +120,7 @@ def _by_pillow(array: NDArray[np.uint8], image: Image, kind: str, quality: int) 
     stream = io.BytesIO()
     try:
         PIL.Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(stream, kind, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise OutputError(f"the picture cannot be written as {kind}: {error}", "choose PNG") from error
     return stream.getvalue()
 

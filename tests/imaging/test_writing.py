@@ -1,0 +1,277 @@
+"""What is written reads back, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from PIL import ImageCms
+
+from imaging.errors import OutputError, OutputExists
+from imaging.image import Image
+from imaging.reading import read_image
+from imaging.writing import FORMAT_OF, check_output, thumbnail_jpeg, write_image
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+MAKER, EXPOSURE, SUB_IFD = 0x010F, 0x829A, 0x8769
+LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
+LOSSY = {".jpg": 3, ".jpeg": 3, ".webp": 4, ".avif": 5}
+"""Mean difference in 1/255 that quality 95 may leave on a photo."""
+
+
+def exif() -> bytes:
+    block = PIL.Image.Exif()
+    block[MAKER] = "Maker of cameras"
+    block.get_ifd(SUB_IFD)[EXPOSURE] = 0.25
+    return block.tobytes()
+
+
+@pytest.fixture
+def small(photo: Image) -> Image:
+    """64x48 pixels of the photo."""
+    return Image(photo.pixels[:, 100:148, 200:264].contiguous())
+
+
+def of_kind(small: Image, kind: str, bit_depth: int) -> Image:
+    """The picture as grey or with alpha, with values between those of 8 bit where 16 are asked for."""
+    pixels = small.pixels[1:2].expand(3, -1, -1) if "grey" in kind else small.pixels
+    pixels = pixels.contiguous() if bit_depth == 8 else (pixels * 0.9 + 0.0517).contiguous()
+    alpha = torch.linspace(0, 1, 64).expand(1, 48, 64) if "alpha" in kind else None
+    return replace(small, pixels=pixels, alpha=alpha, greyscale="grey" in kind, bit_depth=bit_depth)
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+@pytest.mark.parametrize("kind", ["colour", "grey", "colour with alpha", "grey with alpha"])
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_lossless_formats_give_back_what_they_got(
+    tmp_path: Path, small: Image, suffix: str, kind: str, bit_depth: int
+) -> None:
+    image, file = of_kind(small, kind, bit_depth), tmp_path / f"out{suffix}"
+    write_image(image, file)
+    back = read_image(file)
+    kept_depth = 8 if suffix == ".bmp" else bit_depth
+    expected = image.pixels
+    if suffix == ".bmp" and image.alpha is not None:
+        expected = expected * image.alpha + (1 - image.alpha)
+    assert back.bit_depth == kept_depth
+    assert float((back.pixels - expected).abs().max()) <= 0.501 / (2**kept_depth - 1)
+    assert (back.alpha is not None) == (image.alpha is not None and suffix != ".bmp")
+    if back.alpha is not None and image.alpha is not None:
+        assert float((back.alpha - image.alpha).abs().max()) <= 0.501 / (2**kept_depth - 1)
+    if kind == "grey":
+        assert back.greyscale
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey", "colour with alpha", "grey with alpha"])
+@pytest.mark.parametrize("suffix", LOSSY)
+def test_lossy_formats_stay_near(tmp_path: Path, small: Image, suffix: str, kind: str) -> None:
+    image, file = of_kind(small, kind, 16), tmp_path / f"out{suffix}"
+    write_image(image, file)
+    back = read_image(file)
+    assert back.bit_depth == 8
+    expected = image.pixels
+    if image.alpha is not None and back.alpha is None:
+        expected = expected * image.alpha + (1 - image.alpha)
+    seen = back.alpha > 0.5 if back.alpha is not None else torch.ones(1, 48, 64, dtype=torch.bool)
+    difference = (back.pixels - expected).abs().mean(0, keepdim=True)[seen]
+    assert float(difference.mean()) * 255 < LOSSY[suffix]
+    assert (back.alpha is not None) == ("alpha" in kind and suffix in (".webp", ".avif"))
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".Jpg", ".TIF"])
+def test_the_suffix_may_be_written_in_capitals(tmp_path: Path, small: Image, suffix: str) -> None:
+    write_image(small, tmp_path / f"out{suffix}")
+    assert read_image(tmp_path / f"out{suffix}").width == 64
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMAT_OF if suffix != ".bmp"])
+def test_profile_and_exif_are_written(tmp_path: Path, small: Image, suffix: str, bit_depth: int) -> None:
+    image, file = replace(small, icc_profile=SRGB, exif=exif(), bit_depth=bit_depth), tmp_path / f"out{suffix}"
+    write_image(image, file)
+    back = read_image(file)
+    kept = PIL.Image.Exif()
+    kept.load(back.exif or b"")
+    assert back.icc_profile == SRGB
+    assert kept[MAKER] == "Maker of cameras"
+    if not (bit_depth == 16 and suffix.startswith(".tif")):  # those get the tags of the first level only
+        assert float(kept.get_ifd(SUB_IFD)[EXPOSURE]) == 0.25
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_a_profile_for_other_channels_is_left_out(tmp_path: Path, small: Image, suffix: str) -> None:
+    of_cmyk = SRGB[:16] + b"CMYK" + SRGB[20:]
+    write_image(replace(small, icc_profile=of_cmyk), tmp_path / f"out{suffix}")
+    assert read_image(tmp_path / f"out{suffix}").icc_profile is None
+
+
+def test_exif_that_no_jpeg_can_hold_is_left_out(tmp_path: Path, small: Image) -> None:
+    write_image(replace(small, exif=b"Exif\x00\x00" + bytes(70_000)), tmp_path / "out.jpg")
+    assert read_image(tmp_path / "out.jpg").exif is None
+
+
+def test_a_tiff_is_written_without_its_old_structure(tmp_path: Path, small: Image) -> None:
+    """Width, strips and the like of the file that was read describe other pixels than those written."""
+    write_image(small, tmp_path / "in.tif")
+    larger = read_image(tmp_path / "in.tif").with_pixels(torch.rand(3, 96, 128))
+    write_image(larger, tmp_path / "out.tif")
+    write_image(larger, tmp_path / "out.png")
+    assert read_image(tmp_path / "out.tif").width == 128
+    assert read_image(tmp_path / "out.png").exif is None
+
+
+def test_quality_makes_files_larger(tmp_path: Path, photo: Image) -> None:
+    for suffix in (".jpg", ".webp", ".avif"):
+        sizes = []
+        for quality in (30, 95):
+            write_image(photo, tmp_path / f"{quality}{suffix}", quality=quality)
+            sizes.append((tmp_path / f"{quality}{suffix}").stat().st_size)
+        assert sizes[0] < 0.6 * sizes[1]
+
+
+# Whole or not at all
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path, small: Image) -> None:
+    write_image(small, tmp_path / "a" / "b" / "out.png")
+    assert list((tmp_path / "a" / "b").iterdir()) == [tmp_path / "a" / "b" / "out.png"]
+
+
+def test_an_existing_file_is_left_alone_unless_asked(tmp_path: Path, small: Image) -> None:
+    file = tmp_path / "out.png"
+    file.write_bytes(b"precious")
+    with pytest.raises(OutputExists, match=r"out\.png"):
+        write_image(small, file)
+    assert file.read_bytes() == b"precious"
+    write_image(small, file, overwrite=True)
+    assert read_image(file).width == 64
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_appears_while_the_picture_is_encoded_is_left_alone(
+    tmp_path: Path, small: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "out.png"
+
+    def meanwhile(*_: Any) -> bytes:
+        file.write_bytes(b"precious")
+        return b"picture"
+
+    monkeypatch.setattr("imaging.writing.encode_image", meanwhile)
+    with pytest.raises(OutputExists):
+        write_image(small, file)
+    assert file.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_system_without_hard_links_does_as_well(
+    tmp_path: Path, small: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    write_image(small, tmp_path / "out.png")
+    assert read_image(tmp_path / "out.png").width == 64
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.png"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_failure_while_writing_leaves_everything_as_it_was(
+    tmp_path: Path, small: Image, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "out.png"
+    if overwrite:
+        file.write_bytes(b"precious")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_image(small, file, overwrite=overwrite)
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([b"precious"] if overwrite else [])
+
+
+@pytest.mark.parametrize("suffix", LOSSY)
+def test_a_picture_that_a_format_cannot_hold_is_an_output_error(tmp_path: Path, suffix: str) -> None:
+    """All of these end below 70,000 pixels a side."""
+    wide = Image(torch.zeros(3, 8, 70_000))
+    with pytest.raises(OutputError, match="choose PNG"):
+        write_image(wide, tmp_path / "folder" / f"out{suffix}")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "out.png"
+    file.write_bytes(b"precious")
+    program = (
+        "import os, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from imaging.image import Image\n"
+        "from imaging.writing import write_image\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_image(Image(torch.rand(3, 64, 64)), Path(sys.argv[1]), overwrite=True)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(file)], cwd=Path(__file__).parents[2], timeout=60)
+    assert killed.returncode == -9
+    assert file.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["out", "out.docx", "out.gif", ".png", "out.png.part"])
+def test_unknown_suffixes_are_refused(tmp_path: Path, small: Image, name: str) -> None:
+    with pytest.raises(OutputError, match="suffix"):
+        write_image(small, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_place_for_a_picture(tmp_path: Path, small: Image) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="is a folder"):
+            write_image(small, tmp_path / "folder.png", overwrite=overwrite)
+
+
+def test_a_file_in_the_place_of_a_folder_is_an_output_error(tmp_path: Path, small: Image) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError):
+        write_image(small, tmp_path / "file" / "out.png")
+
+
+def test_what_writing_would_refuse_is_told_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "there.png").write_bytes(b"")
+    check_output(tmp_path / "not yet" / "out.png", overwrite=False)
+    check_output(tmp_path / "there.png", overwrite=True)
+    with pytest.raises(OutputExists):
+        check_output(tmp_path / "there.png", overwrite=False)
+    assert not (tmp_path / "not yet").exists()
+
+
+# Thumbnails
+
+
+def test_a_thumbnail_is_a_small_jpeg_without_metadata(photo: Image) -> None:
+    content = thumbnail_jpeg(replace(photo, icc_profile=SRGB, exif=exif()), 128)
+    with PIL.Image.open(io.BytesIO(content)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (128, 128))
+        assert "icc_profile" not in picture.info
+        assert not picture.getexif()
+        assert abs(float(np.asarray(picture).mean()) / 255 - float(photo.pixels.mean())) < 0.01
+
+
+def test_a_thumbnail_is_never_enlarged(small: Image) -> None:
+    with PIL.Image.open(io.BytesIO(thumbnail_jpeg(small, 512))) as picture:
+        assert picture.size == (64, 48)
+
+
+def test_a_thumbnail_shows_transparency_as_white() -> None:
+    clear = Image(torch.zeros(3, 40, 40), alpha=torch.zeros(1, 40, 40))
+    with PIL.Image.open(io.BytesIO(thumbnail_jpeg(clear, 20))) as picture:
+        assert int(np.asarray(picture).min()) > 250
