@@ -39,6 +39,7 @@ class ClassicalExpert:
 
     def __call__(self, image: Image, control: Control) -> Image:
         """Run the function on the image's pixels."""
+        control.report(0.0)
         return image.with_pixels(from_numpy(self.function(to_numpy(image.pixels), control)))
 
 

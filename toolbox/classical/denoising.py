@@ -11,6 +11,8 @@ from toolbox.classical.filters import noise_sigma
 
 NOTHING = 0.5 / 255
 """Less noise than this is rounding."""
+SYM4_SIDE = 14
+"""A smaller picture is all border to the wavelet sym4."""
 
 
 def non_local_means(pixels: FloatArray, control: Control) -> FloatArray:
@@ -37,12 +39,13 @@ def wavelet_bayes(pixels: FloatArray, control: Control) -> FloatArray:
     sigma = noise_sigma(pixels)
     if sigma < NOTHING:
         return pixels
+    wavelet = "sym4" if min(pixels.shape[:2]) >= SYM4_SIDE else "haar"
     shifts = [(dy, dx) for dy in (0, 1, 3) for dx in (0, 2, 5)]
     total = np.zeros_like(pixels)
     for done, shift in enumerate(shifts):
         control.report(done / len(shifts))
         moved = denoise_wavelet(
-            np.roll(pixels, shift, (0, 1)), convert2ycbcr=True, channel_axis=-1, wavelet="sym4", rescale_sigma=True
+            np.roll(pixels, shift, (0, 1)), convert2ycbcr=True, channel_axis=-1, wavelet=wavelet, rescale_sigma=True
         )
         total += np.roll(moved, (-shift[0], -shift[1]), (0, 1)).astype(np.float32)
     return np.clip(total / len(shifts), 0, 1)

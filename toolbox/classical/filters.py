@@ -8,6 +8,8 @@ import numpy as np
 from imaging.convert import FloatArray
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+MEDIAN_OF_NORMAL = 0.6744897502
+"""Median of the absolute value of a standard normal variable."""
 
 
 def luma(pixels: FloatArray) -> FloatArray:
@@ -30,10 +32,15 @@ def guided_filter(guide: FloatArray, plane: FloatArray, radius: int, epsilon: fl
 
 
 def noise_sigma(pixels: FloatArray) -> float:
-    """Deviation of white noise in [0, 1] units, the mean over channels (wavelet MAD, Donoho & Johnstone 1994)."""
-    from skimage.restoration import estimate_sigma
+    """Deviation of white noise in [0, 1] units, the mean over channels (wavelet MAD, Donoho & Johnstone 1994).
 
-    return float(estimate_sigma(pixels, average_sigmas=True, channel_axis=-1))
+    As scikit-image's `estimate_sigma`, which has no answer for a channel that is plain; such ones say nothing here.
+    """
+    import pywt
+
+    details = [pywt.dwt2(pixels[:, :, channel], "db2")[1][2] for channel in range(pixels.shape[2])]
+    medians = [np.median(np.abs(detail[detail != 0])) for detail in details if detail.any()]
+    return float(np.mean(medians)) / MEDIAN_OF_NORMAL if medians else 0.0
 
 
 def with_luma(pixels: FloatArray, plane: FloatArray) -> FloatArray:

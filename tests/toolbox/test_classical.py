@@ -1,0 +1,177 @@
+"""Every classical expert mends its own degradation of real photos, and harms nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from imaging.control import Control
+from imaging.convert import FloatArray, from_numpy, to_float, to_numpy
+from imaging.errors import Cancelled
+from imaging.image import Image
+from imaging.resizing import resize
+from toolbox.card import ExpertCard
+from toolbox.catalogue import default_catalogue
+from toolbox.expert import load_expert, run_expert
+from toolbox.tasks import Degradation, Severity, Task
+from training.degradations import Applied, degrade, downscale
+
+CLASSICAL = [card for card in default_catalogue() if card.loader == "classical"]
+SAME_SIZE = [card for card in CLASSICAL if card.scale == 1]
+ENLARGING = [card for card in CLASSICAL if card.scale > 1]
+COLOUR_KEEPING = {
+    Task.DENOISING,
+    Task.DEFOCUS_DEBLURRING,
+    Task.MOTION_DEBLURRING,
+    Task.JPEG_ARTIFACT_REMOVAL,
+    Task.SUPER_RESOLUTION,
+}
+MADE_FOR = {
+    "clahe_brighten": Severity.VERY_HIGH,
+    "contrast_dehaze": Severity.HIGH,
+    "tv_motion": Severity.LOW,
+}
+"""Severities that an expert is meant for, where it is not MEDIUM."""
+STRAIGHT = {"tv_motion", "lucy_motion"}
+"""Experts of motion along a straight line."""
+DRAWS = 2
+LEAST_GAIN_DB = 0.1
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[FloatArray]:
+    """Three pieces of 256x256 pixels."""
+    astronaut, coffee, cat = data.astronaut(), data.coffee(), data.chelsea()
+    return [to_float(astronaut[:256, 100:356]), to_float(coffee[60:316, 150:406]), to_float(cat[20:276, 80:336])]
+
+
+def restored(card: ExpertCard, pixels: FloatArray, control: Control | None = None) -> FloatArray:
+    return to_numpy(run_expert(load_expert(card), Image(from_numpy(pixels)), control or Control()).pixels)
+
+
+def psnr(one: FloatArray, other: FloatArray) -> float:
+    return -10 * float(np.log10(np.mean((one - other) ** 2) + 1e-10))
+
+
+def degraded(card: ExpertCard, photo: FloatArray) -> Iterator[FloatArray]:
+    """The photo with the degradation of the card's task, each time drawn anew, rounded to 8 bit as in a file."""
+    severity, found = MADE_FOR.get(card.name, Severity.MEDIUM), 0
+    for seed in range(100):
+        pixels, applied = degrade(photo, card.task.degradation, np.random.default_rng(seed), severity)
+        if _is_fair(card, applied):
+            yield np.rint(pixels * 255).astype(np.float32) / np.float32(255)
+            found += 1
+        if found == DRAWS:
+            return
+
+
+def _is_fair(card: ExpertCard, applied: Applied) -> bool:
+    return card.name not in STRAIGHT or applied.parameters["kind"] == "line"
+
+
+@pytest.mark.parametrize("card", SAME_SIZE, ids=lambda card: card.name)
+def test_an_expert_brings_degraded_photos_nearer_to_the_originals(card: ExpertCard, photos: list[FloatArray]) -> None:
+    gains = [psnr(restored(card, bad), photo) - psnr(bad, photo) for photo in photos for bad in degraded(card, photo)]
+    assert len(gains) == DRAWS * len(photos)
+    assert np.mean(gains) > LEAST_GAIN_DB, gains
+
+
+@pytest.mark.parametrize("size", [(9, 13), (64, 33), (8, 120)])
+@pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
+def test_any_size_gives_the_promised_size(card: ExpertCard, size: tuple[int, int], photos: list[FloatArray]) -> None:
+    photo = photos[0][100 : 100 + size[0], 60 : 60 + size[1]]
+    bad = degrade(photo, card.task.degradation, np.random.default_rng(0), Severity.HIGH)[0]
+    bad = bad if card.scale == 1 else photo
+    result = restored(card, bad)
+    assert result.shape == (size[0] * card.scale, size[1] * card.scale, 3)
+    assert np.isfinite(result).all()
+    assert result.min() >= 0
+    assert result.max() <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
+def test_a_plain_picture_stays_plain(card: ExpertCard, value: float) -> None:
+    result = restored(card, np.full((40, 48, 3), value, np.float32))
+    assert np.isfinite(result).all()
+    assert np.ptp(result) < 0.02
+
+
+@pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
+def test_the_same_picture_gives_the_same_bytes(card: ExpertCard, photos: list[FloatArray]) -> None:
+    bad = degrade(photos[1][:96, :112], card.task.degradation, np.random.default_rng(3), Severity.LOW)[0]
+    assert restored(card, bad).tobytes() == restored(card, bad).tobytes()
+
+
+@pytest.mark.parametrize(
+    "card", [card for card in CLASSICAL if card.task in COLOUR_KEEPING], ids=lambda card: card.name
+)
+def test_the_mean_colour_stays(card: ExpertCard, photos: list[FloatArray]) -> None:
+    for photo in photos[:2]:
+        bad = next(degraded(card, photo)) if card.scale == 1 else downscale(photo, card.scale)
+        drift = restored(card, bad).mean((0, 1)) - bad.mean((0, 1))
+        assert np.abs(drift).max() < 0.03
+
+
+@pytest.mark.parametrize(
+    "card", [card for card in SAME_SIZE if card.task is Task.BRIGHTENING], ids=lambda card: card.name
+)
+def test_brightening_brightens(card: ExpertCard, photos: list[FloatArray]) -> None:
+    dark = degrade(photos[0], Degradation.DARK, np.random.default_rng(0), Severity.VERY_HIGH)[0]
+    assert restored(card, dark).mean() > dark.mean() + 0.02
+
+
+@pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
+def test_an_expert_cancelled_beforehand_does_nothing(card: ExpertCard, photos: list[FloatArray]) -> None:
+    control = Control()
+    control.cancel()
+    with pytest.raises(Cancelled):
+        restored(card, photos[0], control)
+
+
+@pytest.mark.parametrize("name", ["nlm_denoise", "wavelet_denoise", "tv_denoise", "nlm_deblock", "shifted_jpeg"])
+def test_an_expert_that_takes_long_stops_on_its_way(name: str, photos: list[FloatArray]) -> None:
+    card = default_catalogue().card(name)
+    large = np.tile(next(degraded(card, photos[0])), (2, 2, 1))
+    told: list[float] = []
+
+    def stop_in_the_middle(fraction: float) -> None:
+        told.append(fraction)
+        if 0 < fraction < 1:
+            control.cancel()
+
+    control = Control(stop_in_the_middle)
+    with pytest.raises(Cancelled):
+        restored(card, large, control)
+    assert told[-1] < 1
+
+
+@pytest.mark.parametrize("card", SAME_SIZE, ids=lambda card: card.name)
+def test_a_picture_without_one_colour_is_no_trouble(card: ExpertCard, photos: list[FloatArray]) -> None:
+    """A plain channel has no noise, no edges and no spectrum to estimate anything from."""
+    without_blue = photos[0][:64, :80] * np.array([1, 1, 0], np.float32)
+    assert np.isfinite(restored(card, without_blue)).all()
+
+
+@pytest.mark.parametrize("card", ENLARGING, ids=lambda card: card.name)
+def test_enlarging_beats_repeated_pixels(card: ExpertCard, photos: list[FloatArray]) -> None:
+    for photo in photos:
+        small = downscale(photo, card.scale)
+        repeated = small.repeat(card.scale, 0).repeat(card.scale, 1)
+        assert psnr(restored(card, small), photo) > psnr(repeated, photo) + 0.3
+
+
+@pytest.mark.parametrize(
+    "card", [card for card in ENLARGING if card.name.startswith("back_projection")], ids=lambda card: card.name
+)
+def test_what_back_projection_enlarges_reduces_to_its_input(card: ExpertCard, photos: list[FloatArray]) -> None:
+    small = downscale(photos[0], card.scale)
+    again = to_numpy(resize(from_numpy(restored(card, small)), *small.shape[:2]))
+    plain = cv2.resize(small, None, fx=card.scale, fy=card.scale, interpolation=cv2.INTER_CUBIC)
+    plain_again = to_numpy(resize(from_numpy(plain), *small.shape[:2]))
+    assert psnr(again, small) > max(40, psnr(plain_again, small) + 6)
+    assert psnr(restored(card, small), photos[0]) > psnr(np.clip(plain, 0, 1), photos[0])

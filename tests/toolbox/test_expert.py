@@ -1,0 +1,98 @@
+"""Whoever runs an expert gets what its card promises, or an error that names it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from imaging.control import Control
+from imaging.convert import FloatArray
+from imaging.errors import Cancelled, ResourceError
+from imaging.image import Image
+from toolbox.card import ExpertCard
+from toolbox.errors import ExpertError
+from toolbox.expert import ClassicalExpert, ClassicalFunction, run_expert
+
+
+def expert(function: ClassicalFunction, scale: int = 1) -> ClassicalExpert:
+    task = "denoising" if scale == 1 else "super_resolution"
+    card = {"name": "mine", "task": task, "scale": scale, "loader": "classical", "function": "a:b"}
+    return ClassicalExpert(ExpertCard.model_validate(card | {"about": "", "source": ""}), function)
+
+
+@pytest.fixture
+def image() -> Image:
+    return Image(torch.rand(3, 20, 30), alpha=torch.rand(1, 20, 30), icc_profile=b"profile", bit_depth=16)
+
+
+def test_what_the_file_said_is_kept(image: Image) -> None:
+    result = run_expert(expert(lambda pixels, _: pixels * np.float32(0.5)), image, Control())
+    assert torch.allclose(result.pixels, image.pixels * 0.5)
+    assert (result.icc_profile, result.bit_depth) == (b"profile", 16)
+    assert result.alpha is image.alpha
+
+
+def test_values_out_of_range_are_clamped(image: Image) -> None:
+    result = run_expert(expert(lambda pixels, _: pixels * 4 - 1), image, Control())
+    assert float(result.pixels.min()) == 0
+    assert float(result.pixels.max()) == 1
+
+
+def test_alpha_grows_with_the_picture(image: Image) -> None:
+    result = run_expert(expert(lambda pixels, _: pixels.repeat(2, 0).repeat(2, 1), scale=2), image, Control())
+    assert result.alpha is not None
+    assert result.alpha.shape == (1, 40, 60)
+
+
+@pytest.mark.parametrize(
+    ("function", "scale"),
+    [
+        (lambda pixels, _: pixels[:-1], 1),
+        (lambda pixels, _: pixels.transpose(1, 0, 2), 1),
+        (lambda pixels, _: pixels, 2),
+        (lambda pixels, _: pixels.repeat(4, 0).repeat(4, 1), 2),
+    ],
+)
+def test_another_size_than_promised_is_an_error(image: Image, function: ClassicalFunction, scale: int) -> None:
+    with pytest.raises(ExpertError, match=r"mine made .* of 30x20"):
+        run_expert(expert(function, scale), image, Control())
+
+
+def test_pixels_that_are_no_numbers_are_an_error(image: Image) -> None:
+    def broken(pixels: FloatArray, _: Control) -> FloatArray:
+        pixels[3, 3, 1] = np.nan
+        return pixels
+
+    with pytest.raises(ExpertError, match="mine made pixels that are not numbers"):
+        run_expert(expert(broken), image, Control())
+
+
+@pytest.mark.parametrize("error", [ValueError("inner"), ZeroDivisionError("inner"), MemoryError("inner")])
+def test_whatever_goes_wrong_inside_is_an_expert_error(image: Image, error: Exception) -> None:
+    def broken(pixels: FloatArray, _: Control) -> FloatArray:
+        raise error
+
+    with pytest.raises(ExpertError, match="mine failed on 30x20: inner") as caught:
+        run_expert(expert(broken), image, Control())
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [Cancelled(), ResourceError("no memory"), KeyboardInterrupt()])
+def test_what_concerns_the_whole_run_passes(image: Image, error: BaseException) -> None:
+    def stopped(pixels: FloatArray, _: Control) -> FloatArray:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_expert(expert(stopped), image, Control())
+
+
+def test_an_expert_cannot_change_its_input(image: Image) -> None:
+    before = image.pixels.clone()
+
+    def in_place(pixels: FloatArray, _: Control) -> FloatArray:
+        pixels *= 0
+        return pixels
+
+    run_expert(expert(in_place), image, Control())
+    assert torch.equal(image.pixels, before)
