@@ -169,6 +169,42 @@ def test_the_sixteen_combinations_of_mio100_have_two_or_three_degradations() -> 
     assert [len(combination) for combination in MIO100] == [2] * 12 + [3] * 4
 
 
+def test_the_combinations_are_in_their_published_order() -> None:
+    """AgenticIR (arXiv 2410.17809): groups A, B and C."""
+    published = """
+        rain+haze, motion blur+low resolution, dark+noise, defocus blur+jpeg artifact,
+        noise+jpeg artifact, rain+low resolution, motion blur+dark, defocus blur+haze,
+        motion blur+jpeg artifact, haze+noise, defocus blur+low resolution, rain+dark,
+        haze+motion blur+low resolution, rain+noise+low resolution,
+        dark+defocus blur+jpeg artifact, motion blur+defocus blur+noise
+    """
+    names = ["+".join(one.replace("_", " ") for one in combination) for combination in MIO100]
+    assert names == [name.strip() for name in published.split(",")]
+
+
+LABELS = {
+    Degradation.NOISE: {"kind", "sigma_255"},
+    Degradation.JPEG_ARTIFACT: {"quality"},
+    Degradation.MOTION_BLUR: {"kind", "length_px", "angle_degrees"},
+    Degradation.DEFOCUS_BLUR: {"kind"},
+    Degradation.HAZE: {"beta", "air", "depth"},
+    Degradation.RAIN: {"amount", "length_px", "angle_degrees"},
+    Degradation.DARK: {"kind", "amount", "sigma_255"},
+    Degradation.LOW_RESOLUTION: {"factor", "kind"},
+}
+
+
+@pytest.mark.parametrize("degradation", MAKERS)
+def test_the_labels_say_all_that_was_done(photo: FloatArray, degradation: Degradation) -> None:
+    for seed in range(12):
+        _, applied = degrade(photo, degradation, np.random.default_rng(seed))
+        assert LABELS[degradation] <= set(applied.parameters)
+        if degradation is Degradation.DEFOCUS_BLUR:
+            assert ("sigma_px" if applied.parameters["kind"] == "gaussian" else "radius_px") in applied.parameters
+        if applied.parameters.get("kind") in ("poisson", "sensor"):
+            assert "peak" in applied.parameters
+
+
 @pytest.mark.parametrize("degradation", MAKERS)
 def test_synthesis_is_fast_enough_for_training(photo: FloatArray, degradation: Degradation) -> None:
     patch = np.ascontiguousarray(photo[:128, :128])
