@@ -1,0 +1,58 @@
+"""The house of docs/architecture.md as it stands: who imports whom, how long files are, what loads when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGES = ("imaging", "toolbox", "iqa", "profiles", "agent", "server", "training", "benchmarks")
+MAX_LINES = 400
+HEAVY = ("torch", "cv2", "scipy", "skimage", "spandrel")
+
+
+def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_every_package_imports_only_what_stands_below_it() -> None:
+    program = (
+        "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
+    )
+    linted = python(program)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    assert "0 broken" in linted.stdout
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_is_longer_than_what_can_be_read_at_once(package: str) -> None:
+    files = list((REPOSITORY / package).rglob("*.py"))
+    assert files
+    too_long = {file.name: lines for file in files if (lines := len(file.read_text().splitlines())) > MAX_LINES}
+    assert not too_long
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_file_says_what_it_is_for(package: str) -> None:
+    silent = [file for file in (REPOSITORY / package).rglob("*.py") if not file.read_text().startswith('"""')]
+    assert [file.name for file in silent if file.name != "__main__.py"] == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["experts"], ["profiles"]])
+def test_the_command_line_lists_and_helps_without_heavy_libraries(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from server.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        f"print('loaded:', [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    told = python(program, *arguments)
+    assert told.stdout.rstrip().endswith("loaded: []"), told.stdout + told.stderr
