@@ -41,9 +41,7 @@ def untiled(network: nn.Module, pixels: Tensor) -> Tensor:
     tile=st.integers(32, 96),
     depth=st.integers(1, 8),
 )
-def test_tiles_change_nothing_where_the_receptive_field_fits(
-    height: int, width: int, tile: int, depth: int
-) -> None:
+def test_tiles_change_nothing_where_the_receptive_field_fits(height: int, width: int, tile: int, depth: int) -> None:
     network, pixels = convolutions(depth), photo_like(height, width)
     with torch.inference_mode():
         tiled = run_tiled(network, pixels, tile=tile, halo=16)
