@@ -33,7 +33,6 @@ COLOUR_KEEPING = {
 MADE_FOR = {
     "clahe_brighten": Severity.VERY_HIGH,
     "contrast_dehaze": Severity.HIGH,
-    "tv_motion": Severity.LOW,
 }
 """Severities that an expert is meant for, where it is not MEDIUM."""
 STRAIGHT = {"tv_motion", "lucy_motion"}
