@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
-
 from imaging.control import Control
 from imaging.convert import FloatArray
 from toolbox.classical.blur_kernel import find_defocus
@@ -30,10 +27,3 @@ def lucy(pixels: FloatArray, control: Control) -> FloatArray:
     """Richardson-Lucy."""
     blur, _ = find_defocus(luma(pixels))
     return pixels if blur.is_sharp else richardson_lucy(pixels, blur.kernel(), 15, control)
-
-
-def unsharp_mask(pixels: FloatArray, control: Control) -> FloatArray:
-    """Add what a Gaussian as wide as the blur removes; mild, and safe where the guess is wrong."""
-    blur, _ = find_defocus(luma(pixels))
-    sigma = 1.0 if blur.is_sharp else min(blur.size * (0.5 if blur.kind == "disk" else 1.0), 3.0)
-    return np.clip(pixels + 0.8 * (pixels - cv2.GaussianBlur(pixels, (0, 0), sigma)), 0, 1)
