@@ -101,7 +101,7 @@ def _within_quantisation(before: Image, after: Image) -> float:
         grid, of_q50 = quantised_grid([255 * weighted(b, FULL)])
         moved = np.abs(dct_blocks(255 * weighted(a - b, FULL), grid))
         allowed = STANDARD_TABLE * np.float32(max(of_q50, 0.3) * 0.5) + 1
-        errors.append(float(np.square(np.maximum(moved - allowed, 0)).mean()) / 255**2)
+        errors.append(float(np.square(np.maximum(moved - allowed, 0)).sum()) / max(moved.size, 1) / 255**2)
     return _score(float(np.mean(errors)), worst_db=24, best_db=40)
 
 
@@ -129,24 +129,25 @@ def _same_structure(before: Image, after: Image) -> float:
         covariance = _blur(x * y, 6.0)
         deviations = np.sqrt(np.maximum(_blur(x * x, 6.0) * _blur(y * y, 6.0), 0))
         shared, possible = shared + float(covariance.sum()), possible + float(deviations.sum())
-    return _ramp(shared / max(possible, 1e-9), 0.3, 0.93) if possible > 1e-6 else 1.0
+    return _ramp(shared / max(possible, 1e-9), 0.4, 0.97) if possible > 1e-6 else 1.0
 
 
 def _same_hues(before: Image, after: Image) -> float:
-    """Colour differences are those of the input times one gain."""
-    return 1 - _ramp(_change_of_hues(before, after), 0.02, 0.09)
+    """Colours may become stronger or weaker, but not other ones."""
+    return 1 - _ramp(_turned_hues(before, after), 0.015, 0.07)
 
 
 def _nearly_same_hues(before: Image, after: Image) -> float:
     """The same, but for the cast of an airlight that is not quite grey."""
-    return 1 - _ramp(_change_of_hues(before, after), 0.05, 0.15)
+    return 1 - _ramp(_turned_hues(before, after), 0.04, 0.12)
 
 
-def _change_of_hues(before: Image, after: Image) -> float:
+def _turned_hues(before: Image, after: Image) -> float:
+    """Root mean square of the colour in `after` that is not the colour in `before` times some gain up to 6."""
     b, a = overview(before, OVERVIEW), overview(after, OVERVIEW)
     b, a = (_blur(piece - weighted(piece, FULL)[..., None], 1.5) for piece in (b, a))
-    gain = max(0.0, float((a * b).sum()) / max(float((b * b).sum()), 1e-9))
-    return float(np.sqrt(np.square(a - gain * b).mean()))
+    gain = np.clip((a * b).sum(axis=2) / ((b * b).sum(axis=2) + 1e-5), 0, 6)
+    return float(np.sqrt(np.square(a - gain[..., None] * b).mean()))
 
 
 def _monotone(before: Image, after: Image) -> float:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imaging.image import Image
 
-CROP = 320
+CROP = 288
 """Pixels of a crop's side."""
 GRID = 3
 """One crop in each cell of a grid of 3x3."""
@@ -35,7 +35,7 @@ class Box:
 
 
 def crops_of(image: Image) -> tuple[Box, ...]:
-    """Nine boxes of at most 320x320 pixels, one in each cell of a 3x3 grid, at the cell's most active place.
+    """Nine boxes of at most 288x288 pixels, one in each cell of a 3x3 grid, at the cell's most active place.
 
     Where a cell is not larger than that, the box is the cell. The box with most activity comes first. The same
     picture always has the same boxes.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from iqa.additive import Additive, load_models, logistic
 from iqa.evidence.measure import measure_evidence
+from iqa.evidence.view import view_of
 from toolbox.tasks import Degradation, Severity
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 SMALL_PX = (1000, 400, 260, 140)
 """Long sides below which resolution is low by one more level; 4KAgent takes 300 as small."""
-EMPTY_OCTAVE_DB = 18.0
-"""Fall of power into the finest octave, and beyond the fall before it by half of this, that only enlarging leaves."""
+EMPTY_DB, FULL_DB = 15.0, 12.0
+"""Fall of power into an octave of the spectrum from which it counts as empty, and up to which it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ def estimate_degradations(image: Image) -> dict[Degradation, Estimate]:
     """Noise, blurs, haze, rain, darkness, compression and low resolution, all of them always answered.
 
     Each but the last by an ordinal logistic model over measured evidence, fitted on synthesised degradations
-    (`python -m training.fit_estimator`); resolution by the number of pixels. Takes about 0.1 s at any size.
+    (`python -m training.fit_estimator`); resolution by the number of pixels that show something. Takes about 0.1 s
+    at any size.
     """
-    evidence = measure_evidence(image)
+    evidence = measure_evidence(view_of(image))
     estimates = {
         Degradation(name): _estimate(model, evidence) for name, model in load_models("degradations.toml").items()
     }
@@ -58,8 +60,8 @@ def _estimate(model: Additive, evidence: Mapping[str, float]) -> Estimate:
 
 def _resolution(evidence: Mapping[str, float]) -> Estimate:
     falls = evidence["spectrum_fall_to_4px_db"], evidence["spectrum_fall_to_8px_db"]
-    enlarged = falls[0] > EMPTY_OCTAVE_DB and falls[0] - falls[1] > EMPTY_OCTAVE_DB / 2
-    resolved = evidence["long_side_px"] / (2 if enlarged else 1)
+    finest_octave_is_empty = falls[0] > EMPTY_DB and falls[1] < FULL_DB  # as enlarging by two leaves it
+    resolved = evidence["long_side_px"] / (2 if finest_octave_is_empty else 1)
     severity = Severity(sum(resolved < limit for limit in SMALL_PX))
     octaves = math.log2(SMALL_PX[Severity.MEDIUM - 1] / resolved)
     return Estimate(

@@ -11,6 +11,7 @@ import numpy as np
 from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.evidence.measure import measure_evidence
+from iqa.evidence.view import view_of
 from toolbox.tasks import Degradation, Severity
 from training.degradations import MIO100, jpeg, mix
 from training.photos import read_pixels
@@ -50,7 +51,7 @@ def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, dict[Degr
         share = 1 / rng.uniform(1, 1.8)
         height, width = (max(32, round(size * share)) for size in pixels.shape[:2])
         pixels = _shrunk(pixels, height, width)
-    kinds = _kinds(rng)
+    kinds = draw_kinds(rng)
     degraded, applied = mix(pixels, kinds, rng, [Severity(int(level)) for level in rng.integers(0, 5, len(kinds))])
     if Degradation.JPEG_ARTIFACT not in kinds and rng.random() < KEPT_AS_JPEG:
         degraded = jpeg(degraded, int(rng.integers(86, 98)))
@@ -63,7 +64,7 @@ def samples(
 ) -> tuple[list[dict[str, float]], list[dict[Degradation, Severity]]]:
     """The evidence and the truth of one `draw` per path."""
     jobs = [(path, seed, index) for index, path in enumerate(paths)]
-    with get_context("spawn").Pool(workers, initializer=_single_threaded) as pool:
+    with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         drawn = pool.map(_sample, jobs, chunksize=16)
     return [evidence for evidence, _ in drawn], [truth for _, truth in drawn]
 
@@ -71,10 +72,11 @@ def samples(
 def _sample(job: tuple[Path, int, int]) -> tuple[dict[str, float], dict[Degradation, Severity]]:
     path, seed, index = job
     image, truth = draw(read_pixels(path), np.random.default_rng([seed, index]))
-    return measure_evidence(image), truth
+    return measure_evidence(view_of(image)), truth
 
 
-def _single_threaded() -> None:
+def single_threaded() -> None:
+    """Keep one worker of many from using every core."""
     import cv2
     import torch
 
@@ -82,7 +84,8 @@ def _single_threaded() -> None:
     torch.set_num_threads(1)
 
 
-def _kinds(rng: np.random.Generator) -> list[Degradation]:
+def draw_kinds(rng: np.random.Generator) -> list[Degradation]:
+    """What is wrong with the next picture, in the order in which it happens; often nothing."""
     chance = rng.random()
     if chance < CLEAN:
         return []

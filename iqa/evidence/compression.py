@@ -72,7 +72,7 @@ def dct_blocks(plane: FloatArray, grid: tuple[int, int]) -> FloatArray:
 def _grid(lumas: Sequence[FloatArray]) -> tuple[tuple[int, int], float, float]:
     across = np.sum([_standing_out(luma) for luma in lumas], axis=0)
     down = np.sum([_standing_out(luma.T) for luma in lumas], axis=0)
-    top, left = ((int(np.argmax(counts[0] / counts[1])) + 1) % BLOCK for counts in (down, across))
+    top, left = ((int(np.argmax(_shares(counts))) + 1) % BLOCK for counts in (down, across))
     excess, z = zip(_contrast(across), _contrast(down), strict=True)
     return (top, left), float(np.mean(excess)), float(np.mean(z))
 
@@ -90,8 +90,12 @@ def _standing_out(luma: FloatArray) -> NDArray[np.float64]:
     )
 
 
+def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(counts[0] / np.maximum(counts[1], 1), np.float64)
+
+
 def _contrast(counts: NDArray[np.float64]) -> tuple[float, float]:
-    shares: NDArray[np.float64] = np.sort(counts[0] / np.maximum(counts[1], 1))
+    shares = np.sort(_shares(counts))
     excess = shares[-1] - shares[:-1].mean()
     error = max(shares[:-1].std(), np.sqrt(0.22 / np.maximum(counts[1].mean(), 1)))
     return float(excess), float(excess / error)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from iqa.evidence.compression import compression
 from iqa.evidence.light import light
 from iqa.evidence.noise import noise
 from iqa.evidence.sharpness import edges
 from iqa.evidence.spectrum import spectrum
 from iqa.evidence.streaks import streaks
-from iqa.evidence.view import view_of
-
-if TYPE_CHECKING:
-    from imaging.image import Image
+from iqa.evidence.view import View
 
 SOURCES = (compression, edges, light, noise, spectrum, streaks)
 
 
-def measure_evidence(image: Image) -> dict[str, float]:
+def measure_evidence(view: View) -> dict[str, float]:
     """Every measured number by its name, which ends in its unit; about 0.1 s whatever the size."""
-    view = view_of(image)
     evidence = {"long_side_px": float(max(view.width, view.height))}
     for source in SOURCES:
         evidence |= source(view)

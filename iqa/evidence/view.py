@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imaging.convert import FloatArray, to_numpy
-from iqa.crops import crops_of, cut, overview
+from iqa.crops import Box, crops_of, cut, overview
 from iqa.luma import FULL, weighted
 
 if TYPE_CHECKING:
     from imaging.image import Image
 
-MOST_PIXELS = 600_000
+MOST_PIXELS = 750_000
 """Pictures up to this size are one piece; larger ones are nine crops."""
-PIECE = 256
 THUMBNAIL = 256
 SMALLEST_SIDE = 32
 CB, CR = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
@@ -36,12 +35,15 @@ class View:
     height: int
 
 
-def view_of(image: Image) -> View:
-    """The picture's view. Pictures below 32 pixels are continued by reflection."""
+def view_of(image: Image, crops: tuple[Box, ...] | None = None) -> View:
+    """The picture's view; where it is large, its pieces are the middles of `crops`, otherwise of its own.
+
+    Pictures below 32 pixels are continued by reflection.
+    """
     if image.width * image.height <= MOST_PIXELS:
         pieces = [to_numpy(image.pixels)]
     else:
-        pieces = [to_numpy(cut(image, box, largest=PIECE, multiple_of=8)) for box in crops_of(image)]
+        pieces = [to_numpy(cut(image, box, multiple_of=8)) for box in crops or crops_of(image)]
     pieces = [_at_least(piece, SMALLEST_SIDE) * np.float32(255) for piece in pieces]
     return View(
         lumas=tuple(weighted(piece, FULL) for piece in pieces),
