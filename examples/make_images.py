@@ -27,7 +27,7 @@ def main() -> None:
     """Write examples/images/coffee.jpg."""
     photo = to_float(skimage.data.coffee()[:, 130:530])
     small = to_numpy(resize(from_numpy(photo), 256, 256))
-    noisy = np.clip(gaussian_noise(small, np.random.default_rng(4), sigma_255=14), 0, 1)
+    noisy = np.clip(gaussian_noise(small, np.random.default_rng(4), sigma_255=25), 0, 1)
     write_image(Image(from_numpy(noisy)), ROOT / "examples" / "images" / "coffee.jpg", overwrite=True, quality=40)
 
 

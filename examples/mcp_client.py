@@ -1,6 +1,6 @@
 """Restore a photo through the MCP server, as any client would: over stdio, with progress.
 
-    python examples/mcp_client.py examples/images/coffee.jpg
+python examples/mcp_client.py examples/images/coffee.jpg
 """
 
 from __future__ import annotations

@@ -42,7 +42,11 @@ def estimate_degradations(image: Image) -> dict[Degradation, Estimate]:
     (`python -m training.fit_estimator`); resolution by the number of pixels that show something. Takes about 0.1 s
     at any size.
     """
-    evidence = measure_evidence(view_of(image))
+    return estimates_from(measure_evidence(view_of(image)))
+
+
+def estimates_from(evidence: Mapping[str, float]) -> dict[Degradation, Estimate]:
+    """The same from evidence that is measured already."""
     estimates = {
         Degradation(name): _estimate(model, evidence) for name, model in load_models("degradations.toml").items()
     }
