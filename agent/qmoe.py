@@ -16,8 +16,10 @@ from imaging.control import Control
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import crops_of, cut
-from iqa.degradations import estimate_degradations
-from iqa.quality import quality
+from iqa.degradations import estimates_from
+from iqa.evidence.measure import measure_evidence
+from iqa.evidence.view import view_of
+from iqa.quality import Quality, quality_of
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue
@@ -166,51 +168,48 @@ class _Judge:
         self._clock = clock
         with clock.part("scoring"):
             self._crops = crops_of(before)
-            self._level = self._level_in(before)
+            self._quality, self._level = self._look(before)
 
     def of_input(self) -> Verdict:
         """The verdict on doing nothing."""
-        with self._clock.part("scoring"):
-            measured = quality(self._before, self._crops)
-        return self._verdict(KEEP_INPUT, measured.score, 1.0, 0.0, dict(measured.parts), 0.0)
+        return self._verdict(KEEP_INPUT, self._quality, 1.0, 0.0, 0.0)
 
     def of(self, expert: str, result: Image, seconds: float) -> Verdict:
         """The verdict on an expert's result."""
         with self._clock.part("scoring"):
-            measured = quality(result, self._crops)
+            measured, level = self._look(result)
             faithful = consistency(self._step.task, self._before, result)
-            removal = self._removal(result)
-        return self._verdict(expert, measured.score, faithful, removal, dict(measured.parts), seconds)
+        return self._verdict(expert, measured, faithful, self._removal(level), seconds)
 
-    def _verdict(
-        self, expert: str, measured: float, faithful: float, removal: float, metrics: dict[str, float], seconds: float
-    ) -> Verdict:
+    def _look(self, image: Image) -> tuple[Quality, float]:
+        """The quality, and how much of the step's degradation the estimator sees: levels of severity, 0 to 4."""
+        view = view_of(image, self._crops)
+        evidence = measure_evidence(view)
+        estimate = estimates_from(evidence).get(self._step.task.degradation)
+        return quality_of(view, evidence), estimate.level if estimate else 0.0
+
+    def _verdict(self, expert: str, measured: Quality, faithful: float, removal: float, seconds: float) -> Verdict:
         weights = _weights()
         removal_weight = 0.0 if self._step.task is Task.SUPER_RESOLUTION else weights["removal"]
-        judged = (measured * weights["quality"] + removal * removal_weight) / (weights["quality"] + removal_weight)
+        judged = (measured.score * weights["quality"] + removal * removal_weight) / (
+            weights["quality"] + removal_weight
+        )
         share = self._profile.fidelity_weight
         return Verdict(
             expert=expert,
             score=(1 - share) * judged + share * faithful,
-            quality=measured,
+            quality=measured.score,
             consistency=faithful,
             removal=removal,
-            metrics=metrics,
+            metrics=dict(measured.parts),
             seconds=seconds,
         )
 
-    def _removal(self, result: Image) -> float:
+    def _removal(self, level: float) -> float:
         """The share of the degradation that is gone in the eyes of the estimator; negative where it has grown."""
-        if self._level == 0:
+        if self._level == 0 or self._step.task is Task.SUPER_RESOLUTION:
             return 0.0
-        return max(-1.0, (self._level - self._level_in(result)) / max(self._level, LEAST_LEVEL))
-
-    def _level_in(self, image: Image) -> float:
-        """How much of the step's degradation the estimator sees: levels of severity, 0 to 4, not rounded."""
-        if self._step.task is Task.SUPER_RESOLUTION:
-            return 0.0
-        estimate = estimate_degradations(image).get(self._step.task.degradation)
-        return estimate.level if estimate else 0.0
+        return max(-1.0, (self._level - level) / max(self._level, LEAST_LEVEL))
 
 
 @cache

@@ -27,7 +27,7 @@ from iqa.niqe import niqe_of
 if TYPE_CHECKING:
     from imaging.image import Image
 
-__all__ = ["Box", "Quality", "combine", "crops_of", "measure_parts", "quality"]
+__all__ = ["Box", "Quality", "combine", "crops_of", "quality", "quality_of"]
 
 WORST_NIQE = 100.0
 
@@ -63,8 +63,19 @@ def quality(image: Image, crops: tuple[Box, ...] | None = None) -> Quality:
     Up to 0.75 megapixels the whole picture is measured, above that nine crops of 288x288 at flat cost: the middles
     of `crops`, so that candidates of one step are compared on the same places, or the picture's own `crops_of`.
     """
-    parts = measure_parts(view_of(image, crops))
-    parts = {name: parts[name] for name in _parts()["embedded"]}
+    view = view_of(image, crops)
+    return quality_of(view, measure_evidence(view))
+
+
+def quality_of(view: View, evidence: Mapping[str, float]) -> Quality:
+    """The same of a view whose evidence is measured already.
+
+    `predicted_fidelity` is what `python -m training.fit_quality` learned: the likeness to the unseen original (the
+    mean of SSIM and of PSNR from 10 to 40 dB) in about [0, 1], as a sum of parabolas of measured evidence.
+    """
+    niqe = min(WORST_NIQE, niqe_of([np.rint(luma) for luma in view.lumas]))
+    model = load_models("predicted_fidelity.toml")["predicted_fidelity"]
+    parts = {"niqe": niqe, "predicted_fidelity": model({**evidence, "niqe": niqe}) + model.offsets[0]}
     return Quality(combine(parts), parts)
 
 
@@ -82,17 +93,6 @@ def combine(values: Mapping[str, float]) -> float:
     if total <= 0:
         raise BadParameters(f"none of {', '.join(values) or 'no metrics'} has a weight", "see iqa/quality.toml")
     return sum(part.weight * part(values[name]) for name, part in present.items()) / total
-
-
-def measure_parts(view: View) -> dict[str, float]:
-    """The embedded metrics of one view: `niqe`, and `predicted_fidelity` in about [0, 1].
-
-    The latter is what `python -m training.fit_quality` learned: the likeness to the unseen original (the mean of
-    SSIM and of PSNR from 10 to 40 dB), as a sum of parabolas of measured evidence.
-    """
-    niqe = min(WORST_NIQE, niqe_of([np.rint(luma) for luma in view.lumas]))
-    model = load_models("predicted_fidelity.toml")["predicted_fidelity"]
-    return {"niqe": niqe, "predicted_fidelity": model(measure_evidence(view) | {"niqe": niqe}) + model.offsets[0]}
 
 
 @cache
