@@ -13,6 +13,7 @@ from training.degradations import MAKERS, MIO100, degrade, downscale, mix
 
 LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
 SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
+STORED = (Degradation.NOISE, Degradation.JPEG_ARTIFACT)
 CLEAN_SHARE = 0.05
 """Every blind network also learns to leave a clean photo alone."""
 
@@ -20,13 +21,15 @@ CLEAN_SHARE = 0.05
 def degrader(name: str, scale: int) -> Degrader:
     """The maker called `name`, or `ValueError`.
 
-    `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `all` (any same-size
-    degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is drawn.
+    `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `stored` (noise, JPEG, or
+    one after the other); `all` (any same-size degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
     if name == "real":
         return lambda patch, rng: real(patch, scale, rng)
+    if name == "stored":
+        return stored
     if name == "all":
         return anything
     degradations = [Degradation(part) for part in name.split("+")]
@@ -37,6 +40,8 @@ def kinds(name: str, scale: int) -> dict[str, Degrader]:
     """What `degrader(name, scale)` is made of, each by itself: the rows of a table of figures."""
     if name in ("bicubic", "real"):
         return {name: degrader(name, scale)}
+    if name == "stored":
+        return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
     if name == "all":
         singles = list(SAME_SIZE)
         return {**kinds("+".join(singles), scale), "mixture": mixture, "clean": clean}
@@ -65,6 +70,16 @@ def one_of(patch: Bytes, degradations: Sequence[Degradation], rng: np.random.Gen
 def anything(patch: Bytes, rng: np.random.Generator) -> Pair:
     """Three in five a single degradation, otherwise a mixture."""
     return one_of(patch, SAME_SIZE, rng) if rng.random() < 0.6 else mixture(patch, rng)
+
+
+def stored(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Half of them noise or JPEG, the other half noise that was then compressed, as cameras do."""
+    return one_of(patch, STORED, rng) if rng.random() < 0.5 else noise_then_jpeg(patch, rng)
+
+
+def noise_then_jpeg(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Noise, compressed afterwards."""
+    return mix(to_float(patch), STORED, rng)[0], to_float(patch)
 
 
 def mixture(patch: Bytes, rng: np.random.Generator) -> Pair:
