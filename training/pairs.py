@@ -22,7 +22,8 @@ def degrader(name: str, scale: int) -> Degrader:
     """The maker called `name`, or `ValueError`.
 
     `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `stored` (noise, JPEG, or
-    one after the other); `all` (any same-size degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is drawn.
+    one after the other); `all` (any same-size degradation, and mixtures); or one degradation by its name, or several
+    joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
