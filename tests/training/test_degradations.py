@@ -18,6 +18,7 @@ from training.degradations import (
     disk_kernel,
     downscale,
     gaussian_noise,
+    half_gaussian_kernel,
     jpeg,
     line_kernel,
     mix,
@@ -119,6 +120,30 @@ def test_blur_kernels_sum_to_one_and_do_not_shift(seed: int) -> None:
         assert (kernel * columns).sum() == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.parametrize("angle", [0, 50, 90, 200])
+def test_half_a_gaussian_begins_at_the_pixel_and_fades_along_its_angle(angle: float) -> None:
+    sigma = 5.0
+    kernel = half_gaussian_kernel(sigma, angle)
+    reach = kernel.shape[0] // 2
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    along = columns * np.cos(np.radians(angle)) + rows * np.sin(np.radians(angle))
+    across = rows * np.cos(np.radians(angle)) - columns * np.sin(np.radians(angle))
+    assert kernel.sum() == pytest.approx(1, abs=1e-5)
+    assert kernel[along < -1].sum() == 0
+    assert kernel[np.abs(across) > 1.5].sum() == 0
+    # The mean of a half-normal distribution.
+    assert (kernel * along).sum() == pytest.approx(sigma * np.sqrt(2 / np.pi), abs=0.2)
+    assert (kernel * along**2).sum() == pytest.approx(sigma**2, rel=0.06)
+
+
+def test_motion_is_a_line_half_a_gaussian_or_a_path(photo: FloatArray) -> None:
+    drawn = [degrade(photo, Degradation.MOTION_BLUR, np.random.default_rng(seed))[1] for seed in range(60)]
+    kinds = [applied.parameters["kind"] for applied in drawn]
+    assert all(10 < kinds.count(kind) < 30 for kind in ("line", "half_gaussian", "path"))
+    angles = [float(one.parameters["angle_degrees"]) for one in drawn if one.parameters["kind"] == "half_gaussian"]
+    assert max(angles) > 180
+
+
 def test_a_horizontal_line_blurs_along_rows_only() -> None:
     stripes = np.zeros((32, 32, 3), np.float32)
     stripes[::4] = 1
@@ -185,7 +210,7 @@ def test_the_combinations_are_in_their_published_order() -> None:
 LABELS = {
     Degradation.NOISE: {"kind", "sigma_255"},
     Degradation.JPEG_ARTIFACT: {"quality"},
-    Degradation.MOTION_BLUR: {"kind", "length_px", "angle_degrees"},
+    Degradation.MOTION_BLUR: {"kind", "angle_degrees"},
     Degradation.DEFOCUS_BLUR: {"kind"},
     Degradation.HAZE: {"beta", "air", "depth"},
     Degradation.RAIN: {"amount", "length_px", "angle_degrees"},
@@ -201,6 +226,8 @@ def test_the_labels_say_all_that_was_done(photo: FloatArray, degradation: Degrad
         assert LABELS[degradation] <= set(applied.parameters)
         if degradation is Degradation.DEFOCUS_BLUR:
             assert ("sigma_px" if applied.parameters["kind"] == "gaussian" else "radius_px") in applied.parameters
+        if degradation is Degradation.MOTION_BLUR:
+            assert ("sigma_px" if applied.parameters["kind"] == "half_gaussian" else "length_px") in applied.parameters
         if applied.parameters.get("kind") in ("poisson", "sensor"):
             assert "peak" in applied.parameters
 
