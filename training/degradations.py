@@ -160,7 +160,7 @@ def line_kernel(length: float, angle_degrees: float, taper: float = 0.0) -> Floa
 
 
 def half_gaussian_kernel(sigma: float, angle_degrees: float) -> FloatArray:
-    """The motion blur of ImageMagick, and with it of ImageNet-C and MiO100: strongest at the pixel itself, fading away.
+    """The motion blur of ImageMagick, hence of ImageNet-C and MiO100: strongest at the pixel itself, fading away.
 
     One-sided, so that it also shifts the picture, by 0.8 sigma on average. Cut off at 4 sigma: ImageMagick's radii
     of 10 and 15 pixels stand for lengths of 21 and 31.

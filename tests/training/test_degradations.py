@@ -227,7 +227,8 @@ def test_the_labels_say_all_that_was_done(photo: FloatArray, degradation: Degrad
         if degradation is Degradation.DEFOCUS_BLUR:
             assert ("sigma_px" if applied.parameters["kind"] == "gaussian" else "radius_px") in applied.parameters
         if degradation is Degradation.MOTION_BLUR:
-            assert ("sigma_px" if applied.parameters["kind"] == "half_gaussian" else "length_px") in applied.parameters
+            half = applied.parameters["kind"] == "half_gaussian"
+            assert ("sigma_px" if half else "length_px") in applied.parameters
         if applied.parameters.get("kind") in ("poisson", "sensor"):
             assert "peak" in applied.parameters
 
