@@ -24,6 +24,8 @@ Degrader = Callable[[Bytes, np.random.Generator], Pair]
 """Makes a training pair of a clean patch."""
 
 HELD_OUT = 24
+HELD_OUT_FOLDER = "held_out"
+"""In a folder of this name pictures are never trained on; where there is one, only they are held out."""
 AHEAD = 24
 """Batches that are made before they are asked for."""
 SUFFIXES = (".webp", ".png", ".jpg")
@@ -42,10 +44,13 @@ def photo_files(folder: Path) -> list[Path]:
 def split(files: list[Path], seed: int = 0) -> tuple[list[Path], list[Path]]:
     """(for training, held out); the same ones every time.
 
-    A crop, whose name begins with its photo's name, is not trained on where its photo is held out, nor the reverse.
+    Held out is what lies in folders called `held_out`, or a random choice where there is no such folder. A crop,
+    whose name begins with its photo's name, is not trained on where its photo is held out, nor the reverse.
     """
-    order = np.random.default_rng(seed).permutation(len(files))
-    held_out = [files[index] for index in order[: min(HELD_OUT, len(files) // 4)]]
+    held_out = [file for file in files if file.parent.name == HELD_OUT_FOLDER]
+    if not held_out:
+        order = np.random.default_rng(seed).permutation(len(files))
+        held_out = [files[index] for index in order[: min(HELD_OUT, len(files) // 4)]]
     return [file for file in files if not any(_related(file, other) for other in held_out)], held_out
 
 

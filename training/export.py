@@ -50,7 +50,7 @@ def export(
     weights.mkdir(exist_ok=True)
     shutil.copyfile(run_dir / file.name, file)
     expert = expert_of(file)
-    gains = gains_of(expert, data, recipe.degrade)
+    gains = gains_of(expert, data / recipe.photos, recipe.degrade)
     figures = {
         "held_out_psnr_rgb": {kind: asdict(gain) for kind, gain in gains.items()},
         "psnr_y": {folder.name: round(super_resolution_db(expert, folder), 2) for folder in pairs},

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imaging.convert import FloatArray, to_float
+from imaging.convert import FloatArray, from_numpy, to_float, to_numpy
+from imaging.resizing import resize
 from toolbox.tasks import Degradation, Severity
 from training.data import Bytes, Degrader, Pair, shrink
-from training.degradations import MAKERS, MIO100, degrade, downscale, mix
+from training.degradations import MAKERS, MIO100, degrade, downscale, gaussian_blur, gaussian_noise, jpeg, mix
 
 LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
 SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
@@ -21,9 +22,9 @@ CLEAN_SHARE = 0.05
 def degrader(name: str, scale: int) -> Degrader:
     """The maker called `name`, or `ValueError`.
 
-    `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `stored` (noise, JPEG, or
-    one after the other); `all` (any same-size degradation, and mixtures); or one degradation by its name, or several
-    joined by `+`, of which one is drawn.
+    `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
+    again); `stored` (noise, JPEG, or one after the other); `all` (any same-size degradation, and mixtures); or one
+    degradation by its name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -31,6 +32,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return lambda patch, rng: real(patch, scale, rng)
     if name == "stored":
         return stored
+    if name == "face":
+        return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
         return anything
     degradations = [Degradation(part) for part in name.split("+")]
@@ -43,6 +46,8 @@ def kinds(name: str, scale: int) -> dict[str, Degrader]:
         return {name: degrader(name, scale)}
     if name == "stored":
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
+    if name == "face":
+        return {str(Degradation.LOW_QUALITY_FACE): face, "clean": clean}
     if name == "all":
         singles = list(SAME_SIZE)
         return {**kinds("+".join(singles), scale), "mixture": mixture, "clean": clean}
@@ -102,6 +107,20 @@ def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
         if rng.random() < 0.6:
             degraded, _ = degrade(degraded, name, rng, LOW[int(rng.integers(len(LOW)))])
     return degraded.astype(np.float32), target
+
+
+def face(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """What blind face restoration mends: Gaussian blur, reduction, noise and JPEG, enlarged to the size that it had.
+
+    GFPGAN (Wang et al. 2021, section 4.1) draws sigma from 0.2 to 10, reductions from 1 to 8, noise up to 15 and
+    JPEG from 60 to 100. Noise and JPEG are the same here; blur and reduction end at 4, since beyond it nothing is
+    left of a face to be true to, and a network without a generative prior can only smooth it.
+    """
+    target = to_float(patch)
+    blurred = gaussian_blur(target, float(rng.uniform(0.2, 4)))
+    small = downscale(blurred, int(rng.integers(1, 5)), str(rng.choice(["bicubic", "area", "lanczos"])))
+    stored = jpeg(gaussian_noise(small, rng, float(rng.uniform(0, 15))), int(rng.integers(60, 101)))
+    return to_numpy(resize(from_numpy(stored), *target.shape[:2])), target
 
 
 def bicubic(patch: Bytes, scale: int) -> Pair:

@@ -22,6 +22,8 @@ class Recipe(BaseModel):
     scale: Literal[1, 2, 4] = 1
     degrade: str
     """What the inputs suffer from: a name that `training.pairs.degrader` knows."""
+    photos: str = ""
+    """Folder below --data whose pictures alone are used; all of them where it is empty."""
     init: str | None = None
     """Name of the recipe whose weights are the beginning: a run beside this one, or what is shipped."""
     patch: int = Field(ge=32)
@@ -32,6 +34,8 @@ class Recipe(BaseModel):
     warm_up: int = Field(default=200, ge=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
     seed: int = 0
+    share: float = Field(default=1, gt=0)
+    """Of the time that `training.train_all` has, relative to the other recipes."""
     cards: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Expert cards that these weights serve, by name, without the keys that `training.export` knows itself."""
 

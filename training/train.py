@@ -62,7 +62,7 @@ def train(
 ) -> None:
     """Train until the recipe's steps are done or the minutes are over, from the last checkpoint if there is one."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    files, held_out_files = split(photo_files(data))
+    files, held_out_files = split(photo_files(data / recipe.photos))
     photos, held_out = load_photos(files, cache=run_dir.parent), [load_photo(file) for file in held_out_files]
     run = Run(recipe, run_dir, training_photos=len(photos))
     make = degrader(recipe.degrade, recipe.scale)

@@ -39,6 +39,14 @@ def test_a_crop_of_a_held_out_photo_is_not_trained_on() -> None:
     assert not held_out_numbers & {file.stem[:2] for file in training}
 
 
+def test_what_lies_in_a_folder_of_that_name_is_held_out_and_nothing_else(tmp_path: Path) -> None:
+    files = [tmp_path / f"photo/{number:02}.png" for number in range(20)]
+    marked = [tmp_path / f"photo/held_out/{name}.png" for name in ("40", "03_crop")]
+    training, held_out = split([*files, *marked])
+    assert held_out == marked
+    assert set(files) - set(training) == {tmp_path / "photo/03.png"}
+
+
 def test_cached_photos_are_those_of_the_files(photos: Path, tmp_path: Path) -> None:
     files = photo_files(photos)
     for _ in range(2):
@@ -70,7 +78,9 @@ def test_what_goes_wrong_while_a_batch_is_made_ends_the_training(photos: Path, t
         next(Patches(pixels, broken, patch=32, batch=2, seed=0).batches())
 
 
-@pytest.mark.parametrize(("name", "scale"), [("bicubic", 4), ("real", 4), ("real", 2), ("all", 1), ("noise+rain", 1)])
+@pytest.mark.parametrize(
+    ("name", "scale"), [("bicubic", 4), ("real", 4), ("real", 2), ("all", 1), ("face", 1), ("noise+rain", 1)]
+)
 def test_inputs_are_smaller_than_targets_by_the_scale(photos: Path, name: str, scale: int) -> None:
     patch = load_photo(photo_files(photos)[0])[:64, :64]
     for seed in range(8):
@@ -90,6 +100,20 @@ def test_an_unknown_degradation_is_named() -> None:
 def test_everything_is_measured_kind_by_kind() -> None:
     same_size = {str(one) for one in Degradation} - {"low_resolution", "low_quality_face", "old_photo"}
     assert set(kinds("all", 1)) == same_size | {"mixture", "clean"}
+
+
+def test_a_face_is_measured_degraded_and_clean(photos: Path) -> None:
+    patch = load_photo(photo_files(photos)[0])[:99, :130]
+    makers = kinds("face", 1)
+    assert list(makers) == [str(Degradation.LOW_QUALITY_FACE), "clean"]
+    harm = []
+    for seed in range(20):
+        degraded, target = makers["low_quality_face"](patch, np.random.default_rng(seed))
+        assert degraded.shape == target.shape == (99, 130, 3)
+        harm.append(-10 * np.log10(np.mean((degraded - target) ** 2)))
+    assert 18 < min(harm) < 25 < max(harm) < 40
+    clean, target = makers["clean"](patch, np.random.default_rng(0))
+    np.testing.assert_array_equal(clean, target)
 
 
 def test_fits_say_which_folder_they_expect(tmp_path: Path) -> None:
