@@ -51,10 +51,11 @@ def split(files: list[Path], seed: int = 0) -> tuple[list[Path], list[Path]]:
     if not held_out:
         order = np.random.default_rng(seed).permutation(len(files))
         held_out = [files[index] for index in order[: min(HELD_OUT, len(files) // 4)]]
-    return [file for file in files if not any(_related(file, other) for other in held_out)], held_out
+    return [file for file in files if not any(related(file, other) for other in held_out)], held_out
 
 
-def _related(file: Path, other: Path) -> bool:
+def related(file: Path, other: Path) -> bool:
+    """Whether, by their names, one is a piece of the other or the same."""
     return file.stem.startswith(other.stem) or other.stem.startswith(file.stem)
 
 

@@ -1,0 +1,115 @@
+"""A pack is small, spread over the folders, and keeps apart what is trained on and what is measured."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from training.data import central_patch, load_photo, photo_files, related, split
+from training.measure import SIDE
+from training.pack import CROP, most_detailed, pack, spread
+from training.recipe import Recipe
+from training.train import train
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """photo/ with eight small photos and two large ones, face/ with four."""
+    folder = tmp_path_factory.mktemp("data")
+    shutil.copytree(photos, folder / "photo")
+    (folder / "face").mkdir()
+    face = Image.fromarray(data.astronaut()[:200, 140:340])
+    for number in range(4):
+        face.rotate(5 * number).save(folder / "face" / f"face{number}.png")
+    Image.fromarray(data.astronaut()).save(folder / "photo" / "large.png")
+    Image.fromarray(data.coffee()).save(folder / "photo" / "larger.png")
+    return folder
+
+
+def test_a_pack_is_no_larger_than_was_asked_for_and_spread_over_the_folders(folders: Path, tmp_path: Path) -> None:
+    sizes = []
+    for number, megabytes in enumerate((0.5, 1.0)):
+        files = pack(folders, tmp_path / str(number), megabytes)
+        assert sorted(files) == photo_files(tmp_path / str(number))
+        assert {file.relative_to(tmp_path / str(number)).parts[0] for file in files} == {"photo", "face"}
+        sizes.append(sum(file.stat().st_size for file in files) / 1e6)
+    assert 0.3 < sizes[0] <= 0.5 < sizes[1] <= 1.0
+
+
+def test_what_is_held_out_of_the_photos_and_of_the_faces_is_held_out_of_their_pack(
+    folders: Path, tmp_path: Path
+) -> None:
+    pack(folders, tmp_path / "pack", 1)
+    held_out = {*split(photo_files(folders))[1], *split(photo_files(folders / "face"))[1]}
+    training, in_pack = split(photo_files(tmp_path / "pack"))
+    assert {file.stem for file in in_pack} == {file.stem for file in held_out}
+    assert training
+    assert not any(related(file, other) for file in training for other in held_out)
+    assert split(photo_files(tmp_path / "pack" / "face"))[1]
+
+
+def test_held_out_pictures_are_measured_on_the_same_pixels(folders: Path, tmp_path: Path) -> None:
+    pack(folders, tmp_path / "pack", 1)
+    for file in split(photo_files(tmp_path / "pack"))[1]:
+        original = next(folders.rglob(f"{file.stem}.png"))
+        np.testing.assert_array_equal(
+            central_patch(load_photo(file), SIDE), central_patch(load_photo(original), SIDE)
+        )
+
+
+def test_a_larger_pack_has_more_pieces_of_the_same_photo(folders: Path, tmp_path: Path) -> None:
+    names = [file.stem for file in pack(folders, tmp_path / "pack", 1)]
+    assert {"larger", "larger_piece2", "larger_piece3"} <= set(names)
+    assert not any(name.startswith("0_chelsea_piece") for name in names)
+
+
+def test_the_same_seed_packs_the_same_bytes(folders: Path, tmp_path: Path) -> None:
+    packs = [pack(folders, tmp_path / str(number), 0.6, seed) for number, seed in enumerate((1, 1, 2))]
+    first, again, other = ([(file.stem, file.read_bytes()) for file in files] for files in packs)
+    assert first == again != other
+
+
+def test_every_beginning_of_the_selection_has_its_share_of_each_folder() -> None:
+    files = [Path(f"photo/{number}.png") for number in range(80)] + [
+        Path(f"face/{number}.png") for number in range(8)
+    ]
+    ordered = spread(files, seed=0)
+    assert sorted(ordered) == sorted(files)
+    assert ordered != files
+    for length in (11, 33, 55):
+        assert sum(file.parent.name == "face" for file in ordered[:length]) == pytest.approx(length / 11, abs=1)
+
+
+def test_the_piece_with_detail_is_taken_and_is_as_large_as_the_photo_allows() -> None:
+    photo = np.full((CROP, 8 * CROP, 3), 128, np.uint8)
+    photo[:, -3 * CROP :] = np.random.default_rng(0).integers(0, 255, (CROP, 3 * CROP, 3))
+    piece = most_detailed(photo, np.random.default_rng(1))
+    assert piece.shape == (CROP, CROP, 3)
+    assert piece.std() > 60
+    assert most_detailed(photo[:50, :70], np.random.default_rng(1)).shape == (50, 70, 3)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(folders: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(FileExistsError, match="not empty"):
+        pack(folders, tmp_path, 1)
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
+
+
+def test_too_few_megabytes_are_named(folders: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too few"):
+        pack(folders, tmp_path / "pack", 0.01)
+    assert not (tmp_path / "pack").exists()
+
+
+def test_a_network_is_trained_and_measured_on_a_pack(recipe: Recipe, folders: Path, tmp_path: Path) -> None:
+    pack(folders, tmp_path / "pack", 1)
+    for of in ("", "face"):
+        run = tmp_path / f"run{of}"
+        train(recipe.model_copy(update={"steps": 2, "photos": of}), tmp_path / "pack", run)
+        assert "output_db" in (run / "log.jsonl").read_text()
