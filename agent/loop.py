@@ -14,9 +14,10 @@ from agent.qmoe import Candidate, candidates, run_candidates, select_best
 from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, Node, Step, Verdict
 from imaging.writing import write_image
+from iqa.degradations import estimate_degradations
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
-from toolbox.tasks import Task
+from toolbox.tasks import Severity, Task
 
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
@@ -66,7 +67,8 @@ def _budget_is_spent(journal: Journal) -> bool:
 def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
     """Run the first step of the agenda and go on from its result, or from where it is best to go on."""
     node, step = journal.node, journal.node.agenda[0]
-    cards = candidates(step, journal.state.profile, experts.catalogue)
+    gone = _is_gone_already(journal, step)
+    cards = () if gone else candidates(step, journal.state.profile, experts.catalogue)
     new_id = len(journal.state.nodes)
     journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
     best, verdicts = _run_candidates(journal, step, cards, experts, new_id)
@@ -83,7 +85,7 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
         height=image.height,
         score=best.verdict.score if best else 0.0,
         verdicts=verdicts,
-        failed=_has_failed(journal, best),
+        failed=not gone and _has_failed(journal, best),
         agenda=node.agenda[1:],
     )
     image = journal.add(child, image, sum(verdict.expert != KEEP_INPUT for verdict in verdicts))
@@ -93,6 +95,21 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     else:
         journal.move_to(child, image)
     journal.save()
+
+
+def _is_gone_already(journal: Journal, step: Step) -> bool:
+    """Whether a degradation that was found has been taken away by an earlier step; keeping the input is no failure.
+
+    A task that was asked for without its degradation being found is done all the same.
+    """
+    found = journal.perception.findings.get(step.task.degradation)
+    if not (found and found.present) or step.task is Task.SUPER_RESOLUTION or not journal.state.profile.keep_input:
+        return False
+    if journal.node.step is None or journal.state.profile.plan is not None:
+        return False
+    with journal.clock.part("perception"):
+        now = estimate_degradations(journal.image).get(step.task.degradation)
+    return now is not None and now.severity is Severity.VERY_LOW
 
 
 def _run_candidates(

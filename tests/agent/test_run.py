@@ -168,6 +168,18 @@ def test_steps_that_all_fail_are_each_tried_once_from_the_same_image(noisy_file:
     assert sorted(pool.calls) == ["plain_2x", "ruin_a", "ruin_b"]
 
 
+def test_a_degradation_that_an_earlier_step_took_away_is_not_treated_again(tmp_path: Path) -> None:
+    path = tmp_path / "noisy.jpg"
+    write_image(Image(from_numpy(NOISY)), path, quality=25)
+    pool = ScriptedPool(
+        expert("both", Task.JPEG_ARTIFACT_REMOVAL, truth), expert("smooth", Task.DENOISING, truth), PLAIN_2X
+    )
+    both = profile(restore_option="jpeg_artifact_removal+denoising")
+    restoration = run(path, both, pool)
+    assert winners(restoration) == ["both", KEEP_INPUT, "plain_2x"]
+    assert "smooth" not in pool.calls
+
+
 def test_without_rollback_a_failed_step_is_simply_left_out(noisy_file: Path) -> None:
     pool = ScriptedPool(expert("ruin_a", Task.DENOISING, ruin), expert("ruin_b", Task.DEHAZING, ruin), PLAIN_2X)
     events: list[Event] = []
