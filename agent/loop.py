@@ -10,7 +10,7 @@ from agent.events import CandidateJudged, Finished, RolledBack, StepFinished, St
 from agent.finishing import align_colour, finish
 from agent.journal import Journal
 from agent.perceiving import perceive
-from agent.qmoe import Candidate, candidates, run_candidates, select_best
+from agent.qmoe import GLOBAL_TASKS, Candidate, candidates, run_candidates, select_best
 from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, Node, Step, Verdict
 from imaging.writing import write_image
@@ -19,6 +19,8 @@ from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Severity, Task
 
+LASTING = GLOBAL_TASKS | {Task.SUPER_RESOLUTION}
+"""What no other task's expert does by the way."""
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
 
@@ -103,9 +105,10 @@ def _is_gone_already(journal: Journal, step: Step) -> bool:
     A task that was asked for without its degradation being found is done all the same.
     """
     found = journal.perception.findings.get(step.task.degradation)
-    if not (found and found.present) or step.task is Task.SUPER_RESOLUTION or not journal.state.profile.keep_input:
+    profile = journal.state.profile
+    if not (found and found.present) or step.task in LASTING or not profile.keep_input:
         return False
-    if journal.node.step is None or journal.state.profile.plan is not None:
+    if journal.node.step is None or profile.plan is not None:
         return False
     with journal.clock.part("perception"):
         now = estimate_degradations(journal.image).get(step.task.degradation)
