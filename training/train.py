@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import signal
 import threading
 import time
@@ -66,7 +65,7 @@ def train(
     photos, held_out = load_photos(files, cache=run_dir.parent), [load_photo(file) for file in held_out_files]
     run = Run(recipe, run_dir, training_photos=len(photos))
     make = degrader(recipe.degrade, recipe.scale)
-    workers = 1 if run.device.type == "cpu" else os.cpu_count() or 1
+    workers = 1 if run.device.type == "cpu" else torch.get_num_threads()
     batches = Patches(photos, make, recipe.patch, recipe.batch, recipe.seed).batches(run.step, workers)
     saved_at, losses = time.monotonic(), []
     for progress in _progress(run, recipe.steps, minutes, stop or threading.Event()):
