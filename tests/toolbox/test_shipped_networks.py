@@ -1,0 +1,67 @@
+"""The weights that travel with the package: small enough, documented, and worth their place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from imaging.control import Control
+from imaging.convert import from_numpy
+from imaging.image import Image
+from imaging.resizing import resize
+from iqa.metrics.psnr import psnr
+from toolbox.card import ExpertCard
+from toolbox.catalogue import default_catalogue
+from toolbox.expert import load_expert, run_expert
+from toolbox.network import WEIGHTS
+from toolbox.tasks import Task
+from training.pairs import kinds
+from training.recipe import load_recipe
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = [card for card in default_catalogue() if card.loader == "spandrel" and card.source.startswith("training/")]
+MOST_BYTES = 30_000_000
+PATCHES = [
+    skimage.data.astronaut()[0:192, 150:342],
+    skimage.data.coffee()[100:292, 150:342],
+    skimage.data.chelsea()[60:252, 110:302],
+]
+
+shipped_networks = pytest.mark.parametrize("shipped", SHIPPED, ids=lambda card: card.name)
+
+
+def test_all_weights_together_stay_within_the_limit() -> None:
+    assert sum(file.stat().st_size for file in WEIGHTS.glob("*.safetensors")) <= MOST_BYTES
+
+
+def test_no_weights_lie_there_that_no_card_uses_and_each_file_says_how_it_was_made() -> None:
+    assert {file.name for file in WEIGHTS.glob("*.safetensors")} == {card.weights for card in SHIPPED}
+    for file in WEIGHTS.glob("*.safetensors"):
+        made = json.loads(file.with_suffix(".json").read_text("utf-8"))
+        assert made["steps_done"] > 0
+        assert made["recipe"]["name"] == file.stem
+
+
+@shipped_networks
+def test_a_grey_picture_stays_grey(shipped: ExpertCard) -> None:
+    grey = Image(torch.full((3, 48, 48), 0.5))
+    means = run_expert(load_expert(shipped), grey, Control()).pixels.mean((1, 2))
+    assert float(means.max() - means.min()) < 0.05
+
+
+@shipped_networks
+def test_it_brings_photos_nearer_to_what_they_were(shipped: ExpertCard) -> None:
+    recipe = load_recipe(ROOT / shipped.source)
+    kind = recipe.degrade if shipped.task is Task.SUPER_RESOLUTION else shipped.task.degradation
+    make, expert = kinds(recipe.degrade, shipped.scale)[kind], load_expert(shipped)
+    gains = []
+    for number, patch in enumerate(PATCHES * 2):
+        degraded, clean = (Image(from_numpy(part)) for part in make(patch, np.random.default_rng(number)))
+        enlarged = degraded.with_pixels(resize(degraded.pixels, clean.height, clean.width).clamp(0, 1))
+        gains.append(psnr(run_expert(expert, degraded, Control()), clean) - psnr(enlarged, clean))
+    assert np.mean(gains) > 0.2
