@@ -9,18 +9,17 @@ over the photos. Published means over MiO100's own pictures: AgenticIR +1.29, 4K
 from __future__ import annotations
 
 import argparse
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from agent.run import Restoration, restore_file
+from agent.run import Restoration
+from benchmarks.agent_on import restored_by_agent
 from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.resizing import resize
-from imaging.writing import write_image
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim import ssim
 from profiles.loading import load_profile
@@ -80,15 +79,9 @@ def restored(
     rng = np.random.default_rng([seed, len(combination)])
     severities = [Severity(int(rng.choice([Severity.MEDIUM, Severity.HIGH]))) for _ in combination]
     degraded, _ = mix(clean, combination, rng, severities)
-    factor = clean.shape[0] // degraded.shape[0]
-    sized = {"upscale_4k": False, "scale_factor": factor if factor > 1 else None, "require_sr_size": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        source, output = Path(folder) / "in.png", Path(folder) / "out.png"
-        write_image(Image(from_numpy(degraded)), source)
-        restoration = restore_file(
-            source, output, profile.model_copy(update=sized), runs=Path(folder) / "runs", experts=experts
-        )
-        before, after = read_image(source), read_image(output)
+    after, before, restoration = restored_by_agent(
+        Image(from_numpy(degraded)), clean.shape[0] // degraded.shape[0], profile, experts
+    )
     before = before.with_pixels(resize(before.pixels, *clean.shape[:2]))
     truth = Image(from_numpy(clean))
     return Gain(

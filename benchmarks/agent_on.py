@@ -1,0 +1,27 @@
+"""The whole agent on one picture in memory, for the benchmarks."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from agent.run import Restoration, restore_file
+from imaging.image import Image
+from imaging.reading import read_image
+from imaging.writing import write_image
+from profiles.schema import Profile
+from toolbox.pool import ExpertPool
+
+
+def restored_by_agent(
+    image: Image, scale: int, profile: Profile, experts: ExpertPool
+) -> tuple[Image, Image, Restoration]:
+    """The result `scale` times as large, the picture as the agent read it (8 bit), and the run."""
+    sized = {"upscale_4k": False, "scale_factor": scale if scale > 1 else None, "require_sr_size": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder) / "in.png", Path(folder) / "out.png"
+        write_image(image, source)
+        restoration = restore_file(
+            source, output, profile.model_copy(update=sized), runs=Path(folder) / "runs", experts=experts
+        )
+        return read_image(output), read_image(source), restoration
