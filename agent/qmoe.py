@@ -213,6 +213,12 @@ class _Judge:
 
 
 @cache
+def _experience() -> dict[str, dict[str, float]]:
+    """By task and expert: how much nearer to the truth than its rivals it came on synthesised degradations."""
+    return tomllib.loads((resources.files("agent") / "experience.toml").read_text("utf-8"))
+
+
+@cache
 def _weights() -> dict[str, float]:
     table = tomllib.loads((resources.files("agent") / "judge.toml").read_text("utf-8"))
     return {name: float(value) for name, value in table["weights"].items()}

@@ -29,6 +29,9 @@ from training.photos import read_pixels
 
 SUPER_RESOLVED = 0.2
 ENLARGED = (2, 4)
+KEPT = "keep_input"
+HALF_RESTORED = "half_restored"
+"""Halfway from the degraded picture to the true one; no expert made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ def _judge(job: tuple[Path, int, int]) -> list[Judged]:
         degraded, _ = mix(clean, kinds, rng)
         image = _stored(degraded)
         task = kinds[int(rng.integers(len(kinds)))].task
-        found = [("keep_input", image), *_candidates(image, task, 1)]
-        found.append(("half_restored", Image((image.pixels + reference.pixels) / 2)))
+        found = [(KEPT, image), *_candidates(image, task, 1)]
+        found.append((HALF_RESTORED, Image((image.pixels + reference.pixels) / 2)))
     return [
         Judged(index, name, _measured(image), psnr(image, reference), ssim_y(image, reference))
         for name, image in found
