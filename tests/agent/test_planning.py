@@ -187,3 +187,11 @@ def test_super_resolution_steps_stay_together_in_a_new_order() -> None:
     chain = [Step(task=Task.SUPER_RESOLUTION, scale=2), Step(task=Task.SUPER_RESOLUTION, scale=4)]
     agenda = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), *chain]
     assert list(reorder(agenda, [agenda[0]], seen(), RULES)[-2:]) == chain
+
+
+@pytest.mark.parametrize(("confidence", "tasks"), [(0.55, []), (0.65, ["brightening"])])
+def test_a_doubtful_darkness_is_left_alone(confidence: float, tasks: list[str]) -> None:
+    perception = seen(width=4096, height=4096)
+    doubtful = Finding(severity=Severity.MEDIUM, confidence=confidence)
+    perception = perception.model_copy(update={"findings": {**perception.findings, Degradation.DARK: doubtful}})
+    assert steps(perception, profile()) == tasks
