@@ -22,12 +22,13 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 from benchmarks.agent_on import restored_by_agent
 from benchmarks.trials import Trial, trials
 from imaging.control import Control
+from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
-from imaging.resizing import resize
 from profiles.loading import load_profile
 from toolbox.expert import Expert, run_expert
 from toolbox.pool import ExpertPool
@@ -77,7 +78,7 @@ def table(columns: Sequence[Trial], runners: dict[str, Runner]) -> list[Row]:
     for trial in columns:
         values: dict[str, list[float]] = {row.name: [] for row in rows}
         for degraded, truth in trial.pairs():
-            values["input"].append(trial.db(_as_large(degraded, truth), truth))
+            values["input"].append(trial.db(_as_large(degraded, trial.scale), truth))
             for row in rows[1:]:
                 started = time.perf_counter()
                 result = runners[row.name](degraded)
@@ -133,10 +134,13 @@ def _runner(expert: Expert) -> Runner:
     return lambda image: run_expert(expert, image, Control())
 
 
-def _as_large(image: Image, truth: Image) -> Image:
-    if (image.width, image.height) == (truth.width, truth.height):
+def _as_large(image: Image, scale: int) -> Image:
+    """Enlarged bicubically as the literature does it, rounded to 8 bits."""
+    if scale == 1:
         return image
-    return image.with_pixels(resize(image.pixels, truth.height, truth.width).clamp(0, 1))
+    small = PIL.Image.fromarray(to_uint8(to_numpy(image.pixels)))
+    large = small.resize((image.width * scale, image.height * scale), PIL.Image.Resampling.BICUBIC)
+    return Image(from_numpy(to_float(np.asarray(large))))
 
 
 def _is_in(name: str, wanted: Sequence[str] | None) -> bool:
