@@ -32,7 +32,7 @@ check: lint types test
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml \
 		--output-file requirements.lock
-	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml --group dev \
+	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml --group dev --overrides overrides.txt \
 		--constraint requirements.lock --output-file requirements-dev.lock
 
 clean:

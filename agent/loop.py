@@ -9,12 +9,14 @@ from agent import planning
 from agent.events import CandidateJudged, Finished, RolledBack, StepFinished, StepStarted
 from agent.finishing import align_colour, finish
 from agent.journal import Journal
+from agent.judging import Candidate, Contest
 from agent.perceiving import perceive
-from agent.qmoe import GLOBAL_TASKS, Candidate, candidates, run_candidates, select_best
+from agent.qmoe import GLOBAL_TASKS, candidates, run_candidates
 from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, Node, Step, Verdict
 from imaging.writing import write_image
 from iqa.degradations import estimate_degradations
+from iqa.quality import rollback_threshold
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Severity, Task
@@ -70,10 +72,11 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     """Run the first step of the agenda and go on from its result, or from where it is best to go on."""
     node, step = journal.node, journal.node.agenda[0]
     gone = _is_gone_already(journal, step)
-    cards = () if gone else candidates(step, journal.state.profile, experts.catalogue)
+    cards = () if gone else candidates(step, journal.state.profile, experts)
     new_id = len(journal.state.nodes)
     journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
-    best, verdicts = _run_candidates(journal, step, cards, experts, new_id)
+    contest, verdicts = _run_candidates(journal, step, cards, experts, new_id)
+    best = contest.winner
     image = journal.image
     if best and best.image:
         with journal.clock.part("finishing"):
@@ -87,6 +90,7 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
         height=image.height,
         score=best.verdict.score if best else 0.0,
         verdicts=verdicts,
+        lead=contest.lead,
         failed=not gone and _has_failed(journal, best),
         agenda=node.agenda[1:],
     )
@@ -117,8 +121,8 @@ def _is_gone_already(journal: Journal, step: Step) -> bool:
 
 def _run_candidates(
     journal: Journal, step: Step, cards: Sequence[ExpertCard], experts: ExpertPool, new_id: int
-) -> tuple[Candidate | None, tuple[Verdict, ...]]:
-    """The best candidate and every verdict; of the images only the best so far is held in memory."""
+) -> tuple[Contest, tuple[Verdict, ...]]:
+    """The contest and every verdict; of the images only those that may still win are held in memory."""
     done, share = _progress_of(journal, step)
     control = journal.control.watched_by(
         lambda fraction: journal.progress(done + share * fraction, f"{step} by {len(cards)} experts")
@@ -131,21 +135,24 @@ def _run_candidates(
         experts,
         control=control,
         clock=journal.clock,
+        description=journal.perception.description,
     )
-    best: Candidate | None = None
-    verdicts: list[Verdict] = []
+    contest, verdicts = Contest(), list[Verdict]()
     for candidate in judged:
         verdicts.append(candidate.verdict)
         if candidate.image is not None:
             with journal.clock.part("trace"):
                 journal.folder.save_thumbnail(f"{new_id}-{candidate.verdict.expert}", candidate.image)
-        best = select_best([best, candidate] if best else [candidate])
+        contest.enter(candidate)
         journal.tell(CandidateJudged(step=step, node=new_id, verdict=candidate.verdict))
-    return best, tuple(verdicts)
+    return contest, tuple(verdicts)
 
 
 def _has_failed(journal: Journal, best: Candidate | None) -> bool:
     if best is None or best.verdict.expert == KEEP_INPUT:
+        return True
+    published = rollback_threshold(best.verdict.metrics)
+    if published is not None and best.verdict.quality < published:
         return True
     return best.verdict.score < journal.state.profile.rollback_below
 

@@ -85,6 +85,10 @@ class Verdict(_Frozen):
     consistency: float = 0.0
     removal: float = 0.0
     """How much of the step's degradation is gone in the eyes of the estimator, 0..1."""
+    experience: float = 0.0
+    """How much nearer to the truth than its rivals the expert came on synthesised degradations, -1..1."""
+    cost: Literal[0, 1, 2] = 0
+    """0 for the input itself, 1 for a classical algorithm, 2 for a network."""
     metrics: dict[str, float] = {}
     seconds: float = 0.0
     stage: Literal["scout", "full"] = "full"
@@ -104,6 +108,8 @@ class Node(_Frozen):
     height: int
     score: float = 0.0
     verdicts: tuple[Verdict, ...] = ()
+    lead: float | None = None
+    """By how much the best score was ahead of the second; a lead below the judge's own error is a tie."""
     failed: bool = False
     """The step was judged to have failed here; the image is kept as a compromise."""
     agenda: tuple[Step, ...]

@@ -97,7 +97,7 @@ def _rows(trial: Trial, photos: int, pool: ExpertPool) -> Iterator[list[Cell]]:
     for degraded, truth in list(trial.pairs())[:photos]:
         enlarged = degraded.with_pixels(resize(degraded.pixels, truth.height, truth.width).clamp(0, 1))
         cells = [(enlarged, f"input\n{trial.db(enlarged, truth):.2f} dB")]
-        for card in pool.catalogue.for_task(trial.task, trial.scale):
+        for card in pool.runnable(trial.task, trial.scale):
             result = run_expert(pool.get(card.name), degraded, Control())
             cells.append((result, f"{card.name}\n{trial.db(result, truth):.2f} dB"))
         result, _, _ = restored_by_agent(degraded, trial.scale, profile, pool)

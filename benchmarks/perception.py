@@ -12,94 +12,127 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from agent.judging import origin_of, verdict_on
+from benchmarks.additive import load_models, logistic
 from imaging.convert import from_numpy
 from imaging.image import Image
-from iqa.additive import load_models
 from iqa.degradations import estimate_degradations, estimates_from
 from iqa.metrics.niqe import niqe
-from iqa.quality import combine, quality
+from iqa.quality import Origin, predicted_fidelity, quality
+from iqa.seen import Seen, see
 from toolbox.tasks import Degradation, Severity
-from training.judged import Judged, judged
-from training.perceived import ORDER, need, samples
+from training.degradations import MIO100
+from training.judged import HALF_RESTORED, Judged, judged
+from training.perceived import ORDER, Truth, samples
 from training.photos import held_out, photos, read_pixels
 
 Scorer = Callable[[Judged], float]
+Levels = dict[Degradation, int]
 DIFFERENT_DB = 0.5
+FIDELITY_WEIGHT = 0.5
 SIDES = (512, 1024, 2048, 4096)
 
 
-def detection_table(evidence: Sequence[dict[str, float]], truths: Sequence[dict[Degradation, Severity]]) -> str:
-    """One line per degradation: F1 of needing the task, false alarms, and how much of each severity is found."""
-    estimates = [estimates_from(row) for row in evidence]
-    clean = np.array([not truth for truth in truths])
+def learned(seen: Seen) -> Levels:
+    """Severities by the estimator that ships."""
+    return {kind: int(estimate.severity) for kind, estimate in estimates_from(seen).items()}
+
+
+def hand_made(seen: Seen) -> Levels:
+    """Severities by the parabolas of before, which had no word on low resolution but the number of pixels."""
+    levels: Levels = {}
+    for name, model in load_models("hand_made.toml").items():
+        total = model(seen.evidence)
+        levels[Degradation(name)] = sum(logistic(total + offset) > 0.5 for offset in model.offsets)
+    return levels
+
+
+def detection_table(drawn: Sequence[tuple[Seen, Truth]], estimator: Callable[[Seen], Levels]) -> str:
+    """One line per degradation.
+
+    F1 of presence at medium severity and above: pictures to which it was applied at MEDIUM and above against those
+    to which it was not applied, those with less of it left out; and F1 of being worth a task over all pictures.
+    """
+    found_levels = [estimator(seen) for seen, _ in drawn]
+    truths = [truth for _, truth in drawn]
+    clean = np.array([not truth.applied for truth in truths])
     lines = [
-        "degradation      F1     alarms: clean  absent | found of applied: v.low  low  med.  high  v.high | within 1"
+        "degradation     F1 present  F1 task   alarms: clean  absent | found of applied: v.low  low  med.  high"
+        "  v.high | within 1"
     ]
     scores = []
-    for kind in ORDER:
-        applied = np.array([truth.get(kind, -1) for truth in truths])
-        needed = np.array([need(truth[kind]) if kind in truth else Severity.VERY_LOW for truth in truths])
-        severity = np.array([estimate[kind].severity for estimate in estimates])
+    for kind in (kind for kind in ORDER if kind in found_levels[0]):
+        severity = np.array([levels[kind] for levels in found_levels])
+        needed = np.array([truth.needs.get(kind, Severity.VERY_LOW) for truth in truths])
+        applied = np.array([truth.applied.get(kind, -1) for truth in truths])
+        if kind is Degradation.LOW_RESOLUTION:  # which photos have by nature; what counts is what they resolve
+            applied = np.where(needed > 0, needed, -1)
         found = severity >= Severity.MEDIUM
-        right = found & (needed >= Severity.MEDIUM)
-        f1 = 2 * right.sum() / max(1, found.sum() + (needed >= Severity.MEDIUM).sum())
-        scores.append(f1)
-        recall = "  ".join(f"{found[applied == level].mean():.2f}" for level in Severity)
+        there, absent = applied >= Severity.MEDIUM, applied < 0
+        counted = there | absent
+        present = _f1(found[counted], there[counted])
+        scores.append(present)
+        recall = "  ".join(
+            f"{found[applied == level].mean():.2f}" if (applied == level).any() else "   -" for level in Severity
+        )
+        alarms = found[clean & absent].mean()
         within = (np.abs(severity - needed) <= 1).mean()
         lines.append(
-            f"{kind.value:15} {f1:.3f}          {found[clean].mean():.3f}   {found[applied < 0].mean():.3f} |"
-            f"                   {recall} | {within:.3f}"
+            f"{kind.value:15} {present:10.3f}  {_f1(found, needed >= Severity.MEDIUM):7.3f}          "
+            f"{alarms:.3f}   {found[absent].mean():.3f} |                   {recall} | {within:.3f}"
         )
     lines.append(f"mean F1 {np.mean(scores):.3f} over {len(truths)} pictures, {clean.sum()} of them clean")
     return "\n".join(lines)
 
 
-def ranking_table(candidates: Sequence[Judged]) -> str:
-    """One line per score: rank correlation with the truth, right choices of two, and what the choice of one loses."""
-    steps = [list(step) for _, step in groupby(candidates, key=lambda one: one.group)]
-    model = load_models("predicted_fidelity.toml")["predicted_fidelity"]
+def _f1(found: NDArray[np.bool_], there: NDArray[np.bool_]) -> float:
+    return float(2 * (found & there).sum() / max(1, found.sum() + there.sum()))
 
-    def predicted(one: Judged) -> float:
-        return model(one.measured) + model.offsets[0]
 
+def ranking_table(steps: Sequence[Sequence[Judged]]) -> str:
+    """One line per score: rank correlation with the truth, right choices of two, and what the choice of one loses.
+
+    What is restored halfway to the truth is a candidate for pairs and ranks, but not for choices: no agent has it.
+    """
     scorers: dict[str, Scorer] = {
-        "NIQE": lambda one: -one.measured["niqe"],
-        "predicted fidelity": predicted,
-        "quality score": lambda one: combine({"niqe": one.measured["niqe"], "predicted_fidelity": predicted(one)}),
-        "first candidate": lambda one: 0.0,
+        "NIQE (4KAgent's formula as far as it runs)": lambda one: -one.seen.evidence["niqe"],
+        "quality network, without the input": lambda one: predicted_fidelity(one.seen),
+        "quality network, with the input": lambda one: predicted_fidelity(one.seen, Origin(one.task, one.before)),
+        "the agent's score": agents_score,
+        "no choice: the first candidate": lambda one: 0.0,
     }
-    lines = ["score               Spearman  right of two (> 0.5 dB)  dB below the best of a step"]
-    lines += [f"{name:18}  {_ranking(scorer, candidates, steps)}" for name, scorer in scorers.items()]
-    return "\n".join([*lines, f"{len(candidates)} candidates of {len(steps)} steps"])
+    lines = [f"{'score':44} SSIM Spearman  right of two (> 0.5 dB)  dB below the best of a step"]
+    lines += [f"{name:44} {_ranking(scorer, steps)}" for name, scorer in scorers.items()]
+    return "\n".join([*lines, f"{sum(map(len, steps))} candidates of {len(steps)} steps"])
 
 
-def _ranking(scorer: Scorer, candidates: Sequence[Judged], steps: Sequence[Sequence[Judged]]) -> str:
-    from scipy.stats import rankdata
-
-    scores = [scorer(one) for one in candidates]
-    ranks = (
-        np.corrcoef(rankdata(scores), rankdata([one.truth for one in candidates]))[0, 1]
-        if len(set(scores)) > 1
-        else 0
-    )
-    pairs = [
-        (scorer(one) - scorer(other)) * (one.psnr_db - other.psnr_db)
-        for step in steps
-        for one, other in combinations(step, 2)
-        if abs(one.psnr_db - other.psnr_db) > DIFFERENT_DB
-    ]
-    lost = [max(one.psnr_db for one in step) - max(step, key=scorer).psnr_db for step in _real(steps)]
-    return f"{ranks:8.3f}  {np.mean(np.array(pairs) > 0):23.3f}  {np.mean(lost):27.2f}"
+def agents_score(one: Judged) -> float:
+    """The score that the default profile gives."""
+    origin = origin_of(one.task, one.before)
+    return verdict_on(one.name, one.seen, origin, one.consistency, FIDELITY_WEIGHT).score
 
 
-def _real(steps: Sequence[Sequence[Judged]]) -> list[list[Judged]]:
-    """Without the candidate that was made from the true picture, which no agent has."""
-    return [[one for one in step if one.name != "half_restored"] for step in steps]
+def _ranking(scorer: Scorer, steps: Sequence[Sequence[Judged]]) -> str:
+    from scipy.stats import spearmanr
+
+    scores = [[scorer(one) for one in step] for step in steps]
+    flat = [score for step in scores for score in step]
+    truth = [one.ssim for step in steps for one in step]
+    ranks = float(spearmanr(flat, truth).statistic) if len(set(flat)) > 1 else 0.0
+    pairs, lost = list[bool](), list[float]()
+    for step, values in zip(steps, scores, strict=True):
+        for (one, a), (other, b) in combinations(zip(step, values, strict=True), 2):
+            if abs(one.psnr_db - other.psnr_db) > DIFFERENT_DB:
+                pairs.append((a - b) * (one.psnr_db - other.psnr_db) > 0)
+        real = [(value, one.psnr_db) for one, value in zip(step, values, strict=True) if one.name != HALF_RESTORED]
+        lost.append(max(db for _, db in real) - max(real, key=lambda pair: pair[0])[1])
+    return f"{ranks:13.3f}  {np.mean(pairs):23.3f}  {np.mean(lost):27.2f}"
 
 
 def time_table(path: Path) -> str:
@@ -125,18 +158,21 @@ def _seconds(measure: Callable[[Image], object], image: Image) -> float:
 
 
 def main() -> None:
-    """Print the three tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     unseen = [path for path in photos(arguments.data) if held_out(path)]
     print(time_table(unseen[0]), "\n", flush=True)
     repeated = unseen * (1 + max(arguments.samples, arguments.steps) // len(unseen))
-    print(detection_table(*samples(repeated[: arguments.samples], 1001, arguments.workers)), "\n", flush=True)
-    print(ranking_table(judged(repeated[: arguments.steps], 1002, arguments.workers)))
+    drawn = list(samples(repeated[: arguments.samples], 1001, arguments.workers, see))
+    print(f"The network\n{detection_table(drawn, learned)}\n", flush=True)
+    print(f"The hand-made estimator of before\n{detection_table(drawn, hand_made)}\n", flush=True)
+    steps = list(judged(repeated[: arguments.steps], 1002, arguments.workers, MIO100))
+    print(f"Steps of the sixteen combinations\n{ranking_table(steps)}")
 
 
 if __name__ == "__main__":

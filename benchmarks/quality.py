@@ -115,9 +115,7 @@ def _runners(
     trial: Trial, pool: ExpertPool, names: Sequence[str] | None, weights: Sequence[Path], pipeline: str | None
 ) -> dict[str, Runner]:
     experts: dict[str, Expert] = {
-        card.name: pool.get(card.name)
-        for card in pool.catalogue.for_task(trial.task, trial.scale)
-        if _is_in(card.name, names)
+        card.name: pool.get(card.name) for card in pool.runnable(trial.task, trial.scale) if _is_in(card.name, names)
     }
     for file in weights:
         network = expert_of(file)

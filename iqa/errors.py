@@ -5,6 +5,7 @@ RestoreError
     ├── SizesDiffer       image and reference have different sizes
     ├── ImageTooSmall     fewer pixels than the metric's window
     ├── BadMetric         two metrics of one name, or a metric module without METRIC
+    ├── MetricMissing     a metric that is not known, or whose library or weights are not here
     └── BadParameters     a file of fitted parameters is missing or has the wrong content
 """
 
@@ -27,6 +28,10 @@ class ImageTooSmall(MetricError):
 
 class BadMetric(MetricError):
     """Two metrics of one name, or a metric module without METRIC."""
+
+
+class MetricMissing(MetricError):
+    """A metric that is not known, or whose library or weights are not here."""
 
 
 class BadParameters(MetricError):

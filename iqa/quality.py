@@ -9,27 +9,23 @@ Weights are data, in quality.toml.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from iqa.additive import load_models
-from iqa.crops import Box, crops_of
 from iqa.errors import BadParameters
-from iqa.evidence.measure import measure_evidence
-from iqa.evidence.view import View, view_of
-from iqa.niqe import niqe_of
+from iqa.seen import Seen, see
+from toolbox.tasks import Task
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from imaging.image import Image
 
-__all__ = ["Box", "Quality", "combine", "crops_of", "quality", "quality_of"]
-
-WORST_NIQE = 100.0
+NETWORK = "predicted_fidelity.safetensors"
+THRESHOLD_OF_QS, THRESHOLD_OF_HPSV2 = 0.5, 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +53,80 @@ class Part:
         return min(1.0, max(0.0, (value - self.at_zero) / (self.at_one - self.at_zero)))
 
 
-def quality(image: Image, crops: tuple[Box, ...] | None = None) -> Quality:
-    """The quality of a picture from what can be measured here: NIQE, and the SSIM predicted from evidence.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a candidate was made of, and by which task."""
 
-    Up to 0.75 megapixels the whole picture is measured, above that nine crops of 288x288 at flat cost: the middles
-    of `crops`, so that candidates of one step are compared on the same places, or the picture's own `crops_of`.
+    task: Task
+    seen: Seen
+    """The input; its pieces as large as the candidate's."""
+    level: float = 0.0
+    """How much of the task's degradation it shows, in levels of severity."""
+
+
+def quality(image: Image) -> Quality:
+    """The quality of a picture from what is embedded: NIQE, and the fidelity that the network predicts.
+
+    About 0.15 s at any size.
     """
-    view = view_of(image, crops)
-    return quality_of(view, measure_evidence(view))
+    return quality_of(see(image))
 
 
-def quality_of(view: View, evidence: Mapping[str, float]) -> Quality:
-    """The same of a view whose evidence is measured already.
+def quality_of(seen: Seen, origin: Origin | None = None, published: Mapping[str, float] | None = None) -> Quality:
+    """The same of a picture that has been looked at; with its origin, what was changed counts too.
 
-    `predicted_fidelity` is what `python -m training.fit_quality` learned: the likeness to the unseen original (the
-    mean of SSIM and of PSNR from 10 to 40 dB) in about [0, 1], as a sum of parabolas of measured evidence.
+    `published`: values of published metrics, where they can be measured; then they make up the score.
+
+    `predicted_fidelity` is the likeness to the unseen original (the mean of SSIM and of PSNR from 10 to 40 dB) in
+    about [0, 1], by a network trained on degraded photos and on what experts make of them
+    (`python -m training.fit_quality`).
     """
-    niqe = min(WORST_NIQE, niqe_of([np.rint(luma) for luma in view.lumas]))
-    model = load_models("predicted_fidelity.toml")["predicted_fidelity"]
-    parts = {"niqe": niqe, "predicted_fidelity": model({**evidence, "niqe": niqe}) + model.offsets[0]}
+    own = {"niqe": seen.evidence["niqe"], "predicted_fidelity": predicted_fidelity(seen, origin)}
+    parts = {**own, **(published or {})}
     return Quality(combine(parts), parts)
+
+
+def rollback_threshold(parts: Mapping[str, float]) -> float | None:
+    """The quality score below which 4KAgent undoes a step; None where its metrics are not all among the parts.
+
+    It asks for Qs >= 0.5, or 0.12 where HPSv2 is the only one (arXiv 2507.07105).
+    """
+    known = _parts()["published"].keys()
+    if known <= parts.keys():
+        return THRESHOLD_OF_QS / 2
+    return THRESHOLD_OF_HPSV2 if known & parts.keys() - {"niqe"} == {"hpsv2"} else None
+
+
+def predicted_fidelity(seen: Seen, origin: Origin | None = None) -> float:
+    """What the network says; see `quality_of`."""
+    import torch
+
+    from iqa.sight import load_sight
+
+    network, names, _ = load_sight(NETWORK, 6)
+    before = origin.seen if origin else seen
+    with torch.inference_mode():
+        answer, _ = network(
+            with_change(seen.pieces.near, before.pieces.near)[None],
+            with_change(seen.pieces.whole, before.pieces.whole)[None],
+            torch.tensor([judged_row(seen, before, origin.task if origin else None, names)]),
+        )
+    return float(answer[0, 0].clamp(0, 1))
+
+
+def with_change(after: Tensor, before: Tensor) -> Tensor:
+    """(..., 6, h, w): the candidate's pixels, and 0.5 plus what was changed."""
+    import torch
+
+    return torch.cat([after, after - before + 0.5], -3)
+
+
+def judged_row(seen: Seen, before: Seen, task: Task | None, names: Sequence[str]) -> list[float]:
+    """What is measured of a candidate, what of it is new, and for every task whether it is the one that was done."""
+    from iqa.sight import compressed
+
+    after, was = compressed(seen.evidence, names), compressed(before.evidence, names)
+    return [*after, *(a - w for a, w in zip(after, was, strict=True)), *(float(task is one) for one in Task)]
 
 
 def combine(values: Mapping[str, float]) -> float:
@@ -89,6 +139,8 @@ def combine(values: Mapping[str, float]) -> float:
     published = tables["published"].keys() & values.keys() - {"niqe"}
     table = tables["published" if published else "embedded"]
     present = {name: part for name, part in table.items() if name in values}
+    if published == {"hpsv2"}:
+        present.pop("niqe", None)  # the preference alone, as profiles may ask
     total = sum(part.weight for part in present.values())
     if total <= 0:
         raise BadParameters(f"none of {', '.join(values) or 'no metrics'} has a weight", "see iqa/quality.toml")

@@ -11,6 +11,7 @@ import typer
 from imaging.control import Control
 from imaging.errors import Cancelled
 from server.console import SIGNALLED, Answer, stopped_by_signals
+from server.models_app import app as models_app
 from server.settings import ServerSettings, default_allowed, default_output, default_runs
 from toolbox.tasks import Task
 
@@ -29,6 +30,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(models_app, name="models")
 
 ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC.")]
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="Name of a profile, or a .toml file.")]
@@ -132,10 +135,10 @@ def plan(
         from server.choosing import choose_profile
         from server.planning import plan_report
         from server.tables import show_plan
-        from toolbox.catalogue import default_catalogue
+        from toolbox.pool import ExpertPool
 
         wanted = choose_profile(profile, scale=scale, long_side=long_side)
-        report = plan_report(read_image(image), wanted, default_catalogue(), None)
+        report = plan_report(read_image(image), wanted, ExpertPool(), None)
         answer.give(report.model_dump(mode="json"), lambda console: show_plan(console, report))
 
 

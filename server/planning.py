@@ -8,12 +8,12 @@ from agent.qmoe import candidates
 from imaging.image import Image
 from profiles.schema import Profile
 from server.models import Picture, PlanReport
-from toolbox.catalogue import Catalogue
+from toolbox.pool import ExpertPool
 
 
-def plan_report(image: Image, profile: Profile, catalogue: Catalogue, picture: Picture | None) -> PlanReport:
+def plan_report(image: Image, profile: Profile, experts: ExpertPool, picture: Picture | None) -> PlanReport:
     """Perceive an image and plan its restoration. Raises `PlanError`."""
     perception = perceive(image)
-    planned = plan(perception, profile, catalogue)
-    experts = [[card.name for card in candidates(step, profile, catalogue)] for step in planned.steps]
-    return PlanReport.of(planned, experts, perception, profile, picture)
+    planned = plan(perception, profile, experts.catalogue)
+    names = [[card.name for card in candidates(step, profile, experts)] for step in planned.steps]
+    return PlanReport.of(planned, names, perception, profile, picture)

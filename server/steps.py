@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.finishing import align_colour
-from agent.qmoe import Candidate, candidates, run_candidates, select_best
+from agent.judging import Candidate, Contest, select_best
+from agent.qmoe import candidates, run_candidates
 from agent.state import KEEP_INPUT, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
@@ -48,13 +49,13 @@ def take_step(
 ) -> StepResult:
     """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is."""
     cards = choose_cards(service, step, profile, [expert] if expert else None)
-    best: Candidate | None = None
-    verdicts: list[Verdict] = []
+    contest, verdicts = Contest(), list[Verdict]()
     for candidate in run_candidates(source.image, step, cards, profile, service.experts, control=control):
         verdicts.append(candidate.verdict)
         status.news(describe(candidate.verdict))
         if not expert or candidate.verdict.expert == expert:
-            best = select_best([best, candidate] if best else [candidate])
+            contest.enter(candidate)
+    best = contest.winner
     if best is None:
         raise RequestError(
             f"no expert could do {step}: {'; '.join(verdict.error or '' for verdict in verdicts)}",
@@ -118,7 +119,7 @@ def choose_cards(
 ) -> tuple[ExpertCard, ...]:
     """The named experts, or all that the profile allows; `RequestError` where there are none or they do not fit."""
     if not experts:
-        cards = candidates(step, profile, service.catalogue)
+        cards = candidates(step, profile, service.experts)
         if not cards:
             raise RequestError(f"no expert for {step} is installed", "list_experts shows what there is")
         return cards

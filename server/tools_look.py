@@ -106,7 +106,7 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
             wanted = service.profile(profile, scale=scale, long_side=long_side)
             source = service.open(image)
             control.check()
-            return plan_report(source.image, wanted, service.catalogue, source.picture)
+            return plan_report(source.image, wanted, service.experts, source.picture)
 
         return answer(await service.jobs.run(context, "plan_restoration", work))
 

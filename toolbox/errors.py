@@ -6,7 +6,8 @@ RestoreError
 │   ├── BadCard           a card that cannot be read, or names what does not exist
 │   └── DuplicateExpert   two cards of one name
 ├── WeightsError
-│   └── WeightsMissing    the card's weight file is not here
+│   ├── WeightsMissing    the card's weight file is not here
+│   └── DownloadFailed    a file could not be fetched
 └── ExpertError           an expert failed, or broke its promise about its output
 """
 
@@ -37,6 +38,10 @@ class WeightsError(RestoreError):
 
 class WeightsMissing(WeightsError):
     """The card's weight file is not here."""
+
+
+class DownloadFailed(WeightsError):
+    """A file could not be fetched."""
 
 
 class ExpertError(RestoreError):

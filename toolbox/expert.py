@@ -12,7 +12,8 @@ from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
 from toolbox.card import ExpertCard
-from toolbox.errors import BadCard, ExpertError
+from toolbox.errors import BadCard, ExpertError, WeightsError
+from toolbox.store import ModelStore
 
 ClassicalFunction = Callable[[FloatArray, Control], FloatArray]
 
@@ -43,12 +44,17 @@ class ClassicalExpert:
         return image.with_pixels(from_numpy(self.function(to_numpy(image.pixels), control)))
 
 
-def load_expert(card: ExpertCard) -> Expert:
-    """The expert of a card, ready to run; heavy libraries are imported here, not before."""
+def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
+    """The expert of a card, ready to run; heavy libraries are imported here, not before.
+
+    `store`: where downloaded weights lie; otherwise the user's models folder. Raises `WeightsError`, `BadCard`.
+    """
+    if card.loader == "none":
+        raise WeightsError(f"expert {card.name} cannot run here: {card.why}", f"instead: {', '.join(card.instead)}")
     if card.loader == "spandrel":
         from toolbox.network import load_network
 
-        return load_network(card)
+        return load_network(card, store or ModelStore())
     return ClassicalExpert(card, _function(card))
 
 

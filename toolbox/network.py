@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ from imaging.control import Control
 from imaging.device import best_device
 from imaging.image import Image
 from imaging.tiling import run_tiled
+from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.errors import WeightsError, WeightsMissing
+from toolbox.store import ModelStore
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +56,20 @@ class NetworkExpert:
 
         tile = tile.to(self.device, memory_format=torch.channels_last)
         with self._precision():
-            result: Tensor = self.descriptor(tile)
-        return result
+            if self.card.value_range == "unit" and not self.card.options:
+                result: Tensor = self.descriptor(tile)
+                return result
+            return self._run_itself(tile)
+
+    def _run_itself(self, tile: Tensor) -> Tensor:
+        """Past spandrel's descriptor, which neither maps the range of GFPGAN and CodeFormer nor passes options."""
+        import torch
+
+        symmetric = self.card.value_range == "symmetric"
+        options = {name: torch.full((len(tile), 1), value) for name, value in self.card.options.items()}
+        result = self.descriptor.model(tile * 2 - 1 if symmetric else tile, **options)
+        pixels: Tensor = (result[0] if isinstance(result, tuple | list) else result).float()
+        return (pixels / 2 + 0.5 if symmetric else pixels).clamp(0, 1)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast, because plain bf16 fails inside many published networks."""
@@ -65,19 +80,18 @@ class NetworkExpert:
         return contextlib.nullcontext()
 
 
-def load_network(card: ExpertCard, folder: Path = WEIGHTS) -> NetworkExpert:
-    """The network of a card with its weights in `folder`.
+def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) -> NetworkExpert:
+    """The network of a card, from the embedded weights or from the store.
 
     Raises `WeightsMissing` where the file is not there, and `WeightsError` where it is not what the card says.
     """
-    file = folder / (card.weights or "")
-    if not file.is_file():
-        raise WeightsMissing(f"expert {card.name}: its weights {file} are missing", "install restore4k again")
+    file = _file_of(card, store, embedded)
     import torch
     from safetensors import SafetensorError
     from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
     device = best_device()
+    _add_extra_architectures()
     try:
         descriptor = ModelLoader(device=device).load_from_file(file)
     except (UnsupportedModelError, SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
@@ -91,3 +105,21 @@ def load_network(card: ExpertCard, folder: Path = WEIGHTS) -> NetworkExpert:
     descriptor.model.float().eval().to(memory_format=torch.channels_last)
     size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
     return NetworkExpert(card, descriptor, device, size)
+
+
+def _file_of(card: ExpertCard, store: ModelStore, embedded: Path) -> Path:
+    if card.file is not None:
+        return store.require(card.file.name, availability(card, store).advice)
+    file = embedded / (card.weights or "")
+    if not file.is_file():
+        raise WeightsMissing(f"expert {card.name}: its weights {file} are missing", "install restore4k again")
+    return file
+
+
+@cache
+def _add_extra_architectures() -> None:
+    """Architectures under more restrictive licences, where the user has installed them."""
+    with contextlib.suppress(ImportError):
+        import spandrel_extra_arches
+
+        spandrel_extra_arches.install(ignore_duplicates=True)

@@ -23,6 +23,7 @@ from imaging.reading import read_image
 from iqa.metrics.psnr_y import psnr_y
 from toolbox.card import ExpertCard
 from toolbox.network import NetworkExpert, load_network
+from toolbox.store import ModelStore
 from toolbox.tasks import Task
 from training.data import load_photo, photo_files, split
 from training.measure import Gain, held_out_gains
@@ -52,10 +53,17 @@ def expert_of(file: Path) -> NetworkExpert:
     scale = ModelLoader().load_from_file(file).scale
     task = Task.DENOISING if scale == 1 else Task.SUPER_RESOLUTION
     card = ExpertCard.model_validate(
-        {"name": "measured", "task": task, "scale": scale, "loader": "spandrel", "weights": file.name, "halo": 64}
+        {
+            "name": "measured",
+            "task": task,
+            "scale": scale,
+            "loader": "spandrel",
+            "file": {"name": file.name},
+            "halo": 64,
+        }
         | {"about": "", "source": ""}
     )
-    return load_network(card, file.parent)
+    return load_network(card, ModelStore(file.parent))
 
 
 def super_resolution_db(expert: NetworkExpert, folder: Path) -> float:

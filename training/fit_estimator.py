@@ -1,63 +1,44 @@
-"""Fits the degradation estimator on synthesised degradations and writes the table that iqa/ ships.
+"""Trains the degradation estimator on synthesised degradations and writes the network that iqa/ ships.
 
-    python -m training.fit_estimator --data DATA [--samples 10000] [--output iqa/degradations.toml]
+    python -m training.fit_estimator --data DATA --looks FOLDER [--samples 14000] [--minutes 30]
 
 DATA/photo/ holds the photographs, one in five of which is held out (see training/photos.py); art, faces, aerial
-and medical pictures beside it make up an eighth, so that drawings and scans are seen too. The result on the
-held-out ones is printed by `python -m benchmarks.perception`.
+and medical pictures beside it make up an eighth, so that drawings and scans are seen too. What was drawn is kept in
+FOLDER, so that training can be done again without drawing. The result on the held-out ones is printed by
+`python -m benchmarks.perception`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
 
-from iqa.additive import Additive
+from iqa.pieces import COUNT, SIDE
+from iqa.sight import Sight
 from toolbox.tasks import Degradation, Severity
-from training.additive import Table, as_toml, fit_ordinal, sums, tabulate
-from training.perceived import need, samples
+from training.perceived import ORDER, Truth, samples
 from training.photos import held_out, others, photos
+from training.sights import Looks, Rows, as_input, fresh, look, rows_of, save, train
 
-LEARNED = (
-    Degradation.NOISE,
-    Degradation.JPEG_ARTIFACT,
-    Degradation.MOTION_BLUR,
-    Degradation.DEFOCUS_BLUR,
-    Degradation.HAZE,
-    Degradation.RAIN,
-    Degradation.DARK,
-)
+Matrix = NDArray[np.float64]
 OTHERS = 0.125
-SPARSITY = 0.008
-AS_GOOD = 0.005
+LEVELS = len(Severity) - 1
+ENLARGED = 2 ** (0.5 * (np.arange(LEVELS) + 0.5))
+"""Factors of enlargement from which the network should see one more level of `OCTAVES_PER_LEVEL`."""
+BATCH, PIECES = 48, 4
+CALIBRATED = 0.12
+"""Share of what was drawn that only sets the thresholds."""
 FALSE_ALARMS = 0.03
-"""Most clean pictures that may be called degraded when the threshold is set."""
-
-
-def with_best_threshold(
-    model: Additive, table: Table, levels: NDArray[np.int64], clean: NDArray[np.bool_]
-) -> Additive:
-    """All offsets shifted alike, to the lowest threshold at which the F1 score of `MEDIUM` is as good as at its best.
-
-    A degradation that is missed stays in the picture; one that is not there is found out when its experts do not
-    help. Hence the lowest, within the allowed false alarms.
-    """
-    logits = sums(model, table) + model.offsets[Severity.MEDIUM - 1]
-    needed = levels >= Severity.MEDIUM
-
-    def f1(shift: float) -> float:
-        found = logits + shift > 0
-        if found[clean].mean() > FALSE_ALARMS:
-            return 0.0
-        return float(2 * (found & needed).sum() / (found.sum() + needed.sum()))
-
-    scores = {shift: f1(shift) for shift in np.arange(-1, 2.01, 0.1).tolist()}
-    shift = max(shift for shift, score in scores.items() if score >= max(scores.values()) - AS_GOOD)
-    return Additive(model.terms, tuple(offset + shift for offset in model.offsets))
+"""Most clean pictures that may be called degraded when a threshold is set."""
 
 
 def draw_paths(data: Path, count: int, seed: int) -> list[Path]:
@@ -69,28 +50,115 @@ def draw_paths(data: Path, count: int, seed: int) -> list[Path]:
     return [pool[int(rng.integers(len(pool)))] for pool in pools]
 
 
+def reached(truth: Truth) -> NDArray[np.float32]:
+    """(kinds, 4): whether each level of each degradation was reached; of low resolution, whether of enlargement."""
+    levels = [truth.needs.get(kind, Severity.VERY_LOW) > np.arange(LEVELS) for kind in ORDER]
+    levels[ORDER.index(Degradation.LOW_RESOLUTION)] = truth.enlarged >= ENLARGED
+    return np.array(levels, np.float32)
+
+
+def draw(data: Path, folder: Path, count: int, seed: int, workers: int) -> None:
+    """Fill FOLDER with looks.npy, evidence.json and truth.npy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (count, COUNT + 1, 3, SIDE, SIDE)
+    looks = np.lib.format.open_memmap(folder / "looks.npy", "w+", np.uint8, shape)
+    evidence, truths = list[dict[str, float]](), list[NDArray[np.float32]]()
+    for index, ((pixels, measured), truth) in enumerate(samples(draw_paths(data, count, seed), seed, workers, look)):
+        looks[index] = pixels
+        evidence.append(measured)
+        truths.append(reached(truth))
+        if (index + 1) % 1000 == 0:
+            print(f"drew {index + 1}", flush=True)
+    np.save(folder / "truth.npy", np.array(truths))
+    (folder / "evidence.json").write_text(json.dumps(evidence))
+
+
+def fit(looks: Looks, rows: Rows, truth: NDArray[np.float32], minutes: float, seed: int) -> Sight:
+    """Binary cross-entropy of reaching each level."""
+    network = fresh(3, rows, len(ORDER) * LEVELS, seed)
+    rng = np.random.default_rng(seed)
+
+    def loss(network: Sight) -> Tensor:
+        chosen = np.sort(rng.choice(len(looks), BATCH, replace=False))
+        near, whole = as_input(looks[chosen], bool(rng.random() < 0.5), PIECES, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            answer, _ = network(near, whole, torch.from_numpy(rows[chosen]))
+        return functional.binary_cross_entropy_with_logits(answer.float(), torch.from_numpy(truth[chosen]).flatten(1))
+
+    return train(network, loss, minutes)
+
+
+@torch.inference_mode()
+def answers(network: Sight, looks: Looks, rows: Rows) -> NDArray[np.float64]:
+    """(n, kinds, 4) logits."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for start in range(0, len(looks), BATCH):
+        near, whole = as_input(looks[start : start + BATCH], False, COUNT, rng)
+        parts.append(network(near, whole, torch.from_numpy(rows[start : start + BATCH]))[0].double().numpy())
+    return np.concatenate(parts).reshape(len(looks), len(ORDER), LEVELS)
+
+
+def calibrate(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[Matrix, Matrix]:
+    """Scale and shift (kinds, 4) after which a chance is how often it is so (Platt 1999), and clean pictures pass."""
+    clean = truth.max((1, 2)) == 0
+    scales, shifts = np.ones(logits.shape[1:]), np.zeros(logits.shape[1:])
+    for kind, level in np.ndindex(*scales.shape):
+        scales[kind, level], shifts[kind, level] = _platt(logits[:, kind, level], truth[:, kind, level])
+        alarms = np.quantile(scales[kind, level] * logits[clean, kind, level] + shifts[kind, level], 1 - FALSE_ALARMS)
+        shifts[kind, level] -= max(0.0, float(alarms))
+    return scales, shifts
+
+
+def _platt(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[float, float]:
+    from scipy.optimize import minimize
+
+    def cost(parameters: NDArray[np.float64]) -> float:
+        moved = parameters[0] * logits + parameters[1]
+        return float(np.mean(np.logaddexp(0, moved) - truth * moved) + 1e-3 * np.square(parameters - [1, 0]).sum())
+
+    scale, shift = minimize(cost, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return float(scale), float(shift)
+
+
+@torch.no_grad()
+def build_in(network: Sight, scales: Sequence[float], shifts: Sequence[float]) -> None:
+    """Put scale and shift into the last layer, where what the pieces say is made."""
+    last = network.say[-1]
+    if not isinstance(last, nn.Linear):
+        raise TypeError(f"{type(last).__name__} is no last layer of a Sight")
+    said = slice(0, len(scales))
+    last.weight[said] *= torch.tensor(scales, dtype=torch.float32)[:, None]
+    last.bias[said] *= torch.tensor(scales, dtype=torch.float32)
+    last.bias[said] += torch.tensor(shifts, dtype=torch.float32)
+
+
 def main() -> None:
-    """Draw, measure, fit, write."""
+    """Draw what is not drawn yet, train, calibrate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--looks", type=Path, required=True, help="folder for what is drawn (about 4 GB)")
+    parser.add_argument("--samples", type=int, default=14_000)
+    parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--output", type=Path, default=Path("iqa/degradations.toml"))
+    parser.add_argument("--output", type=Path, default=Path("iqa/degradations.safetensors"))
     arguments = parser.parse_args()
-    evidence, truths = samples(
-        draw_paths(arguments.data, arguments.samples, arguments.seed), arguments.seed, arguments.workers
-    )
-    table = tabulate(evidence, np.ones(len(evidence), bool))
-    clean = np.array([not truth for truth in truths])
-    text = f"# Written by: python -m training.fit_estimator --samples {arguments.samples} --seed {arguments.seed}\n"
-    for kind in LEARNED:
-        levels = np.array([need(truth[kind]) if kind in truth else 0 for truth in truths])
-        model = fit_ordinal(table, levels, Severity.VERY_HIGH, SPARSITY)
-        model = with_best_threshold(model, table, levels, clean)
-        text += "\n" + as_toml(kind.value, model)
-        print(f"{kind.value:15} {len(model.terms)} terms")
-    arguments.output.write_text(text, "utf-8")
+    if not (arguments.looks / "evidence.json").exists():
+        draw(arguments.data, arguments.looks, arguments.samples, arguments.seed, arguments.workers)
+    looks = np.load(arguments.looks / "looks.npy", mmap_mode="r")
+    rows, names = rows_of(json.loads((arguments.looks / "evidence.json").read_text()))
+    truth = np.load(arguments.looks / "truth.npy")
+    first = round(CALIBRATED * len(looks))
+    network = fit(looks[first:], rows[first:], truth[first:], arguments.minutes, arguments.seed)
+    scales, shifts = calibrate(answers(network, looks[:first], rows[:first]), truth[:first])
+    build_in(network, scales.ravel().tolist(), shifts.ravel().tolist())
+    save(network, {"evidence": names, "outputs": [kind.value for kind in ORDER]}, arguments.output)
+    sizes = answers(network, looks[:first], rows[:first])
+    for index, kind in enumerate(ORDER):
+        found, needed = sizes[:, index, 1] > 0, truth[:first, index, 1] > 0
+        f1 = 2 * (found & needed).sum() / max(1, found.sum() + needed.sum())
+        print(f"{kind.value:15} F1 {f1:.3f} on what set its threshold")
 
 
 if __name__ == "__main__":

@@ -1,110 +1,205 @@
-"""Fits what judges candidates: the fidelity that iqa.quality predicts, and the experience with every expert.
+"""Trains what judges candidates: the network that predicts fidelity, and the experience with every expert.
 
-    python -m training.fit_quality --data DATA [--steps 1200]
+    python -m training.fit_quality --data DATA --looks FOLDER [--steps 3000] [--minutes 30]
 
-Writes iqa/predicted_fidelity.toml and agent/experience.toml.
-
-Learns from what the experts make of degraded photographs (training/judged.py), none of them held out; the result
-on the held-out ones is printed by `python -m benchmarks.perception`. The order of the candidates of one step is what
-decides, so differences within a step count fully and those between pictures a little.
+Writes iqa/predicted_fidelity.safetensors and agent/experience.toml. What the experts made of degraded photographs
+(training/judged.py), none of them held out, is kept in FOLDER, so that training can be done again without it. The
+result on the held-out ones is printed by `python -m benchmarks.perception`. The order of the candidates of one step
+is what decides, so differences within a step count most.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
-from iqa.additive import Additive, Term
-from toolbox.catalogue import default_catalogue
+from iqa.pieces import COUNT, SIDE, Pieces
+from iqa.quality import judged_row, with_change
+from iqa.seen import Seen
+from iqa.sight import Sight
 from toolbox.tasks import Task
-from training.additive import Matrix, Table, as_toml, tabulate
 from training.fit_estimator import draw_paths
-from training.judged import HALF_RESTORED, KEPT, Judged, judged
+from training.judged import HALF_RESTORED, Judged, judged
+from training.sights import Looks, Rows, fresh, save, train
 
-ACROSS_STEPS = 0.15
-"""Weight of what lies between pictures, against what lies within a step."""
-RIDGE = 0.01
+PIECES = 4
+"""Of nine, kept of every candidate."""
+MOST = 12
+"""Candidates of one step."""
+STEPS_PER_BATCH = 8
+BLIND = 0.35
+"""Share of steps that are shown without their input, as a picture of unknown origin."""
+WITHIN = 4.0
+"""Weight of differences within a step, against values."""
 FEW = 4
 """Steps by which a mean counts half."""
 
 
-def fit_differences(table: Table, truth: NDArray[np.float64], steps: NDArray[np.int64]) -> Additive:
-    """Parabolas whose sum is the truth, by ridge regression after each step's mean is reduced to `ACROSS_STEPS`."""
-    inputs = table.parabolas.reshape(len(truth), -1)
-    middle = truth.mean()
-    design, target = _closer(inputs, steps), _closer(truth[:, None] - middle, steps)[:, 0]
-    gram = design.T @ design / len(design) + RIDGE * np.eye(design.shape[1])
-    weights = np.linalg.solve(gram, design.T @ target / len(design)).reshape(-1, 2)
-    terms = {
-        name: Term(scale.centre, scale.spread, float(slope), float(bend), scale.log_offset)
-        for name, scale, (slope, bend) in zip(table.names, table.scales, weights, strict=True)
+def draw(data: Path, folder: Path, steps: int, seed: int, workers: int) -> None:
+    """Fill FOLDER with candidates.npy, inputs.npy and rows.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    piece = (PIECES + 1, 3, SIDE, SIDE)
+    after = np.lib.format.open_memmap(folder / "candidates.npy", "w+", np.uint8, (steps * MOST, *piece))
+    before = np.lib.format.open_memmap(folder / "inputs.npy", "w+", np.uint8, (steps, *piece))
+    rows, index = list[dict[str, object]](), 0
+    for number, step in enumerate(judged(draw_paths(data, steps, seed), seed, workers)):
+        chosen = np.random.default_rng([seed, number]).permutation(COUNT)[:PIECES]
+        for one in step[:MOST]:
+            before[number] = _bytes(one.before, chosen)
+            after[index] = _bytes(one.seen, chosen)
+            rows.append(_row(one, number))
+            index += 1
+        if (number + 1) % 200 == 0:
+            print(f"{number + 1} steps, {index} candidates", flush=True)
+    (folder / "rows.json").write_text(json.dumps(rows))
+
+
+def _bytes(seen: Seen, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+    pixels = torch.cat([seen.pieces.near[torch.from_numpy(chosen)], seen.pieces.whole[None]])
+    return np.asarray((pixels * 255).round().clamp(0, 255).byte())
+
+
+def _row(one: Judged, step: int) -> dict[str, object]:
+    return {
+        "step": step,
+        "task": one.task.value,
+        "name": one.name,
+        "truth": one.truth,
+        "psnr_db": one.psnr_db,
+        "evidence": dict(one.seen.evidence),
+        "before": dict(one.before.evidence),
     }
-    return Additive(terms, (float(middle),))
 
 
-def _closer(rows: Matrix, steps: NDArray[np.int64]) -> Matrix:
-    _, member, counts = np.unique(steps, return_inverse=True, return_counts=True)
-    means = np.zeros((len(counts), rows.shape[1]))
-    np.add.at(means, member, rows)
-    means /= counts[:, None]
-    return rows - (1 - ACROSS_STEPS) * means[member]
-
-
-def fit(candidates: Sequence[Judged]) -> Additive:
-    """The model for these candidates."""
-    table = tabulate([one.measured for one in candidates], np.ones(len(candidates), bool))
-    truth = np.array([one.truth for one in candidates])
-    return fit_differences(table, truth, np.array([one.group for one in candidates]))
-
-
-def experience(candidates: Sequence[Judged]) -> dict[Task, dict[str, float]]:
+def experience(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
     """How much nearer to the truth than the mean of its step each expert came, the mean over the steps of its task.
 
     Doing nothing is an expert too. Means of few steps are drawn towards 0.
     """
-    catalogue, found = default_catalogue(), defaultdict[tuple[Task, str], list[float]](list)
-    for _, group in groupby(candidates, key=lambda one: one.group):
-        step = [one for one in group if one.name != HALF_RESTORED]
-        task = next((catalogue.card(one.name).task for one in step if one.name != KEPT), None)
-        middle = np.mean([one.truth for one in step])
-        for one in step:
-            if task is not None:
-                found[task, one.name].append(float(one.truth - middle))
-    table: dict[Task, dict[str, float]] = {}
+    steps = defaultdict[int, list[Mapping[str, object]]](list)
+    for row in rows:
+        if row["name"] != HALF_RESTORED:
+            steps[int(str(row["step"]))].append(row)
+    found = defaultdict[tuple[str, str], list[float]](list)
+    for step in steps.values():
+        truths = [float(str(row["truth"])) for row in step]
+        for row, truth in zip(step, truths, strict=True):
+            found[str(row["task"]), str(row["name"])].append(truth - float(np.mean(truths)))
+    table: dict[str, dict[str, float]] = {}
     for (task, name), values in sorted(found.items()):
         table.setdefault(task, {})[name] = round(sum(values) / (len(values) + FEW), 4)
     return table
 
 
+class Steps:
+    """What was drawn, a batch of steps at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        table = json.loads((folder / "rows.json").read_text())
+        self.candidates: Looks = np.load(folder / "candidates.npy", mmap_mode="r")
+        self.inputs: Looks = np.load(folder / "inputs.npy", mmap_mode="r")
+        self.names = tuple(table[0]["evidence"])
+        self.table = table
+        self.truth = np.array([row["truth"] for row in table], np.float32)
+        self.step = np.array([row["step"] for row in table])
+        self.seeing, self.blind = (self._rows(table, blind) for blind in (False, True))
+        self.members = [np.flatnonzero(self.step == step) for step in range(self.step.max() + 1)]
+
+    def _rows(self, table: Sequence[Mapping[str, Any]], blind: bool) -> Rows:
+        nothing = Pieces(torch.empty(0), torch.empty(0), ())
+        return np.array(
+            [
+                judged_row(
+                    Seen(row["evidence"], nothing),
+                    Seen(row["evidence" if blind else "before"], nothing),
+                    None if blind else Task(row["task"]),
+                    self.names,
+                )
+                for row in table
+            ],
+            np.float32,
+        )
+
+    def batch(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """All candidates of some steps, and which of them are shown without their input."""
+        steps = rng.choice(len(self.members), STEPS_PER_BATCH, replace=False)
+        hidden = rng.random(STEPS_PER_BATCH) < BLIND
+        chosen = np.concatenate([self.members[step] for step in steps])
+        blind = np.repeat(hidden, [len(self.members[step]) for step in steps])
+        return chosen, blind
+
+    def pixels(self, chosen: NDArray[np.int64], blind: NDArray[np.bool_], flip: bool) -> Tensor:
+        """(b, pieces + 1, 6, 96, 96)."""
+        after = torch.from_numpy(self.candidates[chosen]).float() / 255
+        before = torch.from_numpy(self.inputs[self.step[chosen]]).float() / 255
+        before[torch.from_numpy(blind)] = after[torch.from_numpy(blind)]
+        both = with_change(after, before)
+        return both.flip(-1) if flip else both
+
+    def rows(self, chosen: NDArray[np.int64], blind: NDArray[np.bool_]) -> Tensor:
+        """Their evidence."""
+        return torch.from_numpy(np.where(blind[:, None], self.blind[chosen], self.seeing[chosen]))
+
+
+def fit(steps: Steps, minutes: float, seed: int) -> Sight:
+    """Absolute errors of the predicted likeness, and of its differences between candidates of one step."""
+    network = fresh(6, steps.seeing, 1, seed)
+    rng = np.random.default_rng(seed)
+
+    def loss(network: Sight) -> Tensor:
+        chosen, blind = steps.batch(rng)
+        pixels = steps.pixels(chosen, blind, bool(rng.random() < 0.5))
+        with torch.autocast("cpu", torch.bfloat16):
+            answer, _ = network(pixels[:, :-1], pixels[:, -1], steps.rows(chosen, blind))
+        error = answer[:, 0].float() - torch.from_numpy(steps.truth[chosen])
+        step = torch.from_numpy(steps.step[chosen])
+        same = (step[:, None] == step[None]).triu(1)
+        within = (error[:, None] - error[None])[same]
+        return _size(error).mean() + WITHIN * _size(within).mean()
+
+    return train(network, loss, minutes)
+
+
+def _size(error: Tensor) -> Tensor:
+    return functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.02, reduction="none")
+
+
 def main() -> None:
-    """Draw, run the experts, fit, write."""
+    """Draw what is not drawn yet, train, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--looks", type=Path, required=True, help="folder for what is drawn (about 5 GB)")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--fidelity", type=Path, default=Path("iqa/predicted_fidelity.toml"))
+    parser.add_argument("--fidelity", type=Path, default=Path("iqa/predicted_fidelity.safetensors"))
     parser.add_argument("--experience", type=Path, default=Path("agent/experience.toml"))
     arguments = parser.parse_args()
-    paths = draw_paths(arguments.data, arguments.steps, arguments.seed)
-    candidates = judged(paths, arguments.seed, arguments.workers)
-    head = f"# Written by: python -m training.fit_quality --steps {arguments.steps} --seed {arguments.seed}\n"
-    arguments.fidelity.write_text(head + as_toml("predicted_fidelity", fit(candidates)), "utf-8")
-    arguments.experience.write_text(head + _tables(experience(candidates)), "utf-8")
-    print(f"learned from {len(candidates)} candidates of {arguments.steps} steps")
+    if not (arguments.looks / "rows.json").exists():
+        draw(arguments.data, arguments.looks, arguments.steps, arguments.seed, arguments.workers)
+    steps = Steps(arguments.looks)
+    head = f"# Written by: python -m training.fit_quality --steps {len(steps.members)} --seed {arguments.seed}\n"
+    arguments.experience.write_text(head + _tables(experience(steps.table)), "utf-8")
+    network = fit(steps, arguments.minutes, arguments.seed)
+    save(network, {"evidence": steps.names, "outputs": ["predicted_fidelity"]}, arguments.fidelity)
 
 
-def _tables(known: dict[Task, dict[str, float]]) -> str:
+def _tables(known: Mapping[str, Mapping[str, float]]) -> str:
     lines = []
     for task, experts in known.items():
-        lines += [f"\n[{task.value}]", *(f"{name} = {value}" for name, value in experts.items())]
+        lines += [f"\n[{task}]", *(f"{name} = {value}" for name, value in experts.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -13,20 +13,20 @@ import numpy as np
 from imaging.control import Control
 from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
 from imaging.image import Image
-from iqa.crops import CROP
-from iqa.evidence.measure import measure_evidence
-from iqa.evidence.view import view_of
+from iqa.consistency import consistency
+from iqa.crops import CROP, crops_of
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim_y import ssim_y
-from iqa.niqe import niqe_of
-from toolbox.catalogue import default_catalogue
+from iqa.seen import Seen, enlarged, see
 from toolbox.errors import ExpertError, WeightsError
-from toolbox.expert import Expert, load_expert, run_expert
+from toolbox.expert import run_expert
+from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Task
 from training.degradations import degrade, downscale, mix
 from training.perceived import draw_kinds, single_threaded
 from training.photos import read_pixels
 
+Combinations = Sequence[tuple[Degradation, ...]]
 SUPER_RESOLVED = 0.2
 ENLARGED = (2, 4)
 KEPT = "keep_input"
@@ -36,12 +36,16 @@ HALF_RESTORED = "half_restored"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One candidate of one step: what is measured without its reference, and the truth."""
+    """One candidate of one step: what is seen without its reference, and the truth."""
 
     group: int
     """The step; candidates of one step are compared with each other."""
+    task: Task
     name: str
-    measured: dict[str, float]
+    seen: Seen
+    before: Seen
+    """The input of the step, its pieces as large as the candidate's."""
+    consistency: float
     psnr_db: float
     ssim: float
 
@@ -51,53 +55,66 @@ class Judged:
         return (max(0.0, self.ssim) + min(1.0, max(0.0, (self.psnr_db - 10) / 30))) / 2
 
 
-def judged(paths: Iterable[Path], seed: int, workers: int) -> list[Judged]:
-    """Every candidate of one step per path."""
-    jobs = [(path, seed, index) for index, path in enumerate(paths)]
+def judged(
+    paths: Iterable[Path], seed: int, workers: int, combinations: Combinations | None = None
+) -> Iterator[list[Judged]]:
+    """The candidates of one step per path; of the `combinations` in turn, or of what is drawn."""
+    jobs = [
+        (path, seed, index, combinations[index % len(combinations)] if combinations else None)
+        for index, path in enumerate(paths)
+    ]
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
-        return [one for group in pool.map(_judge, jobs, chunksize=8) for one in group]
+        yield from pool.imap(_judge, jobs, chunksize=4)
 
 
-def _judge(job: tuple[Path, int, int]) -> list[Judged]:
-    path, seed, index = job
+def _judge(job: tuple[Path, int, int, tuple[Degradation, ...] | None]) -> list[Judged]:
+    path, seed, index, combination = job
     rng = np.random.default_rng([seed, index])
     clean = _patch(read_pixels(path), rng)
     reference = Image(from_numpy(clean))
-    if rng.random() < SUPER_RESOLVED:
-        scale = int(rng.choice(ENLARGED))
+    if not combination and rng.random() < SUPER_RESOLVED:
+        task, scale = Task.SUPER_RESOLUTION, int(rng.choice(ENLARGED))
         small = downscale(clean, scale)
         if rng.random() < 0.3:
             small, _ = degrade(small, Degradation.NOISE, rng)
-        found = list(_candidates(_stored(small), Task.SUPER_RESOLUTION, scale))
+        image = _stored(small)
+        found = list(_candidates(image, task, scale))
     else:
-        kinds = [kind for kind in draw_kinds(rng) if kind is not Degradation.LOW_RESOLUTION] or [Degradation.NOISE]
+        kinds = [kind for kind in combination or draw_kinds(rng) if kind is not Degradation.LOW_RESOLUTION]
+        kinds = kinds or [Degradation.NOISE]
         degraded, _ = mix(clean, kinds, rng)
-        image = _stored(degraded)
+        image, scale = _stored(degraded), 1
         task = kinds[int(rng.integers(len(kinds)))].task
         found = [(KEPT, image), *_candidates(image, task, 1)]
         found.append((HALF_RESTORED, Image((image.pixels + reference.pixels) / 2)))
+    crops = crops_of(image)
+    before = enlarged(see(image, crops), image, crops, scale)
     return [
-        Judged(index, name, _measured(image), psnr(image, reference), ssim_y(image, reference))
-        for name, image in found
+        Judged(
+            index,
+            task,
+            name,
+            see(result, crops),
+            before,
+            consistency(task, image, result),
+            psnr(result, reference),
+            ssim_y(result, reference),
+        )
+        for name, result in found
     ]
 
 
-def _measured(image: Image) -> dict[str, float]:
-    view = view_of(image)
-    return measure_evidence(view) | {"niqe": niqe_of([np.rint(luma) for luma in view.lumas])}
-
-
 def _candidates(image: Image, task: Task, scale: int) -> Iterator[tuple[str, Image]]:
-    for card in default_catalogue().for_task(task, scale):
+    for card in _pool().runnable(task, scale):
         try:
-            yield card.name, run_expert(_expert(card.name), image, Control())
+            yield card.name, run_expert(_pool().get(card.name), image, Control())
         except (ExpertError, WeightsError):
             continue
 
 
 @cache
-def _expert(name: str) -> Expert:
-    return load_expert(default_catalogue().card(name))
+def _pool() -> ExpertPool:
+    return ExpertPool()
 
 
 def _patch(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:

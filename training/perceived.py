@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
 from imaging.image import Image
-from iqa.evidence.measure import measure_evidence
-from iqa.evidence.view import view_of
+from iqa.degradations import low_resolution
 from toolbox.tasks import Degradation, Severity
-from training.degradations import MIO100, jpeg, mix
+from training.degradations import MIO100, degrade, jpeg
 from training.photos import read_pixels
 
+Seen = TypeVar("Seen")
 ORDER = (
     Degradation.DARK,
     Degradation.HAZE,
@@ -27,10 +29,24 @@ ORDER = (
     Degradation.JPEG_ARTIFACT,
 )
 """As the world adds them: the scene, then imaging, then storage."""
-CLEAN, SINGLE, MIO = 0.25, 0.3, 0.25
-"""Shares of untouched photos, of single degradations and of MiO100's combinations; the rest are others."""
+CLEAN = 0.5
+"""Share of untouched photos."""
+SINGLE, MIO = 0.4, 0.35
+"""Shares of single degradations and of MiO100's combinations among the others; the rest are other mixtures."""
 KEPT_AS_JPEG = 0.35
 """Share of pictures that are stored as a good JPEG at the end, which is no degradation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What was done to a picture."""
+
+    applied: Mapping[Degradation, Severity]
+    """What was applied, as the synthesiser calls it."""
+    needs: Mapping[Degradation, Severity]
+    """How much each calls for its task; low resolution, which a picture can have by nature, is always named."""
+    enlarged: float
+    """By what factor the picture was enlarged after it had been reduced."""
 
 
 def need(applied: Severity) -> Severity:
@@ -42,37 +58,44 @@ def need(applied: Severity) -> Severity:
     return Severity(min(applied + 1, Severity.VERY_HIGH))
 
 
-def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, dict[Degradation, Severity]]:
-    """A photo (H, W, 3), degraded at random and rounded to 8 bits, and the severity that was applied of each.
+def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
+    """A photo (H, W, 3), degraded at random and rounded to 8 bits, and the truth about it.
 
-    A degradation that is not named was not applied.
+    Half of those of low resolution are enlarged again, as they lie on the web; whatever else befalls them is then
+    as fine as the new pixels.
     """
     if rng.random() < 1 / 3:
-        share = 1 / rng.uniform(1, 1.8)
-        height, width = (max(32, round(size * share)) for size in pixels.shape[:2])
-        pixels = _shrunk(pixels, height, width)
-    kinds = draw_kinds(rng)
-    degraded, applied = mix(pixels, kinds, rng, [Severity(int(level)) for level in rng.integers(0, 5, len(kinds))])
+        pixels = _shrunk(pixels, 1 / rng.uniform(1, 1.8))
+    kinds = [] if rng.random() < CLEAN else draw_kinds(rng)
+    applied, enlarged = dict[Degradation, Severity](), 1.0
+    for kind in kinds:
+        size = pixels.shape[:2]
+        pixels, one = degrade(pixels, kind, rng, Severity(int(rng.integers(len(Severity)))))
+        applied[kind] = one.severity
+        if kind is Degradation.LOW_RESOLUTION and rng.random() < 0.5:
+            enlarged = size[1] / pixels.shape[1]
+            pixels = _enlarged(pixels, size, rng)
     if Degradation.JPEG_ARTIFACT not in kinds and rng.random() < KEPT_AS_JPEG:
-        degraded = jpeg(degraded, int(rng.integers(86, 98)))
-    stored = to_float(to_uint8(degraded))
-    return Image(from_numpy(stored)), {one.degradation: one.severity for one in applied}
+        pixels = jpeg(pixels, int(rng.integers(86, 98)))
+    image = Image(from_numpy(to_float(to_uint8(pixels))))
+    needs = {kind: need(severity) for kind, severity in applied.items()}
+    needs[Degradation.LOW_RESOLUTION] = low_resolution(image.long_side / enlarged)
+    return image, Truth(applied, needs, enlarged)
 
 
 def samples(
-    paths: Iterable[Path], seed: int, workers: int
-) -> tuple[list[dict[str, float]], list[dict[Degradation, Severity]]]:
-    """The evidence and the truth of one `draw` per path."""
-    jobs = [(path, seed, index) for index, path in enumerate(paths)]
+    paths: Iterable[Path], seed: int, workers: int, look: Callable[[Image], Seen]
+) -> Iterator[tuple[Seen, Truth]]:
+    """What `look` sees in one `draw` per path, and the truth, in the order of the paths."""
+    jobs = [(path, seed, index, look) for index, path in enumerate(paths)]
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
-        drawn = pool.map(_sample, jobs, chunksize=16)
-    return [evidence for evidence, _ in drawn], [truth for _, truth in drawn]
+        yield from pool.imap(_sample, jobs, chunksize=16)
 
 
-def _sample(job: tuple[Path, int, int]) -> tuple[dict[str, float], dict[Degradation, Severity]]:
-    path, seed, index = job
+def _sample(job: tuple[Path, int, int, Callable[[Image], Seen]]) -> tuple[Seen, Truth]:
+    path, seed, index, look = job
     image, truth = draw(read_pixels(path), np.random.default_rng([seed, index]))
-    return measure_evidence(view_of(image)), truth
+    return look(image), truth
 
 
 def single_threaded() -> None:
@@ -85,19 +108,25 @@ def single_threaded() -> None:
 
 
 def draw_kinds(rng: np.random.Generator) -> list[Degradation]:
-    """What is wrong with the next picture, in the order in which it happens; often nothing."""
+    """What is wrong with the next picture, in the order in which it happens."""
     chance = rng.random()
-    if chance < CLEAN:
-        return []
-    if chance < CLEAN + SINGLE:
+    if chance < SINGLE:
         return [ORDER[int(rng.integers(len(ORDER)))]]
-    if chance < CLEAN + SINGLE + MIO:
+    if chance < SINGLE + MIO:
         return list(MIO100[int(rng.integers(len(MIO100)))])
     chosen = set(rng.choice(len(ORDER), size=int(rng.integers(2, 4)), replace=False).tolist())
     return [kind for index, kind in enumerate(ORDER) if index in chosen]
 
 
-def _shrunk(pixels: FloatArray, height: int, width: int) -> FloatArray:
+def _shrunk(pixels: FloatArray, share: float) -> FloatArray:
     import cv2
 
+    height, width = (max(32, round(size * share)) for size in pixels.shape[:2])
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _enlarged(pixels: FloatArray, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    import cv2
+
+    method = int(rng.choice([cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4]))
+    return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=method).clip(0, 1), np.float32)

@@ -18,12 +18,13 @@ from toolbox.card import ExpertCard
 from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.expert import run_expert
 from toolbox.network import load_network
+from toolbox.store import ModelStore
 
 
 def card(**changes: Any) -> ExpertCard:
     return ExpertCard.model_validate(
-        {"name": "net", "task": "super_resolution", "scale": 2, "loader": "spandrel", "weights": "net.safetensors"}
-        | {"architecture": "Compact", "about": "", "source": "", "halo": 16}
+        {"name": "net", "task": "super_resolution", "scale": 2, "loader": "spandrel", "about": "", "source": ""}
+        | {"file": {"name": "net.safetensors"}, "architecture": "Compact", "halo": 16}
         | changes
     )
 
@@ -41,18 +42,18 @@ def picture(height: int, width: int) -> Image:
 
 
 def test_a_network_enlarges_by_the_scale_of_its_card(weights: Path) -> None:
-    result = run_expert(load_network(card(), weights), picture(33, 50), Control())
+    result = run_expert(load_network(card(), ModelStore(weights)), picture(33, 50), Control())
     assert (result.height, result.width) == (66, 100)
 
 
 def test_half_precision_on_disk_runs_in_float32(weights: Path) -> None:
-    expert = load_network(card(), weights)
+    expert = load_network(card(), ModelStore(weights))
     assert {parameter.dtype for parameter in expert.descriptor.model.parameters()} == {torch.float32}
     assert expert.weight_bytes == 4 * sum(parameter.numel() for parameter in expert.descriptor.model.parameters())
 
 
 def test_a_picture_of_many_tiles_equals_the_network_on_the_whole(weights: Path) -> None:
-    expert = load_network(card(), weights)
+    expert = load_network(card(), ModelStore(weights))
     image = picture(40, 900)
     with torch.inference_mode():
         whole = expert.descriptor(image.pixels[None])[0]
@@ -62,8 +63,8 @@ def test_a_picture_of_many_tiles_equals_the_network_on_the_whole(weights: Path) 
 
 def test_a_bfloat16_card_stays_near_float32(weights: Path) -> None:
     image = picture(24, 24)
-    exact = load_network(card(), weights)(image, Control()).pixels
-    rounded = load_network(card(dtype="bfloat16"), weights)(image, Control()).pixels
+    exact = load_network(card(), ModelStore(weights))(image, Control()).pixels
+    rounded = load_network(card(dtype="bfloat16"), ModelStore(weights))(image, Control()).pixels
     assert rounded.dtype == torch.float32
     assert float((rounded - exact).abs().max()) < 0.02
 
@@ -71,34 +72,34 @@ def test_a_bfloat16_card_stays_near_float32(weights: Path) -> None:
 def test_a_network_that_needs_multiples_of_eight_takes_any_size(tmp_path: Path) -> None:
     network = DRUNet(in_nc=4, out_nc=3, nc=[8, 8, 8, 8], nb=2)
     save_file(network.half().state_dict(), tmp_path / "net.safetensors")
-    expert = load_network(card(task="denoising", scale=1, architecture="DRUNet"), tmp_path)
+    expert = load_network(card(task="denoising", scale=1, architecture="DRUNet"), ModelStore(tmp_path))
     result = run_expert(expert, picture(37, 51), Control())
     assert (result.height, result.width) == (37, 51)
 
 
 def test_missing_weights_say_where_they_were_looked_for(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match=r"net\.safetensors"):
-        load_network(card(), tmp_path)
+        load_network(card(), ModelStore(tmp_path))
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_bytes(b"not a safetensors file")
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        load_network(card(), tmp_path)
+        load_network(card(), ModelStore(tmp_path))
 
 
 def test_another_architecture_than_the_card_s_is_refused(weights: Path) -> None:
     with pytest.raises(WeightsError, match="Compact"):
-        load_network(card(architecture="SPAN"), weights)
+        load_network(card(architecture="SPAN"), ModelStore(weights))
 
 
 def test_another_scale_than_the_card_s_is_refused(weights: Path) -> None:
     with pytest.raises(WeightsError, match="2x"):
-        load_network(card(scale=4), weights)
+        load_network(card(scale=4), ModelStore(weights))
 
 
 def test_a_cancelled_run_stops(weights: Path) -> None:
     control = Control()
     control.cancel()
     with pytest.raises(Cancelled):
-        run_expert(load_network(card(), weights), picture(16, 16), control)
+        run_expert(load_network(card(), ModelStore(weights)), picture(16, 16), control)

@@ -18,6 +18,7 @@ from imaging.control import Control
 from imaging.reading import read_image
 from toolbox.catalogue import parse_cards
 from toolbox.network import load_network
+from toolbox.store import ModelStore
 from toolbox.tasks import Degradation
 from training.data import shrink
 from training.evaluate import expert_of, super_resolution_db
@@ -145,7 +146,7 @@ def test_every_recipe_has_cards_that_its_weights_keep(file: Path, tmp_path: Path
     save_file(build(recipe).half().state_dict(), tmp_path / f"{recipe.name}.safetensors")
     assert cards or recipe.name == "face"  # Its cards come with what finds, aligns and pastes back faces.
     for card in cards:
-        assert load_network(card, tmp_path).descriptor.scale == recipe.scale
+        assert load_network(card, ModelStore(), tmp_path).descriptor.scale == recipe.scale
 
 
 def test_exporting_a_run_writes_weights_figures_and_cards(

@@ -1,0 +1,172 @@
+"""Verdicts on the candidates of a step, and the choice among them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from agent.clock import Clock
+from agent.state import KEEP_INPUT, Step, Verdict
+from imaging.image import Image
+from iqa.consistency import consistency
+from iqa.crops import crops_of
+from iqa.degradations import estimates_from
+from iqa.published import chosen, measure_published
+from iqa.quality import Origin, quality_of
+from iqa.seen import Seen, enlarged, see
+from profiles.schema import Profile
+from toolbox.card import ExpertCard
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Task
+
+LEAST_LEVEL = 0.5
+"""Below half a level of severity, what is left of it is the estimator's own noise."""
+COSTS = {"classical": 1, "spandrel": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One expert's result with its verdict; no image where the expert failed or was only scouted."""
+
+    verdict: Verdict
+    image: Image | None = None
+
+
+@dataclass(slots=True)
+class Contest:
+    """The candidates of one step as they come; holds the images of those alone that may still win."""
+
+    ahead: list[Candidate] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+    def enter(self, candidate: Candidate) -> None:
+        """Take part; a candidate without an image cannot win."""
+        if candidate.image is None:
+            return
+        self.scores.append(candidate.verdict.score)
+        least = max(self.scores) - tie()
+        self.ahead = [one for one in [*self.ahead, candidate] if one.verdict.score >= least]
+
+    @property
+    def winner(self) -> Candidate | None:
+        """The best score; where others lie within the judge's error of it, the most faithful, then the cheapest."""
+        return max(self.ahead, key=lambda one: _merit(one.verdict), default=None)
+
+    @property
+    def lead(self) -> float | None:
+        """By how much the best score is ahead of the second; None without a second."""
+        first, *others = sorted(self.scores, reverse=True) or [0.0]
+        return first - others[0] if others else None
+
+
+def _merit(verdict: Verdict) -> tuple[float, int, float]:
+    return (round(verdict.consistency, 2), -verdict.cost, verdict.score)
+
+
+def select_best(judged: Iterable[Candidate]) -> Candidate | None:
+    """The winner among candidates; None where no expert gave an image."""
+    contest = Contest()
+    for candidate in judged:
+        contest.enter(candidate)
+    return contest.winner
+
+
+class Judge:
+    """Gives verdicts on what experts made of one image in one step, all by the same crops."""
+
+    def __init__(
+        self, before: Image, step: Step, profile: Profile, pool: ExpertPool, clock: Clock, description: str = ""
+    ) -> None:
+        self._before = before
+        self._step = step
+        self._fidelity_weight = profile.fidelity_weight
+        self._pool = pool
+        self._clock = clock
+        self._description = description
+        self._metrics = chosen(profile.reflection, profile.non_commercial, pool.store)
+        with clock.part("scoring"):
+            self._crops = crops_of(before)
+            self._seen = see(before, self._crops)
+            self._origin = origin_of(step.task, enlarged(self._seen, before, self._crops, step.scale))
+
+    def of_input(self) -> Verdict:
+        """The verdict on doing nothing."""
+        with self._clock.part("scoring"):
+            values = self._published(self._before)
+            return verdict_on(KEEP_INPUT, self._seen, self._origin, 1.0, self._fidelity_weight, values)
+
+    def of(self, card: ExpertCard, result: Image, seconds: float) -> Verdict:
+        """The verdict on an expert's result."""
+        with self._clock.part("scoring"):
+            seen = see(result, self._crops)
+            faithful = consistency(self._step.task, self._before, result)
+            values = self._published(result)
+            verdict = verdict_on(card.name, seen, self._origin, faithful, self._fidelity_weight, values)
+        return verdict.model_copy(update={"cost": COSTS[card.loader], "seconds": seconds})
+
+    def _published(self, image: Image) -> dict[str, float]:
+        measured = measure_published(self._metrics, [image], self._pool, self._pool.store, self._description)
+        return {name: values[0] for name, values in measured.items()}
+
+
+def origin_of(task: Task, before: Seen) -> Origin:
+    """What the candidates of a step are compared with."""
+    return Origin(task, before, _level(task, before))
+
+
+def verdict_on(
+    expert: str,
+    seen: Seen,
+    origin: Origin,
+    faithful: float,
+    fidelity_weight: float,
+    published: Mapping[str, float] | None = None,
+) -> Verdict:
+    """The verdict on a result that has been looked at, and whose consistency is known."""
+    measured = quality_of(seen, origin, published)
+    removal = _removal(origin.level, _level(origin.task, seen))
+    experience = _table("experience.toml").get(origin.task.value, {}).get(expert, 0.0)
+    return Verdict(
+        expert=expert,
+        score=_score(origin.task, measured.score, removal, experience, faithful, fidelity_weight),
+        quality=measured.score,
+        consistency=faithful,
+        removal=removal,
+        experience=experience,
+        metrics=dict(measured.parts),
+    )
+
+
+def _level(task: Task, seen: Seen) -> float:
+    """How much of the step's degradation the estimator sees: levels of severity, 0 to 4. None in super-resolution."""
+    estimate = None if task is Task.SUPER_RESOLUTION else estimates_from(seen).get(task.degradation)
+    return estimate.level if estimate else 0.0
+
+
+def _removal(before: float, after: float) -> float:
+    """The share of the degradation that is gone in the eyes of the estimator; negative where it has grown."""
+    return max(-1.0, (before - after) / max(before, LEAST_LEVEL)) if before else 0.0
+
+
+def _score(
+    task: Task, quality: float, removal: float, experience: float, faithful: float, fidelity_weight: float
+) -> float:
+    """A candidate's score in [0, 1] from the parts of its verdict; weights, and what they mean, are in judge.toml."""
+    weights = _table("judge.toml")["weights"]
+    removed = 0.0 if task is Task.SUPER_RESOLUTION else weights["removal"]
+    judged = (weights["quality"] * quality + removed * removal) / (weights["quality"] + removed)
+    share = fidelity_weight * weights["consistency"]
+    return min(1.0, max(0.0, (1 - share) * (judged + weights["experience"] * experience) + share * faithful))
+
+
+def tie() -> float:
+    """Scores that differ by less are one score: the judge's own error."""
+    return _table("judge.toml")["error"]["score"]
+
+
+@cache
+def _table(name: str) -> dict[str, dict[str, float]]:
+    return tomllib.loads((resources.files("agent") / name).read_text("utf-8"))

@@ -1,0 +1,287 @@
+"""Metrics that others have published, through pyiqa and open_clip, where those and their weights are installed."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+from unittest.mock import patch
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from imaging.device import best_device
+from imaging.resizing import fitted, resize
+from iqa.errors import BadParameters, MetricMissing
+from toolbox.errors import WeightsError
+from toolbox.pool import ModelPool
+from toolbox.store import ModelStore, WeightFile
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from imaging.image import Image
+
+MOST_SIDE = 1024
+"""Larger pictures are measured at this long side: MANIQA and BRISQUE take minutes at 4096."""
+LEAST_SIDE = 224
+"""Smaller ones are enlarged: MANIQA looks at crops of this size."""
+HPS_SIDE = 224
+EXTRA = "pip install 'restore4k[metrics]'"
+CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class PublishedMetric(BaseModel):
+    """One published metric: a table of published.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    about: str
+    range: tuple[float, float]
+    higher_is_better: bool = True
+    licence: str
+    architecture: str = ""
+    file: WeightFile
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether its licence forbids commercial use."""
+        return "noncommercial" in self.licence.lower()
+
+    @property
+    def library(self) -> Literal["pyiqa", "open_clip"]:
+        """What computes it."""
+        return "open_clip" if self.architecture else "pyiqa"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricState:
+    """Whether a metric can run here."""
+
+    ready: bool
+    advice: str = ""
+    """What is missing, and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedMetric:
+    """A metric in memory."""
+
+    score: Callable[[Tensor, str], Tensor]
+    """(b, 3, h, w) RGB in [0, 1] and a description to (b,)."""
+    weight_bytes: int = field(default=0)
+
+
+@cache
+def published_metrics() -> Mapping[str, PublishedMetric]:
+    """All of them by name, whether they can run here or not. Raises `BadParameters`."""
+    try:
+        tables = tomllib.loads((resources.files("iqa") / "published.toml").read_text("utf-8"))
+        return MappingProxyType({name: PublishedMetric(name=name, **table) for name, table in tables.items()})
+    except (OSError, tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+        raise BadParameters(f"iqa/published.toml is not usable: {error}", "install restore4k again") from error
+
+
+def state_of(metric: PublishedMetric, store: ModelStore) -> MetricState:
+    """Whether its library and its weights are here; loads neither."""
+    if find_spec(metric.library) is None:
+        return MetricState(False, f"needs {metric.library}: {EXTRA} ({metric.licence})")
+    if not store.has(metric.file.name):
+        return MetricState(False, f"needs {metric.file.name}: restore4k models pull {metric.name}")
+    return MetricState(True)
+
+
+def chosen(reflection: str, non_commercial: bool, store: ModelStore) -> tuple[str, ...]:
+    """4KAgent's metrics that can run here: of `hpsv2` that one, of `hpsv2+metric` MUSIQ, MANIQA and CLIPIQA too.
+
+    Those whose licence forbids commercial use only where `non_commercial` allows them.
+    """
+    wanted = ("hpsv2",) if reflection == "hpsv2" else ("hpsv2", "musiq", "maniqa", "clipiqa")
+    metrics = [published_metrics()[name] for name in wanted]
+    return tuple(
+        metric.name
+        for metric in metrics
+        if (non_commercial or not metric.non_commercial) and state_of(metric, store).ready
+    )
+
+
+def measure_published(
+    names: Sequence[str], images: Sequence[Image], pool: ModelPool, store: ModelStore, description: str = ""
+) -> dict[str, list[float]]:
+    """The values of some metrics for some images, batched where images are of one size.
+
+    `description`: what the picture shows; HPSv2 alone reads it. Raises `MetricMissing` for what cannot run here.
+    """
+    import torch
+
+    inputs = [_fitting(image) for image in images]
+    values: dict[str, list[float]] = {}
+    for name in names:
+        metric = published_metrics().get(name)
+        if metric is None:
+            raise MetricMissing(f"unknown metric {name!r}", f"choose among {', '.join(published_metrics())}")
+        state = state_of(metric, store)
+        if not state.ready:
+            raise MetricMissing(f"{name} cannot run here", state.advice)
+        loaded = pool.hold(f"metric {name}", partial(_load, metric, store.path(metric.file.name)))
+        row = [0.0] * len(inputs)
+        for size in {tensor.shape for tensor in inputs}:
+            alike = [index for index, tensor in enumerate(inputs) if tensor.shape == size]
+            with torch.inference_mode():
+                batch = torch.stack([inputs[index] for index in alike]).to(best_device())
+                scores = loaded.score(batch, description).float().flatten().tolist()
+            for index, score in zip(alike, scores, strict=True):
+                row[index] = score
+        values[name] = row
+    return values
+
+
+def _fitting(image: Image) -> Tensor:
+    """(3, h, w) with sides in [224, 1024], or as near as its shape allows."""
+    height, width = image.height, image.width
+    if image.long_side > MOST_SIDE:
+        height, width = fitted(height, width, MOST_SIDE)
+    grow = max(1.0, LEAST_SIDE / min(height, width))
+    height, width = round(height * grow), round(width * grow)
+    return resize(image.pixels, height, width).clamp(0, 1)
+
+
+def _load(metric: PublishedMetric, file: Path) -> LoadedMetric:
+    _require_harmless(file)
+    try:
+        network, score = (_open_clip if metric.library == "open_clip" else _pyiqa)(metric, file)
+    except (RuntimeError, KeyError, ValueError, TypeError, OSError, AttributeError) as error:
+        raise WeightsError(f"{metric.name}: {file} cannot be loaded: {error}", _again(file)) from error
+    size = sum(parameter.nbytes for parameter in network.parameters())
+    return LoadedMetric(score, size)
+
+
+def _require_harmless(file: Path) -> None:
+    """pyiqa unpickles whatever a file says; let torch's restricted unpickler, or TorchScript's, read it first."""
+    import torch
+
+    try:
+        with file.open("rb") as stream:
+            torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "TorchScript" in str(error):
+            return
+        raise WeightsError(f"{file} is no file of weights: {error}".split("\n", 1)[0], _again(file)) from error
+
+
+def _again(file: Path) -> str:
+    return f"restore4k models remove {file.name}, then pull it again"
+
+
+def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Tensor, str], Tensor]]:
+    import importlib
+    import io
+
+    maker, arguments, patches = _CONSTRUCTORS[metric.name]
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(io.StringIO()))  # it prints what it loads
+        stack.enter_context(needed_by_clip())
+        module = importlib.import_module(f"pyiqa.archs.{maker[0]}")
+        for target, replacement in patches.items():
+            stack.enter_context(patch(f"pyiqa.archs.{maker[0]}.{target}", replacement))
+        network = getattr(module, maker[1])(
+            **{name: str(file) if value is FILE else value for name, value in arguments.items()}
+        )
+    network = network.eval().requires_grad_(False).to(best_device())
+    return network, lambda batch, _: network(batch)
+
+
+@contextmanager
+def needed_by_clip() -> Iterator[None]:
+    """openai-clip asks pkg_resources, which setuptools no longer has, for the module `packaging`."""
+    import packaging
+    import packaging.version
+
+    name = "pkg_resources"
+    if name in sys.modules or find_spec(name):
+        yield
+        return
+    sys.modules[name] = ModuleType(name)
+    sys.modules[name].packaging = packaging  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _open_clip(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Tensor, str], Tensor]]:
+    import open_clip
+    import torch
+
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    network: Any = open_clip.create_model(metric.architecture, pretrained=None)
+    network.load_state_dict(state.get("state_dict", state))
+    network = network.eval().requires_grad_(False).to(best_device())
+    tokenize = open_clip.get_tokenizer(metric.architecture)
+
+    def score(batch: Tensor, description: str) -> Tensor:
+        words = network.encode_text(tokenize([description]).to(batch.device), normalize=True)
+        looks = network.encode_image(torch.stack([_squared(one) for one in batch]), normalize=True)
+        return (looks @ words.T)[:, 0]  # type: ignore[no-any-return]
+
+    return network, score
+
+
+def _squared(pixels: Tensor) -> Tensor:
+    """(3, 224, 224): the longer side to 224, black around it, then CLIP's normalisation, as HPSv2 does it."""
+    import torch
+
+    small = resize(pixels, *fitted(pixels.shape[1], pixels.shape[2], HPS_SIDE)).clamp(0, 1)
+    square = pixels.new_zeros(3, HPS_SIDE, HPS_SIDE)
+    top, left = (HPS_SIDE - small.shape[1]) // 2, (HPS_SIDE - small.shape[2]) // 2
+    square[:, top : top + small.shape[1], left : left + small.shape[2]] = small
+    mean, deviation = (
+        torch.tensor(values, device=pixels.device)[:, None, None] for values in (CLIP_MEAN, CLIP_DEVIATION)
+    )
+    return (square - mean) / deviation
+
+
+FILE = object()
+"""Stands for the file's path."""
+
+
+def _untrained(*arguments: Any, **options: Any) -> Any:
+    """timm without a download: the metric's file holds the backbone too."""
+    import timm
+
+    return timm.create_model(*arguments, **{**options, "pretrained": False})
+
+
+class _Timm:
+    create_model = staticmethod(_untrained)
+
+    def __getattr__(self, name: str) -> Any:
+        import timm
+
+        return getattr(timm, name)
+
+
+_CONSTRUCTORS: Mapping[str, tuple[tuple[str, str], Mapping[str, Any], Mapping[str, Any]]] = {
+    "musiq": (("musiq_arch", "MUSIQ"), {"pretrained_model_path": FILE}, {}),
+    "maniqa": (
+        ("maniqa_arch", "MANIQA"),
+        {"pretrained_model_path": FILE, "train_dataset": "koniq", "scale": 0.8},
+        {"timm": _Timm()},
+    ),
+    "topiq_nr": (
+        ("topiq_arch", "CFANet"),
+        {"pretrained_model_path": FILE, "backbone_pretrain": False, "use_ref": False},
+        {},
+    ),
+    "brisque": (("brisque_arch", "BRISQUE"), {"pretrained_model_path": FILE}, {}),
+    "clipiqa": (("clipiqa_arch", "CLIPIQA"), {"backbone": FILE}, {}),
+}
+"""Module and class in pyiqa.archs, arguments, and what must be replaced so that nothing is downloaded."""

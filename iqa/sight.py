@@ -1,0 +1,96 @@
+"""The network behind the estimator and the quality score: it looks at pieces, at the whole, and at measured evidence.
+
+Plain convolutions in two stacks, one for the pieces at full resolution and one for the small whole; mean, deviation
+and maximum of their last features, with the evidence beside them, go through a perceptron for every piece, and what
+the pieces say is averaged with weights of the network's own. 0.3 million parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from iqa.errors import BadParameters
+
+WIDTHS = (24, 32, 48, 64)
+HIDDEN = 128
+REACH = 4.0
+"""Deviations beyond which evidence counts no more."""
+
+
+class Sight(nn.Module):
+    """Looks at a picture and answers `outputs` numbers, and the same for every piece of it."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: int, evidence: int, outputs: int) -> None:
+        super().__init__()
+        self.near = _stack(channels)
+        self.far = _stack(channels)
+        self.register_buffer("centre", torch.zeros(evidence))
+        self.register_buffer("spread", torch.ones(evidence))
+        seen = 2 * 3 * WIDTHS[-1] + evidence
+        self.say = nn.Sequential(
+            nn.Linear(seen, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * outputs)
+        )
+
+    def forward(self, near: Tensor, whole: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, outputs) and (b, n, outputs) from near (b, n, c, 96, 96), whole (b, c, 96, 96), evidence (b, e).
+
+        Pixels lie in [0, 1], or in [-1, 1] for differences; evidence is as `compressed` gives it.
+        """
+        count = near.shape[1]
+        details = _pooled(self.near(near.flatten(0, 1) - 0.5)).reshape(len(near), count, -1)
+        scene = _pooled(self.far(whole - 0.5))
+        measured = ((evidence - self.centre) / self.spread).clamp(-REACH, REACH)
+        context = torch.cat([scene, measured], 1)[:, None].expand(-1, count, -1)
+        said, weight = self.say(torch.cat([details, context], 2)).chunk(2, 2)
+        return (said * weight.softmax(1)).sum(1), said
+
+
+def compressed(evidence: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """The evidence as a network takes it: sign and logarithm, since much of it has a heavy tail."""
+    values = torch.tensor([evidence[name] for name in names], dtype=torch.float64)
+    return (values.sign() * values.abs().log1p()).tolist()
+
+
+@cache
+def load_sight(file: str, channels: int) -> tuple[Sight, tuple[str, ...], tuple[str, ...]]:
+    """The shipped network iqa/`file`, the names of its evidence, and those of its outputs. Raises `BadParameters`."""
+    from safetensors import safe_open
+
+    try:
+        with (
+            resources.as_file(resources.files("iqa") / file) as path,
+            safe_open(path, framework="pt") as stored,
+        ):
+            names = json.loads((stored.metadata() or {})["names"])
+            state = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118
+        answers = state["say.4.bias"].numel() // 2
+        network = Sight(channels, state["centre"].numel(), answers).eval().requires_grad_(False)
+        network.load_state_dict(state)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BadParameters(f"iqa/{file} is not usable: {error!r}", "install restore4k again") from error
+    return network, tuple(names["evidence"]), tuple(names["outputs"])
+
+
+def _stack(channels: int) -> nn.Sequential:
+    """Three halvings; a convolution at each size."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, WIDTHS[0], 3, padding=1), nn.ReLU(inplace=True)]
+    for before, after in pairwise(WIDTHS):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(after, after, 3, padding=1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _pooled(features: Tensor) -> Tensor:
+    """(b, 3 c) of (b, c, h, w): mean, deviation and maximum."""
+    flat = features.flatten(2).float()
+    return torch.cat([flat.mean(2), flat.var(2, correction=0).add(1e-6).sqrt(), flat.amax(2)], 1)

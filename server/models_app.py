@@ -1,0 +1,109 @@
+"""`restore4k models`: what can be downloaded, and what is done with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imaging.control import Control
+from server.console import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from server.offers import Offer
+
+app = typer.Typer(help="Download, check and remove published models and metrics.", no_args_is_help=True)
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names of experts, metrics or files; `metrics` is all metrics, `all` is everything."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List what can be downloaded, with licence and state."""
+    with Answer(as_json) as answer:
+        from server.offers import offers
+        from toolbox.store import ModelStore
+
+        found = offers(ModelStore())
+        document = {"models": [offer.model_dump(mode="json") for offer in found]}
+        answer.give(document, lambda console: _show(console, found))
+
+
+@app.command()
+def pull(
+    names: Names = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="Everything that this profile would use.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept the licences that restrict use; they are shown, and remembered.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Download models. What has arrived of an interrupted download is kept, and gone on with."""
+    with Answer(as_json) as answer:
+        from server.offers import choose, offers_for_profile, require_accepted
+        from server.progress_view import bar
+        from toolbox.downloading import pull as pull_file
+        from toolbox.store import ModelStore
+
+        store = ModelStore()
+        chosen = offers_for_profile(store, profile) if profile else choose(store, names or [])
+        require_accepted(store, chosen, accept)
+        pulled = []
+        for offer in chosen:
+            with bar(f"{offer.name} ({offer.megabytes})") as report:
+                pulled.append(str(pull_file(offer.file, store, Control(report))))
+        answer.give({"files": pulled}, lambda console: console.print("\n".join(pulled) or "nothing to pull"))
+
+
+@app.command()
+def verify(names: Names = None, as_json: JsonOption = False) -> None:
+    """Check downloaded files against their sha256."""
+    with Answer(as_json) as answer:
+        from server.offers import choose
+        from toolbox.store import ModelStore
+
+        store = ModelStore()
+        files = [offer.file for offer in choose(store, names or ["all"]) if names or store.has(offer.file.name)]
+        found = {file.name: store.verify(file) for file in files}
+        lines = "\n".join(f"ok {name}" for name in found) or f"{store.folder} holds none of them"
+        answer.give({"sha256": found}, lambda console: console.print(lines))
+
+
+@app.command()
+def remove(names: Names = None, as_json: JsonOption = False) -> None:
+    """Delete downloaded files."""
+    with Answer(as_json) as answer:
+        from server.offers import choose
+        from toolbox.store import ModelStore
+
+        store = ModelStore()
+        freed = sum(store.remove(offer.file.name) for offer in choose(store, names or []))
+        answer.give({"freed_bytes": freed}, lambda console: console.print(f"{freed / 1e6:.1f} MB freed"))
+
+
+@app.command()
+def path(as_json: JsonOption = False) -> None:
+    """Say where downloaded files lie."""
+    with Answer(as_json) as answer:
+        from toolbox.store import ModelStore
+
+        folder = str(ModelStore().folder)
+        answer.give({"path": folder}, lambda console: console.print(folder))
+
+
+def _show(console: Console, found: Sequence[Offer]) -> None:
+    from rich.table import Table
+
+    table = Table("name", "for", "size", "licence", "commercial use", "state")
+    for offer in found:
+        table.add_row(offer.name, offer.purpose, offer.megabytes, offer.licence, offer.commercial, offer.state)
+    console.print(table)

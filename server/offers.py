@@ -1,0 +1,111 @@
+"""What can be downloaded, chosen by name or by profile, and under which licences."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel
+
+from imaging.errors import RestoreError
+from iqa.published import published_metrics, state_of
+from profiles.loading import load_profile
+from toolbox.availability import availability
+from toolbox.catalogue import default_catalogue
+from toolbox.store import ModelStore, WeightFile
+
+METRIC = "metric"
+
+
+class Offer(BaseModel):
+    """A file, and what it is good for."""
+
+    name: str
+    purpose: str
+    """The task, with its scale; or `metric`."""
+    about: str
+    licence: str
+    commercial: str
+    page: str = ""
+    file: WeightFile
+    state: str
+    advice: str
+
+    @property
+    def megabytes(self) -> str:
+        """The size as people write it."""
+        return f"{self.file.size / 1e6:.0f} MB" if self.file.size else "size not published"
+
+
+def offers(store: ModelStore) -> list[Offer]:
+    """Everything that has a file of its own: experts, then metrics."""
+    found = []
+    for card in default_catalogue():
+        if card.file is not None:
+            state = availability(card, store)
+            purpose = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
+            facts = card.model_dump(include={"name", "about", "licence", "commercial", "page"})
+            found.append(Offer(**facts, file=card.file, purpose=purpose, state=state.state, advice=state.advice))
+    for metric in published_metrics().values():
+        ready = state_of(metric, store)
+        facts = metric.model_dump(include={"name", "about", "licence"})
+        state_word = "ready" if ready.ready else "can be pulled"
+        found.append(
+            Offer(
+                **facts,
+                commercial="no" if metric.non_commercial else "yes",
+                file=metric.file,
+                purpose=METRIC,
+                state=state_word,
+                advice=ready.advice,
+            )
+        )
+    return found
+
+
+def choose(store: ModelStore, names: Iterable[str]) -> list[Offer]:
+    """The offers of these names, each file once. Raises `RestoreError` for a name that nothing has, or for none."""
+    everything, chosen = offers(store), dict[str, Offer]()
+    for name in names:
+        found = [
+            offer
+            for offer in everything
+            if name in ("all", offer.name, offer.file.name) or (name == "metrics" and offer.purpose == METRIC)
+        ]
+        if not found:
+            near = difflib.get_close_matches(name, [offer.name for offer in everything], n=2)
+            guess = f"did you mean {' or '.join(near)}? " if near else ""
+            raise RestoreError(f"nothing to download is called {name!r}", f"{guess}`restore4k models list` lists all")
+        chosen.update({offer.file.name: offer for offer in found})
+    if not chosen:
+        raise RestoreError("nothing was named", "name experts, metrics or files; `restore4k models list` lists them")
+    return list(chosen.values())
+
+
+def offers_for_profile(store: ModelStore, name: str) -> list[Offer]:
+    """What a run by that profile could use and a program may fetch: experts and metrics of its preference."""
+    profile = load_profile(name)
+    preferences = {card.name: card.preference for card in default_catalogue()}
+    chosen = [
+        offer
+        for offer in offers(store)
+        if offer.file.urls
+        and (profile.non_commercial or offer.commercial != "no")
+        and preferences.get(offer.name, "any") in ("any", profile.restore_preference)
+    ]
+    return list({offer.file.name: offer for offer in chosen}.values())
+
+
+def require_accepted(store: ModelStore, chosen: Sequence[Offer], accept: bool) -> None:
+    """Licences that restrict use are accepted once, by `accept`. Raises `RestoreError` naming those that are not."""
+    restricted = {offer.licence: offer for offer in chosen if offer.commercial != "yes"}
+    unread = {licence: offer for licence, offer in restricted.items() if licence not in store.accepted()}
+    if unread and not accept:
+        told = "; ".join(
+            f"{licence} ({offer.name} {offer.page})".replace(" )", ")") for licence, offer in unread.items()
+        )
+        raise RestoreError(
+            f"these licences restrict use, commercial use above all: {told}", "read them, then add --accept"
+        )
+    for licence in unread:
+        store.accept(licence)

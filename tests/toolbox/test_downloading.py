@@ -1,0 +1,246 @@
+"""Downloads from a server that breaks off, lies, redirects and forgets; nothing half or wrong gets its name."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imaging.control import Control
+from imaging.errors import Cancelled
+from toolbox import downloading
+from toolbox.downloading import address_of, pull
+from toolbox.errors import DownloadFailed, WeightsError, WeightsMissing
+from toolbox.store import ModelStore, WeightFile
+
+CONTENT = bytes(range(256)) * 12_000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Behaviour:
+    """What the server does, and what was asked of it."""
+
+    content: bytes = CONTENT
+    break_after: int | None = None
+    """Bytes after which the first answers break off."""
+    breaks: int = 0
+    ranges: bool = True
+    status: int = 200
+    redirect: str = ""
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+class Handler(BaseHTTPRequestHandler):
+    behaviour: Behaviour
+
+    def do_GET(self) -> None:
+        told = self.behaviour
+        asked_range = self.headers.get("range")
+        told.asked.append((self.path, asked_range))
+        if told.redirect and self.path != "/moved":
+            self.send_response(302)
+            self.send_header("location", told.redirect)
+            self.end_headers()
+            return
+        start = int(asked_range.removeprefix("bytes=").rstrip("-")) if asked_range and told.ranges else 0
+        if start >= len(told.content) > 0 and start:
+            self.send_response(416)
+            self.end_headers()
+            return
+        self.send_response(206 if start else told.status)
+        rest = told.content[start:]
+        self.send_header("content-length", str(len(rest)))
+        if start:
+            self.send_header("content-range", f"bytes {start}-{len(told.content) - 1}/{len(told.content)}")
+        self.end_headers()
+        if told.breaks and told.break_after is not None:
+            told.breaks -= 1
+            rest = rest[: told.break_after]
+        self.wfile.write(rest)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
+    behaviour = Behaviour()
+    handler = type("Told", (Handler,), {"behaviour": behaviour})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    monkeypatch.setenv("RESTORE4K_MIRRORS", f"https://models.example=http://127.0.0.1:{http.server_port}")
+    monkeypatch.setattr(downloading, "WAIT_SECONDS", 0.01)
+    yield behaviour
+    http.shutdown()
+    http.server_close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+def weights(**changes: Any) -> WeightFile:
+    facts = {"name": "net.pth", "urls": ("https://models.example/net.pth",), "size": len(CONTENT), "sha256": SHA256}
+    return WeightFile.model_validate(facts | changes)
+
+
+def left_over(store: ModelStore) -> set[str]:
+    return {path.name for path in store.folder.iterdir()} - {"index.json", "net.pth.lock"}
+
+
+def test_a_file_arrives_whole_and_is_not_fetched_again(server: Behaviour, store: ModelStore) -> None:
+    seen: list[float] = []
+    path = pull(weights(), store, Control(seen.append))
+    assert path.read_bytes() == CONTENT
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert left_over(store) == {"net.pth"}
+    assert pull(weights(), store) == path
+    assert len(server.asked) == 1
+
+
+def test_a_broken_connection_is_gone_on_with(server: Behaviour, store: ModelStore) -> None:
+    server.break_after, server.breaks = 1_000_000, 2
+    assert pull(weights(), store).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == [None, "bytes=1000000-", "bytes=2000000-"]
+
+
+def test_what_an_earlier_call_has_fetched_is_kept(server: Behaviour, store: ModelStore) -> None:
+    server.break_after, server.breaks = 500_000, 99
+    with pytest.raises(DownloadFailed, match="broke 5 times"):
+        pull(weights(), store)
+    assert left_over(store) == {"net.pth.part"}
+    server.breaks = 0
+    assert pull(weights(), store).read_bytes() == CONTENT
+    assert server.asked[-1][1] == "bytes=2500000-"
+
+
+def test_a_server_without_ranges_begins_again(server: Behaviour, store: ModelStore) -> None:
+    server.break_after, server.breaks, server.ranges = 1_000_000, 1, False
+    assert pull(weights(), store).read_bytes() == CONTENT
+
+
+def test_more_on_disk_than_the_server_has_is_thrown_away(server: Behaviour, store: ModelStore) -> None:
+    store.folder.mkdir()
+    store.path("net.pth.part").write_bytes(b"x" * (len(CONTENT) + 5))
+    assert pull(weights(size=None), store).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_wrong_bytes_never_get_the_name(size: int | None, server: Behaviour, store: ModelStore) -> None:
+    server.content = CONTENT[:-1] + b"!"
+    with pytest.raises(DownloadFailed, match="sha256"):
+        pull(weights(size=size), store)
+    assert left_over(store) == set()
+
+
+def test_another_size_than_published_is_refused_before_it_is_read(server: Behaviour, store: ModelStore) -> None:
+    server.content = CONTENT * 2
+    with pytest.raises(DownloadFailed, match="offers"):
+        pull(weights(), store)
+    assert not store.has("net.pth")
+
+
+def test_an_error_page_is_no_model(server: Behaviour, store: ModelStore) -> None:
+    server.status, server.content = 404, b"not here"
+    with pytest.raises(DownloadFailed, match="answered 404"):
+        pull(weights(), store)
+    assert left_over(store) == set()
+
+
+def test_redirects_are_followed_but_not_for_ever(server: Behaviour, store: ModelStore) -> None:
+    server.redirect = "/moved"
+    assert pull(weights(), store).read_bytes() == CONTENT
+    server.redirect = "/round"
+    with pytest.raises(DownloadFailed, match="redirects"):
+        pull(weights(name="other.pth"), store)
+
+
+def test_the_second_address_is_tried(server: Behaviour, store: ModelStore) -> None:
+    urls = ("https://nowhere.invalid/net.pth", "https://models.example/net.pth")
+    assert pull(weights(urls=urls), store).read_bytes() == CONTENT
+
+
+def test_offline_is_said_with_what_to_do(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloading, "WAIT_SECONDS", 0.01)
+    monkeypatch.setenv("RESTORE4K_MIRRORS", "https://models.example=http://127.0.0.1:9")
+    with pytest.raises(DownloadFailed) as error:
+        pull(weights(), store)
+    assert "ConnectError" in error.value.message
+    assert str(store.folder) in error.value.hint
+
+
+def test_what_no_program_may_fetch_is_said(store: ModelStore) -> None:
+    with pytest.raises(DownloadFailed, match="by hand") as error:
+        pull(weights(urls=()), store)
+    assert str(store.folder) in f"{error.value.hint}"
+
+
+def test_a_download_can_be_stopped(server: Behaviour, store: ModelStore) -> None:
+    control = Control()
+    with pytest.raises(Cancelled):
+        pull(weights(), store, control.watched_by(lambda _: control.cancel()))
+    assert not store.has("net.pth")
+    assert pull(weights(), store).read_bytes() == CONTENT
+
+
+def test_of_two_at_once_one_fetches(server: Behaviour, store: ModelStore) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        paths = list(threads.map(lambda _: pull(weights(), store), range(4)))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert len(server.asked) == 1
+
+
+def test_without_a_published_sum_the_first_is_held_to(server: Behaviour, store: ModelStore) -> None:
+    file = weights(sha256=None, size=None)
+    pull(file, store)
+    assert store.verify(file) == SHA256
+    store.path("net.pth").write_bytes(CONTENT[::-1])
+    with pytest.raises(WeightsError, match="not"):
+        store.verify(file)
+
+
+def test_removing_frees_what_was_fetched(server: Behaviour, store: ModelStore) -> None:
+    pull(weights(), store)
+    assert store.remove("net.pth") == len(CONTENT)
+    with pytest.raises(WeightsMissing):
+        store.verify(weights())
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("hf://owner/repository/a/b c.pth", "https://huggingface.co/owner/repository/resolve/main/a/b%20c.pth"),
+        ("https://models.example/x.pth", "http://mirror:8/deep/x.pth"),
+        ("https://models.example.evil/x.pth", "https://models.example.evil/x.pth"),
+    ],
+)
+def test_addresses_and_mirrors(url: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESTORE4K_MIRRORS", "https://models.example/=http://mirror:8/deep/")
+    assert address_of(url) == address
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"name": "../net.pth"},
+        {"name": ".net.pth"},
+        {"name": "net.exe"},
+        {"urls": ("http://models.example/net.pth",)},
+        {"urls": ("file:///etc/passwd",)},
+        {"sha256": "0"},
+        {"size": 0},
+    ],
+)
+def test_a_file_that_could_lie_elsewhere_or_come_from_anywhere_is_no_file(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        weights(**bad)

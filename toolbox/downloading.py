@@ -1,0 +1,167 @@
+"""Downloads: asked for, resumed, checked, and moved into place when whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from imaging.control import Control
+from toolbox.errors import DownloadFailed
+from toolbox.store import ModelStore, WeightFile, sha256_of
+
+if TYPE_CHECKING:
+    from httpx2 import Client, Response
+
+MIRRORS_VARIABLE = "RESTORE4K_MIRRORS"
+"""`https://huggingface.co=https://mirror.example,...`: beginnings of addresses, and what to take instead."""
+HUGGING_FACE = "https://huggingface.co"
+TOKEN_VARIABLE = "HF_TOKEN"
+TRIES = 5
+WAIT_SECONDS = 0.5
+"""Before the second try; twice as long before each further one."""
+TIMEOUT_SECONDS = 30.0
+MOST_REDIRECTS = 5
+OK, PARTIAL, NOT_SATISFIABLE = 200, 206, 416
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def pull(file: WeightFile, store: ModelStore, control: Control | None = None) -> Path:
+    """Download one file into the store; what is there and whole is not fetched again. Returns its path.
+
+    Interrupted downloads go on where they stopped. The file gets its name only when its size and sha256 are right.
+    Raises `DownloadFailed` with what each source said, `Cancelled`.
+    """
+    control = control or Control()
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(store, file.name):
+        if store.has(file.name):
+            return store.path(file.name)
+        if not file.urls:
+            raise DownloadFailed(
+                f"{file.name} has no address that a program may fetch",
+                f"download it by hand from its page and put it into {store.folder}",
+            )
+        said: list[str] = []
+        for url in file.urls:
+            try:
+                return _pull_from(address_of(url), file, store, control)
+            except DownloadFailed as error:
+                said.append(error.message)
+        raise DownloadFailed(
+            "; ".join(said),
+            f"check the network and call again (what has arrived is kept), or put {file.name} into {store.folder}",
+        )
+
+
+def address_of(url: str) -> str:
+    """The https address of `url`, on a mirror where the user names one."""
+    if url.startswith("hf://"):
+        owner, repository, path = url.removeprefix("hf://").split("/", 2)
+        url = f"{HUGGING_FACE}/{owner}/{repository}/resolve/main/{quote(path)}"
+    for pair in filter(None, os.environ.get(MIRRORS_VARIABLE, "").split(",")):
+        original, _, mirror = pair.partition("=")
+        if mirror and url.startswith(original.rstrip("/") + "/"):
+            return mirror.rstrip("/") + url.removeprefix(original.rstrip("/"))
+    return url
+
+
+def _pull_from(url: str, file: WeightFile, store: ModelStore, control: Control) -> Path:
+    import httpx2
+
+    part = store.path(f"{file.name}.part")
+    with httpx2.Client(
+        timeout=TIMEOUT_SECONDS, headers={"user-agent": "restore4k", "accept-encoding": "identity"}
+    ) as client:
+        for attempt in range(TRIES):
+            if attempt:
+                _wait(WAIT_SECONDS * 2 ** (attempt - 1), control)
+            try:
+                if _fetch(client, url, file, part, control):
+                    break
+            except (httpx2.TransportError, OSError) as error:
+                why = f"{type(error).__name__}: {error}".rstrip(": ")
+        else:
+            raise DownloadFailed(f"{url}: the connection broke {TRIES} times, at last with {why}")
+    return _into_place(url, file, store, part, control)
+
+
+def _fetch(client: Client, url: str, file: WeightFile, part: Path, control: Control) -> bool:
+    """Append what is missing to `part`; whether it is complete now. Transport errors pass, for another try."""
+    have = part.stat().st_size if part.exists() else 0
+    if file.size and have == file.size:
+        return True
+    with _opened(client, url, have) as response:
+        if response.status_code == NOT_SATISFIABLE:  # more than there is, or all of it: begin again
+            part.unlink()
+            return False
+        if response.status_code == OK:
+            have = 0
+        elif response.status_code != PARTIAL or not _continues(response, have):
+            raise DownloadFailed(f"{url} answered {response.status_code}")
+        rest = int(response.headers.get("content-length", 0))
+        total = file.size or (have + rest if rest else None)
+        if file.size and rest and have + rest != file.size:
+            raise DownloadFailed(f"{url} offers {have + rest} bytes, not {file.size}")
+        with part.open("ab" if have else "wb") as stream:
+            for chunk in response.iter_raw():  # as it comes, so that a break loses nothing
+                stream.write(chunk)
+                have += len(chunk)
+                if file.size and have > file.size:
+                    raise DownloadFailed(f"{url} sends more than {file.size} bytes")
+                control.report(0.95 * have / total if total else 0.5)
+    return total is None or have == total
+
+
+def _continues(response: Response, have: int) -> bool:
+    return bool(response.headers.get("content-range", "").startswith(f"bytes {have}-"))
+
+
+@contextmanager
+def _opened(client: Client, url: str, have: int) -> Iterator[Response]:
+    """The response after redirects, none of which may lead from https to anything else."""
+    for _ in range(MOST_REDIRECTS):
+        headers = {"range": f"bytes={have}-"} if have else {}
+        token = os.environ.get(TOKEN_VARIABLE)
+        if token and url.startswith(f"{HUGGING_FACE}/"):
+            headers["authorization"] = f"Bearer {token}"
+        with client.stream("GET", url, headers=headers) as response:
+            if response.status_code not in REDIRECTS:
+                yield response
+                return
+            target = str(response.url.join(response.headers.get("location", "")))
+        if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+            raise DownloadFailed(f"{url} redirects to {target}, which is not https")
+        url = target
+    raise DownloadFailed(f"{url}: more than {MOST_REDIRECTS} redirects")
+
+
+def _into_place(url: str, file: WeightFile, store: ModelStore, part: Path, control: Control) -> Path:
+    found = sha256_of(part)
+    if file.sha256 and found != file.sha256:
+        part.unlink()
+        raise DownloadFailed(f"{url} gave a file with sha256 {found}, not {file.sha256}; it was thrown away")
+    part.replace(store.path(file.name))
+    store.remember(file.name, sha256=found, url=url)
+    control.report(1.0)
+    return store.path(file.name)
+
+
+def _wait(seconds: float, control: Control) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        control.check()
+        time.sleep(min(0.05, seconds))
+
+
+@contextmanager
+def _alone(store: ModelStore, name: str) -> Iterator[None]:
+    """Of two processes that want one file the second one waits, and then finds it."""
+    from filelock import FileLock
+
+    with FileLock(store.path(f"{name}.lock")):
+        yield
