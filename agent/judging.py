@@ -128,16 +128,21 @@ def verdict_on(
     """The verdict on a result that has been looked at, and whose consistency is known."""
     measured = quality_of(seen, origin, published)
     removal = _removal(origin.level, _level(origin.task, seen))
-    experience = _table("experience.toml").get(origin.task.value, {}).get(expert, 0.0)
+    known = experience(origin.task, expert)
     return Verdict(
         expert=expert,
-        score=_score(origin.task, measured.score, removal, experience, faithful, fidelity_weight),
+        score=_score(origin.task, measured.score, removal, known, faithful, fidelity_weight),
         quality=measured.score,
         consistency=faithful,
         removal=removal,
-        experience=experience,
+        experience=known,
         metrics=dict(measured.parts),
     )
+
+
+def experience(task: Task, expert: str) -> float:
+    """How much nearer to the truth than its rivals an expert came on synthesised degradations; 0 where unknown."""
+    return _table("experience.toml").get(task.value, {}).get(expert, 0.0)
 
 
 def _level(task: Task, seen: Seen) -> float:

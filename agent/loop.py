@@ -60,12 +60,21 @@ def _plan(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
 
 
 def _budget_is_spent(journal: Journal) -> bool:
-    budget = journal.state.profile.max_expert_runs
-    if budget is None or journal.state.expert_runs < budget:
+    profile = journal.state.profile
+    if profile.max_expert_runs is not None and journal.state.expert_runs >= profile.max_expert_runs:
+        spent = f"{profile.max_expert_runs} expert runs"
+    elif _time_is_up(journal):
+        spent = f"{profile.max_seconds:g} seconds"
+    else:
         return False
     left = ", ".join(map(str, journal.node.agenda))
-    journal.warn(f"the budget of {budget} expert runs is spent; left out: {left}")
+    journal.warn(f"the budget of {spent} is spent; left out: {left}")
     return True
+
+
+def _time_is_up(journal: Journal) -> bool:
+    most = journal.state.profile.max_seconds
+    return most is not None and journal.clock.total() >= most
 
 
 def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
@@ -144,6 +153,8 @@ def _run_candidates(
             with journal.clock.part("trace"):
                 journal.folder.save_thumbnail(f"{new_id}-{candidate.verdict.expert}", candidate.image)
         contest.enter(candidate)
+        if contest.winner and _time_is_up(journal):
+            break
         journal.tell(CandidateJudged(step=step, node=new_id, verdict=candidate.verdict))
     return contest, tuple(verdicts)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from agent.reasoner import RULES, Reasoner
+from agent.reasoner import RULES, SURE, Reasoner
 from agent.state import Finding, Perception
 from imaging.image import Image
-from iqa.degradations import estimate_degradations
-from iqa.quality import quality
+from iqa.content import ContentKind, content_of
+from iqa.degradations import estimates_from
+from iqa.quality import quality_of
+from iqa.seen import see
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES) -> Perception:
@@ -16,18 +18,38 @@ def perceive(image: Image, reasoner: Reasoner = RULES) -> Perception:
 
 def measure(image: Image) -> Perception:
     """What the metrics and the estimator say, before anybody has reasoned about it."""
-    measured = quality(image)
+    seen = see(image)
+    measured, content = quality_of(seen), content_of(seen)
     return Perception(
         width=image.width,
         height=image.height,
         quality=measured.score,
         metrics=dict(measured.parts),
+        content=content.kind,
+        content_confidence=content.confidence,
         findings={
             name: Finding(
-                severity=estimate.severity, confidence=estimate.confidence, evidence=dict(estimate.evidence)
+                severity=estimate.severity,
+                confidence=estimate.confidence,
+                evidence=dict(estimate.evidence),
+                where=estimate.where,
             )
-            for name, estimate in estimate_degradations(image).items()
+            for name, estimate in estimates_from(seen).items()
         },
         description="",
         by="measurement",
     )
+
+
+PROFILES = {
+    ContentKind.DOCUMENT: "document",
+    ContentKind.SCREENSHOT: "document",
+    ContentKind.DRAWING: "anime",
+    ContentKind.AERIAL: "Aer4K-F",
+    ContentKind.MEDICAL: "medical-safe",
+}
+
+
+def suggested_profile(perception: Perception) -> str:
+    """The profile made for this kind of picture; `default` where there is none, or the kind is not sure."""
+    return PROFILES.get(perception.content, "default") if perception.content_confidence >= SURE else "default"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from agent.clock import Clock
-from agent.judging import Candidate, Judge
+from agent.judging import Candidate, Judge, experience
 from agent.state import Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
@@ -27,15 +27,16 @@ SCOUT_SIDE = 192
 
 
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
-    """The experts for a step that can run here and that the profile allows.
+    """The experts for a step that can run here and that the profile allows, those of the best experience first.
 
     By licence, then by preference where that leaves any.
     """
     cards = [
         card for card in experts.runnable(step.task, step.scale) if profile.non_commercial or card.commercial != "no"
     ]
+    cards.sort(key=lambda card: -experience(card.task, card.name))
     preferred = [card for card in cards if card.preference in ("any", profile.restore_preference)]
-    return tuple(preferred or cards)
+    return tuple(preferred if preferred or profile.strict_preference else cards)
 
 
 def run_candidates(

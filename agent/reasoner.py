@@ -13,6 +13,9 @@ from agent.state import Finding, Perception
 from imaging.image import Image
 from toolbox.tasks import Degradation, Task
 
+SURE = 0.6
+"""Confidence from which the kind of content is named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
@@ -73,7 +76,8 @@ RULES = RuleReasoner()
 
 def describe(perception: Perception) -> str:
     """What is wrong, in one sentence."""
-    size = f"A {perception.width}x{perception.height} picture"
+    kind = perception.content.value if perception.content_confidence >= SURE else "picture"
+    size = f"A {perception.width}x{perception.height} {kind}"
     found = [_phrase(name, perception.findings[name]) for name in perception.present()]
     return f"{size} with {', '.join(found)}." if found else f"{size} without visible degradation."
 

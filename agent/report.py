@@ -177,7 +177,8 @@ def _findings(state: RunState) -> Html:
     return fill(
         '<p>{description}</p><p class="quiet">Quality {quality}{metrics}; judged by {by}.</p>'
         '<table class="findings"><thead><tr><th scope="col">Degradation</th><th scope="col">Severity</th>'
-        '<th scope="col">Confidence</th><th scope="col">Evidence</th></tr></thead><tbody>{rows}</tbody></table>',
+        '<th scope="col">Confidence</th><th scope="col">Where</th>'
+        '<th scope="col">Evidence</th></tr></thead><tbody>{rows}</tbody></table>',
         description=seen.description,
         quality=decimal(seen.quality),
         metrics="".join(f", {key} {decimal(value)}" for key, value in seen.metrics.items()),
@@ -189,12 +190,32 @@ def _findings(state: RunState) -> Html:
 def _finding(name: str, finding: Finding) -> Html:
     return fill(
         '<tr class="{kind}"><th scope="row">{name}</th><td>{severity}</td><td>{bar}</td>'
-        '<td class="evidence">{evidence}</td></tr>',
+        '<td>{where}</td><td class="evidence">{evidence}</td></tr>',
         kind="present" if finding.present else "absent",
         name=_words(name),
         severity=finding.severity.words,
         bar=bar(finding.confidence, f"{finding.confidence:.0%}"),
+        where=_where(finding),
         evidence=measured(finding.evidence),
+    )
+
+
+def _where(finding: Finding) -> Html:
+    """A 3x3 map of how bad it is."""
+    if not finding.where:
+        return fill("–")
+    cells = join(
+        fill(
+            '<rect x="{x}" y="{y}" width="10" height="10" fill-opacity="{level}"/>',
+            x=11 * (cell % 3),
+            y=11 * (cell // 3),
+            level=f"{min(1.0, level / 4):.2f}",
+        )
+        for cell, level in enumerate(finding.where)
+    )
+    told = ", ".join(f"{level:.1f}" for level in finding.where)
+    return fill(
+        '<svg class="where" viewBox="0 0 32 32" role="img" aria-label="{told}">{cells}</svg>', told=told, cells=cells
     )
 
 

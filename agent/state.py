@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from iqa.content import ContentKind
 from profiles.schema import Profile
 from toolbox.tasks import Degradation, Severity, Task
 
@@ -24,6 +25,8 @@ class Finding(_Frozen):
     confidence: float = Field(ge=0, le=1)
     evidence: dict[str, float] = {}
     """Measured numbers, the unit in the name."""
+    where: tuple[float, ...] = ()
+    """The severity in each cell of a 3x3 grid, row by row, 0..4; empty where that cannot be said."""
 
     @property
     def present(self) -> bool:
@@ -39,6 +42,8 @@ class Perception(_Frozen):
     quality: float = Field(ge=0, le=1)
     metrics: dict[str, float]
     findings: dict[Degradation, Finding]
+    content: ContentKind = ContentKind.PHOTO
+    content_confidence: float = Field(default=0.0, ge=0, le=1)
     description: str
     """One sentence, for the trace and for preference scores."""
     by: str

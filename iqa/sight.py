@@ -48,11 +48,20 @@ class Sight(nn.Module):
         """
         count = near.shape[1]
         details = _pooled(self.near(near.flatten(0, 1) - 0.5)).reshape(len(near), count, -1)
-        scene = _pooled(self.far(whole - 0.5))
-        measured = ((evidence - self.centre) / self.spread).clamp(-REACH, REACH)
-        context = torch.cat([scene, measured], 1)[:, None].expand(-1, count, -1)
+        context = torch.cat([self._scene(whole), self._standard(evidence)], 1)[:, None].expand(-1, count, -1)
         said, weight = self.say(torch.cat([details, context], 2)).chunk(2, 2)
         return (said * weight.softmax(1)).sum(1), said
+
+    def describe(self, near: Tensor, whole: Tensor, evidence: Tensor) -> Tensor:
+        """(b, f): what the answers are made of, for another judge: scene, mean of the pieces, evidence."""
+        details = _pooled(self.near(near.flatten(0, 1) - 0.5)).reshape(len(near), near.shape[1], -1).mean(1)
+        return torch.cat([self._scene(whole), details, self._standard(evidence)], 1)
+
+    def _scene(self, whole: Tensor) -> Tensor:
+        return _pooled(self.far(whole - 0.5))
+
+    def _standard(self, evidence: Tensor) -> Tensor:
+        return ((evidence - self.centre) / self.spread).clamp(-REACH, REACH)
 
 
 def compressed(evidence: Mapping[str, float], names: Sequence[str]) -> list[float]:

@@ -49,6 +49,9 @@ class Profile(BaseModel):
     restore_preference: Literal["fidelity", "perception"] = Field(
         default="fidelity", description="Experts true to the input, or experts that please the eye."
     )
+    strict_preference: bool = Field(
+        default=False, description="Leave a step out rather than do it by experts of the other preference."
+    )
     fidelity_weight: float = Field(
         default=0.5, ge=0, le=1, description="Share of consistency with the step's input in a candidate's score."
     )
@@ -69,6 +72,11 @@ class Profile(BaseModel):
         description="A step whose best score is lower has failed, even if it beats its input.",
     )
     max_expert_runs: int | None = Field(default=None, ge=1, description="Stop after so many, with the best so far.")
+    max_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Begin no further step after so long; the best so far is finished.",
+    )
 
     non_commercial: bool = Field(
         default=False, description="Also use experts whose licence forbids commercial use, where installed."

@@ -122,6 +122,19 @@ def analyze(image: ImageArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def quality(image: ImageArgument, as_json: JsonOption = False) -> None:
+    """Measure how good a photo looks, by every metric that is installed."""
+    with Answer(as_json) as answer:
+        from imaging.reading import read_image
+        from server.quality_report import quality_report
+        from server.tables import show_quality
+        from toolbox.pool import ExpertPool
+
+        report = quality_report(read_image(image), None, ExpertPool())
+        answer.give(report.model_dump(mode="json"), lambda console: show_quality(console, report))
+
+
+@app.command()
 def plan(
     image: ImageArgument,
     profile: ProfileOption = "default",

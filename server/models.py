@@ -7,8 +7,10 @@ from typing import Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.perceiving import suggested_profile
 from agent.run import StepTaken
 from agent.state import Perception, Plan, Verdict
+from iqa.content import ContentKind
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.tasks import Degradation, Task
@@ -37,6 +39,9 @@ class FindingReport(_Output):
     present: bool = Field(description="Bad enough (medium or more) to be worth a task.")
     task: Task = Field(description="The task that removes it.")
     evidence: dict[str, float]
+    where: list[float] = Field(
+        description="Severity 0..4 in a 3x3 grid, row by row; empty where that cannot be said."
+    )
 
 
 class Diagnosis(_Output):
@@ -46,6 +51,9 @@ class Diagnosis(_Output):
     quality: float = Field(description="0..1, higher is better; what Q-MoE ranks by.")
     metrics: dict[str, float]
     findings: list[FindingReport] = Field(description="Worst first.")
+    content: ContentKind = Field(description="What kind of picture it is.")
+    content_confidence: float
+    suggested_profile: str = Field(description="A profile made for such pictures; default where none is.")
     by: str = Field(description="The reasoner that says so.")
 
     @classmethod
@@ -60,6 +68,7 @@ class Diagnosis(_Output):
                 present=finding.present,
                 task=name.task,
                 evidence=finding.evidence,
+                where=[round(level, 2) for level in finding.where],
             )
             for name, finding in order
         ]
@@ -68,6 +77,9 @@ class Diagnosis(_Output):
             quality=perception.quality,
             metrics=perception.metrics,
             findings=findings,
+            content=perception.content,
+            content_confidence=perception.content_confidence,
+            suggested_profile=suggested_profile(perception),
             by=perception.by,
         )
 
@@ -79,12 +91,32 @@ class DegradationReport(_Output):
     diagnosis: Diagnosis
 
 
-class QualityReport(_Output):
-    """Answer of `analyze_quality`."""
+class MeasuredMetric(_Output):
+    """One metric that ran."""
 
-    image: Picture
+    name: str
+    value: float
+    range: tuple[float, float]
+    higher_is_better: bool
+    about: str
+
+
+class MissingMetric(_Output):
+    """One published metric that cannot run here yet."""
+
+    name: str
+    about: str
+    licence: str
+    advice: str = Field(description="What is missing, and the command that gets it.")
+
+
+class QualityReport(_Output):
+    """Answer of `analyze_quality` and of `restore4k quality`."""
+
+    image: Picture | None
     quality: float = Field(description="0..1, higher is better; what Q-MoE ranks by.")
-    metrics: dict[str, float] = Field(description="The parts of the quality, each as published.")
+    metrics: list[MeasuredMetric] = Field(description="What was measured.")
+    missing: list[MissingMetric] = Field(description="What could be measured too, and how to get it.")
 
 
 class PlannedStep(_Output):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent.run import RestorationSummary
     from profiles.schema import Profile
     from server.doctor import Check
-    from server.models import Diagnosis, PlanReport
+    from server.models import Diagnosis, PlanReport, QualityReport
     from toolbox.card import ExpertCard
 
 
@@ -28,6 +28,19 @@ def show_restoration(console: Console, summary: RestorationSummary) -> None:
     console.print(f"report:  {summary.report}")
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items() if seconds >= 0.05)
     console.print(f"seconds: {sum(summary.seconds.values()):.1f} ({parts})")
+
+
+def show_quality(console: Console, report: QualityReport) -> None:
+    """What was measured, and what could be."""
+    console.print(f"quality {report.quality:.3f}")
+    table = Table("metric", "value", "range", "better", "about")
+    for metric in report.metrics:
+        low, high = metric.range
+        better = "higher" if metric.higher_is_better else "lower"
+        table.add_row(metric.name, f"{metric.value:.4g}", f"{low:g}..{high:g}", better, metric.about)
+    console.print(table)
+    for missing in report.missing:
+        console.print(f"not here: {missing.name}; {missing.advice}")
 
 
 def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:

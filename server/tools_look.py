@@ -30,6 +30,7 @@ from server.models import (
     QualityReport,
 )
 from server.planning import plan_report
+from server.quality_report import quality_report
 from server.registering import READS, add_tool
 from server.service import Service
 from toolbox.tasks import Task
@@ -51,8 +52,7 @@ def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
         def work(control: Control, status: Status) -> QualityReport:
             source = service.open(image)
             control.check()
-            measured = quality(source.image)
-            return QualityReport(image=source.picture, quality=measured.score, metrics=dict(measured.parts))
+            return quality_report(source.image, source.picture, service.experts)
 
         return answer(await service.jobs.run(context, "analyze_quality", work))
 
@@ -61,8 +61,9 @@ def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
         analyze_quality,
         title="Measure quality",
         description=(
-            "Measure how good an image looks, without a reference: one score and the metrics that it is made of. Use "
-            "it to compare versions of one picture. To learn what is wrong with it use reason_degradations."
+            "Measure how good an image looks, without a reference: one score, the metrics that ran, with their "
+            "ranges, and the published ones that are not installed, with how to get them. Use it to compare versions "
+            "of one picture. To learn what is wrong with it use reason_degradations."
         ),
         annotations=READS,
     )

@@ -35,6 +35,13 @@ def blind(pixels: FloatArray, control: Control) -> FloatArray:
     return total_variation_deconvolution(pixels, kernel, max(noise_sigma(pixels), 0.006), control.part(0.5, 1.0))
 
 
+def seen(pixels: FloatArray, control: Control) -> FloatArray:
+    """The kernel that a network sees, total-variation prior."""
+    from toolbox.classical.kernel_network import seen_kernel
+
+    return total_variation_deconvolution(pixels, seen_kernel(pixels), max(noise_sigma(pixels), 0.006), control)
+
+
 def free_kernel(plane: FloatArray, control: Control) -> FloatArray:
     """(k, k) kernel of any shape, coarse to fine: sharpen edges, explain the blurred gradients by them, deconvolve
     and begin again.

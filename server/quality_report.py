@@ -1,0 +1,40 @@
+"""Everything that can be measured of a picture's quality, and what is missing."""
+
+from __future__ import annotations
+
+from imaging.image import Image
+from iqa.metric import default_metrics
+from iqa.published import measure_published, published_metrics, state_of
+from iqa.quality import quality_of
+from iqa.seen import see
+from server.models import MeasuredMetric, MissingMetric, Picture, QualityReport
+from toolbox.pool import ExpertPool
+
+PREDICTED = "Likeness to the unseen original (SSIM and PSNR from 10 to 40 dB), as a network predicts it."
+
+
+def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> QualityReport:
+    """Embedded and published metrics of one image; the published ones at 1024 pixels at most."""
+    states = {name: state_of(metric, pool.store) for name, metric in published_metrics().items()}
+    ready = [name for name, state in states.items() if state.ready]
+    published = {name: row[0] for name, row in measure_published(ready, [image], pool, pool.store).items()}
+    quality = quality_of(see(image), published=published)
+    return QualityReport(
+        image=picture,
+        quality=quality.score,
+        metrics=[_measured(name, value) for name, value in quality.parts.items()],
+        missing=[
+            MissingMetric(name=name, about=metric.about, licence=metric.licence, advice=states[name].advice)
+            for name, metric in published_metrics().items()
+            if name not in ready
+        ],
+    )
+
+
+def _measured(name: str, value: float) -> MeasuredMetric:
+    known = published_metrics().get(name) or default_metrics().get(name)
+    if known is None:  # predicted_fidelity, which is no metric of the field
+        return MeasuredMetric(name=name, value=value, range=(0.0, 1.0), higher_is_better=True, about=PREDICTED)
+    return MeasuredMetric(
+        name=name, value=value, range=known.range, higher_is_better=known.higher_is_better, about=known.about
+    )
