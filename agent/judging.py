@@ -13,7 +13,7 @@ from agent.state import KEEP_INPUT, Step, Verdict
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import crops_of
-from iqa.degradations import estimates_from
+from iqa.merit import Merit, origin_of, own_error, removal, score
 from iqa.published import chosen, measure_published
 from iqa.quality import Origin, quality_of
 from iqa.seen import Seen, enlarged, see
@@ -22,8 +22,6 @@ from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
-LEAST_LEVEL = 0.5
-"""Below half a level of severity, what is left of it is the estimator's own noise."""
 COSTS = {"classical": 1, "spandrel": 2}
 
 
@@ -47,7 +45,7 @@ class Contest:
         if candidate.image is None:
             return
         self.scores.append(candidate.verdict.score)
-        least = max(self.scores) - tie()
+        least = max(self.scores) - own_error()
         self.ahead = [one for one in [*self.ahead, candidate] if one.verdict.score >= least]
 
     @property
@@ -112,11 +110,6 @@ class Judge:
         return {name: values[0] for name, values in measured.items()}
 
 
-def origin_of(task: Task, before: Seen) -> Origin:
-    """What the candidates of a step are compared with."""
-    return Origin(task, before, _level(task, before))
-
-
 def verdict_on(
     expert: str,
     seen: Seen,
@@ -127,14 +120,14 @@ def verdict_on(
 ) -> Verdict:
     """The verdict on a result that has been looked at, and whose consistency is known."""
     measured = quality_of(seen, origin, published)
-    removal = _removal(origin.level, _level(origin.task, seen))
     known = experience(origin.task, expert)
+    merit = Merit(origin.task, measured.score, removal(origin, seen), faithful, known)
     return Verdict(
         expert=expert,
-        score=_score(origin.task, measured.score, removal, known, faithful, fidelity_weight),
+        score=score(merit, fidelity_weight),
         quality=measured.score,
         consistency=faithful,
-        removal=removal,
+        removal=merit.removal,
         experience=known,
         metrics=dict(measured.parts),
     )
@@ -142,36 +135,9 @@ def verdict_on(
 
 def experience(task: Task, expert: str) -> float:
     """How much nearer to the truth than its rivals an expert came on synthesised degradations; 0 where unknown."""
-    return _table("experience.toml").get(task.value, {}).get(expert, 0.0)
-
-
-def _level(task: Task, seen: Seen) -> float:
-    """How much of the step's degradation the estimator sees: levels of severity, 0 to 4. None in super-resolution."""
-    estimate = None if task is Task.SUPER_RESOLUTION else estimates_from(seen).get(task.degradation)
-    return estimate.level if estimate else 0.0
-
-
-def _removal(before: float, after: float) -> float:
-    """The share of the degradation that is gone in the eyes of the estimator; negative where it has grown."""
-    return max(-1.0, (before - after) / max(before, LEAST_LEVEL)) if before else 0.0
-
-
-def _score(
-    task: Task, quality: float, removal: float, experience: float, faithful: float, fidelity_weight: float
-) -> float:
-    """A candidate's score in [0, 1] from the parts of its verdict; weights, and what they mean, are in judge.toml."""
-    weights = _table("judge.toml")["weights"]
-    removed = 0.0 if task is Task.SUPER_RESOLUTION else weights["removal"]
-    judged = (weights["quality"] * quality + removed * removal) / (weights["quality"] + removed)
-    share = fidelity_weight * weights["consistency"]
-    return min(1.0, max(0.0, (1 - share) * (judged + weights["experience"] * experience) + share * faithful))
-
-
-def tie() -> float:
-    """Scores that differ by less are one score: the judge's own error."""
-    return _table("judge.toml")["error"]["score"]
+    return _experience().get(task.value, {}).get(expert, 0.0)
 
 
 @cache
-def _table(name: str) -> dict[str, dict[str, float]]:
-    return tomllib.loads((resources.files("agent") / name).read_text("utf-8"))
+def _experience() -> dict[str, dict[str, float]]:
+    return tomllib.loads((resources.files("agent") / "experience.toml").read_text("utf-8"))

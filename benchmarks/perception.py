@@ -2,8 +2,8 @@
 
     python -m benchmarks.perception --data DATA [--samples 1500] [--steps 250]
 
-DATA/photo/ as for training/fit_estimator.py; only its held-out fifth is used. Truth comes from synthesis: what was
-applied, and the likeness of each candidate to the undamaged photo.
+DATA/photo/ as for training/fit_estimator.py; only half of its held-out fifth is used, since the other half chose
+weights. Truth comes from synthesis: what was applied, and the likeness of each candidate to the undamaged photo.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.judging import origin_of, verdict_on
+from agent.judging import verdict_on
 from benchmarks.additive import load_models, logistic
 from imaging.convert import from_numpy
 from imaging.image import Image
 from iqa.degradations import estimate_degradations, estimates_from
+from iqa.merit import origin_of
 from iqa.metrics.niqe import niqe
 from iqa.quality import Origin, predicted_fidelity, quality
 from iqa.seen import Seen, see
@@ -30,7 +31,7 @@ from toolbox.tasks import Degradation, Severity
 from training.degradations import MIO100
 from training.judged import HALF_RESTORED, Judged, judged
 from training.perceived import ORDER, Truth, samples
-from training.photos import held_out, photos, read_pixels
+from training.photos import for_weights, held_out, photos, read_pixels
 
 Scorer = Callable[[Judged], float]
 Levels = dict[Degradation, int]
@@ -165,7 +166,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    unseen = [path for path in photos(arguments.data) if held_out(path)]
+    unseen = [path for path in photos(arguments.data) if held_out(path) and not for_weights(path)]
     print(time_table(unseen[0]), "\n", flush=True)
     repeated = unseen * (1 + max(arguments.samples, arguments.steps) // len(unseen))
     drawn = list(samples(repeated[: arguments.samples], 1001, arguments.workers, see))

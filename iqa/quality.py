@@ -151,6 +151,8 @@ def combine(values: Mapping[str, float]) -> float:
 def _parts() -> Mapping[str, Mapping[str, Part]]:
     try:
         tables = tomllib.loads((resources.files("iqa") / "quality.toml").read_text("utf-8"))
-        return {form: {name: Part(**part) for name, part in table.items()} for form, table in tables.items()}
-    except (OSError, tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
+        return {
+            form: {name: Part(**part) for name, part in tables[form].items()} for form in ("published", "embedded")
+        }
+    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError, AttributeError) as error:
         raise BadParameters(f"iqa/quality.toml is not usable: {error!r}", "install restore4k again") from error

@@ -1,0 +1,70 @@
+"""The fidelity-aware score of a candidate: quality, what it removed, experience with its expert, consistency."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from iqa.degradations import estimates_from
+from iqa.quality import Origin
+from iqa.seen import Seen
+from toolbox.tasks import Task
+
+LEAST_LEVEL = 0.5
+"""Below half a level of severity, what is left of it is the estimator's own noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merit:
+    """What speaks for a candidate of a step."""
+
+    task: Task
+    quality: float
+    """The quality score, in [0, 1]."""
+    removal: float
+    """The share of the step's degradation that is gone in the eyes of the estimator; negative where it has grown."""
+    consistency: float
+    """With the step's input, in [0, 1]."""
+    experience: float
+    """How much nearer to the truth than its rivals its expert came on synthesised degradations, -1..1."""
+
+
+def origin_of(task: Task, before: Seen) -> Origin:
+    """What the candidates of a step are compared with."""
+    return Origin(task, before, _level(task, before))
+
+
+def removal(origin: Origin, seen: Seen) -> float:
+    """In [-1, 1]; 0 where the degradation was not seen before."""
+    before = origin.level
+    return max(-1.0, (before - _level(origin.task, seen)) / max(before, LEAST_LEVEL)) if before else 0.0
+
+
+def score(merit: Merit, fidelity_weight: float, weights: Mapping[str, float] | None = None) -> float:
+    """The score in [0, 1] that candidates are ranked by; the formula, and its weights, stand in quality.toml."""
+    weights = weights or _fidelity_aware()
+    removed = 0.0 if merit.task is Task.SUPER_RESOLUTION else weights["removal"]
+    judged = (merit.quality + removed * merit.removal) / (1 + removed)
+    share = fidelity_weight * weights["consistency"]
+    total = (1 - share) * (judged + weights["experience"] * merit.experience) + share * merit.consistency
+    return min(1.0, max(0.0, total))
+
+
+def own_error() -> float:
+    """Scores that differ by less are a tie."""
+    return _fidelity_aware()["error"]
+
+
+def _level(task: Task, seen: Seen) -> float:
+    """How much of the step's degradation the estimator sees: levels of severity, 0 to 4. None in super-resolution."""
+    estimate = None if task is Task.SUPER_RESOLUTION else estimates_from(seen).get(task.degradation)
+    return estimate.level if estimate else 0.0
+
+
+@cache
+def _fidelity_aware() -> Mapping[str, float]:
+    table: dict[str, dict[str, float]] = tomllib.loads((resources.files("iqa") / "quality.toml").read_text("utf-8"))
+    return table["fidelity_aware"]
