@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from agent.reasoner import RULES, Reasoner
 from agent.run import Restoration, restore_file
 from imaging.image import Image
 from imaging.reading import read_image
@@ -14,7 +15,7 @@ from toolbox.pool import ExpertPool
 
 
 def restored_by_agent(
-    image: Image, scale: int, profile: Profile, experts: ExpertPool
+    image: Image, scale: int, profile: Profile, experts: ExpertPool, reasoner: Reasoner = RULES
 ) -> tuple[Image, Image, Restoration]:
     """The result `scale` times as large, the picture as the agent read it (8 bit), and the run."""
     sized = {"upscale_4k": False, "scale_factor": scale if scale > 1 else None, "require_sr_size": 0}
@@ -22,6 +23,11 @@ def restored_by_agent(
         source, output = Path(folder) / "in.png", Path(folder) / "out.png"
         write_image(image, source)
         restoration = restore_file(
-            source, output, profile.model_copy(update=sized), runs=Path(folder) / "runs", experts=experts
+            source,
+            output,
+            profile.model_copy(update=sized),
+            runs=Path(folder) / "runs",
+            experts=experts,
+            reasoner=reasoner,
         )
         return read_image(output), read_image(source), restoration

@@ -75,15 +75,9 @@ def restored(
     file: Path, combination: tuple[Degradation, ...], seed: int, profile: Profile, experts: ExpertPool
 ) -> Gain:
     """Degrade one photo, let the agent restore it, and compare both with the photo."""
-    clean = _cut(to_numpy(read_image(file).pixels))
-    rng = np.random.default_rng([seed, len(combination)])
-    severities = [Severity(int(rng.choice([Severity.MEDIUM, Severity.HIGH]))) for _ in combination]
-    degraded, _ = mix(clean, combination, rng, severities)
-    after, before, restoration = restored_by_agent(
-        Image(from_numpy(degraded)), clean.shape[0] // degraded.shape[0], profile, experts
-    )
-    before = before.with_pixels(resize(before.pixels, *clean.shape[:2]))
-    truth = Image(from_numpy(clean))
+    degraded, truth = degraded_and_clean(file, combination, seed)
+    after, before, restoration = restored_by_agent(degraded, truth.height // degraded.height, profile, experts)
+    before = before.with_pixels(resize(before.pixels, truth.height, truth.width))
     return Gain(
         psnr(before, truth),
         psnr(after, truth),
@@ -93,6 +87,15 @@ def restored(
         restoration.state.expert_runs,
         sum(restoration.state.seconds.values()),
     )
+
+
+def degraded_and_clean(file: Path, combination: tuple[Degradation, ...], seed: int) -> tuple[Image, Image]:
+    """A photo of at most `SIDE` pixels with these degradations, each of medium or high severity, and without."""
+    clean = _cut(to_numpy(read_image(file).pixels))
+    rng = np.random.default_rng([seed, len(combination)])
+    severities = [Severity(int(rng.choice([Severity.MEDIUM, Severity.HIGH]))) for _ in combination]
+    degraded, _ = mix(clean, combination, rng, severities)
+    return Image(from_numpy(degraded)), Image(from_numpy(clean))
 
 
 def _steps(restoration: Restoration) -> str:

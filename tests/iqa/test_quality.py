@@ -12,7 +12,9 @@ from imaging.convert import FloatArray
 from imaging.image import Image
 from iqa.errors import BadParameters
 from iqa.metrics.niqe import niqe
-from iqa.quality import combine, crops_of, quality
+from iqa.quality import Origin, combine, quality, quality_of, rollback_threshold
+from iqa.seen import see
+from toolbox.tasks import Task
 
 Picture = Callable[[FloatArray], Image]
 PUBLISHED = {"niqe": 4.2, "musiq": 61.0, "maniqa": 0.55, "clipiqa": 0.7, "hpsv2": 0.27}
@@ -69,19 +71,20 @@ def test_damage_lowers_the_score(name: str, photos: dict[str, FloatArray], pictu
     assert score > soft > softer
 
 
-def test_large_pictures_are_measured_on_the_crops_that_are_given(
+def test_beside_its_input_a_candidate_that_has_lost_its_colours_is_worse_than_one_that_kept_them(
     photos: dict[str, FloatArray], picture: Picture
 ) -> None:
-    pixels = np.tile(photos["astronaut"], (3, 3, 1))
-    crops = crops_of(picture(pixels))
-    damaged = pixels.copy()
-    for box in crops:
-        rows = slice(round(box.top * len(pixels)), round(box.bottom * len(pixels)))
-        columns = slice(round(box.left * len(pixels)), round(box.right * len(pixels)))
-        damaged[rows, columns] = gaussian_filter(damaged[rows, columns], (3, 3, 0))
-    kept = quality(picture(pixels), crops)
-    assert quality(picture(pixels)) == kept
-    assert quality(picture(damaged), crops).score < kept.score
+    pixels = photos["coffee"]
+    noisy = pixels + np.random.default_rng(0).normal(0, 0.1, pixels.shape).astype(np.float32)
+    origin = Origin(Task.DENOISING, see(picture(noisy)))
+    clean, tinted = (see(picture(result)) for result in (pixels, pixels * np.float32([1.0, 0.8, 0.55])))
+    assert quality_of(clean, origin).score > quality_of(tinted, origin).score
+
+
+def test_4kagents_thresholds_count_where_its_metrics_are_there() -> None:
+    assert rollback_threshold(PUBLISHED) == 0.25
+    assert rollback_threshold({"niqe": 4.0, "predicted_fidelity": 0.5, "hpsv2": 0.2}) == 0.12
+    assert rollback_threshold({"niqe": 4.0, "predicted_fidelity": 0.5}) is None
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 300), (64, 64)])

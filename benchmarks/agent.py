@@ -1,0 +1,221 @@
+"""The agent beside other agents with the same experts, and without each of its parts, on MiO100's combinations.
+
+    python -m benchmarks.agent --data DATA/bench/bsd100/hr --photos 2 [--only "the agent" "random order"]
+
+Gains are means over the sixteen combinations of PSNR and SSIM (RGB) over the degraded input, enlarged bicubically
+where it is smaller; `worst` is the lowest mean of one combination. Expert runs and scorer calls are counted in
+full-size equivalents: a scouted crop counts by its share of the pixels. 4KAgent's own pictures cost 7.5 tool and 10.1
+perception calls (arXiv 2507.07105).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+from agent import judging, qmoe
+from agent.reasoner import RULES, Ordering, Reasoner, RuleReasoner
+from agent.run import Restoration
+from agent.state import KEEP_INPUT, Perception, Verdict
+from benchmarks.agent_on import restored_by_agent
+from benchmarks.agenticir import restored_depth_first
+from benchmarks.combinations import SIDE, degraded_and_clean
+from imaging.control import Control
+from imaging.image import Image
+from imaging.resizing import resize
+from iqa.metrics.psnr import psnr
+from iqa.metrics.ssim import ssim
+from iqa.quality import combine
+from iqa.seen import Seen
+from profiles.loading import load_profile
+from toolbox.expert import run_expert
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Task
+from training.degradations import MIO100
+from training.perceived import single_threaded
+
+Context = Callable[[], AbstractContextManager[object]]
+ALL_IN_ONE = "restore4k_all_in_one_denoise"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A restored picture, and what it cost."""
+
+    image: Image
+    expert_runs: float
+    scorer_calls: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One way to restore, as a change of ours."""
+
+    changes: Mapping[str, object] = field(default_factory=dict)
+    reasoner: Reasoner = RULES
+    context: Context = nullcontext
+
+    def __call__(self, image: Image, scale: int) -> Result:
+        """Restore `image`, `scale` times as large."""
+        profile = load_profile("default").model_copy(update=dict(self.changes))
+        with self.context():
+            after, _, restoration = restored_by_agent(image, scale, profile, _pool(), self.reasoner)
+        runs = _full_size_runs(restoration)
+        kept = sum(verdict.expert == KEEP_INPUT for node in restoration.state.nodes for verdict in node.verdicts)
+        return Result(after, runs, runs + kept + 1, sum(restoration.state.seconds.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class ShuffledOrder(RuleReasoner):
+    """The rules, but for the order, which is drawn."""
+
+    name: str = "random"
+
+    def order(self, tasks: Sequence[Task], perception: Perception, not_first: Sequence[Task]) -> Ordering:
+        """Any order; super-resolution last, as no order of chance would have it cost sixteen times as much."""
+        seed = [
+            len(tasks),
+            perception.width,
+            *(int(1e6 * value) for value in perception.metrics.values() if value > 0),
+        ]
+        chance = np.random.default_rng(seed)
+        shuffled = [tasks[index] for index in chance.permutation(len(tasks))]
+        shuffled.sort(key=lambda task: (task is Task.SUPER_RESOLUTION, task in not_first))
+        return Ordering(tuple(shuffled), ("by chance",))
+
+
+@contextmanager
+def _without_experience() -> Iterator[None]:
+    nothing = patch.object(judging, "experience", lambda task, expert: 0.0)
+    with nothing, patch.object(qmoe, "experience", lambda task, expert: 0.0):
+        yield
+
+
+@contextmanager
+def _niqe_alone() -> Iterator[None]:
+    """4KAgent's formula over what runs here: its quality score is NIQE's, and nothing else counts."""
+
+    def verdict(expert: str, seen: Seen, *_: object, **__: object) -> Verdict:
+        value = combine({"niqe": seen.evidence["niqe"]})
+        return Verdict(expert=expert, score=value, quality=value)
+
+    same = patch.object(judging, "own_error", lambda: 0.0)
+    with patch.object(judging, "verdict_on", verdict), same, _without_experience():
+        yield
+
+
+def _all_in_one(image: Image, scale: int) -> Result:
+    expert = _pool().get(ALL_IN_ONE)
+    result = run_expert(expert, image, Control())
+    return Result(result, 1, 0, 0.0)
+
+
+def _depth_first(image: Image, scale: int) -> Result:
+    result, runs, looks, seconds = restored_depth_first(image, scale, _pool())
+    return Result(result, runs, looks, seconds)
+
+
+AGENTS: dict[str, Callable[[Image, int], Result]] = {
+    "the agent": Agent(),
+    "4KAgent's rules": Agent({"exhaustive": True, "keep_input": False, "fidelity_weight": 0.0}, context=_niqe_alone),
+    "AgenticIR's depth-first search": _depth_first,
+    "random order": Agent(reasoner=ShuffledOrder()),
+    "the all-in-one network": _all_in_one,
+    "without rollback": Agent({"rollback": False}),
+    "without keeping the input": Agent({"keep_input": False}),
+    "every expert on the whole": Agent({"exhaustive": True}),
+    "without consistency": Agent({"fidelity_weight": 0.0}),
+    "without experience": Agent(context=_without_experience),
+}
+
+
+@cache
+def _pool() -> ExpertPool:
+    return ExpertPool()
+
+
+def _full_size_runs(restoration: Restoration) -> float:
+    runs = 0.0
+    for node in restoration.state.nodes:
+        before = restoration.state.nodes[node.parent] if node.parent is not None else node
+        crops = min(1.0, qmoe.SCOUT_CROPS * qmoe.SCOUT_SIDE**2 / (before.width * before.height))
+        runs += sum(
+            crops if verdict.stage == "scout" else 1.0 for verdict in node.verdicts if verdict.expert != KEEP_INPUT
+        )
+    return runs
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What one restoration was worth, and what it cost."""
+
+    combination: int
+    psnr_db: float
+    ssim: float
+    expert_runs: float
+    scorer_calls: float
+    seconds: float
+
+
+def gain_of(job: tuple[str, int, Path, int]) -> Gain:
+    """Degrade one photo, restore it, and compare both with the photo."""
+    agent, combination, file, seed = job
+    degraded, truth = degraded_and_clean(file, MIO100[combination], seed)
+    result = AGENTS[agent](degraded, truth.height // degraded.height)
+    before, after = (
+        image.with_pixels(resize(image.pixels, truth.height, truth.width)) for image in (degraded, result.image)
+    )
+    return Gain(
+        combination,
+        psnr(after, truth) - psnr(before, truth),
+        ssim(after, truth) - ssim(before, truth),
+        result.expert_runs,
+        result.scorer_calls,
+        result.seconds,
+    )
+
+
+def line(name: str, gains: Sequence[Gain]) -> str:
+    """One row of the table."""
+    by_combination = [
+        np.mean([gain.psnr_db for gain in gains if gain.combination == index]) for index in range(len(MIO100))
+    ]
+    means = [
+        float(np.mean([getattr(gain, key) for gain in gains]))
+        for key in ("psnr_db", "ssim", "expert_runs", "scorer_calls", "seconds")
+    ]
+    psnr_db, similar, runs, calls, seconds = means
+    worst = float(min(by_combination))
+    return f"| {name} | {psnr_db:+.2f} | {similar:+.3f} | {worst:+.2f} | {runs:.1f} | {calls:.1f} | {seconds:.1f} |"
+
+
+def main() -> None:
+    """Print the table, a row as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of clean photos")
+    parser.add_argument("--photos", type=int, default=2)
+    parser.add_argument("--only", nargs="+", default=list(AGENTS), choices=list(AGENTS), metavar="AGENT")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    files = sorted(path for path in arguments.data.rglob("*") if path.suffix in (".png", ".webp", ".jpg"))
+    chosen = np.random.default_rng(0).choice(len(files), min(arguments.photos, len(files)), replace=False)
+    print(f"{len(chosen)} photos of at most {SIDE} pixels, sixteen combinations each\n")
+    print("| agent | PSNR | SSIM | worst | expert runs | scorer calls | seconds |\n|---|---|---|---|---|---|---|")
+    with get_context("spawn").Pool(arguments.workers, initializer=single_threaded) as pool:
+        for name in arguments.only:
+            jobs = [(name, number, files[index], int(index)) for number in range(len(MIO100)) for index in chosen]
+            print(line(name, pool.map(gain_of, jobs, chunksize=1)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""AgenticIR's search (Zhu et al. 2024, arXiv 2410.17809) with our experts, for comparison.
+
+Depth first: the next task of the schedule is tried by its experts in random order until one leaves at most a low
+severity of its degradation, in the eyes of our estimator. Where none does, the schedule begins with another task;
+where no task succeeds first, the one whose result looks best is accepted as a compromise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.perceiving import perceive
+from agent.planning import plan
+from agent.qmoe import candidates
+from agent.reasoner import RULES
+from agent.state import Step
+from imaging.control import Control
+from imaging.image import Image
+from iqa.degradations import estimate_degradations
+from iqa.quality import quality
+from profiles.loading import load_profile
+from toolbox.expert import run_expert
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Severity, Task
+
+
+@dataclass(slots=True)
+class Search:
+    """One picture's search, and what it has cost so far."""
+
+    experts: ExpertPool
+    chance: np.random.Generator
+    runs: int = 0
+    looks: int = 1
+
+    def restored(self, image: Image, agenda: Sequence[Step]) -> Image:
+        """The picture after all steps."""
+        if not agenda:
+            return image
+        failed: list[tuple[Step, Image]] = []
+        for step in agenda:
+            result, succeeded = self._try(image, step)
+            if succeeded:
+                return self.restored(result, [other for other in agenda if other is not step])
+            failed.append((step, result))
+        step, result = max(failed, key=lambda one: self._looks(one[1]))
+        return self.restored(result, [other for other in agenda if other is not step])
+
+    def _try(self, image: Image, step: Step) -> tuple[Image, bool]:
+        cards = list(candidates(step, load_profile("default"), self.experts))
+        results = []
+        for index in self.chance.permutation(len(cards)):
+            results.append(run_expert(self.experts.get(cards[index].name), image, Control()))
+            self.runs += 1
+            self.looks += 1
+            if step.task is Task.SUPER_RESOLUTION:
+                return results[-1], True
+            if estimate_degradations(results[-1])[step.task.degradation].severity <= Severity.LOW:
+                return results[-1], True
+        return max(results, key=self._looks, default=image), False
+
+    def _looks(self, image: Image) -> float:
+        self.looks += 1
+        return quality(image).score
+
+
+def restored_depth_first(image: Image, scale: int, experts: ExpertPool) -> tuple[Image, int, int, float]:
+    """The result, expert runs, looks of the estimator or the metrics, seconds."""
+    started = time.perf_counter()
+    sized = {"upscale_4k": False, "scale_factor": scale if scale > 1 else None, "require_sr_size": 0}
+    profile = load_profile("default").model_copy(update=sized)
+    agenda = plan(perceive(image), profile, experts.catalogue, RULES).steps
+    search = Search(experts, np.random.default_rng(image.width * image.height))
+    result = search.restored(image, agenda)
+    return result, search.runs, search.looks, time.perf_counter() - started

@@ -1,0 +1,66 @@
+"""Who wins a contest: the best score, and within the judge's own error the more faithful, then the cheaper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from agent.judging import Candidate, Contest, select_best
+from agent.state import Verdict
+from imaging.image import Image
+from iqa.merit import own_error
+
+PIXEL = Image(torch.zeros(3, 1, 1))
+
+
+def candidate(expert: str, score: float, image: Image | None = PIXEL, **more: Any) -> Candidate:
+    return Candidate(Verdict(expert=expert, score=score, **more), image)
+
+
+def winner(*candidates: Candidate) -> str:
+    best = select_best(candidates)
+    return best.verdict.expert if best else "nobody"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_clear_lead_wins_over_faithfulness(first: bool) -> None:
+    bold = candidate("bold", 0.7, consistency=0.5)
+    shy = candidate("shy", 0.7 - 2 * own_error() - 1e-3, consistency=1.0)
+    assert winner(*((bold, shy) if first else (shy, bold))) == "bold"
+
+
+def test_a_lead_within_the_judges_error_goes_to_the_more_faithful() -> None:
+    assert own_error() > 0
+    lead = own_error() / 2
+    assert winner(candidate("bold", 0.7, consistency=0.8), candidate("true", 0.7 - lead, consistency=0.95)) == "true"
+
+
+def test_of_equally_faithful_ones_the_cheaper_wins() -> None:
+    network = candidate("network", 0.7, consistency=0.9, cost=2)
+    classical = candidate("classical", 0.7 - own_error() / 2, consistency=0.9, cost=1)
+    assert winner(network, classical) == "classical"
+
+
+def test_the_tie_is_with_the_best_of_all_and_not_with_the_last_one_ahead() -> None:
+    step = 0.8 * own_error()
+    chain = [candidate(str(n), 0.7 - n * step, consistency=0.5 + 0.1 * n) for n in range(4)]
+    assert winner(*chain) == "1"
+    assert winner(*reversed(chain)) == "1"
+
+
+def test_without_an_image_nobody_wins() -> None:
+    scouted = candidate("scouted", 0.9, image=None)
+    assert winner(scouted) == "nobody"
+    assert winner(scouted, candidate("run", 0.2)) == "run"
+
+
+def test_the_lead_is_that_over_the_second() -> None:
+    contest = Contest()
+    assert contest.lead is None
+    contest.enter(candidate("only", 0.5))
+    assert contest.lead is None
+    contest.enter(candidate("better", 0.8))
+    contest.enter(candidate("worse", 0.1))
+    assert contest.lead == pytest.approx(0.3)

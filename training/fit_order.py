@@ -1,0 +1,180 @@
+"""Learns in which order degradations are best undone, by undoing every pair and triple in every order.
+
+    python -m training.fit_order --data DATA [--pairs 8] [--triples 2]
+
+Photographs that no fit has seen are degraded in the order in which the world does it, and restored by every order of
+the tasks; each step keeps what the judge prefers among its two most experienced experts and the input, as the agent
+does. A sample of "a before b" is how much higher the PSNR comes out over the orders in which a comes first. Writes
+agent/order_experience.toml: for every pair the share of samples in which its order is the better one, the mean gain,
+and how many there were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import combinations, permutations
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import from_numpy, to_float, to_uint8
+from imaging.image import Image
+from iqa.consistency import consistency
+from iqa.merit import Merit, origin_of, removal, score
+from iqa.metrics.psnr import psnr
+from iqa.quality import quality_of
+from iqa.seen import see
+from toolbox.expert import run_expert
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Degradation, Severity, Task
+from training.degradations import mix
+from training.perceived import single_threaded
+from training.photos import for_weights, photos, read_pixels
+
+WORLD = (
+    Degradation.RAIN,
+    Degradation.HAZE,
+    Degradation.DARK,
+    Degradation.DEFOCUS_BLUR,
+    Degradation.MOTION_BLUR,
+    Degradation.NOISE,
+    Degradation.JPEG_ARTIFACT,
+)
+"""The order in which light, lens, sensor and storage add them."""
+SIDE = 224
+EXPERTS = 2
+FIDELITY_WEIGHT = 0.5
+SAME_DB = 0.05
+"""Orders that end nearer to each other are equally good."""
+
+Job = tuple[Path, tuple[Degradation, ...], int, Path]
+Sample = tuple[Task, Task, float]
+"""First, then, and the gain of this order in dB."""
+Experience = Mapping[str, Mapping[str, float]]
+
+
+def samples_of(job: Job) -> list[Sample]:
+    """For both orders of each pair in one mixture, what it gains."""
+    path, kinds, seed, experience = job
+    pixels = read_pixels(path)[:SIDE, :SIDE]
+    rng = np.random.default_rng([seed, len(kinds), *map(WORLD.index, kinds)])
+    severities = [Severity(int(rng.integers(Severity.MEDIUM, Severity.VERY_HIGH + 1))) for _ in kinds]
+    degraded, _ = mix(pixels, kinds, rng, severities)
+    bench = Bench(Image(from_numpy(to_float(to_uint8(degraded)))), _experience(experience))
+    reference = Image(from_numpy(pixels))
+    ends = {order: psnr(bench.restored(order), reference) for order in permutations(kind.task for kind in kinds)}
+    return [
+        (first, then, _mean(ends, first, then) - _mean(ends, then, first))
+        for first, then in permutations((kind.task for kind in kinds), 2)
+    ]
+
+
+def _mean(ends: Mapping[tuple[Task, ...], float], first: Task, then: Task) -> float:
+    return float(np.mean([db for order, db in ends.items() if order.index(first) < order.index(then)]))
+
+
+class Bench:
+    """One degraded picture, and what becomes of it by sequences of tasks; what two sequences share is done once."""
+
+    def __init__(self, image: Image, experience: Experience) -> None:
+        self._done: dict[tuple[Task, ...], Image] = {(): image}
+        self._experience = experience
+
+    def restored(self, order: tuple[Task, ...]) -> Image:
+        """The picture after these tasks."""
+        if order not in self._done:
+            self._done[order] = self._step(self.restored(order[:-1]), order[-1])
+        return self._done[order]
+
+    def _step(self, image: Image, task: Task) -> Image:
+        known = self._experience.get(task.value, {})
+        before = see(image)
+        origin = origin_of(task, before)
+
+        def merit(name: str, result: Image) -> float:
+            seen = before if result is image else see(result)
+            faithful = 1.0 if result is image else consistency(task, image, result)
+            quality = quality_of(seen, origin).score
+            judged = Merit(task, quality, removal(origin, seen), faithful, known.get(name, 0.0))
+            return score(judged, FIDELITY_WEIGHT)
+
+        cards = sorted(_pool().runnable(task, 1), key=lambda card: -known.get(card.name, 0.0))[:EXPERTS]
+        results = {card.name: run_expert(_pool().get(card.name), image, Control()) for card in cards}
+        results["keep_input"] = image
+        return max(results.items(), key=lambda item: merit(*item))[1]
+
+
+@cache
+def _pool() -> ExpertPool:
+    return ExpertPool()
+
+
+@cache
+def _experience(path: Path) -> Experience:
+    table: Experience = tomllib.loads(path.read_text("utf-8"))
+    return table
+
+
+def jobs(paths: Sequence[Path], per_pair: int, per_triple: int, experience: Path) -> Iterator[Job]:
+    """Every pair and every triple, each with photos of its own."""
+    number = 0
+    for size, count in ((2, per_pair), (3, per_triple)):
+        for kinds in combinations(WORLD, size):
+            for seed in range(count):
+                yield paths[number % len(paths)], kinds, seed, experience
+                number += 1
+
+
+def table_of(samples: Sequence[Sample]) -> str:
+    """TOML: of each pair the order that gained more in the mean."""
+    gains = defaultdict[tuple[Task, Task], list[float]](list)
+    for first, then, gain in samples:
+        gains[first, then].append(gain)
+    lines = []
+    for (first, then), values in sorted(gains.items()):
+        if np.mean(values) < 0:
+            continue
+        decided = [value > 0 for value in values if abs(value) > SAME_DB]
+        right = float(np.mean(decided)) if decided else 0.5
+        lines += [
+            "\n[[pair]]",
+            f'first = "{first}"',
+            f'then = "{then}"',
+            f"right = {right:.2f}",
+            f"gain_db = {np.mean(values):.2f}",
+            f"cases = {len(values)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Try, count, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=8, help="photos for each pair")
+    parser.add_argument("--triples", type=int, default=2, help="photos for each triple")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--experience", type=Path, default=Path("agent/experience.toml"))
+    parser.add_argument("--output", type=Path, default=Path("agent/order_experience.toml"))
+    arguments = parser.parse_args()
+    unseen = [path for path in photos(arguments.data) if for_weights(path)]
+    work = list(jobs(unseen, arguments.pairs, arguments.triples, arguments.experience))
+    samples = list[Sample]()
+    with get_context("spawn").Pool(arguments.workers, initializer=single_threaded) as pool:
+        for number, found in enumerate(pool.imap(samples_of, work)):
+            samples += found
+            if (number + 1) % 25 == 0:
+                print(f"{number + 1} of {len(work)} mixtures", flush=True)
+    head = f"# Written by: python -m training.fit_order --pairs {arguments.pairs} --triples {arguments.triples}\n"
+    arguments.output.write_text(head + table_of(samples), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
