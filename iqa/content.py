@@ -58,11 +58,10 @@ def features(seen: Seen) -> Tensor:
     from iqa.degradations import NETWORK
     from iqa.sight import compressed, load_sight
 
-    network, names, _ = load_sight(NETWORK, 3)
+    estimator = load_sight(NETWORK, 3)
     with torch.inference_mode():
-        return network.describe(
-            seen.pieces.near[None], seen.pieces.whole[None], torch.tensor([compressed(seen.evidence, names)])
-        )[0]
+        row = torch.tensor([compressed(seen.evidence, estimator.evidence)])
+        return estimator.network.describe(seen.pieces.near[None], seen.pieces.whole[None], row)[0]
 
 
 @cache

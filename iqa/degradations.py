@@ -62,21 +62,24 @@ def estimates_from(seen: Seen) -> dict[Degradation, Estimate]:
 
     from iqa.sight import compressed, load_sight
 
-    network, measured, kinds = load_sight(NETWORK, 3)
+    shipped = load_sight(NETWORK, 3)
     evidence, pieces = seen.evidence, seen.pieces
     with torch.inference_mode():
-        answers = network(pieces.near[None], pieces.whole[None], torch.tensor([compressed(evidence, measured)]))
-        whole, local = (answer.sigmoid().unflatten(-1, (len(kinds), -1)) for answer in answers)
+        row = torch.tensor([compressed(evidence, shipped.evidence)])
+        answers = shipped.network(pieces.near[None], pieces.whole[None], row)
+        whole, local = (answer.sigmoid().unflatten(-1, (len(shipped.outputs), -1)) for answer in answers)
     levels = local[0].sum(2)
     estimates: dict[Degradation, Estimate] = {}
-    for index, name in enumerate(kinds):
+    for index, name in enumerate(shipped.outputs):
         reached = whole[0, index].tolist()
         kind = Degradation(name)
         if kind is Degradation.LOW_RESOLUTION:
             estimates[kind] = _resolution(evidence["long_side_px"], sum(reached))
         else:
             grid = _grid(pieces.cells, levels[:, index].tolist())
-            estimates[kind] = _estimate(reached, {name: evidence[name] for name in NAMED[kind]}, grid)
+            estimates[kind] = _estimate(
+                reached, shipped.least[index], {name: evidence[name] for name in NAMED[kind]}, grid
+            )
     return estimates
 
 
@@ -85,10 +88,13 @@ def low_resolution(resolved_px: float) -> Severity:
     return Severity(sum(resolved_px < limit for limit in SMALL_PX))
 
 
-def _estimate(reached: list[float], evidence: Mapping[str, float], where: tuple[float, ...]) -> Estimate:
-    severity = Severity(sum(chance > 0.5 for chance in reached))
+def _estimate(
+    reached: list[float], least: float, evidence: Mapping[str, float], where: tuple[float, ...]
+) -> Estimate:
+    severity = Severity(sum(chance > least for chance in reached))
     needed = reached[Severity.MEDIUM - 1]
-    return Estimate(severity, max(needed, 1 - needed), sum(reached), evidence, where)
+    confidence = needed if severity >= Severity.MEDIUM else 1 - needed
+    return Estimate(severity, confidence, sum(reached), evidence, where)
 
 
 def _resolution(long_side: float, levels: float) -> Estimate:

@@ -103,13 +103,13 @@ def predicted_fidelity(seen: Seen, origin: Origin | None = None) -> float:
 
     from iqa.sight import load_sight
 
-    network, names, _ = load_sight(NETWORK, 6)
+    judge = load_sight(NETWORK, 6)
     before = origin.seen if origin else seen
     with torch.inference_mode():
-        answer, _ = network(
+        answer, _ = judge.network(
             with_change(seen.pieces.near, before.pieces.near)[None],
             with_change(seen.pieces.whole, before.pieces.whole)[None],
-            torch.tensor([judged_row(seen, before, origin.task if origin else None, names)]),
+            torch.tensor([judged_row(seen, before, origin.task if origin else None, judge.evidence)]),
         )
     return float(answer[0, 0].clamp(0, 1))
 

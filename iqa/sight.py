@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import pairwise
@@ -70,9 +71,21 @@ def compressed(evidence: Mapping[str, float], names: Sequence[str]) -> list[floa
     return (values.sign() * values.abs().log1p()).tolist()
 
 
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A network with what its file says of it."""
+
+    network: Sight
+    evidence: tuple[str, ...]
+    """The names of what it takes beside the pixels."""
+    outputs: tuple[str, ...]
+    least: tuple[float, ...]
+    """Of each output, the chance from which it counts as so."""
+
+
 @cache
-def load_sight(file: str, channels: int) -> tuple[Sight, tuple[str, ...], tuple[str, ...]]:
-    """The shipped network iqa/`file`, the names of its evidence, and those of its outputs. Raises `BadParameters`."""
+def load_sight(file: str, channels: int) -> Shipped:
+    """The network iqa/`file`. Raises `BadParameters` where it is not as `training.sights.save` writes it."""
     from safetensors import safe_open
 
     try:
@@ -87,7 +100,7 @@ def load_sight(file: str, channels: int) -> tuple[Sight, tuple[str, ...], tuple[
         network.load_state_dict(state)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadParameters(f"iqa/{file} is not usable: {error!r}", "install restore4k again") from error
-    return network, tuple(names["evidence"]), tuple(names["outputs"])
+    return Shipped(network, tuple(names["evidence"]), tuple(names["outputs"]), tuple(map(float, names["least"])))
 
 
 def _stack(channels: int) -> nn.Sequential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -119,7 +120,8 @@ def _file_of(card: ExpertCard, store: ModelStore, embedded: Path) -> Path:
 @cache
 def _add_extra_architectures() -> None:
     """Architectures under more restrictive licences, where the user has installed them."""
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # its import scripts a function, which torch 2.15 deprecates
         import spandrel_extra_arches
 
         spandrel_extra_arches.install(ignore_duplicates=True)

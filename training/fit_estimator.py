@@ -39,6 +39,7 @@ CALIBRATED = 0.12
 """Share of what was drawn that only sets the thresholds."""
 FALSE_ALARMS = 0.03
 """Most clean pictures that may be called degraded when a threshold is set."""
+LEAST = tuple(np.arange(0.25, 0.76, 0.05).round(2))
 
 
 def draw_paths(data: Path, count: int, seed: int) -> list[Path]:
@@ -100,14 +101,36 @@ def answers(network: Sight, looks: Looks, rows: Rows) -> NDArray[np.float64]:
 
 
 def calibrate(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[Matrix, Matrix]:
-    """Scale and shift (kinds, 4) after which a chance is how often it is so (Platt 1999), and clean pictures pass."""
-    clean = truth.max((1, 2)) == 0
+    """Scale and shift (kinds, 4) after which a chance is how often it is so (Platt 1999)."""
     scales, shifts = np.ones(logits.shape[1:]), np.zeros(logits.shape[1:])
     for kind, level in np.ndindex(*scales.shape):
         scales[kind, level], shifts[kind, level] = _platt(logits[:, kind, level], truth[:, kind, level])
-        alarms = np.quantile(scales[kind, level] * logits[clean, kind, level] + shifts[kind, level], 1 - FALSE_ALARMS)
-        shifts[kind, level] -= max(0.0, float(alarms))
     return scales, shifts
+
+
+def thresholds(chances: NDArray[np.float64], truth: NDArray[np.float32]) -> list[float]:
+    """For each kind the chance from which a level counts as reached: that of the best F1 of being worth a task.
+
+    Counted over pictures that have much of it or none; clean ones called degraded must stay rare.
+    """
+    clean = truth.max((1, 2)) == 0
+    needed, high = Severity.MEDIUM - 1, Severity.HIGH - 1
+    chosen = []
+    for kind in range(len(ORDER)):
+        counted = (truth[:, kind, high] > 0) | (truth[:, kind, 0] == 0)
+        there = truth[counted, kind, high] > 0
+        best = max(
+            (least for least in LEAST if (chances[clean, kind, needed] > least).mean() <= FALSE_ALARMS),
+            key=lambda least: f1(chances[counted, kind, needed] > least, there),
+            default=LEAST[-1],
+        )
+        chosen.append(float(best))
+    return chosen
+
+
+def f1(found: NDArray[np.bool_], there: NDArray[np.bool_]) -> float:
+    """Harmonic mean of precision and recall."""
+    return float(2 * (found & there).sum() / max(1, found.sum() + there.sum()))
 
 
 def _platt(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[float, float]:
@@ -153,12 +176,12 @@ def main() -> None:
     network = fit(looks[first:], rows[first:], truth[first:], arguments.minutes, arguments.seed)
     scales, shifts = calibrate(answers(network, looks[:first], rows[:first]), truth[:first])
     build_in(network, scales.ravel().tolist(), shifts.ravel().tolist())
-    save(network, {"evidence": names, "outputs": [kind.value for kind in ORDER]}, arguments.output)
-    sizes = answers(network, looks[:first], rows[:first])
+    chances = 1 / (1 + np.exp(-answers(network, looks[:first], rows[:first])))
+    least = thresholds(chances, truth[:first])
+    save(network, {"evidence": names, "outputs": [kind.value for kind in ORDER], "least": least}, arguments.output)
     for index, kind in enumerate(ORDER):
-        found, needed = sizes[:, index, 1] > 0, truth[:first, index, 1] > 0
-        f1 = 2 * (found & needed).sum() / max(1, found.sum() + needed.sum())
-        print(f"{kind.value:15} F1 {f1:.3f} on what set its threshold")
+        found = f1(chances[:, index, 1] > least[index], truth[:first, index, 1] > 0)
+        print(f"{kind.value:15} from {least[index]:.2f} on: F1 {found:.3f} on what set its threshold")
 
 
 if __name__ == "__main__":

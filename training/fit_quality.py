@@ -193,7 +193,7 @@ def main() -> None:
     head = f"# Written by: python -m training.fit_quality --steps {len(steps.members)} --seed {arguments.seed}\n"
     arguments.experience.write_text(head + _tables(experience(steps.table)), "utf-8")
     network = fit(steps, arguments.minutes, arguments.seed)
-    save(network, {"evidence": steps.names, "outputs": ["predicted_fidelity"]}, arguments.fidelity)
+    save(network, {"evidence": steps.names, "outputs": ["predicted_fidelity"], "least": [0.5]}, arguments.fidelity)
 
 
 def _tables(known: Mapping[str, Mapping[str, float]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +71,8 @@ def train(network: Sight, loss_of: Callable[[Sight], Tensor], minutes: float, le
     return network.eval()
 
 
-def save(network: Sight, names: dict[str, Sequence[str]], file: Path) -> None:
-    """As `iqa.sight.load_sight` reads it: weights in fp16."""
+def save(network: Sight, names: Mapping[str, Sequence[object]], file: Path) -> None:
+    """As `iqa.sight.load_sight` reads it: weights in fp16; `names` of evidence and outputs, and their thresholds."""
     state = {
         name: (value if name in ("centre", "spread") else value.half()).contiguous()
         for name, value in network.state_dict().items()
