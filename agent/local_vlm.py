@@ -140,10 +140,12 @@ def _load(model: str) -> _Loaded:
     """`ModelError` where it is not there or no such model; weights are read from safetensors alone."""
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
 
     from imaging.device import best_device
 
     device = best_device()
+    logging.disable_progress_bar()
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     name = _name(model)
     try:

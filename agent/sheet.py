@@ -25,6 +25,8 @@ LABEL_SIZE = 12
 MARGIN = 3
 MOST_BYTES = 512 * 1024
 QUALITIES = (92, 80, 65)
+SMALLEST = 64
+"""Long side of a picture that is made no smaller."""
 
 
 def views(image: Image, long_side: int = VIEW_SIDE, most_bytes: int = MOST_BYTES) -> tuple[bytes, ...]:
@@ -70,7 +72,7 @@ def encoded(pixels: Tensor, most_bytes: int) -> bytes:
             if len(data) <= most_bytes:
                 return data
         height, width = pixels.shape[1:]
-        if max(height, width) < 2 * DETAIL_SIDE:
+        if max(height, width) < SMALLEST:
             return data
         pixels = resize(pixels, height * 3 // 4, width * 3 // 4)
     return data

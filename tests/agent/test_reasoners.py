@@ -167,7 +167,12 @@ def test_what_a_call_takes_is_noted() -> None:
     reasoner, _, notes = model(reply_of("good"))
     reasoner.perceive(PHOTO, MEASURED)
     call = notes.calls[0]
-    assert (call.purpose, call.model, call.prompt_tokens, call.completion_tokens) == ("perceive", "scripted", 1000, 50)
+    assert (call.purpose, call.model, call.prompt_tokens, call.completion_tokens) == (
+        "perceive",
+        "scripted",
+        1000,
+        50,
+    )
     assert call.cost == 0.002
     assert call.reply == reply_of("good")
 
