@@ -92,6 +92,12 @@ def test_a_model_answers_the_same_for_the_same_seed_and_otherwise_for_another(lo
     assert "What is wrong" not in replies[0].text
 
 
+def test_the_pictures_reach_the_model(local: LocalModel) -> None:
+    blind = local.ask(replace(QUESTION, pictures=()), Control())
+    assert len(QUESTION.pictures) == 2
+    assert local.ask(QUESTION, Control()).prompt_tokens == blind.prompt_tokens + 2 * (SIDE // PATCH) ** 2
+
+
 def test_asking_leaves_everybody_elses_random_numbers_alone(local: LocalModel) -> None:
     import torch
 
