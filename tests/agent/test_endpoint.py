@@ -137,6 +137,7 @@ def test_a_question_goes_out_with_model_picture_seed_and_form_and_the_reply_come
     path, headers, body = played.requests[0]
     assert path == "/v1/chat/completions"
     assert headers["authorization"] == f"Bearer {KEY}"
+    assert headers["accept-encoding"] == "identity"
     assert (body["model"], body["seed"]) == ("played", 1994)
     assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
     words, picture = body["messages"][1]["content"]

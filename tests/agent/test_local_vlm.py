@@ -162,6 +162,25 @@ def test_weights_that_are_pickles_are_refused(local: LocalModel, tmp_path: Path)
         replace(local, model=str(tmp_path)).ask(QUESTION, Control())
 
 
+class GivenUpLater(Control):
+    """Cancelled when it has been looked at a few times."""
+
+    looked = 0
+
+    def check(self) -> None:
+        self.looked += 1
+        if self.looked == 5:
+            self.cancel()
+        super().check()
+
+
+def test_giving_up_is_noticed_between_two_tokens(local: LocalModel) -> None:
+    control = GivenUpLater()
+    with pytest.raises(Cancelled):
+        local.ask(QUESTION, control)
+    assert control.looked == 5
+
+
 def test_giving_up_and_running_out_of_time_end_the_writing(local: LocalModel) -> None:
     control = Control()
     control.cancel()

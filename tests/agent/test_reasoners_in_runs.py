@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import skimage.data
 
+from agent.events import Event, Listener, StepStarted
 from agent.judging import Candidate
 from agent.reasoner import Ordering, RuleReasoner
 from agent.run import Restoration, restore_file, resume_run
 from agent.state import Perception, Step
 from imaging.control import Control
 from imaging.convert import from_numpy, to_float
+from imaging.errors import Cancelled
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.writing import write_image
@@ -81,7 +83,15 @@ class Listening(RuleReasoner):
         return self.keeps
 
 
-def run(folder: Path, reasoner: RuleReasoner | None, pool: Pool, *tasks: Task, **keys: object) -> Restoration:
+def run(
+    folder: Path,
+    reasoner: RuleReasoner | None,
+    pool: Pool,
+    *tasks: Task,
+    listener: Listener | None = None,
+    control: Control | None = None,
+    **keys: object,
+) -> Restoration:
     write_image(Image(from_numpy(NOISY)), folder / "noisy.png", overwrite=True)
     wishes = {"upscale_4k": False, "require_sr_size": 0, "restore_option": tasks, **keys}
     profile = Profile.model_validate({"name": "test", **wishes})
@@ -93,6 +103,8 @@ def run(folder: Path, reasoner: RuleReasoner | None, pool: Pool, *tasks: Task, *
         experts=pool,
         reasoner=reasoner,
         overwrite=True,
+        listener=listener,
+        control=control,
     )
 
 
@@ -139,4 +151,18 @@ def test_a_profile_that_asks_for_a_missing_model_ends_with_a_picture_and_says_wh
     assert read_image(restoration.output).width == 128
     assert restoration.state.reasoner == "rules"
     assert len([warning for warning in restoration.state.warnings if "RESTORE4K_LLM_URL" in warning]) == 1
-    assert resume_run(restoration.folder, experts=pool).state.warnings == restoration.state.warnings
+
+
+def test_a_resumed_run_does_not_warn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESTORE4K_LLM_URL", raising=False)
+    pool, control = Pool(one=TWINS["one"]), Control()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            control.cancel()
+
+    with pytest.raises(Cancelled):
+        run(tmp_path, None, pool, Task.DENOISING, listener=stop, control=control, perception_agent="endpoint")
+    (folder,) = (tmp_path / "runs").iterdir()
+    warnings = resume_run(folder, experts=pool).state.warnings
+    assert len([warning for warning in warnings if "RESTORE4K_LLM_URL" in warning]) == 1
