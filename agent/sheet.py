@@ -46,7 +46,8 @@ def detail(image: Image, side: int = DETAIL_SIDE) -> Tensor:
 def candidate_sheet(
     before: Image, candidates: Mapping[str, Image], step: Step, most_bytes: int = MOST_BYTES
 ) -> bytes:
-    """The input and every candidate side by side, each under its label: the same detail, or the whole where the
+    """The input and every candidate side by side, each under its label; the input comes first, under the label of
+    the candidate that is the input itself, where there is one. All show the same detail, or the whole where the
     step changes the whole alike, or all of it fits. A PNG where it has no more than `most_bytes`, otherwise a JPEG.
     """
     import torch
@@ -55,7 +56,9 @@ def candidate_sheet(
     is_whole = step.task in GLOBAL_TASKS or before.long_side * step.scale <= side
     box = None if is_whole else crops_of(before)[0]
     first = _part(before, box, max(1, side // step.scale))
-    cells = [("input", first), *((name, _part(image, box, side)) for name, image in candidates.items())]
+    unchanged = next((label for label, image in candidates.items() if image is before), "input")
+    changed = ((label, image) for label, image in candidates.items() if image is not before)
+    cells = [(unchanged, first), *((label, _part(image, box, side)) for label, image in changed)]
     columns = math.ceil(math.sqrt(len(cells)))
     drawn = [_cell(label, part, side) for label, part in cells]
     drawn += [torch.ones_like(drawn[0])] * (-len(drawn) % columns)
@@ -111,7 +114,7 @@ def _label(text: str, width: int) -> Tensor:
 
     strip = PIL.Image.new("L", (width, LABEL_HEIGHT), 255)
     length = PIL.ImageFont.load_default(LABEL_SIZE).getlength(text)
-    font = PIL.ImageFont.load_default(LABEL_SIZE * min(1.0, (width - 2 * MARGIN) / max(length, 1)))
+    font = PIL.ImageFont.load_default(LABEL_SIZE * min(1.0, (width - 4 * MARGIN) / max(length, 1)))
     PIL.ImageDraw.Draw(strip).text((MARGIN, MARGIN), text, fill=0, font=font)
     return from_numpy(to_float(np.asarray(strip))).expand(3, -1, -1)
 

@@ -72,6 +72,14 @@ def test_a_sheet_shows_the_input_and_each_candidate_under_its_name(photo: Image)
     assert cells[0][20:].std() > 20
 
 
+def test_keeping_the_input_is_the_inputs_own_cell(photo: Image) -> None:
+    alone = opened(candidate_sheet(photo, {"black": shaded(photo, 0.0)}, DENOISE))
+    both = opened(candidate_sheet(photo, {"black": shaded(photo, 0.0), "keep_input 0.4": photo}, DENOISE))
+    assert alone.shape == both.shape
+    assert np.array_equal(alone[20:], both[20:])
+    assert not np.array_equal(alone[:20], both[:20])
+
+
 def test_the_input_of_an_enlargement_shows_the_same_part_as_its_results(photo: Image) -> None:
     small = photo.with_pixels(resize(photo.pixels, 128, 128))
     larger = small.with_pixels(resize(small.pixels, 512, 512))
