@@ -2,7 +2,9 @@
 
 RestoreError
 ├── PlanError   no plan can be made (for example an enlargement that no expert offers)
-└── RunError    a run folder cannot be used: not there, of another version, or damaged
+├── RunError    a run folder cannot be used: not there, of another version, or damaged
+└── ModelError  a language model is not set up, cannot be reached or gives nothing usable
+    └── BadReply  it answered, but not what was asked; asking once more may help
 """
 
 from __future__ import annotations
@@ -16,3 +18,11 @@ class PlanError(RestoreError):
 
 class RunError(RestoreError):
     """A run folder cannot be used: not there, of another version, or damaged."""
+
+
+class ModelError(RestoreError):
+    """A language model is not set up, cannot be reached or gives nothing usable."""
+
+
+class BadReply(ModelError):
+    """It answered, but not what was asked; asking once more may help."""

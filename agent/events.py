@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.state import Node, Perception, Plan, Step, Verdict
+from agent.state import ModelCall, Node, Perception, Plan, Step, Verdict
 
 
 class _Event(BaseModel):
@@ -41,6 +41,13 @@ class Planned(_Event):
 
     event: Literal["planned"] = "planned"
     plan: Plan
+
+
+class Asked(_Event):
+    """A language model has been asked."""
+
+    event: Literal["asked"] = "asked"
+    call: ModelCall
 
 
 class StepStarted(_Event):
@@ -107,6 +114,7 @@ Event: TypeAlias = Annotated[
     Started
     | Perceived
     | Planned
+    | Asked
     | StepStarted
     | CandidateJudged
     | StepFinished

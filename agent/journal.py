@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from agent.clock import Clock
 from agent.errors import RunError
-from agent.events import Event, Listener, Perceived, Planned, Progress, Started, Warned
+from agent.events import Asked, Event, Listener, Perceived, Planned, Progress, Started, Warned
 from agent.folder import RunFolder
 from agent.report import write_report
-from agent.state import Node, Perception, Plan, RunState
+from agent.state import ModelCall, Node, Perception, Plan, RunState
 from imaging.control import Control
 from imaging.image import Image
 
@@ -124,6 +124,11 @@ class Journal:
         """Something that the user should know; kept in the state."""
         self._change(warnings=(*self.state.warnings, message))
         self.tell(Warned(message=message))
+
+    def asked(self, call: ModelCall) -> None:
+        """A language model has been asked; kept in the trace, and added up in the state."""
+        self._change(model_use=self.state.model_use.plus(call))
+        self.tell(Asked(call=call))
 
     def tell(self, event: Event) -> None:
         """Write an event to the trace and hand it to the listener."""

@@ -42,11 +42,6 @@ def run_loop(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
 
 def _perceive(journal: Journal, reasoner: Reasoner) -> None:
     journal.progress(0.0, "looking at the image")
-    wanted = journal.state.profile.perception_agent
-    if wanted not in ("rules", reasoner.name):
-        journal.warn(
-            f"the profile asks for perception by {wanted}, which is not here; {reasoner.name} looked instead"
-        )
     with journal.clock.part("perception"):
         perception = perceive(journal.image, reasoner)
     journal.perceived(perception)
@@ -85,7 +80,7 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     new_id = len(journal.state.nodes)
     journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
     contest, verdicts = _run_candidates(journal, step, cards, experts, new_id)
-    best = contest.winner
+    best = _chosen(journal, step, contest, reasoner)
     image = journal.image
     if best and best.image:
         with journal.clock.part("finishing"):
@@ -159,6 +154,15 @@ def _run_candidates(
     return contest, tuple(verdicts)
 
 
+def _chosen(journal: Journal, step: Step, contest: Contest, reasoner: Reasoner) -> Candidate | None:
+    """The best candidate. Where scores cannot tell several apart, the reasoner may."""
+    if len(contest.ahead) < 2:
+        return contest.winner
+    with journal.clock.part("scoring"):
+        name = reasoner.judge(step, journal.image, contest.ahead, journal.perception)
+    return next((one for one in contest.ahead if one.verdict.expert == name), contest.winner)
+
+
 def _has_failed(journal: Journal, best: Candidate | None) -> bool:
     if best is None or best.verdict.expert == KEEP_INPUT:
         return True
@@ -183,10 +187,26 @@ def _reflect(journal: Journal, step: Step, reasoner: Reasoner) -> None:
         _compromise(journal)
         return
     with journal.clock.part("planning"):
-        agenda = planning.reorder(node.agenda, not_first, journal.perception, reasoner)
+        agenda = planning.reorder(node.agenda, _why_failed(journal, node), journal.perception, reasoner)
     journal.replace(node.model_copy(update={"agenda": agenda}))
     order = ", ".join(map(str, agenda))
     journal.tell(RolledBack(step=step, to_node=node.id, reason=f"{step} does not help here; next from here: {order}"))
+
+
+def _why_failed(journal: Journal, node: Node) -> dict[Step, str]:
+    """What has failed as the next step from a node, and why."""
+    tried = {child.step: child for child in journal.state.nodes if child.parent == node.id and child.failed}
+    return {step: _told(tried[step]) if step in tried else "it was rolled back" for step in node.not_first}
+
+
+def _told(child: Node) -> str:
+    scores = {verdict.expert: verdict.score for verdict in child.verdicts if verdict.error is None}
+    before = scores.pop(KEEP_INPUT, None)
+    if not scores:
+        return "every expert failed"
+    best = max(scores, key=lambda name: scores[name])
+    told = f"the best expert, {best}, scored {scores[best]:.3f}"
+    return told if before is None else f"{told}, the untouched image {before:.3f}"
 
 
 def _compromise(journal: Journal) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.errors import PlanError
 from agent.reasoner import RULES, Ordering, Reasoner
@@ -57,18 +57,21 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
         final_height=height,
         reasons=ordering.reasons,
         warnings=tuple(warnings),
-        by="profile" if profile.plan is not None else reasoner.name,
+        by=ordering.by,
     )
 
 
 def reorder(
-    agenda: Sequence[Step], not_first: Sequence[Step], perception: Perception, reasoner: Reasoner
+    agenda: Sequence[Step], failed: Mapping[Step, str], perception: Perception, reasoner: Reasoner
 ) -> tuple[Step, ...]:
-    """The same steps in an order that does not begin with what has failed; super-resolution steps stay chained."""
+    """The same steps in an order that does not begin with what has failed, for the reasons that are given.
+
+    Super-resolution steps stay chained.
+    """
     same_size = {step.task: step for step in agenda if step.task is not Task.SUPER_RESOLUTION}
     chain = [step for step in agenda if step.task is Task.SUPER_RESOLUTION]
     tasks = [*same_size, *([Task.SUPER_RESOLUTION] if chain else [])]
-    ordering = reasoner.order(tasks, perception, [step.task for step in not_first])
+    ordering = reasoner.order(tasks, perception, {step.task: why for step, why in failed.items()})
     steps: list[Step] = []
     for task in ordering.tasks:
         steps += chain if task is Task.SUPER_RESOLUTION else [same_size[task]]
@@ -128,8 +131,10 @@ def _is_worth_a_step(name: Degradation, perception: Perception) -> bool:
 
 def _ordering(tasks: list[Task], perception: Perception, profile: Profile, reasoner: Reasoner) -> Ordering:
     if profile.plan is not None:
-        return Ordering(tuple(task for task in profile.plan if task in tasks), ("the profile gives the plan",))
-    return reasoner.order(tasks, perception, ())
+        return Ordering(
+            tuple(task for task in profile.plan if task in tasks), ("the profile gives the plan",), "profile"
+        )
+    return reasoner.order(tasks, perception, {})
 
 
 def _with_scales(tasks: Sequence[Task], factor: int, profile: Profile) -> tuple[Step, ...]:

@@ -110,7 +110,7 @@ def _facts(state: RunState, tree: _Tree) -> Html:
         "Time": duration(sum(state.seconds.values())) if state.seconds else "not measured yet",
         "Steps": len(tree.path[1:]),
         "Expert runs": state.expert_runs,
-        "Reasoner": state.reasoner,
+        "Reasoner": f"{state.reasoner}: {use}" if (use := state.model_use.told) else state.reasoner,
         "Run": state.id,
         "Output": state.output,
     }

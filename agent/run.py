@@ -9,13 +9,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from agent.choosing import choose_reasoner
 from agent.clock import Clock
 from agent.events import Listener
 from agent.folder import RunFolder
 from agent.journal import Journal
 from agent.loop import run_loop
-from agent.reasoner import RULES, Reasoner
-from agent.state import KEEP_INPUT, Node, RunState
+from agent.reasoner import Reasoner
+from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from imaging.control import Control
 from imaging.errors import Cancelled
 from imaging.reading import Limits, read_image
@@ -44,6 +45,8 @@ class RestorationSummary(BaseModel):
     steps: list[StepTaken]
     warnings: list[str]
     seconds: dict[str, float]
+    model_use: ModelUse = ModelUse()
+    """What asking language models took; its seconds are part of those above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Restoration:
             ],
             warnings=list(state.warnings),
             seconds={name: round(value, 3) for name, value in state.seconds.items()},
+            model_use=state.model_use,
         )
 
 
@@ -102,17 +106,19 @@ def restore_file(
     overwrite: bool = False,
     limits: Limits | None = None,
     experts: ExpertPool | None = None,
-    reasoner: Reasoner = RULES,
+    reasoner: Reasoner | None = None,
     control: Control | None = None,
     listener: Listener | None = None,
 ) -> Restoration:
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
-    Raises `ImageError` or `OutputError` before any work is done, `PlanError`, and `Cancelled`; after the last the
-    run can be taken up again by `resume_run`.
+    `reasoner`: whom to ask instead of the one that the profile names. Raises `ImageError` or `OutputError` before
+    any work is done, `PlanError`, and `Cancelled`; after the last the run can be taken up again by `resume_run`.
     """
     check_output(output, overwrite)
     clock = Clock()
+    experts = experts or ExpertPool()
+    reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(profile, experts)
     with clock.part("reading"):
         image = read_image(source, limits or Limits())
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -129,14 +135,14 @@ def restore_file(
     )
     journal = Journal(state, folder, clock, control or Control(), listener)
     journal.begin(image)
-    return _go_on(journal, experts or ExpertPool(), reasoner)
+    return _go_on(journal, experts, reasoner, warning)
 
 
 def resume_run(
     folder: Path,
     *,
     experts: ExpertPool | None = None,
-    reasoner: Reasoner = RULES,
+    reasoner: Reasoner | None = None,
     control: Control | None = None,
     listener: Listener | None = None,
 ) -> Restoration:
@@ -149,14 +155,18 @@ def resume_run(
     if state.finished:
         return Restoration(state, folder)
     check_output(Path(state.output), state.overwrite)
+    experts = experts or ExpertPool()
+    reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
     journal = Journal(state, kept, Clock(state.seconds), control or Control(), listener)
     journal.take_up()
-    return _go_on(journal, experts or ExpertPool(), reasoner)
+    return _go_on(journal, experts, reasoner, warning)
 
 
-def _go_on(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Restoration:
+def _go_on(journal: Journal, experts: ExpertPool, reasoner: Reasoner, warning: str) -> Restoration:
+    if warning and warning not in journal.state.warnings:
+        journal.warn(warning)
     try:
-        run_loop(journal, experts, reasoner)
+        run_loop(journal, experts, reasoner.heard_by(journal, journal.control))
     except Cancelled:
         journal.save()
         journal.write_report()

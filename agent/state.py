@@ -123,6 +123,51 @@ class Node(_Frozen):
     """Steps that failed as the next one from here."""
 
 
+class ModelCall(_Frozen):
+    """One question to a language model, and what came of it."""
+
+    purpose: Literal["perceive", "order", "judge"]
+    model: str
+    seconds: float
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    """US dollars; None where no prices are known."""
+    reply: str = ""
+    """The beginning of what it wrote."""
+    problem: str | None = None
+    """Why the reply could not be used."""
+
+
+class ModelUse(_Frozen):
+    """All calls of a run together."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+
+    @property
+    def told(self) -> str:
+        """In words; empty where nobody was asked."""
+        if not self.calls:
+            return ""
+        cost = "" if self.cost is None else f", ${self.cost:.4f}"
+        tokens = self.prompt_tokens + self.completion_tokens
+        return f"{self.calls} model calls in {self.seconds:.1f} s, {tokens} tokens{cost}"
+
+    def plus(self, call: ModelCall) -> ModelUse:
+        """With one call more."""
+        return ModelUse(
+            calls=self.calls + 1,
+            seconds=self.seconds + call.seconds,
+            prompt_tokens=self.prompt_tokens + call.prompt_tokens,
+            completion_tokens=self.completion_tokens + call.completion_tokens,
+            cost=self.cost if call.cost is None else (self.cost or 0.0) + call.cost,
+        )
+
+
 class RunState(_Frozen):
     """All of a run but its pixels."""
 
@@ -138,6 +183,7 @@ class RunState(_Frozen):
     nodes: tuple[Node, ...] = ()
     current: int = 0
     expert_runs: int = 0
+    model_use: ModelUse = ModelUse()
     seconds: dict[str, float] = {}
     """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
     warnings: tuple[str, ...] = ()

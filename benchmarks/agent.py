@@ -81,7 +81,7 @@ class ShuffledOrder(RuleReasoner):
 
     name: str = "random"
 
-    def order(self, tasks: Sequence[Task], perception: Perception, not_first: Sequence[Task]) -> Ordering:
+    def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
         """Any order; super-resolution last, as no order of chance would have it cost sixteen times as much."""
         seed = [
             len(tasks),
@@ -90,8 +90,8 @@ class ShuffledOrder(RuleReasoner):
         ]
         chance = np.random.default_rng(seed)
         shuffled = [tasks[index] for index in chance.permutation(len(tasks))]
-        shuffled.sort(key=lambda task: (task is Task.SUPER_RESOLUTION, task in not_first))
-        return Ordering(tuple(shuffled), ("by chance",))
+        shuffled.sort(key=lambda task: (task is Task.SUPER_RESOLUTION, task in failed))
+        return Ordering(tuple(shuffled), ("by chance",), self.name)
 
 
 @contextmanager

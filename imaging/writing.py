@@ -106,7 +106,8 @@ def _array(image: Image, *, opaque: bool) -> FloatArray:
 def _by_pillow(array: NDArray[np.uint8], image: Image, kind: str, quality: int) -> bytes:
     by_kind: dict[str, dict[str, Any]] = {
         "PNG": {"compress_level": 6},
-        "JPEG": {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": True},
+        # Pillow's buffer for optimising is too small for noise without subsampling.
+        "JPEG": {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": quality < 90},
         "WEBP": {"quality": quality, "method": 4},
         # Pillow's libtiff cannot write the inner blocks of EXIF; its own writer can, but does not compress.
         "TIFF": {"compression": "raw" if image.exif else "tiff_lzw"},

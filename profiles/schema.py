@@ -17,9 +17,13 @@ class Profile(BaseModel):
     name: str = Field(min_length=1, max_length=80)
     about: str = Field(default="", description="When to choose this profile, in one sentence.")
 
-    perception_agent: Literal["rules", "llama_vision", "depictqa", "gpt4v", "vlmagent"] = Field(
+    perception_agent: Literal["rules", "endpoint", "local", "llama_vision", "depictqa", "gpt4v", "vlmagent"] = Field(
         default="rules",
-        description="Who looks at the image. What is not available here is replaced by the rules, with a warning.",
+        description=(
+            "Who looks at the image, orders the work and breaks ties: the rules, an OpenAI-compatible endpoint or a "
+            "local model. 4KAgent's names mean the endpoint, or else the local model. What is not set up is replaced "
+            "by the rules, with a warning."
+        ),
     )
     perception_seed: int = Field(default=1994, ge=0, description="Seed of a vision-language model's sampling.")
     reflection: Literal["hpsv2", "hpsv2+metric"] = Field(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from pydantic import BaseModel
 
+from agent.sheet import candidate_sheet, mime_type, views
+from agent.state import Step
 from imaging.image import Image
 from imaging.writing import thumbnail_jpeg
 from server.models import Picture
 
 THUMBNAIL_SIDE = 512
-SMALL_THUMBNAIL_SIDE = 192
+MOST_PICTURE_BYTES = 60_000
+MOST_SHEET_BYTES = 120_000
+"""Clients cut replies off at about a megabyte, and a picture stays in the conversation."""
 
 
 def answer(report: BaseModel, *blocks: ContentBlock) -> CallToolResult:
@@ -28,6 +33,20 @@ def thumbnail(image: Image, long_side: int = THUMBNAIL_SIDE) -> ImageContent:
     """The picture small enough for every client (a JPEG of some ten kilobytes)."""
     data = base64.b64encode(thumbnail_jpeg(image, long_side)).decode("ascii")
     return ImageContent(type="image", data=data, mime_type="image/jpeg")
+
+
+def evidence(image: Image) -> list[ImageContent]:
+    """Pictures to judge by: the whole in small, and of a larger one a detail in its own pixels."""
+    return [_content(data) for data in views(image, THUMBNAIL_SIDE, MOST_PICTURE_BYTES)]
+
+
+def sheet(before: Image, candidates: Mapping[str, Image], step: Step) -> ImageContent:
+    """The input and the candidates of a step side by side."""
+    return _content(candidate_sheet(before, candidates, step, MOST_SHEET_BYTES))
+
+
+def _content(data: bytes) -> ImageContent:
+    return ImageContent(type="image", data=base64.b64encode(data).decode("ascii"), mime_type=mime_type(data))
 
 
 def picture_link(picture: Picture, title: str, file: str | None = None) -> ResourceLink:

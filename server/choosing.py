@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from server.errors import RequestError
+from server.settings import REASONER_VARIABLE
 
 if TYPE_CHECKING:
     from profiles.schema import Profile
 
 SCALES = (2, 4, 8, 16)
 LONG_SIDES = (64, 16384)
+REASONERS = ("rules", "endpoint", "local")
 
 
-def choose_profile(name: str, *, scale: int | None = None, long_side: int | None = None) -> Profile:
+def choose_profile(
+    name: str, *, scale: int | None = None, long_side: int | None = None, reasoner: str | None = None
+) -> Profile:
     """The profile called `name`, or in the file `name`; `scale` or `long_side` outrank what it says of size.
 
-    Raises `ProfileError`, and `RequestError` for sizes that are not possible.
+    `reasoner`, or else RESTORE4K_REASONER, outranks what it says of perception. Raises `ProfileError`, and
+    `RequestError` for sizes and reasoners that are not possible.
     """
     from profiles.loading import load_profile
 
-    profile = load_profile(name)
+    profile = with_reasoner(load_profile(name), reasoner)
     if scale is not None and long_side is not None:
         raise RequestError(f"scale {scale} and long side {long_side} cannot both be kept", "give only one of them")
     if scale is not None:
@@ -35,3 +41,16 @@ def choose_profile(name: str, *, scale: int | None = None, long_side: int | None
             )
         return profile.model_copy(update={"scale_factor": None, "upscale_4k": True, "long_side": long_side})
     return profile
+
+
+def with_reasoner(profile: Profile, reasoner: str | None) -> Profile:
+    """The profile with another one who looks and plans: `reasoner`, or else RESTORE4K_REASONER, where one is named.
+
+    Raises `RequestError`.
+    """
+    wanted = reasoner or os.environ.get(REASONER_VARIABLE, "").strip()
+    if not wanted:
+        return profile
+    if wanted not in REASONERS:
+        raise RequestError(f"there is no reasoner {wanted!r}", f"choose one of {', '.join(REASONERS)}")
+    return profile.model_copy(update={"perception_agent": wanted})

@@ -44,6 +44,14 @@ RunsOption = Annotated[
     Path | None, typer.Option("--runs", help="Folder of run folders, instead of RESTORE4K_RUNS or the state folder.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+ReasonerOption = Annotated[
+    Literal["rules", "endpoint", "local"] | None,
+    typer.Option(
+        "--reasoner",
+        help="Who looks, plans and breaks ties: the rules, a chat endpoint or a local vision-language model; "
+        "otherwise RESTORE4K_REASONER, or as the profile says.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -59,6 +67,7 @@ def restore(
     profile: ProfileOption = "default",
     scale: ScaleOption = None,
     long_side: LongSideOption = None,
+    reasoner: ReasonerOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
     ] = False,
@@ -71,7 +80,7 @@ def restore(
         from agent.run import restore_file
         from server.choosing import choose_profile
 
-        wanted = choose_profile(profile, scale=scale, long_side=long_side)
+        wanted = choose_profile(profile, scale=scale, long_side=long_side, reasoner=reasoner)
         folder = (runs or default_runs()).absolute()
 
         def work(control: Control, listener: Listener) -> Restoration:
@@ -109,16 +118,20 @@ def resume(
 
 
 @app.command()
-def analyze(image: ImageArgument, as_json: JsonOption = False) -> None:
+def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: JsonOption = False) -> None:
     """Say what is wrong with a photo."""
     with Answer(as_json) as answer:
-        from agent.perceiving import perceive
         from imaging.reading import read_image
+        from server.choosing import choose_profile
         from server.models import DegradationReport, Diagnosis
+        from server.planning import perceived
         from server.tables import show_diagnosis
+        from toolbox.pool import ExpertPool
 
-        report = DegradationReport(image=None, diagnosis=Diagnosis.of(perceive(read_image(image))))
-        answer.give(report.model_dump(mode="json"), lambda console: show_diagnosis(console, report.diagnosis))
+        wanted = choose_profile("default", reasoner=reasoner)
+        perception, warnings = perceived(read_image(image), wanted, ExpertPool(), Control())
+        report = DegradationReport(image=None, diagnosis=Diagnosis.of(perception), warnings=warnings)
+        answer.give(report.model_dump(mode="json"), lambda console: show_diagnosis(console, report))
 
 
 @app.command()
@@ -140,6 +153,7 @@ def plan(
     profile: ProfileOption = "default",
     scale: ScaleOption = None,
     long_side: LongSideOption = None,
+    reasoner: ReasonerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would be done with a photo."""
@@ -150,8 +164,8 @@ def plan(
         from server.tables import show_plan
         from toolbox.pool import ExpertPool
 
-        wanted = choose_profile(profile, scale=scale, long_side=long_side)
-        report = plan_report(read_image(image), wanted, ExpertPool(), None)
+        wanted = choose_profile(profile, scale=scale, long_side=long_side, reasoner=reasoner)
+        report = plan_report(read_image(image), wanted, ExpertPool(), None, Control())
         answer.give(report.model_dump(mode="json"), lambda console: show_plan(console, report))
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from imaging.errors import RestoreError
 from server.settings import APP, default_output, default_runs, default_workspace
 from toolbox.catalogue import default_catalogue
+from toolbox.pool import ModelPool
 from toolbox.tasks import Task
 
 OLDEST_PYTHON = (3, 11)
@@ -48,6 +49,7 @@ class Check(BaseModel):
 def examine() -> list[Check]:
     """All checks; none of them changes anything."""
     checks: list[Callable[[], Check]] = [_python, _libraries, _package_names, _device, _memory, _experts, _weights]
+    checks.append(_reasoners)
     folders = {"runs folder": default_runs(), "workspace": default_workspace(), "output folder": default_output()}
     return [check() for check in checks] + [_folder(name, path) for name, path in folders.items()]
 
@@ -144,6 +146,32 @@ def _weights() -> Check:
             name="embedded weights", state="problem", found=f"missing: {', '.join(missing)}", hint="install again"
         )
     return Check(name="embedded weights", state="ok", found=f"{len(needed)} files")
+
+
+def _reasoners() -> Check:
+    """Who can look and plan beside the rules; a chat endpoint is asked whether it is there."""
+    from agent.endpoint import Endpoint
+    from agent.local_vlm import LocalModel
+
+    found, problems = ["rules"], []
+    try:
+        if endpoint := Endpoint.from_environment():
+            found.append(f"endpoint: {endpoint.model} at {endpoint.place}")
+            if problem := endpoint.problem():
+                problems.append(f"the endpoint cannot be used: {problem}")
+    except RestoreError as error:
+        problems.append(str(error))
+    try:
+        if local := LocalModel.from_environment(ModelPool()):
+            found.append(f"local: {local.model}")
+            if problem := local.problem():
+                problems.append(problem)
+    except RestoreError as error:
+        problems.append(str(error))
+    if problems:
+        return Check(name="reasoners", state="warning", found="; ".join(found), hint="; ".join(problems))
+    hint = "" if len(found) > 1 else "a vision-language model can join: docs/reasoners.md"
+    return Check(name="reasoners", state="ok", found="; ".join(found), hint=hint)
 
 
 def _folder(name: str, path: Path) -> Check:

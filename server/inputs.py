@@ -8,9 +8,12 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agent.reasoner import CallerReasoner
+from agent.replies import Rating, findings_of
 from server.choosing import LONG_SIDES
-from server.errors import BadData
+from server.errors import BadData, RequestError
 from server.workspace import HANDLE_PATTERN
+from toolbox.tasks import Degradation, Task
 
 MAX_DATA_BYTES = 16 << 20
 MAX_DATA_CHARACTERS = -(-MAX_DATA_BYTES // 3) * 4
@@ -84,4 +87,32 @@ ExpertArgument: TypeAlias = Annotated[
         description="Name of one expert (list_experts shows them); null: Q-MoE runs all, keeps the best.",
     ),
 ]
+FindingsArgument: TypeAlias = Annotated[
+    list[Rating] | None,
+    Field(
+        max_length=len(Degradation),
+        description="What you have found yourself, by looking: believed instead of our own estimate, and what you "
+        "leave out counts as absent ([] means a clean photo). null: use our estimate.",
+    ),
+]
+DescriptionArgument: TypeAlias = Annotated[
+    str | None, Field(max_length=1000, description="Your description of the photo in a sentence, with findings.")
+]
+OrderArgument: TypeAlias = Annotated[
+    list[Task] | None,
+    Field(
+        max_length=20,
+        description="Your plan: exactly these tasks in exactly this order, super_resolution where the photo shall be "
+        "enlarged. null: the tasks that the findings ask for, in the order that experience gives.",
+    ),
+]
 HandleArgument: TypeAlias = Annotated[str, Field(pattern=HANDLE_PATTERN)]
+
+
+def caller(findings: list[Rating] | None, description: str | None) -> CallerReasoner | None:
+    """The caller as reasoner, where it has found anything out. Raises `RestoreError` where it contradicts itself."""
+    if findings is None:
+        if description is not None:
+            raise RequestError("a description alone says nothing to the planner", "give findings with it")
+        return None
+    return CallerReasoner(findings=findings_of(findings), description=description or "")

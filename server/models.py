@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, cast
+from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.perceiving import suggested_profile
+from agent.replies import SeverityWords
 from agent.run import StepTaken
-from agent.state import Perception, Plan, Verdict
+from agent.state import ModelUse, Perception, Plan, Verdict
 from iqa.content import ContentKind
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.tasks import Degradation, Task
-
-SeverityWords: TypeAlias = Literal["very low", "low", "medium", "high", "very high"]
 
 
 class _Output(BaseModel):
@@ -89,6 +88,7 @@ class DegradationReport(_Output):
 
     image: Picture | None
     diagnosis: Diagnosis
+    warnings: list[str] = []
 
 
 class MeasuredMetric(_Output):
@@ -204,6 +204,7 @@ class RestorationReport(_Output):
     steps: list[StepTaken] = Field(description="What was done on the way to the result, with the winning expert.")
     warnings: list[str]
     seconds: dict[str, float]
+    model_use: ModelUse = Field(description="What asking language models took; zero where nobody was asked.")
 
 
 class MetricValues(_Output):

@@ -1,19 +1,50 @@
-"""A plan with its reasons, for the tool and for the command."""
+"""What perception and planning say, for the tools and for the commands."""
 
 from __future__ import annotations
 
+from agent.choosing import choose_reasoner
+from agent.model_reasoner import Unheard
 from agent.perceiving import perceive
 from agent.planning import plan
 from agent.qmoe import candidates
+from agent.reasoner import Reasoner
+from agent.state import Perception
+from imaging.control import Control
 from imaging.image import Image
 from profiles.schema import Profile
 from server.models import Picture, PlanReport
 from toolbox.pool import ExpertPool
 
 
-def plan_report(image: Image, profile: Profile, experts: ExpertPool, picture: Picture | None) -> PlanReport:
-    """Perceive an image and plan its restoration. Raises `PlanError`."""
-    perception = perceive(image)
-    planned = plan(perception, profile, experts.catalogue)
+def perceived(image: Image, profile: Profile, experts: ExpertPool, control: Control) -> tuple[Perception, list[str]]:
+    """What the reasoner that the profile names says of an image, and warnings."""
+    notes = Unheard([])
+    return perceive(image, _reasoner(profile, experts, notes, control)), notes.warnings
+
+
+def plan_report(
+    image: Image,
+    profile: Profile,
+    experts: ExpertPool,
+    picture: Picture | None,
+    control: Control,
+    reasoner: Reasoner | None = None,
+) -> PlanReport:
+    """Perceive an image and plan its restoration, by `reasoner` or the one that the profile names.
+
+    Raises `PlanError`.
+    """
+    notes = Unheard([])
+    reasoner = reasoner or _reasoner(profile, experts, notes, control)
+    perception = perceive(image, reasoner)
+    planned = plan(perception, profile, experts.catalogue, reasoner)
+    planned = planned.model_copy(update={"warnings": (*notes.warnings, *planned.warnings)})
     names = [[card.name for card in candidates(step, profile, experts)] for step in planned.steps]
     return PlanReport.of(planned, names, perception, profile, picture)
+
+
+def _reasoner(profile: Profile, experts: ExpertPool, notes: Unheard, control: Control) -> Reasoner:
+    reasoner, warning = choose_reasoner(profile, experts)
+    if warning:
+        notes.warn(warning)
+    return reasoner.heard_by(notes, control)

@@ -54,6 +54,8 @@ class ProgressView:
             case events.Planned():
                 steps = ", ".join(map(str, event.plan.steps)) or "nothing to do"
                 self._say(f"plan: {steps}; to {event.plan.final_width}x{event.plan.final_height}")
+            case events.Asked():
+                self._say(f"asked {event.call.model} to {event.call.purpose}: {event.call.seconds:.1f} s")
             case events.StepFinished():
                 self._say(_step_line(event.node))
             case events.RolledBack():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from server.settings import ServerSettings
 from server.workspace import Workspace
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
+from toolbox.tasks import Task
 
 MOST_NAMESAKES = 9999
 
@@ -70,11 +72,19 @@ class Service:
             file, name = self.workspace.path(handle), handle
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)
 
-    def profile(self, name: str, *, scale: int | None = None, long_side: int | None = None) -> Profile:
-        """The profile that is meant; a file must lie in an allowed folder."""
+    def profile(
+        self,
+        name: str,
+        *,
+        scale: int | None = None,
+        long_side: int | None = None,
+        order: Sequence[Task] | None = None,
+    ) -> Profile:
+        """The profile that is meant, with the caller's own plan; a file must lie in an allowed folder."""
         if name.endswith(".toml"):
             name = str(self.access.readable(name))
-        return choose_profile(name, scale=scale, long_side=long_side)
+        wanted = choose_profile(name, scale=scale, long_side=long_side)
+        return wanted if order is None else wanted.model_copy(update={"plan": tuple(order), "restore_option": None})
 
     def new_output(self, name: str, suffix: str = ".png") -> Path:
         """A path in the output folder that is still free: name.png, name_2.png, ..."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 APP = "restore4k"
 RUNS_VARIABLE = "RESTORE4K_RUNS"
+REASONER_VARIABLE = "RESTORE4K_REASONER"
 
 
 def default_runs() -> Path:

@@ -31,10 +31,11 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCandidates:
-    """Candidates to choose from, with the images of those that have one, in the same order."""
+    """Candidates to choose from, with what there is to see: the input, and each one's name, score and image."""
 
     report: CandidatesReport
-    images: tuple[Image, ...]
+    before: Image
+    shown: tuple[tuple[str, float, Image], ...]
 
 
 def take_step(
@@ -87,7 +88,9 @@ def judge_candidates(
     report = CandidatesReport(
         image=source.picture, task=step.task, scale=step.scale, candidates=[candidate for candidate, _ in found]
     )
-    return JudgedCandidates(report, tuple(image for _, image in found if image is not None))
+    verdicts = ((candidate.verdict, image) for candidate, image in found)
+    shown = tuple((verdict.expert, verdict.score, image) for verdict, image in verdicts if image is not None)
+    return JudgedCandidates(report, source.image, shown)
 
 
 def settle(service: Service, handles: Sequence[str], choice: str | None) -> StepResult:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent.run import RestorationSummary
     from profiles.schema import Profile
     from server.doctor import Check
-    from server.models import Diagnosis, PlanReport, QualityReport
+    from server.models import DegradationReport, PlanReport, QualityReport
     from toolbox.card import ExpertCard
 
 
@@ -28,6 +28,8 @@ def show_restoration(console: Console, summary: RestorationSummary) -> None:
     console.print(f"report:  {summary.report}")
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items() if seconds >= 0.05)
     console.print(f"seconds: {sum(summary.seconds.values()):.1f} ({parts})")
+    if use := summary.model_use.told:
+        console.print(f"asked:   {use}")
 
 
 def show_quality(console: Console, report: QualityReport) -> None:
@@ -43,8 +45,9 @@ def show_quality(console: Console, report: QualityReport) -> None:
         console.print(f"not here: {missing.name}; {missing.advice}")
 
 
-def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
+def show_diagnosis(console: Console, report: DegradationReport) -> None:
     """What is wrong with an image."""
+    diagnosis = report.diagnosis
     console.print(diagnosis.description)
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in diagnosis.metrics.items())
     console.print(f"quality {diagnosis.quality:.3f} ({metrics})")
@@ -53,6 +56,8 @@ def show_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
         evidence = ", ".join(f"{name} {value:.3g}" for name, value in finding.evidence.items())
         table.add_row(finding.degradation.value, finding.severity, f"{finding.confidence:.2f}", evidence)
     console.print(table)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}")
 
 
 def show_plan(console: Console, report: PlanReport) -> None:

@@ -16,8 +16,18 @@ from imaging.resizing import fitted, resize
 from iqa.metric import default_metrics
 from iqa.quality import quality
 from profiles.loading import predefined_profiles
-from server.answers import THUMBNAIL_SIDE, answer, thumbnail
-from server.inputs import ImageArgument, InputImage, LongSideArgument, ProfileArgument, ScaleArgument
+from server.answers import THUMBNAIL_SIDE, answer, evidence, thumbnail
+from server.inputs import (
+    DescriptionArgument,
+    FindingsArgument,
+    ImageArgument,
+    InputImage,
+    LongSideArgument,
+    OrderArgument,
+    ProfileArgument,
+    ScaleArgument,
+    caller,
+)
 from server.jobs import Status
 from server.models import (
     Comparison,
@@ -80,7 +90,7 @@ def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
             return report, source.image
 
         report, picture = await service.jobs.run(context, "reason_degradations", work)
-        return answer(report, thumbnail(picture))
+        return answer(report, *evidence(picture))
 
     add_tool(
         server,
@@ -89,7 +99,9 @@ def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Find out what is wrong with an image: severity, confidence and measured evidence for noise, motion and "
             "defocus blur, haze, rain, darkness, JPEG artifacts and low resolution, with the task that removes each. "
-            "The first thing to call when you plan a restoration by yourself."
+            "Pictures to look at come along: the whole in small, and of a large photo also a detail in its real "
+            "pixels. The first thing to call when you plan a restoration by yourself; where you see it otherwise, "
+            "give your own findings to plan_restoration or restore_to_4k."
         ),
         annotations=READS,
     )
@@ -102,12 +114,16 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
         profile: ProfileArgument = "default",
         scale: ScaleArgument = None,
         long_side: LongSideArgument = None,
+        findings: FindingsArgument = None,
+        description: DescriptionArgument = None,
+        plan: OrderArgument = None,
     ) -> Annotated[CallToolResult, PlanReport]:
         def work(control: Control, status: Status) -> PlanReport:
-            wanted = service.profile(profile, scale=scale, long_side=long_side)
+            wanted = service.profile(profile, scale=scale, long_side=long_side, order=plan)
+            reasoner = caller(findings, description)
             source = service.open(image)
             control.check()
-            return plan_report(source.image, wanted, service.experts, source.picture)
+            return plan_report(source.image, wanted, service.experts, source.picture, control, reasoner)
 
         return answer(await service.jobs.run(context, "plan_restoration", work))
 
@@ -118,7 +134,7 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Say what restore_to_4k would do with an image, without doing it: the steps in order with their "
             "candidate experts, the reasons, and the final size. Use it to show the user a plan, or to carry it out "
-            "step by step."
+            "step by step. Give your own `findings` to plan by them, or your own `plan` to have it completed."
         ),
         annotations=READS,
     )

@@ -9,7 +9,8 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from agent.events import CandidateJudged, Event, Perceived, Planned, Progress, RolledBack, StepFinished, Warned
+from agent.events import Asked, CandidateJudged, Event, Perceived, Planned, Progress, RolledBack, StepFinished, Warned
+from agent.reasoner import Reasoner
 from agent.run import Restoration, restore_file
 from agent.state import KEEP_INPUT
 from imaging.control import Control
@@ -17,7 +18,17 @@ from imaging.image import Image
 from imaging.reading import read_image
 from profiles.schema import Profile
 from server.answers import answer, picture_link, report_link, thumbnail
-from server.inputs import ImageArgument, InputImage, LongSideArgument, ProfileArgument, ScaleArgument
+from server.inputs import (
+    DescriptionArgument,
+    FindingsArgument,
+    ImageArgument,
+    InputImage,
+    LongSideArgument,
+    OrderArgument,
+    ProfileArgument,
+    ScaleArgument,
+    caller,
+)
 from server.jobs import Status
 from server.models import Picture, RestorationReport
 from server.registering import ADDS, add_tool
@@ -39,10 +50,14 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
         scale: ScaleArgument = None,
         long_side: LongSideArgument = None,
         format: FormatArgument = "png",
+        findings: FindingsArgument = None,
+        description: DescriptionArgument = None,
+        plan: OrderArgument = None,
     ) -> Annotated[CallToolResult, RestorationReport]:
         def work(control: Control, status: Status) -> tuple[RestorationReport, Image]:
-            wanted = service.profile(profile, scale=scale, long_side=long_side)
-            return _restore(service, image, wanted, SUFFIXES[format], control, status)
+            wanted = service.profile(profile, scale=scale, long_side=long_side, order=plan)
+            reasoner = caller(findings, description)
+            return _restore(service, image, wanted, SUFFIXES[format], reasoner, control, status)
 
         report, result = await service.jobs.run(context, "restore_to_4k", work)
         return answer(
@@ -60,7 +75,8 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
             "Restore a photo completely, in one call: finds out what is wrong with it (noise, blur, haze, rain, "
             "darkness, JPEG artifacts, low resolution), plans, runs several experts per step, keeps the best result, "
             "rolls back steps that hurt, and enlarges it until its longer side has 4096 pixels. Use this unless the "
-            "user wants one particular step or wants to decide between candidates. Takes from seconds to many "
+            "user wants one particular step or wants to decide between candidates. Your own `findings` or `plan` "
+            "replace ours where you give them. Takes from seconds to many "
             "minutes, with progress. The result is saved as a file; the reply holds its path, a handle, a small "
             "preview and a link to a report."
         ),
@@ -69,7 +85,13 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
 
 
 def _restore(
-    service: Service, given: InputImage, profile: Profile, suffix: str, control: Control, status: Status
+    service: Service,
+    given: InputImage,
+    profile: Profile,
+    suffix: str,
+    reasoner: Reasoner | None,
+    control: Control,
+    status: Status,
 ) -> tuple[RestorationReport, Image]:
     source = service.open(given)
     restoration = restore_file(
@@ -79,6 +101,7 @@ def _restore(
         runs=service.settings.runs,
         limits=service.settings.limits(),
         experts=service.experts,
+        reasoner=reasoner,
         control=control,
         listener=lambda event: _tell(event, status),
     )
@@ -99,6 +122,7 @@ def _report(service: Service, restoration: Restoration) -> tuple[RestorationRepo
         steps=summary.steps,
         warnings=summary.warnings,
         seconds=summary.seconds,
+        model_use=summary.model_use,
     )
     return report, read_image(restoration.output)
 
@@ -114,6 +138,8 @@ def _tell(event: Event, status: Status) -> None:
             status.news(f"plan: {', '.join(map(str, event.plan.steps)) or 'nothing to do'}")
         case CandidateJudged():
             status.news(f"{event.step}: {event.verdict.expert} {event.verdict.score:.3f}")
+        case Asked():
+            status.news(f"asked {event.call.model} to {event.call.purpose}: {event.call.seconds:.1f} s")
         case StepFinished():
             status.news(f"{event.node.step} done: {event.node.expert}")
         case RolledBack():

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agent.state import Step
 from imaging.control import Control
-from server.answers import SMALL_THUMBNAIL_SIDE, answer, picture_link, thumbnail
+from server.answers import answer, picture_link, sheet, thumbnail
 from server.inputs import ExpertArgument, HandleArgument, ImageArgument, InputImage, ProfileArgument
 from server.jobs import Status
 from server.models import CandidatesReport, StepReport
@@ -135,7 +135,8 @@ def _add_run_candidates(server: MCPServer[Any], service: Service) -> None:
             return judge_candidates(service, service.open(image), step, wanted, experts, control, status)
 
         judged = await service.jobs.run(context, f"run_candidates {task.value}", work)
-        return answer(judged.report, *(thumbnail(image, SMALL_THUMBNAIL_SIDE) for image in judged.images))
+        labelled = {f"{name} {score:.3f}": image for name, score, image in judged.shown}
+        return answer(judged.report, sheet(judged.before, labelled, Step(task=task, scale=scale)))
 
     add_tool(
         server,
@@ -143,8 +144,9 @@ def _add_run_candidates(server: MCPServer[Any], service: Service) -> None:
         title="Run the candidates of a step",
         description=(
             "First half of Q-MoE, for when you want to judge by yourself: run several experts for one task and get "
-            "every candidate with a handle, its scores and a small picture (in the order of the list; the input "
-            "itself is a candidate, keep_input). Nothing is saved for the user yet: pass the handles to select_best."
+            "every candidate with a handle and its scores, and one sheet that shows the same part of the input and "
+            "of every candidate (the input itself is one, keep_input). Nothing is saved for the user yet: pass the "
+            "handles to select_best, with your choice."
         ),
         annotations=READS,
     )

@@ -170,14 +170,14 @@ def test_published_order_knowledge_is_followed_with_its_reason(first: str, then:
 
 def test_the_table_s_pairs_agree_with_its_sequence() -> None:
     for pair in itertools.combinations([*SAME_SIZE, Task.SUPER_RESOLUTION], 2):
-        both = RULES.order(pair, seen(), ())
+        both = RULES.order(pair, seen(), {})
         assert len(both.reasons) <= 1
-        assert RULES.order(tuple(reversed(pair)), seen(), ()) == both
+        assert RULES.order(tuple(reversed(pair)), seen(), {}) == both
 
 
 def test_a_new_order_does_not_begin_with_what_failed() -> None:
     agenda = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), Step(task=Task.SUPER_RESOLUTION, scale=4)]
-    again = reorder(agenda, [agenda[0]], seen(), RULES)
+    again = reorder(agenda, {agenda[0]: "no expert helped"}, seen(), RULES)
     assert again[0] == agenda[1]
     assert set(again) == set(agenda)
     assert again[-1].task is Task.SUPER_RESOLUTION
@@ -186,7 +186,7 @@ def test_a_new_order_does_not_begin_with_what_failed() -> None:
 def test_super_resolution_steps_stay_together_in_a_new_order() -> None:
     chain = [Step(task=Task.SUPER_RESOLUTION, scale=2), Step(task=Task.SUPER_RESOLUTION, scale=4)]
     agenda = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), *chain]
-    assert list(reorder(agenda, [agenda[0]], seen(), RULES)[-2:]) == chain
+    assert list(reorder(agenda, {agenda[0]: "no expert helped"}, seen(), RULES)[-2:]) == chain
 
 
 @pytest.mark.parametrize(("confidence", "tasks"), [(0.55, []), (0.65, ["brightening"])])

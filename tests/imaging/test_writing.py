@@ -128,6 +128,13 @@ def test_a_tiff_is_written_without_its_old_structure(tmp_path: Path, small: Imag
     assert read_image(tmp_path / "out.png").exif is None
 
 
+@pytest.mark.parametrize("quality", [80, 89, 90, 95, 100])
+def test_pure_noise_can_be_written_as_jpeg(tmp_path: Path, quality: int) -> None:
+    noise = Image(torch.rand(3, 300, 400, generator=torch.Generator().manual_seed(0)).round())
+    write_image(noise, tmp_path / "noise.jpg", quality=quality)
+    assert read_image(tmp_path / "noise.jpg").width == 400
+
+
 def test_quality_makes_files_larger(tmp_path: Path, photo: Image) -> None:
     for suffix in (".jpg", ".webp", ".avif"):
         sizes = []

@@ -109,7 +109,7 @@ def test_a_fault_of_ours_is_one_line_and_exit_code_1(run: Any, photos: Any, monk
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("inner workings")
 
-    monkeypatch.setattr("agent.perceiving.perceive", broken)
+    monkeypatch.setattr("agent.perceiving.measure", broken)
     result = run("analyze", photos.noisy)
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
