@@ -130,7 +130,7 @@ def _centre_field(window: FloatArray, x: int, y: int) -> FloatArray:
     field = (agreement * ((length < 0.11 * SIDE) & (length > 0.02 * SIDE))).sum(1).reshape(centre_y.shape)
     dark = 1 - cv2.GaussianBlur(piece, (0, 0), 1.5)[centre_y, centre_x]
     dark = (dark - dark.min()) / (np.ptp(dark) + 1e-6)
-    return field / (field.max() + 1e-6) * (0.3 + 0.7 * dark)
+    return np.asarray(field / (field.max() + 1e-6) * (0.3 + 0.7 * dark), np.float32)
 
 
 def _warped(grey: FloatArray, matrix: NDArray[np.float64], side: int) -> FloatArray:
@@ -138,7 +138,10 @@ def _warped(grey: FloatArray, matrix: NDArray[np.float64], side: int) -> FloatAr
     piece, moved = _around(grey, matrix, side)
     if scale < 0.7:
         piece = cv2.GaussianBlur(piece, (0, 0), 0.4 / scale)
-    return cv2.warpAffine(piece, moved, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    result: FloatArray = cv2.warpAffine(
+        piece, moved, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+    return result
 
 
 def _around(grey: FloatArray, matrix: NDArray[np.float64], side: int) -> tuple[FloatArray, NDArray[np.float64]]:
