@@ -15,10 +15,11 @@ from agent.state import KEEP_INPUT, FaceResult, FaceWork, Step, Verdict
 from imaging.control import Control
 from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.image import Image
+from imaging.resizing import resize
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError, RegistryError, WeightsError
-from toolbox.expert import run_expert
+from toolbox.expert import Expert, run_expert
 from toolbox.pool import ExpertPool
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FACES = "faces"
 """The candidate that is the picture with the best crop of every face."""
 MOST_FACES = 12
+LEAST_OWN_SIDE = 64
+"""Pixels of a crop that an expert sees at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class _Table:
         contestants = [self._judged(judge.of_input(), aligned.crop, wanted)]
         for index, card in enumerate(self.cards):
             part = control.part(index / len(self.cards), (index + 1) / len(self.cards))
-            contestants.append(self._run(card, aligned.crop, wanted, judge, part))
+            contestants.append(self._run(card, aligned, wanted, judge, part))
         return aligned, contestants
 
     def _reference(self, one: FoundFace, crop: FloatArray, pixels: FloatArray) -> FloatArray:
@@ -152,12 +155,12 @@ class _Table:
         return before if similarity(before, now) >= self.tools.identity.same_from else now
 
     def _run(
-        self, card: ExpertCard, crop: FloatArray, wanted: FloatArray, judge: Judge, control: Control
+        self, card: ExpertCard, aligned: Aligned, wanted: FloatArray, judge: Judge, control: Control
     ) -> _Contestant:
         started = time.perf_counter()
         try:
             with self.clock.part("experts"):
-                result = run_expert(self.experts.get(card.name), Image(from_numpy(crop)), control)
+                result = _run_on_crop(self.experts.get(card.name), aligned, control)
         except (ExpertError, WeightsError, RegistryError) as error:
             return _Contestant(Verdict(expert=card.name, score=0.0, error=str(error)), None)
         seconds = time.perf_counter() - started
@@ -179,6 +182,22 @@ class _Table:
         counts = identity ** (2 * self.profile.fidelity_weight)
         score = float((counts * face_quality * verdict.score) ** (1 / 3))
         return _Contestant(verdict.model_copy(update={"score": score, "metrics": metrics}), crop)
+
+
+def _run_on_crop(expert: Expert, aligned: Aligned, control: Control) -> Image:
+    """What an expert makes of a crop.
+
+    Networks for faces want its 512 pixels; the embedded experts, which know pictures and not faces, see a small face
+    in its own pixels, and what they change is enlarged.
+    """
+    crop = Image(from_numpy(aligned.crop))
+    side = max(LEAST_OWN_SIDE, round(crop.width / aligned.scale))
+    if expert.card.file is not None or side >= crop.width:
+        return run_expert(expert, crop, control)
+    own = crop.with_pixels(resize(crop.pixels, side, side))
+    result = run_expert(expert, own, control)
+    before, after = (resize(image.pixels, crop.height, crop.width) for image in (own, result))
+    return crop.with_pixels(crop.pixels + after - before)
 
 
 def _winner(contestants: Sequence[_Contestant]) -> _Contestant:
