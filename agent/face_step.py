@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 FACES = "faces"
 """The candidate that is the picture with the best crop of every face."""
 MOST_FACES = 12
+LEAST_GAIN = 0.02
+"""By how much a crop must be ahead of the untouched one.
+
+With the embedded experts on the 31 training faces: 5 of the undamaged ones are changed instead of 31, and of the
+0.15 dB gained on degraded ones 0.10 dB remain.
+"""
 LEAST_OWN_SIDE = 64
 """Pixels of a crop that an expert sees at least."""
 
@@ -160,7 +166,7 @@ class _Table:
         started = time.perf_counter()
         try:
             with self.clock.part("experts"):
-                result = _run_on_crop(self.experts.get(card.name), aligned, control)
+                result = run_on_crop(self.experts.get(card.name), aligned, control)
         except (ExpertError, WeightsError, RegistryError) as error:
             return _Contestant(Verdict(expert=card.name, score=0.0, error=str(error)), None)
         seconds = time.perf_counter() - started
@@ -184,7 +190,7 @@ class _Table:
         return _Contestant(verdict.model_copy(update={"score": score, "metrics": metrics}), crop)
 
 
-def _run_on_crop(expert: Expert, aligned: Aligned, control: Control) -> Image:
+def run_on_crop(expert: Expert, aligned: Aligned, control: Control) -> Image:
     """What an expert makes of a crop.
 
     Networks for faces want its 512 pixels; the embedded experts, which know pictures and not faces, see a small face
@@ -201,12 +207,13 @@ def _run_on_crop(expert: Expert, aligned: Aligned, control: Control) -> Image:
 
 
 def _winner(contestants: Sequence[_Contestant]) -> _Contestant:
-    """By the same rules as in every other step; the untouched crop is always among them."""
+    """By the same rules as in every other step, among those that are clearly better than the untouched crop."""
     contest, by_name = Contest(), {each.verdict.expert: each for each in contestants}
+    untouched = by_name[KEEP_INPUT]
     for each in contestants:
-        if each.crop is not None:
+        if each.crop is not None and each.verdict.score > untouched.verdict.score + LEAST_GAIN:
             contest.enter(Candidate(each.verdict, Image(from_numpy(each.crop))))
-    return by_name[contest.winner.verdict.expert if contest.winner else KEEP_INPUT]
+    return by_name[contest.winner.verdict.expert] if contest.winner else untouched
 
 
 def _result(
