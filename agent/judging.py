@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 
 from agent.clock import Clock
-from agent.state import KEEP_INPUT, Step, Verdict
+from agent.state import KEEP_INPUT, FaceWork, Step, Verdict
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import crops_of
@@ -31,6 +31,7 @@ class Candidate:
 
     verdict: Verdict
     image: Image | None = None
+    faces: FaceWork | None = None
 
 
 @dataclass(slots=True)

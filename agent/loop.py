@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from agent import planning
 from agent.events import CandidateJudged, Finished, RolledBack, StepFinished, StepStarted
+from agent.face_step import run_face_step
 from agent.finishing import align_colour, finish
 from agent.journal import Journal
 from agent.judging import Candidate, Contest
@@ -21,7 +23,7 @@ from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Severity, Task
 
-LASTING = GLOBAL_TASKS | {Task.SUPER_RESOLUTION}
+LASTING = GLOBAL_TASKS | {Task.SUPER_RESOLUTION, Task.FACE_RESTORATION}
 """What no other task's expert does by the way."""
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
@@ -95,10 +97,12 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
         score=best.verdict.score if best else 0.0,
         verdicts=verdicts,
         lead=contest.lead,
-        failed=not gone and _has_failed(journal, best),
+        faces=best.faces if best else None,
+        failed=not gone and _has_failed(journal, step, best),
         agenda=node.agenda[1:],
     )
-    image = journal.add(child, image, sum(verdict.expert != KEEP_INPUT for verdict in verdicts))
+    runs = sum(verdict.expert != KEEP_INPUT for verdict in verdicts)
+    image = journal.add(child, image, child.faces.expert_runs if child.faces else runs)
     journal.tell(StepFinished(node=child))
     if child.failed:
         _reflect(journal, step, reasoner)
@@ -131,7 +135,10 @@ def _run_candidates(
     control = journal.control.watched_by(
         lambda fraction: journal.progress(done + share * fraction, f"{step} by {len(cards)} experts")
     )
-    judged = run_candidates(
+    run = run_candidates
+    if step.task is Task.FACE_RESTORATION:
+        run = partial(run_face_step, original=journal.folder.load_image(0))
+    judged = run(
         journal.image,
         step,
         cards,
@@ -163,7 +170,9 @@ def _chosen(journal: Journal, step: Step, contest: Contest, reasoner: Reasoner) 
     return next((one for one in contest.ahead if one.verdict.expert == name), contest.winner)
 
 
-def _has_failed(journal: Journal, best: Candidate | None) -> bool:
+def _has_failed(journal: Journal, step: Step, best: Candidate | None) -> bool:
+    if step.task is Task.FACE_RESTORATION:
+        return False  # Each face was decided by itself; faces that need nothing are no failure.
     if best is None or best.verdict.expert == KEEP_INPUT:
         return True
     published = rollback_threshold(best.verdict.metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.faces import face_finding
 from agent.reasoner import RULES, SURE, Reasoner
 from agent.state import Finding, Perception
 from imaging.image import Image
@@ -9,6 +10,7 @@ from iqa.content import ContentKind, content_of
 from iqa.degradations import estimates_from
 from iqa.quality import quality_of
 from iqa.seen import see
+from toolbox.tasks import Degradation
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES) -> Perception:
@@ -18,7 +20,7 @@ def perceive(image: Image, reasoner: Reasoner = RULES) -> Perception:
 
 def measure(image: Image) -> Perception:
     """What the metrics and the estimator say, before anybody has reasoned about it."""
-    seen = see(image)
+    seen, faces = see(image), face_finding(image)
     measured, content = quality_of(seen), content_of(seen)
     return Perception(
         width=image.width,
@@ -35,7 +37,8 @@ def measure(image: Image) -> Perception:
                 where=estimate.where,
             )
             for name, estimate in estimates_from(seen).items()
-        },
+        }
+        | ({Degradation.LOW_QUALITY_FACE: faces} if faces else {}),
         description="",
         by="measurement",
     )

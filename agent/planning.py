@@ -37,7 +37,7 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
         f"no expert for {task.value} is installed; the step is left out" for task in wanted if task not in possible
     ]
     ordering = _ordering(possible, perception, profile, reasoner)
-    steps = _with_scales(ordering.tasks, factor, profile)
+    steps = _with_faces_between(_with_scales(ordering.tasks, factor, profile))
     for step in steps:
         if step.task is Task.SUPER_RESOLUTION and not catalogue.for_task(step.task, step.scale):
             raise PlanError(f"no expert enlarges {step.scale}x", "install one, or choose another scale")
@@ -75,7 +75,7 @@ def reorder(
     steps: list[Step] = []
     for task in ordering.tasks:
         steps += chain if task is Task.SUPER_RESOLUTION else [same_size[task]]
-    return tuple(steps)
+    return _with_faces_between(steps)
 
 
 def enlargement(perception: Perception, profile: Profile) -> int:
@@ -153,6 +153,19 @@ def _with_scales(tasks: Sequence[Task], factor: int, profile: Profile) -> tuple[
         taken, chain = (chain, []) if named == 0 else (chain[:1], chain[1:])
         steps += [Step(task=task, scale=2 if scale == 2 else 4) for scale in taken]
     return tuple(steps)
+
+
+def _with_faces_between(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Where faces are restored after enlarging, they are restored after every enlargement, as in 4KAgent: the next
+    one builds on them.
+    """
+    faces, planned = Step(task=Task.FACE_RESTORATION), list[Step]()
+    for index, step in enumerate(steps):
+        planned.append(step)
+        left = steps[index + 1 :]
+        if step.task is Task.SUPER_RESOLUTION and faces in left and left[0] != faces:
+            planned.append(faces)
+    return tuple(planned)
 
 
 def _has_expert(task: Task, catalogue: Catalogue) -> bool:

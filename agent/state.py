@@ -101,6 +101,43 @@ class Verdict(_Frozen):
     """Why the expert gave nothing; its score is 0 then."""
 
 
+class FaceResult(_Frozen):
+    """What became of one face."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    """Its box, in pixels of the step's input."""
+    found_in: Literal["original", "input", "both"]
+    """In the picture that the run began with, in the step's input, or in both at the same place."""
+    placed_by: Literal["landmarks", "size"] = "landmarks"
+    """How it was cut out; profiles by their size."""
+    expert: str = KEEP_INPUT
+    identity: float = 1.0
+    """How much the chosen crop is like the face of the original, 0..1."""
+    verdicts: tuple[Verdict, ...] = ()
+    """Of every candidate, with `identity` and `face_quality` among its metrics; none for a face left alone."""
+    left_alone: str = ""
+    """Why no expert was tried."""
+
+
+class FaceWork(_Frozen):
+    """What a face step did, and by which means."""
+
+    detector: str
+    identity: str
+    quality: str
+    same_from: float
+    """The identity below which a candidate shows somebody else."""
+    faces: tuple[FaceResult, ...] = ()
+
+    @property
+    def expert_runs(self) -> int:
+        """How many crops were given to experts."""
+        return sum(verdict.expert != KEEP_INPUT for face in self.faces for verdict in face.verdicts)
+
+
 class Node(_Frozen):
     """One image on the way. The tree of nodes is the run's history."""
 
@@ -115,6 +152,8 @@ class Node(_Frozen):
     verdicts: tuple[Verdict, ...] = ()
     lead: float | None = None
     """By how much the best score was ahead of the second; a lead below the judge's own error is a tie."""
+    faces: FaceWork | None = None
+    """Face by face, for the face step."""
     failed: bool = False
     """The step was judged to have failed here; the image is kept as a compromise."""
     agenda: tuple[Step, ...]

@@ -1,0 +1,113 @@
+"""The faces of a picture for the agent: who finds, compares and judges them, and how badly they are off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import log2
+from typing import TYPE_CHECKING, Literal
+
+from agent.state import Finding
+from imaging.convert import FloatArray, from_numpy, to_numpy
+from imaging.image import Image
+from iqa.quality import quality
+from toolbox.faces.face import Face
+from toolbox.faces.models import face_models, path_of
+from toolbox.store import ModelStore
+from toolbox.tasks import Severity
+
+if TYPE_CHECKING:
+    from toolbox.faces.detection import Detector
+    from toolbox.faces.identity import Identity
+    from toolbox.faces.quality import FaceQuality
+
+EMBEDDED_QUALITY = "general quality of the middle of the face"
+MIDDLE = slice(128, 416)
+"""Rows and columns of an aligned crop from the brows to the chin."""
+FINE_PIXELS = 256.0
+"""Side of a face from which it is large enough to be shown as it is."""
+FoundIn = Literal["original", "input", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTools:
+    """The best means that are here."""
+
+    detector: Detector
+    identity: Identity
+    published_quality: FaceQuality | None
+
+    @property
+    def quality_name(self) -> str:
+        """What the report calls the measure of a face's quality."""
+        return self.published_quality.name if self.published_quality else EMBEDDED_QUALITY
+
+    def quality(self, crop: FloatArray) -> float:
+        """Of an aligned crop, (512, 512, 3) in [0, 1]; 0..1, higher is better."""
+        if self.published_quality:
+            return self.published_quality(crop)
+        return quality(Image(from_numpy(crop[MIDDLE, MIDDLE]))).score
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFace:
+    """A face in the pixels of a step's input."""
+
+    face: Face
+    found_in: FoundIn
+
+
+def face_tools(store: ModelStore) -> FaceTools:
+    """Full ones where their files are in the store, embedded ones otherwise. Raises `WeightsError`."""
+    return _loaded(store, tuple(name for name in face_models() if path_of(name, store)))
+
+
+@cache
+def _loaded(store: ModelStore, present: tuple[str, ...]) -> FaceTools:
+    """`present`: so that files which arrive while the program runs are noticed."""
+    from toolbox.faces.detection import load_detector
+    from toolbox.faces.identity import load_identity
+    from toolbox.faces.quality import load_face_quality
+
+    return FaceTools(load_detector(store), load_identity(store), load_face_quality(store))
+
+
+def find_faces(image: Image, original: Image, tools: FaceTools) -> tuple[FoundFace, ...]:
+    """The faces of a step's input, those included that were only found in the original, the largest first.
+
+    Both lists are matched by position, so that it does not matter if their numbers differ.
+    """
+    from toolbox.faces.matching import match
+
+    x, y = image.width / original.width, image.height / original.height
+    now = tools.detector(to_numpy(image.pixels))
+    if original is image:
+        return tuple(FoundFace(face, "both") for face in now)
+    before = tuple(face.scaled(x, y) for face in tools.detector(to_numpy(original.pixels)))
+    matches = match(before, now)
+    found = [FoundFace(now[second], "both") for _, second in matches.pairs]
+    found += [FoundFace(now[index], "input") for index in matches.only_second]
+    found += [FoundFace(before[index], "original") for index in matches.only_first]
+    return tuple(sorted(found, key=lambda each: -each.face.size))
+
+
+def face_finding(image: Image, store: ModelStore | None = None) -> Finding | None:
+    """How badly the faces of a picture need an expert; None where there are none that are large enough.
+
+    Small ones do, because enlarging leaves them blurred: a level for every halving below 256 pixels.
+    """
+    tools = face_tools(store or ModelStore())
+    faces = [face for face in tools.detector(to_numpy(image.pixels)) if not face.is_too_small]
+    if not faces:
+        return None
+    smallest, largest = faces[-1].size, faces[0].size
+    severity = Severity(round(min(4.0, max(0.0, log2(FINE_PIXELS / smallest)))))
+    return Finding(
+        severity=severity,
+        confidence=max(face.score for face in faces),
+        evidence={
+            "faces_count": float(len(faces)),
+            "smallest_face_px": round(smallest, 1),
+            "largest_face_px": round(largest, 1),
+        },
+    )

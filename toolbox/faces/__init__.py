@@ -1,0 +1,1 @@
+"""Faces: finding, aligning, recognising and pasting them back, and the experts made for aligned faces."""
