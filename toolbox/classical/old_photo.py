@@ -97,8 +97,8 @@ def restore_old_photo(pixels: FloatArray, control: Control) -> FloatArray:
 def scratch_mask(pixels: FloatArray) -> Mask:
     """(H, W): where thin, long, straight lines of bare white or black stand out from both their sides.
 
-    Of six scratches drawn on each of 12 photos half of what stands out is found (3.8 dB gained). One clean photo in ten has such
-    lines by nature (masts, letters): these go too, which is why only old photos are treated.
+    Of six scratches drawn on each of 12 photos half of what stands out is found (3.8 dB gained). One clean photo in
+    ten has such lines by nature (masts, letters): these go too, which is why only old photos are treated.
     """
     small = _reduced(pixels)
     found = _scratches(small)
