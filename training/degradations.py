@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from imaging.convert import FloatArray, to_float, to_uint8
+from toolbox.classical.streaks import centred, half_gaussian_kernel, line_kernel, splat
 from toolbox.tasks import Degradation, Severity
 
 Parameters: TypeAlias = Mapping[str, float | str]
@@ -151,26 +152,6 @@ def blur_by_motion(pixels: FloatArray, rng: np.random.Generator, strength: float
     return convolve(pixels, kernel), {"kind": kind, "length_px": length, "angle_degrees": angle}
 
 
-def line_kernel(length: float, angle_degrees: float, taper: float = 0.0) -> FloatArray:
-    """A line of that length through the middle; `taper` in [0, 1] fades its ends."""
-    angle = math.radians(angle_degrees)
-    points = np.linspace(-0.5, 0.5, max(2, round(length * 4)))
-    weights = np.exp(-0.5 * (points / 0.3) ** 2 * taper)
-    return _splat(*_centred(points * length * math.cos(angle), points * length * math.sin(angle), weights), weights)
-
-
-def half_gaussian_kernel(sigma: float, angle_degrees: float) -> FloatArray:
-    """The motion blur of ImageMagick, hence of ImageNet-C and MiO100: strongest at the pixel itself, fading away.
-
-    One-sided, so that it also shifts the picture, by 0.8 sigma on average. Cut off at 4 sigma: ImageMagick's radii
-    of 10 and 15 pixels stand for lengths of 21 and 31.
-    """
-    angle = math.radians(angle_degrees)
-    points = np.arange(0, 4 * sigma, 0.25)
-    weights = np.exp(-0.5 * (points / sigma) ** 2)
-    return _splat(points * math.cos(angle), points * math.sin(angle), weights)
-
-
 def path_kernel(length: float, rng: np.random.Generator) -> FloatArray:
     """The smooth random path of a camera during the exposure, about `length` pixels long."""
     turns = np.cumsum(rng.normal(0, 0.25, 64)) + rng.uniform(0, 2 * np.pi)
@@ -178,7 +159,7 @@ def path_kernel(length: float, rng: np.random.Generator) -> FloatArray:
     speed *= length / speed.sum()
     x, y = np.cumsum(speed * np.cos(turns)), np.cumsum(speed * np.sin(turns))
     even = np.ones(64)
-    return _splat(*_centred(x, y, even), even)
+    return splat(*centred(x, y, even), even)
 
 
 def blur_by_defocus(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
@@ -207,23 +188,6 @@ def convolve(pixels: FloatArray, kernel: FloatArray) -> FloatArray:
     """Convolution with reflected borders."""
     blurred = cv2.filter2D(pixels, -1, kernel[::-1, ::-1], borderType=cv2.BORDER_REFLECT)
     return np.asarray(blurred, np.float32)
-
-
-def _centred(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points moved so that their centre of mass is the origin: such a kernel shifts nothing."""
-    return x - np.average(x, weights=weights), y - np.average(y, weights=weights)
-
-
-def _splat(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> FloatArray:
-    """Points with weights, bilinearly onto an odd kernel around the origin."""
-    reach = math.ceil(max(np.abs(x).max(), np.abs(y).max())) + 1
-    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
-    fx, fy = x - column, y - row
-    for dy, row_share in ((0, 1 - fy), (1, fy)):
-        for dx, column_share in ((0, 1 - fx), (1, fx)):
-            np.add.at(kernel, (row + dy + reach, column + dx + reach), weights * row_share * column_share)
-    return np.asarray(kernel / kernel.sum(), np.float32)
 
 
 # Weather and light

@@ -115,10 +115,10 @@ async def test_a_link_out_of_the_allowed_folder_is_refused(
 async def test_a_fault_of_ours_is_logged_and_its_text_stays_here(
     server: MCPServer[Any], photos: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(image: object) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("inner workings")
 
-    monkeypatch.setattr("server.tools_look.quality", broken)
+    monkeypatch.setattr("server.tools_look.quality_report", broken)
     async with Client(server) as client:
         with caplog.at_level(logging.ERROR):
             text = await refusal(client, "analyze_quality", {"image": {"path": str(photos.noisy)}})

@@ -9,6 +9,7 @@ import pytest
 from skimage import data
 
 from imaging.convert import FloatArray, to_float
+from toolbox.classical.streaks import half_gaussian_kernel, line_kernel
 from toolbox.tasks import Degradation, Severity
 from training.degradations import (
     MAKERS,
@@ -18,9 +19,7 @@ from training.degradations import (
     disk_kernel,
     downscale,
     gaussian_noise,
-    half_gaussian_kernel,
     jpeg,
-    line_kernel,
     mix,
     path_kernel,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -10,6 +12,7 @@ from imaging.convert import FloatArray
 from toolbox.classical.blur_kernel import find_motion
 from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution
 from toolbox.classical.filters import luma, noise_sigma
+from toolbox.classical.streaks import with_its_tail
 
 KERNEL_SIDE = 35
 ANALYSED_SIDE = 640
@@ -31,15 +34,11 @@ def line_lucy(pixels: FloatArray, control: Control) -> FloatArray:
 
 def blind(pixels: FloatArray, control: Control) -> FloatArray:
     """A free kernel, estimated from predicted sharp edges (Cho & Lee 2009), total-variation prior."""
-    kernel = free_kernel(luma(pixels), control.part(0.0, 0.5))
-    return total_variation_deconvolution(pixels, kernel, max(noise_sigma(pixels), 0.006), control.part(0.5, 1.0))
-
-
-def seen(pixels: FloatArray, control: Control) -> FloatArray:
-    """The kernel that a network sees, total-variation prior."""
-    from toolbox.classical.kernel_network import seen_kernel
-
-    return total_variation_deconvolution(pixels, seen_kernel(pixels), max(noise_sigma(pixels), 0.006), control)
+    kernel = with_its_tail(free_kernel(luma(pixels), control.part(0.0, 0.5)))
+    doubt = 0.003 * max(
+        1.0, 480 / math.sqrt(pixels.shape[0] * pixels.shape[1])
+    )  # few pixels, few edges to learn from
+    return total_variation_deconvolution(pixels, kernel, max(noise_sigma(pixels), doubt), control.part(0.5, 1.0))
 
 
 def free_kernel(plane: FloatArray, control: Control) -> FloatArray:

