@@ -35,9 +35,7 @@ def line_lucy(pixels: FloatArray, control: Control) -> FloatArray:
 def blind(pixels: FloatArray, control: Control) -> FloatArray:
     """A free kernel, estimated from predicted sharp edges (Cho & Lee 2009), total-variation prior."""
     kernel = with_its_tail(free_kernel(luma(pixels), control.part(0.0, 0.5)))
-    doubt = 0.003 * max(
-        1.0, 480 / math.sqrt(pixels.shape[0] * pixels.shape[1])
-    )  # few pixels, few edges to learn from
+    doubt = 0.0025 * max(1.0, 400 / math.sqrt(pixels[:, :, 0].size))  # few pixels show few edges
     return total_variation_deconvolution(pixels, kernel, max(noise_sigma(pixels), doubt), control.part(0.5, 1.0))
 
 
