@@ -11,7 +11,8 @@ from pathlib import Path
 from string import Template
 
 from agent.markup import NO_PICTURE, Html, bar, bullets, decimal, duration, fill, join, measured, size
-from agent.state import KEEP_INPUT, Finding, Node, Plan, RunState, Step, Verdict
+from agent.report_findings import findings, words
+from agent.state import KEEP_INPUT, Node, Plan, RunState, Verdict
 from imaging.errors import OutputError
 
 PICTURE_BYTES = 2_000_000
@@ -93,7 +94,7 @@ def _page(state: RunState, pictures: _Pictures) -> str:
         "status": Html() if state.finished else _status(tree),
         "compare": _compare(state, tree, name, pictures),
         "warnings": _warnings(state),
-        "findings": _findings(state),
+        "findings": findings(state),
         "plan": _plan(state.plan),
         "path": _path(tree, pictures),
         "steps": _steps(tree, pictures),
@@ -126,7 +127,7 @@ def _sizes(state: RunState, tree: _Tree) -> str:
 
 def _status(tree: _Tree) -> Html:
     agenda = tree.current.agenda if tree.current else ()
-    left = f" Still to be done: {', '.join(map(_words, agenda))}." if agenda else ""
+    left = f" Still to be done: {', '.join(map(words, agenda))}." if agenda else ""
     return fill('<p class="status" role="status">This run is not finished.{left}</p>', left=left)
 
 
@@ -169,60 +170,10 @@ def _figure(uri: str | None, label: str, alt: str, pixels: str) -> Html:
     )
 
 
-def _findings(state: RunState) -> Html:
-    seen = state.perception
-    if seen is None:
-        return fill('<p class="empty">Nobody has looked at the image yet.</p>')
-    ranked = sorted(seen.findings.items(), key=lambda item: (-item[1].severity, -item[1].confidence))
-    return fill(
-        '<p>{description}</p><p class="quiet">Quality {quality}{metrics}; judged by {by}.</p>'
-        '<table class="findings"><thead><tr><th scope="col">Degradation</th><th scope="col">Severity</th>'
-        '<th scope="col">Confidence</th><th scope="col">Where</th>'
-        '<th scope="col">Evidence</th></tr></thead><tbody>{rows}</tbody></table>',
-        description=seen.description,
-        quality=decimal(seen.quality),
-        metrics="".join(f", {key} {decimal(value)}" for key, value in seen.metrics.items()),
-        by=seen.by,
-        rows=[_finding(name, finding) for name, finding in ranked],
-    )
-
-
-def _finding(name: str, finding: Finding) -> Html:
-    return fill(
-        '<tr class="{kind}"><th scope="row">{name}</th><td>{severity}</td><td>{bar}</td>'
-        '<td>{where}</td><td class="evidence">{evidence}</td></tr>',
-        kind="present" if finding.present else "absent",
-        name=_words(name),
-        severity=finding.severity.words,
-        bar=bar(finding.confidence, f"{finding.confidence:.0%}"),
-        where=_where(finding),
-        evidence=measured(finding.evidence),
-    )
-
-
-def _where(finding: Finding) -> Html:
-    """A 3x3 map of how bad it is."""
-    if not finding.where:
-        return fill("–")
-    cells = join(
-        fill(
-            '<rect x="{x}" y="{y}" width="10" height="10" fill-opacity="{level}"/>',
-            x=11 * (cell % 3),
-            y=11 * (cell // 3),
-            level=f"{min(1.0, level / 4):.2f}",
-        )
-        for cell, level in enumerate(finding.where)
-    )
-    told = ", ".join(f"{level:.1f}" for level in finding.where)
-    return fill(
-        '<svg class="where" viewBox="0 0 32 32" role="img" aria-label="{told}">{cells}</svg>', told=told, cells=cells
-    )
-
-
 def _plan(plan: Plan | None) -> Html:
     if plan is None:
         return fill('<p class="empty">There is no plan yet.</p>')
-    steps = join(fill("<li>{step}</li>", step=_words(step)) for step in plan.steps)
+    steps = join(fill("<li>{step}</li>", step=words(step)) for step in plan.steps)
     return fill(
         '{steps}{reasons}<p class="quiet">Made by {by}; final size {size}.</p>',
         steps=fill('<ol class="sequence">{steps}</ol>', steps=steps) if steps else fill("<p>Nothing to do.</p>"),
@@ -263,7 +214,7 @@ def _node(node: Node, tree: _Tree, pictures: _Pictures, beside: Sequence[Html]) 
     notes = {
         "rolled back": node.id not in tree.taken,
         "the step failed here": node.failed,
-        f"failed as the next step from here: {', '.join(map(_words, node.not_first))}": bool(node.not_first),
+        f"failed as the next step from here: {', '.join(map(words, node.not_first))}": bool(node.not_first),
     }
     note = "; ".join(text for text, holds in notes.items() if holds)
     return fill(
@@ -303,7 +254,7 @@ def _step(node: Node, tree: _Tree, pictures: _Pictures) -> Html:
         '<ul class="cards">{cards}</ul></article>',
         id=node.id,
         parent=node.parent,
-        step=_words(node.step or ""),
+        step=words(node.step or ""),
         outcome=_outcome(node, by_expert),
         cards=[_card(verdict, by_expert[verdict.expert], node, tree, pictures) for verdict in shown],
     )
@@ -333,7 +284,7 @@ def _card(verdict: Verdict, stages: dict[str, Verdict], node: Node, tree: _Tree,
     if verdict.expert == KEEP_INPUT and node.parent is not None:
         files.append(f"thumbnails/{node.parent}.jpg")
     uri = pictures.uri(*files)
-    name, step = _expert(verdict.expert), _words(node.step or "")
+    name, step = _expert(verdict.expert), words(node.step or "")
     before = tree.parent(node) or node
     shot = fill(
         '<button type="button" class="shot" aria-haspopup="dialog" style="--ratio:{ratio}"'
@@ -382,7 +333,7 @@ def _timings(seconds: dict[str, float]) -> Html:
     rows = [
         fill(
             '<tr><th scope="row">{name}</th><td>{bar}</td><td class="number">{share}</td></tr>',
-            name=_words(name),
+            name=words(name),
             bar=bar(value / total, duration(value)),
             share=f"{value / total:.0%}",
         )
@@ -395,12 +346,6 @@ def _timings(seconds: dict[str, float]) -> Html:
     )
 
 
-def _words(name: Step | str) -> str:
-    """`super_resolution 4x` as people write it."""
-    words = str(name).replace("_", " ").replace("jpeg", "JPEG").replace(" 4x", " 4×").replace(" 2x", " 2×")
-    return words[:1].upper() + words[1:]
-
-
 def _expert(name: str) -> str:
     return "keep the input" if name == KEEP_INPUT else name
 
@@ -408,4 +353,4 @@ def _expert(name: str) -> str:
 def _by(node: Node) -> str:
     if node.step is None:
         return "Input"
-    return f"{_words(node.step)}{', input kept' if node.expert == KEEP_INPUT else f' by {node.expert}'}"
+    return f"{words(node.step)}{', input kept' if node.expert == KEEP_INPUT else f' by {node.expert}'}"

@@ -110,7 +110,7 @@ def test_only_the_page_s_own_script_may_run(run_folder: Path, finished_run: RunS
 
 def test_what_was_found_is_listed_worst_first_with_its_evidence(run_folder: Path, finished_run: RunState) -> None:
     text = Page(write_report(finished_run, run_folder)).text
-    assert "Noise high 91% noise sigma 255 14.2" in text
+    assert "Noise high 91% – noise sigma 255 14.2" in text
     assert text.index("Noise high") < text.index("JPEG artifact medium") < text.index("Rain very low")
 
 

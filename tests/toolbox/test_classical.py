@@ -20,7 +20,9 @@ from toolbox.expert import load_expert, run_expert
 from toolbox.tasks import Degradation, Severity, Task
 from training.degradations import Applied, degrade, downscale
 
-CLASSICAL = [card for card in default_catalogue() if card.loader == "classical"]
+OTHERS = {Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION}
+"""Tasks whose degradation no synthesiser makes; tests of their own look at them."""
+CLASSICAL = [card for card in default_catalogue() if card.loader == "classical" and card.task not in OTHERS]
 SAME_SIZE = [card for card in CLASSICAL if card.scale == 1]
 ENLARGING = [card for card in CLASSICAL if card.scale > 1]
 COLOUR_KEEPING = {

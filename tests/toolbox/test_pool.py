@@ -14,6 +14,7 @@ from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.errors import UnknownExpert
 from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
+from toolbox.store import ModelStore
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Heavy:
     """An expert whose weights take ten bytes."""
 
     card: ExpertCard
+    store: ModelStore
     weight_bytes: int = 10
 
     def __call__(self, image: Image, control: Control) -> Image:
