@@ -23,7 +23,8 @@ def degrader(name: str, scale: int) -> Degrader:
     """The maker called `name`, or `ValueError`.
 
     `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
-    again); `stored` (noise, JPEG, or one after the other); `all` (any same-size degradation, and mixtures); or one
+    again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and not limited to [0, 1],
+    as the literature measures denoisers); `all` (any same-size degradation, and mixtures); or one
     degradation by its name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
@@ -32,6 +33,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return lambda patch, rng: real(patch, scale, rng)
     if name == "stored":
         return stored
+    if name == "grain":
+        return lambda patch, rng: (white if rng.random() < 0.5 else degrader("noise", scale))(patch, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -46,6 +49,8 @@ def kinds(name: str, scale: int) -> dict[str, Degrader]:
         return {name: degrader(name, scale)}
     if name == "stored":
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
+    if name == "grain":
+        return {**kinds("noise", scale), "white": white, "clean": clean}
     if name == "face":
         return {str(Degradation.LOW_QUALITY_FACE): face, "clean": clean}
     if name == "all":
@@ -81,6 +86,12 @@ def anything(patch: Bytes, rng: np.random.Generator) -> Pair:
 def stored(patch: Bytes, rng: np.random.Generator) -> Pair:
     """Half of them noise or JPEG, the other half noise that was then compressed, as cameras do."""
     return one_of(patch, STORED, rng) if rng.random() < 0.5 else noise_then_jpeg(patch, rng)
+
+
+def white(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """White Gaussian noise, neither rounded nor limited to [0, 1]."""
+    target = to_float(patch)
+    return gaussian_noise(target, rng, float(rng.uniform(3, 55))), target
 
 
 def noise_then_jpeg(patch: Bytes, rng: np.random.Generator) -> Pair:
