@@ -74,25 +74,30 @@ class Jobs:
         """
         status = Status(f"{what}: waiting for the job before it" if self._turn.locked() else what)
         control = Control(status.progress)
+        over = anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(_tell, context, status, control)
+            group.start_soon(_tell, context, status, control, over)
             async with self._turn:
                 status.say(what)
                 outcome = await anyio.to_thread.run_sync(_outcome, work, control, status)
-            group.cancel_scope.cancel()
-        await anyio.lowlevel.checkpoint()
+            over.set()
+        await anyio.lowlevel.checkpoint()  # a caller that has given up is not answered
         await _tell_news(context, status)
         await context.report_progress(END, END, "done")
         return outcome.result()
 
 
-async def _tell(context: Context[Any, Any], status: Status, control: Control) -> None:
-    """Report progress until the job is over; being cancelled before that means that the caller has given up."""
+async def _tell(context: Context[Any, Any], status: Status, control: Control, over: anyio.Event) -> None:
+    """Report progress until the job is over; being cancelled before that means that the caller has given up.
+
+    Not cancelled when the job ends: news that was being sent would be lost.
+    """
     silent = 0.0
     try:
         await _tell_news(context, status, repeat=True)
-        while True:
-            await anyio.sleep(POLL_SECONDS)
+        while not over.is_set():
+            with anyio.move_on_after(POLL_SECONDS):
+                await over.wait()
             silent += POLL_SECONDS
             if await _tell_news(context, status, repeat=silent >= HEARTBEAT_SECONDS):
                 silent = 0.0
