@@ -38,3 +38,12 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def bfloat16_where_fast(device: torch.device) -> torch.autocast:
+    """Autocast to bfloat16, switched off on a CPU without instructions for it: up to a hundred times slower there."""
+    import torch
+
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {"bf16": True}
+    fast = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)

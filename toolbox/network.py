@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imaging.control import Control
-from imaging.device import best_device
+from imaging.device import best_device, bfloat16_where_fast
 from imaging.image import Image
 from imaging.tiling import run_tiled
 from toolbox.availability import availability
@@ -74,10 +74,8 @@ class NetworkExpert:
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast, because plain bf16 fails inside many published networks."""
-        import torch
-
         if self.card.dtype == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
+            return bfloat16_where_fast(self.device)
         return contextlib.nullcontext()
 
 

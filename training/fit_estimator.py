@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from imaging.device import bfloat16_where_fast
 from iqa.pieces import COUNT, SIDE
 from iqa.sight import Sight
 from toolbox.tasks import Degradation, Severity
@@ -82,7 +83,7 @@ def fit(looks: Looks, rows: Rows, truth: NDArray[np.float32], minutes: float, se
     def loss(network: Sight) -> Tensor:
         chosen = np.sort(rng.choice(len(looks), BATCH, replace=False))
         near, whole = as_input(looks[chosen], bool(rng.random() < 0.5), PIECES, rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with bfloat16_where_fast(torch.device("cpu")):
             answer, _ = network(near, whole, torch.from_numpy(rows[chosen]))
         return functional.binary_cross_entropy_with_logits(answer.float(), torch.from_numpy(truth[chosen]).flatten(1))
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from imaging.device import bfloat16_where_fast
 from iqa.pieces import COUNT, SIDE, Pieces
 from iqa.quality import judged_row, with_change
 from iqa.seen import Seen
@@ -160,7 +161,7 @@ def fit(steps: Steps, minutes: float, seed: int) -> Sight:
     def loss(network: Sight) -> Tensor:
         chosen, blind = steps.batch(rng)
         pixels = steps.pixels(chosen, blind, bool(rng.random() < 0.5))
-        with torch.autocast("cpu", torch.bfloat16):
+        with bfloat16_where_fast(torch.device("cpu")):
             answer, _ = network(pixels[:, :-1], pixels[:, -1], steps.rows(chosen, blind))
         error = answer[:, 0].float() - torch.from_numpy(steps.truth[chosen])
         step = torch.from_numpy(steps.step[chosen])

@@ -1,4 +1,4 @@
-"""Chooses the weights of the fidelity-aware score, and the judge's own error, by what its choice loses in truth.
+"""Chooses the weights of the fidelity-aware score, and the lead that counts, by what the agent's choice loses.
 
     python -m training.fit_weights --data DATA [--steps 320]
 
@@ -14,11 +14,10 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from iqa.merit import Merit, origin_of, removal, score
 from iqa.quality import quality_of
@@ -29,12 +28,12 @@ from training.photos import for_weights, photos
 FIDELITY_WEIGHT = 0.5
 """That of the default profile."""
 GRID = {
-    "removal": (0.0, 0.03, 0.1, 0.2, 0.4),
+    "removal": (0.03, 0.1, 0.2, 0.4),
     "experience": (0.0, 0.5, 1.0, 2.0, 4.0),
-    "consistency": (0.0, 0.1, 0.2, 0.4),
+    "consistency": (0.2, 0.3, 0.4),
+    "error": (0.003, 0.01, 0.02, 0.04),
 }
-RIGHT = 2 / 3
-LEADS = np.geomspace(0.001, 0.1, 15)
+"""Removal and consistency count in any case: our own experts all keep to the picture, those of users need not."""
 
 Weights = dict[str, float]
 Step = list[tuple[Merit, float, float]]
@@ -65,10 +64,17 @@ def losses(steps: Sequence[Step], weights: Weights) -> tuple[float, float]:
     """Mean truth and mean dB lost against the best candidate of each step."""
     lost = []
     for step in steps:
-        _, truth, psnr_db = max(step, key=lambda one: score(one[0], FIDELITY_WEIGHT, weights))
+        _, truth, psnr_db = _chosen(step, weights)
         lost.append((max(one[1] for one in step) - truth, max(one[2] for one in step) - psnr_db))
     mean = np.mean(lost, 0)
     return float(mean[0]), float(mean[1])
+
+
+def _chosen(step: Step, weights: Weights) -> tuple[Merit, float, float]:
+    """As the agent chooses: of those within the error of the best score, the most faithful."""
+    scores = [score(one[0], FIDELITY_WEIGHT, weights) for one in step]
+    ahead = [(one, value) for one, value in zip(step, scores, strict=True) if value >= max(scores) - weights["error"]]
+    return max(ahead, key=lambda each: (round(each[0][0].consistency, 2), each[1]))[0]
 
 
 def best_weights(steps: Sequence[Step]) -> Weights:
@@ -78,28 +84,6 @@ def best_weights(steps: Sequence[Step]) -> Weights:
     for weights in order[:5]:
         print(weights, "loses {:.4f} of truth, {:.2f} dB".format(*losses(steps, weights)))
     return order[0]
-
-
-def error(steps: Sequence[Step], weights: Weights) -> float:
-    """The largest lead at which the candidate ahead is truly better in fewer than two of three cases."""
-    leads, right = _pairs(steps, weights)
-    found = 0.0
-    for low, high in pairwise(LEADS):
-        among = (leads >= low) & (leads < high)
-        if among.sum() >= 20 and right[among].mean() < RIGHT:
-            found = float(high)
-    return found
-
-
-def _pairs(steps: Sequence[Step], weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    leads, right = list[float](), list[bool]()
-    for step in steps:
-        scored = [(score(merit, FIDELITY_WEIGHT, weights), truth) for merit, truth, _ in step]
-        for (one, a), (other, b) in combinations(scored, 2):
-            if a != b:
-                leads.append(abs(one - other))
-                right.append((one - other) * (a - b) > 0)
-    return np.array(leads), np.array(right)
 
 
 def main() -> None:
@@ -117,7 +101,6 @@ def main() -> None:
     drawn = [*judged(paths, 2001, arguments.workers, MIO100), *judged(paths, 2002, arguments.workers)]
     steps = [merits(step, experience) for step in drawn]
     weights = best_weights(steps)
-    weights["error"] = error(steps, weights)
     text = arguments.table.read_text("utf-8")
     for name, value in weights.items():
         text = re.sub(rf"(?m)^{name} = [0-9.]+$", f"{name} = {value:.4g}", text)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from imaging.device import bfloat16_where_fast
 from training.recipe import Recipe
 
 NETWORKS = {
@@ -55,7 +56,7 @@ def forward(network: nn.Module, recipe: Recipe, inputs: Tensor) -> Tensor:
     if recipe.architecture == "DRUNet":
         noise = inputs.new_full((inputs.shape[0], 1, *inputs.shape[2:]), 15 / 255)
         inputs = torch.cat([inputs, noise], dim=1)
-    with torch.autocast(inputs.device.type, torch.bfloat16):
+    with bfloat16_where_fast(inputs.device):
         output: Tensor = network(inputs)
     return output.float()
 

@@ -23,9 +23,9 @@ def degrader(name: str, scale: int) -> Degrader:
     """The maker called `name`, or `ValueError`.
 
     `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
-    again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and not limited to [0, 1],
-    as the literature measures denoisers); `all` (any same-size degradation, and mixtures); or one
-    degradation by its name, or several joined by `+`, of which one is drawn.
+    again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and unlimited, as the
+    literature measures denoisers); `all` (any same-size degradation, and mixtures); or one degradation by its name,
+    or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)

@@ -1,0 +1,159 @@
+"""Faces: found, matched, cut out upright, recognised, and put back without a border."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+
+from imaging.convert import FloatArray, to_float
+from toolbox.errors import WeightsError
+from toolbox.faces.alignment import SIDE, TEMPLATE, align, paste
+from toolbox.faces.detection import CascadeDetector, YuNetDetector
+from toolbox.faces.face import Face
+from toolbox.faces.identity import StructureIdentity, similarity
+from toolbox.faces.matching import match
+
+
+@pytest.fixture(scope="module")
+def picture() -> FloatArray:
+    """An astronaut."""
+    return to_float(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="module")
+def found(picture: FloatArray) -> Face:
+    """Her face."""
+    return CascadeDetector()(picture)[0]
+
+
+def made(left: float, top: float, size: float) -> Face:
+    """A frontal face in a box."""
+    places = ((0.3, 0.35), (0.7, 0.35), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
+    points = [(left + x * size, top + y * size) for x, y in places]
+    first, second, nose, third, fourth = points
+    return Face(left, top, size, size, (first, second, nose, third, fourth))
+
+
+def turned(picture: FloatArray, degrees: float) -> tuple[FloatArray, NDArray[np.float64]]:
+    """The picture turned around its middle, with the matrix that does it."""
+    matrix = cv2.getRotationMatrix2D((256, 256), degrees, 1.0)
+    return cv2.warpAffine(picture, matrix, (512, 512), borderMode=cv2.BORDER_REFLECT), matrix
+
+
+def test_the_face_is_found_where_it_is_with_its_eyes(found: Face) -> None:
+    x, y = found.centre
+    assert np.hypot(x - 224, y - 120) < 15
+    left, right = (np.array(point) for point in found.landmarks[:2])
+    assert np.hypot(*(left - (206, 101))) < 8
+    assert np.hypot(*(right - (246, 103))) < 8
+
+
+@pytest.mark.parametrize("scale", [0.34, 0.5, 2.0])
+def test_its_size_follows_that_of_the_picture(picture: FloatArray, found: Face, scale: float) -> None:
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=interpolation)
+    largest = CascadeDetector()(np.clip(resized, 0, 1))[0]
+    assert largest.size == pytest.approx(scale * found.size, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["coffee", "rocket", "chelsea"])
+def test_things_and_a_cat_have_no_faces(name: str) -> None:
+    assert CascadeDetector()(to_float(getattr(skimage.data, name)())) == ()
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 300, 3), (200, 200, 3)])
+def test_small_and_empty_pictures_have_no_faces(shape: tuple[int, int, int]) -> None:
+    assert CascadeDetector()(np.full(shape, 0.5, np.float32)) == ()
+
+
+def test_the_crop_has_the_landmarks_where_the_experts_expect_them(picture: FloatArray, found: Face) -> None:
+    aligned = align(picture, found)
+    assert aligned.crop.shape == (SIDE, SIDE, 3)
+    placed = np.array(found.landmarks) @ aligned.matrix[:, :2].T + aligned.matrix[:, 2]
+    assert np.abs(placed - TEMPLATE).max() < 45  # The template is that of a mean face.
+    assert np.abs(placed[:2, 1] - TEMPLATE[:2, 1]).max() < 20
+
+
+@pytest.mark.parametrize("degrees", [-15, 12])
+def test_a_turned_head_is_cut_out_upright(picture: FloatArray, found: Face, degrees: float) -> None:
+    pixels, matrix = turned(picture, degrees)
+    points = [tuple(matrix[:, :2] @ point + matrix[:, 2]) for point in np.array(found.landmarks)]
+    first, second, nose, third, fourth = ((float(x), float(y)) for x, y in points)
+    moved = Face(found.left, found.top, found.width, found.height, (first, second, nose, third, fourth))
+    upright, again = align(picture, found).crop, align(pixels, moved).crop
+    middle = slice(150, 400)
+    assert np.abs(upright[middle, middle] - again[middle, middle]).mean() < 0.02
+
+
+def test_an_untouched_crop_changes_nothing(picture: FloatArray, found: Face) -> None:
+    aligned = align(picture, found)
+    assert np.array_equal(paste(picture, [(aligned, aligned.crop)]), picture)
+
+
+def test_a_changed_crop_changes_the_face_and_fades_out_without_a_border(picture: FloatArray, found: Face) -> None:
+    grey = np.full_like(picture, 0.4)
+    flat = align(grey, found)
+    result = paste(grey, [(flat, flat.crop + np.float32(0.2))]) - grey
+    x, y = (round(place) for place in found.centre)
+    assert result[y, x].min() == pytest.approx(0.2, abs=0.01)
+    assert np.abs(result[0]).max() == 0
+    slopes = np.abs(np.diff(result[:, :, 0], axis=0)).max(), np.abs(np.diff(result[:, :, 0], axis=1)).max()
+    assert max(slopes) < 0.2 / 15  # A step of 0.2 is spread over so many pixels at least.
+
+
+def test_a_face_at_the_edge_of_the_picture(picture: FloatArray) -> None:
+    for face in (made(-30, -20, 90), made(470, 480, 80), made(-60, 100, 80)):
+        aligned = align(picture, face)
+        assert np.isfinite(aligned.crop).all()
+        result = paste(picture, [(aligned, np.clip(aligned.crop + np.float32(0.1), 0, 1))])
+        assert result.shape == picture.shape
+        assert result.min() >= 0
+        assert result.max() <= 1
+
+
+def test_faces_are_matched_by_position_whatever_their_order_and_number() -> None:
+    first = [made(10, 10, 50), made(100, 20, 60), made(300, 300, 40)]
+    second = [made(304, 297, 44), made(12, 8, 49), made(400, 50, 70), made(100, 150, 50)]
+    matches = match(first, second)
+    assert set(matches.pairs) == {(0, 1), (2, 0)}
+    assert matches.only_first == (1,)
+    assert matches.only_second == (2, 3)
+
+
+def test_nothing_is_matched_with_nothing() -> None:
+    assert match([], [made(0, 0, 50)]).only_second == (0,)
+    assert match([made(0, 0, 50)], []).only_first == (0,)
+
+
+def test_a_face_is_still_itself_when_blurred_and_noisy_and_is_not_another_picture(
+    picture: FloatArray, found: Face
+) -> None:
+    identity = StructureIdentity()
+    crop = align(picture, found).crop
+    noise = np.random.default_rng(0).normal(0, 0.05, picture.shape)
+    worse = np.clip(cv2.GaussianBlur(picture, (0, 0), 1.5) + noise, 0, 1).astype(np.float32)
+    same = similarity(identity.describe(crop), identity.describe(align(worse, found).crop))
+    cat = align(to_float(skimage.data.chelsea()), made(150, 60, 150)).crop
+    other = similarity(identity.describe(crop), identity.describe(cat))
+    mirrored = similarity(identity.describe(crop), identity.describe(np.ascontiguousarray(crop[::-1])))
+    assert same > identity.same_from > max(other, mirrored)
+
+
+@pytest.mark.parametrize(("turn", "by_size"), [(0.0, False), (0.3, True)])
+def test_a_profile_is_placed_by_its_size(turn: float, by_size: bool) -> None:
+    face = made(100, 100, 100)
+    eyes, nose, mouth = face.landmarks[:2], face.landmarks[2], face.landmarks[3:]
+    moved = Face(100, 100, 100, 100, (eyes[0], eyes[1], (nose[0] + 100 * turn, nose[1]), mouth[0], mouth[1]))
+    assert moved.is_profile is by_size
+
+
+def test_a_broken_yunet_file_is_named(tmp_path: Path, picture: FloatArray) -> None:
+    file = tmp_path / "yunet.onnx"
+    file.write_bytes(b"not a network")
+    with pytest.raises(WeightsError, match=r"yunet\.onnx"):
+        YuNetDetector(file)(picture)

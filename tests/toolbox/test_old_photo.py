@@ -1,0 +1,87 @@
+"""Old photographs: scratches filled and nothing else, faded tones spread, sepia made grey, colours kept."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from imaging.control import Control
+from imaging.convert import FloatArray, to_float
+from toolbox.classical.old_photo import paint_over_scratches, restore_tones, scratch_mask, signs_of_age
+
+SCRATCHES = (((40, 30), (75, 480)), ((300, 20), (250, 470)), ((470, 60), (480, 420)))
+
+
+@pytest.fixture(scope="module")
+def picture() -> FloatArray:
+    """An astronaut."""
+    return to_float(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="module")
+def scratched(picture: FloatArray) -> FloatArray:
+    """The same with white scratches of two pixels."""
+    pixels = picture.copy()
+    for start, end in SCRATCHES:
+        cv2.line(pixels, start, end, (0.97, 0.97, 0.97), 2, cv2.LINE_AA)
+    return pixels
+
+
+def distance(one: FloatArray, other: FloatArray) -> float:
+    """Mean square."""
+    return float(np.square(one - other).mean())
+
+
+def test_scratches_are_filled_and_the_rest_is_not_touched(picture: FloatArray, scratched: FloatArray) -> None:
+    filled = paint_over_scratches(scratched, Control())
+    assert distance(filled, picture) < 0.6 * distance(scratched, picture)
+    mask = scratch_mask(scratched)
+    assert mask.mean() < 0.05
+    assert np.array_equal(filled[~mask], scratched[~mask])
+
+
+def test_a_picture_without_scratches_stays_as_it_is(picture: FloatArray) -> None:
+    assert np.array_equal(paint_over_scratches(picture, Control()), picture)
+    assert signs_of_age(picture).scratched == 0
+
+
+def test_scratches_are_found_in_a_large_scan(scratched: FloatArray) -> None:
+    scan = np.clip(cv2.resize(scratched, (2048, 2048), interpolation=cv2.INTER_CUBIC), 0, 1)
+    mask = scratch_mask(scan)
+    assert mask.shape == (2048, 2048)
+    assert mask.any()
+
+
+def test_sepia_and_grey_are_without_colours_and_a_colour_photo_is_not(picture: FloatArray) -> None:
+    grey = np.repeat(picture.mean(2, keepdims=True), 3, axis=2)
+    sepia = np.clip(grey * np.array([1.0, 0.86, 0.68], np.float32), 0, 1)
+    assert [signs_of_age(one).monochrome for one in (grey, sepia, picture)] == [True, True, False]
+    assert signs_of_age(sepia).toned > 0 == signs_of_age(grey).toned
+
+
+def test_sepia_becomes_grey(picture: FloatArray) -> None:
+    sepia = picture.mean(2, keepdims=True) * np.array([1.0, 0.86, 0.68], np.float32)
+    assert np.ptp(restore_tones(sepia, Control()), axis=2).max() < 1e-5
+
+
+def test_faded_tones_are_spread_and_colours_stay(picture: FloatArray) -> None:
+    faded = 0.3 + 0.4 * picture
+    restored = restore_tones(faded, Control())
+    assert np.ptp(restored) > np.ptp(faded)
+    assert distance(restored, picture) < distance(faded, picture)
+    assert np.ptp(restored, axis=2).mean() > np.ptp(faded, axis=2).mean()
+
+
+def test_good_tones_stay_as_they_are(picture: FloatArray) -> None:
+    assert np.array_equal(restore_tones(picture, Control()), picture)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (20, 900, 3), (64, 64, 3)])
+def test_pictures_of_any_shape_and_of_one_tone(shape: tuple[int, int, int]) -> None:
+    flat = np.full(shape, 0.5, np.float32)
+    for expert in (paint_over_scratches, restore_tones):
+        result = expert(flat, Control())
+        assert result.shape == shape
+        assert np.isfinite(result).all()
