@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.perceiving import suggested_profile
 from agent.replies import SeverityWords
 from agent.run import StepTaken
-from agent.state import ModelUse, Perception, Plan, Verdict
+from agent.state import FaceWork, ModelUse, Perception, Plan, Verdict
 from iqa.content import ContentKind
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
@@ -175,6 +175,9 @@ class StepReport(_Output):
     expert: str = Field(description="Whose result it is; keep_input: the input is better than every expert's result.")
     improved: bool = Field(description="False where the input was kept.")
     verdicts: list[Verdict] = Field(description="Every candidate's, best first.")
+    faces: FaceWork | None = Field(
+        default=None, description="Face by face, and by which means; null for every other task."
+    )
 
 
 class CandidateReport(_Output):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.face_step import run_face_step
 from agent.finishing import align_colour
 from agent.judging import Candidate, Contest, select_best
 from agent.qmoe import candidates, run_candidates
@@ -19,6 +20,7 @@ from server.models import CandidateReport, CandidatesReport, Picture, StepReport
 from server.service import Service, Source
 from server.workspace import CandidateOf
 from toolbox.card import ExpertCard
+from toolbox.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,11 @@ def take_step(
     """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is."""
     cards = choose_cards(service, step, profile, [expert] if expert else None)
     contest, verdicts = Contest(), list[Verdict]()
-    for candidate in run_candidates(source.image, step, cards, profile, service.experts, control=control):
+    run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates
+    for candidate in run(source.image, step, cards, profile, service.experts, control=control):
         verdicts.append(candidate.verdict)
         status.news(describe(candidate.verdict))
-        if not expert or candidate.verdict.expert == expert:
+        if not expert or candidate.verdict.expert == expert or candidate.faces:
             contest.enter(candidate)
     best = contest.winner
     if best is None:
@@ -77,7 +80,8 @@ def judge_candidates(
     """Run a step's experts and keep every result that there is under a handle of its own."""
     cards = choose_cards(service, step, profile, experts)
     found: list[tuple[CandidateReport, Image | None]] = []
-    for candidate in run_candidates(source.image, step, cards, profile, service.experts, control=control):
+    run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates
+    for candidate in run(source.image, step, cards, profile, service.experts, control=control):
         status.news(describe(candidate.verdict))
         handle = None
         if candidate.image is not None:
@@ -162,7 +166,8 @@ def _finish_step(
     before = next((verdict.score for verdict in verdicts if verdict.expert == KEEP_INPUT), -1.0)
     picture, file, image = source.picture, None, source.image
     if winner.expert == KEEP_INPUT or best.image is None:
-        summary = f"{step}: no expert makes this image better; the input is kept, and nothing was written."
+        what = "no face was found" if best.faces and not best.faces.faces else "no expert makes this image better"
+        summary = f"{step}: {what}; the input is kept, and nothing was written."
     else:
         image = align_colour(best.image, source.image, step)
         picture = Picture(handle=service.workspace.keep_image(image), width=image.width, height=image.height)
@@ -177,5 +182,6 @@ def _finish_step(
         expert=winner.expert,
         improved=winner.expert != KEEP_INPUT and winner.score > before,
         verdicts=sorted(verdicts, key=lambda verdict: verdict.score, reverse=True),
+        faces=best.faces,
     )
     return StepResult(report, image)

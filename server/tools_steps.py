@@ -61,6 +61,19 @@ TASK_TOOLS = (
         "Remove JPEG artifacts",
         "Remove blocks and ringing of strong JPEG compression. Do this before sharpening or enlarging.",
     ),
+    TaskTool(
+        "restore_faces",
+        Task.FACE_RESTORATION,
+        "Restore faces",
+        "Find the faces, restore each one by itself and paste it back where it is still the same person; the rest of "
+        "the picture is not touched. Do this last, and after every enlargement.",
+    ),
+    TaskTool(
+        "restore_old_photo",
+        Task.OLD_PHOTO_RESTORATION,
+        "Restore an old photo",
+        "Fill the scratches of a scanned old photo and put faded or yellowed tones right. Do this first.",
+    ),
 )
 
 

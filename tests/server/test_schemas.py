@@ -59,6 +59,8 @@ async def test_every_tool_of_the_issue_is_there(server: MCPServer[Any]) -> None:
         "deblur_motion",
         "deblur_defocus",
         "remove_jpeg_artifacts",
+        "restore_faces",
+        "restore_old_photo",
         "super_resolve",
         "run_candidates",
         "select_best",
