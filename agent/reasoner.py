@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Protocol
 
+from agent.ordering import best_order, reasons
 from agent.state import Finding, ModelCall, Perception, Step
 from imaging.control import Control
 from imaging.image import Image
@@ -75,7 +73,7 @@ class Reasoner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuleReasoner:
-    """The built-in rules: what was measured is believed, and the order comes from order.toml."""
+    """The built-in rules: what was measured is believed, and the order comes from experience."""
 
     name: str = "rules"
 
@@ -88,22 +86,15 @@ class RuleReasoner:
         return measured.model_copy(update={"description": describe(measured), "by": self.name})
 
     def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
-        """By the table's sequence, with the table's reason for every pair at hand."""
-        sequence, pairs = _order_table()
-        ordered = sorted(tasks, key=sequence.index)
+        """By experience with pairs and the prior; what has failed does not come first."""
+        ordered = list(best_order(tasks))
         allowed = [task for task in ordered if task not in failed]
-        reasons = []
+        told = []
         if allowed and allowed[0] is not ordered[0]:
-            reasons.append(f"not beginning with {', '.join(task.value for task in failed)}: failed there before")
-        if allowed:
+            told.append(f"not beginning with {', '.join(task.value for task in failed)}: failed there before")
             ordered.remove(allowed[0])
             ordered.insert(0, allowed[0])
-        reasons += [
-            f"{first.value} before {then.value}: {why}"
-            for first, then, why in pairs
-            if first in ordered and then in ordered and ordered.index(first) < ordered.index(then)
-        ]
-        return Ordering(tuple(ordered), tuple(reasons))
+        return Ordering(tuple(ordered), (*told, *reasons(ordered)))
 
     def judge(self, step: Step, before: Image, candidates: Sequence[Candidate], perception: Perception) -> str | None:
         """None: the scores are the rules' whole judgement."""
@@ -155,10 +146,3 @@ def describe(perception: Perception) -> str:
 
 def _phrase(name: Degradation, finding: Finding) -> str:
     return f"{finding.severity.words} {name.value.replace('_', ' ')}"
-
-
-@cache
-def _order_table() -> tuple[list[Task], list[tuple[Task, Task, str]]]:
-    table = tomllib.loads((resources.files("agent") / "order.toml").read_text("utf-8"))
-    pairs = [(Task(pair["first"]), Task(pair["then"]), pair["why"]) for pair in table["pair"]]
-    return [Task(name) for name in table["sequence"]], pairs

@@ -24,8 +24,9 @@ restore4k restores photos that are small, noisy, blurred, hazy, rainy, dark or o
 Most of the time one call of restore_to_4k is all that is needed. To stay in charge: reason_degradations or \
 plan_restoration first, then one tool per step (denoise, dehaze, derain, brighten, deblur_motion, deblur_defocus, \
 remove_jpeg_artifacts; super_resolve late, restore_faces after it; restore_old_photo first), each on the handle of \
-the step before; or run_candidates and select_best to judge the candidates yourself. compare_images shows before and after. Where you see more than the measurements \
-say, give your own findings, or your own plan, to plan_restoration and restore_to_4k: they replace ours.
+the step before; or run_candidates and select_best to judge the candidates yourself. compare_images shows before and \
+after. Where you see more than the measurements say, give your own findings, or your own plan, to plan_restoration \
+and restore_to_4k: they replace ours.
 
 Images go in as {"path": ...} (inside the allowed folders), {"handle": ...} (from an earlier result) or \
 {"data": ...} (base64). Results are saved as files, whose paths are in the replies; the pictures in replies are \

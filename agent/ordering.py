@@ -1,0 +1,99 @@
+"""In which order tasks are best done: by what was learned from trying, drawn towards a prior where that is little."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from toolbox.tasks import Task
+
+FEW = 8.0
+"""Cases by which an experience counts half."""
+PRIOR_DB = 0.3
+"""What the prior's order of two tasks counts where nothing is known of them."""
+WORTH_TELLING_DB = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """That one task was tried before another and the other way round."""
+
+    right: float
+    """Share of the cases in which this order ended nearer to the truth."""
+    gain_db: float
+    """By how much in the mean, PSNR."""
+    cases: int
+
+    @property
+    def reliability(self) -> float:
+        """0 for nothing known, towards 1 with many cases."""
+        return self.cases / (self.cases + FEW)
+
+
+def best_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """The order whose pairs gain most together, found exactly (Held & Karp's dynamic programme over subsets).
+
+    Among equals the one that is nearer to the prior.
+    """
+    listed = sorted(dict.fromkeys(tasks), key=_prior().index)
+    best: dict[int, tuple[float, tuple[Task, ...]]] = {0: (0.0, ())}
+    for chosen in range(1, 1 << len(listed)):
+        ends = [index for index in range(len(listed)) if chosen >> index & 1]
+        found = []
+        for last in ends:
+            total, before = best[chosen & ~(1 << last)]
+            found.append((total + sum(gain_db(first, listed[last]) for first in before), (*before, listed[last])))
+        best[chosen] = max(found, key=lambda each: (round(each[0], 6), [-listed.index(task) for task in each[1]]))
+    return best[(1 << len(listed)) - 1][1]
+
+
+def gain_db(first: Task, then: Task) -> float:
+    """What `first` before `then` is expected to gain over the other order; negative where it loses."""
+    sequence, learned = _prior(), _experience()
+    prior = PRIOR_DB if sequence.index(first) < sequence.index(then) else -PRIOR_DB
+    known, sign = learned.get((first, then)), 1.0
+    if known is None:
+        known, sign = learned.get((then, first)), -1.0
+    if known is None:
+        return prior
+    return known.reliability * sign * known.gain_db + (1 - known.reliability) * prior
+
+
+def reasons(ordered: Sequence[Task]) -> tuple[str, ...]:
+    """Why each task comes before another, where there is a reason to give."""
+    told = []
+    pairs = ((first, then) for index, first in enumerate(ordered) for then in ordered[index + 1 :])
+    for first, then in pairs:
+        parts = [why] if (why := _reasons().get((first, then))) else []
+        known = _experience().get((first, then))
+        if known and known.gain_db >= WORTH_TELLING_DB:
+            parts.append(f"{known.gain_db:+.1f} dB on average, better in {known.right:.0%} of {known.cases} trials")
+        if parts:
+            told.append(f"{first.value} before {then.value}: {'; '.join(parts)}")
+    return tuple(told)
+
+
+@cache
+def _prior() -> list[Task]:
+    return [Task(name) for name in _table("order.toml")["sequence"]]
+
+
+@cache
+def _reasons() -> dict[tuple[Task, Task], str]:
+    return {(Task(pair["first"]), Task(pair["then"])): pair["why"] for pair in _table("order.toml")["pair"]}
+
+
+@cache
+def _experience() -> dict[tuple[Task, Task], Learned]:
+    return {
+        (Task(pair["first"]), Task(pair["then"])): Learned(pair["right"], pair["gain_db"], pair["cases"])
+        for pair in _table("order_experience.toml")["pair"]
+    }
+
+
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads((resources.files("agent") / name).read_text("utf-8"))
