@@ -121,7 +121,7 @@ def verdict_on(
 ) -> Verdict:
     """The verdict on a result that has been looked at, and whose consistency is known."""
     measured = quality_of(seen, origin, published)
-    known = experience(origin.task, expert)
+    known = _trust(origin.task, expert, faithful)
     merit = Merit(origin.task, measured.score, removal(origin, seen), faithful, known)
     return Verdict(
         expert=expert,
@@ -137,6 +137,21 @@ def verdict_on(
 def experience(task: Task, expert: str) -> float:
     """How much nearer to the truth than its rivals an expert came on synthesised degradations; 0 where unknown."""
     return _experience().get(task.value, {}).get(expert, 0.0)
+
+
+def _trust(task: Task, expert: str, faithful: float) -> float:
+    """Experience with an expert; one that nothing is known of is a middling one as far as it explains its input.
+
+    What it cannot explain it must be expected to have made up, and then doing nothing is the better expert.
+    """
+    if is_known(task, expert):
+        return experience(task, expert)
+    return (1 - faithful) * experience(task, KEEP_INPUT)
+
+
+def is_known(task: Task, expert: str) -> bool:
+    """Whether there is any experience with an expert."""
+    return expert in _experience().get(task.value, {})
 
 
 @cache

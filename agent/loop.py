@@ -13,7 +13,7 @@ from agent.finishing import align_colour, finish
 from agent.journal import Journal
 from agent.judging import Candidate, Contest
 from agent.perceiving import perceive
-from agent.qmoe import GLOBAL_TASKS, candidates, run_candidates
+from agent.qmoe import GLOBAL_TASKS, candidates, favourites, run_candidates
 from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, Node, Step, Verdict
 from imaging.writing import write_image
@@ -78,7 +78,8 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     """Run the first step of the agenda and go on from its result, or from where it is best to go on."""
     node, step = journal.node, journal.node.agenda[0]
     gone = _is_gone_already(journal, step)
-    cards = () if gone else candidates(step, journal.state.profile, experts)
+    profile = journal.state.profile
+    cards = () if gone else favourites(candidates(step, profile, experts), profile)
     new_id = len(journal.state.nodes)
     journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
     contest, verdicts = _run_candidates(journal, step, cards, experts, new_id)

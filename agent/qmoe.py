@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from agent.clock import Clock
-from agent.judging import Candidate, Judge, experience
+from agent.judging import Candidate, Judge, experience, is_known
 from agent.state import Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
@@ -24,6 +24,8 @@ GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
 SCOUT_ABOVE_PIXELS = 512 * 512
 SCOUT_CROPS = 3
 SCOUT_SIDE = 192
+FAVOURITES = 2
+"""Experts of a step that are run where experience tells them apart."""
 
 
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
@@ -37,6 +39,17 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     cards.sort(key=lambda card: -experience(card.task, card.name))
     preferred = [card for card in cards if card.preference in ("any", profile.restore_preference)]
     return tuple(preferred if preferred or profile.strict_preference else cards)
+
+
+def favourites(cards: Sequence[ExpertCard], profile: Profile) -> tuple[ExpertCard, ...]:
+    """Those of `cards` that are worth a run: the best by experience, and all of which nothing is known yet.
+
+    All of them where the profile is exhaustive. What is left out has come last on synthesised degradations.
+    """
+    if profile.exhaustive:
+        return tuple(cards)
+    known = [card for card in cards if is_known(card.task, card.name)]
+    return tuple(card for card in cards if card not in known[FAVOURITES:])
 
 
 def run_candidates(

@@ -65,7 +65,8 @@ class Profile(BaseModel):
     )
     fast_4k_side_threshold: int = Field(default=1024, ge=0, description="Longer side from which `fast_4k` counts.")
     exhaustive: bool = Field(
-        default=False, description="Run every expert on the whole image instead of scouting on crops first."
+        default=False,
+        description="Run every expert on the whole image; without it the two best-known, scouted on crops.",
     )
 
     rollback: bool = Field(default=True, description="Undo a step that fails and try another order.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.face_step import run_face_step
 from agent.finishing import align_colour
 from agent.judging import Candidate, Contest, select_best
-from agent.qmoe import candidates, run_candidates
+from agent.qmoe import candidates, favourites, run_candidates
 from agent.state import KEEP_INPUT, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
@@ -51,7 +51,7 @@ def take_step(
     status: Status,
 ) -> StepResult:
     """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is."""
-    cards = choose_cards(service, step, profile, [expert] if expert else None)
+    cards = favourites(choose_cards(service, step, profile, [expert] if expert else None), profile)
     contest, verdicts = Contest(), list[Verdict]()
     run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates
     for candidate in run(source.image, step, cards, profile, service.experts, control=control):

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import skimage.data
 import torch
 
-from agent.judging import Candidate, Contest, select_best
-from agent.state import Verdict
+from agent.clock import Clock
+from agent.judging import Candidate, Contest, Judge, select_best
+from agent.state import Step, Verdict
+from imaging.convert import FloatArray, from_numpy, to_float
 from imaging.image import Image
 from iqa.merit import own_error
+from profiles.schema import Profile
+from toolbox.card import ExpertCard
+from toolbox.catalogue import Catalogue
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Task
+from training.degradations import gaussian_noise
+
+CARD = ExpertCard(
+    name="unheard_of", task=Task.DENOISING, loader="classical", function="none:none", about="", source=""
+)
 
 PIXEL = Image(torch.zeros(3, 1, 1))
+
+
+def picture(pixels: FloatArray) -> Image:
+    return Image(from_numpy(np.clip(pixels, 0, 1).astype(np.float32)))
 
 
 def candidate(expert: str, score: float, image: Image | None = PIXEL, **more: Any) -> Candidate:
@@ -64,3 +82,15 @@ def test_the_lead_is_that_over_the_second() -> None:
     contest.enter(candidate("better", 0.8))
     contest.enter(candidate("worse", 0.1))
     assert contest.lead == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_clean_beats_clean_in_other_colours(name: str) -> None:
+    pixels = to_float(getattr(skimage.data, name)()[:300, :300])
+    noisy = gaussian_noise(pixels, np.random.default_rng(0), 25)
+    judge = Judge(picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Clock())
+    clean, *others = (
+        judge.of(CARD, picture(pixels * np.float32(gains)), seconds=0).score
+        for gains in ([1, 1, 1], [1, 0.8, 0.55], [0.6, 0.8, 1], [1, 0.7, 1])
+    )
+    assert clean > max(others)

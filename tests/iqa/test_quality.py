@@ -12,9 +12,7 @@ from imaging.convert import FloatArray
 from imaging.image import Image
 from iqa.errors import BadParameters
 from iqa.metrics.niqe import niqe
-from iqa.quality import Origin, combine, quality, quality_of, rollback_threshold
-from iqa.seen import see
-from toolbox.tasks import Task
+from iqa.quality import combine, quality, rollback_threshold
 
 Picture = Callable[[FloatArray], Image]
 PUBLISHED = {"niqe": 4.2, "musiq": 61.0, "maniqa": 0.55, "clipiqa": 0.7, "hpsv2": 0.27}
@@ -69,16 +67,6 @@ def test_damage_lowers_the_score(name: str, photos: dict[str, FloatArray], pictu
     soft, softer = (quality(picture(gaussian_filter(pixels, (sigma, sigma, 0)))).score for sigma in (1.5, 3.5))
     assert score > light > heavy
     assert score > soft > softer
-
-
-def test_beside_its_input_a_candidate_that_has_lost_its_colours_is_worse_than_one_that_kept_them(
-    photos: dict[str, FloatArray], picture: Picture
-) -> None:
-    pixels = photos["coffee"]
-    noisy = pixels + np.random.default_rng(0).normal(0, 0.1, pixels.shape).astype(np.float32)
-    origin = Origin(Task.DENOISING, see(picture(noisy)))
-    clean, tinted = (see(picture(result)) for result in (pixels, pixels * np.float32([1.0, 0.8, 0.55])))
-    assert quality_of(clean, origin).score > quality_of(tinted, origin).score
 
 
 def test_4kagents_thresholds_count_where_its_metrics_are_there() -> None:
