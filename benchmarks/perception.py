@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from agent.judging import verdict_on
 from benchmarks.additive import load_models, logistic
-from imaging.convert import from_numpy
+from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.degradations import estimate_degradations, estimates_from
 from iqa.merit import origin_of
 from iqa.metrics.niqe import niqe
+from iqa.niqe import default_model
 from iqa.quality import Origin, predicted_fidelity, quality
 from iqa.seen import Seen, see
 from toolbox.tasks import Degradation, Severity
@@ -137,21 +138,37 @@ def _ranking(scorer: Scorer, steps: Sequence[Sequence[Judged]]) -> str:
 
 
 def time_table(path: Path) -> str:
-    """Seconds per call by size, the best of three."""
+    """Seconds per call by size, the best of three; NIQE also by pyiqa's code with the same parameters."""
     import cv2
 
     pixels = read_pixels(path)
-    lines = ["side   estimator  quality  whole NIQE"]
+    lines = ["side   estimator  quality  whole NIQE  pyiqa's code  times as long  values apart"]
     for side in SIDES:
-        image = Image(from_numpy(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)))
+        resized = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+        image = Image(from_numpy(to_float(to_uint8(resized))))
+        ours, theirs = niqe(image), niqe_by_pyiqa(image)
         seconds = [_seconds(measure, image) for measure in (estimate_degradations, quality, niqe)]
-        lines.append(f"{side:4}   {seconds[0]:9.3f}  {seconds[1]:7.3f}  {seconds[2]:10.3f}")
+        peer = _seconds(niqe_by_pyiqa, image, times=1)
+        lines.append(
+            f"{side:4}   {seconds[0]:9.3f}  {seconds[1]:7.3f}  {seconds[2]:10.3f}  {peer:12.3f}  "
+            f"{peer / seconds[2]:13.1f}  {abs(ours - theirs) / theirs:12.2%}"
+        )
     return "\n".join(lines)
 
 
-def _seconds(measure: Callable[[Image], object], image: Image) -> float:
+def niqe_by_pyiqa(image: Image) -> float:
+    """What pyiqa computes with our parameters."""
+    import torch
+    from pyiqa.archs.niqe_arch import calculate_niqe
+
+    model = default_model()
+    prior = {"mu_pris_param": torch.tensor(model.mean)[None], "cov_pris_param": torch.tensor(model.covariance)[None]}
+    return float(calculate_niqe(image.pixels[None], **prior))
+
+
+def _seconds(measure: Callable[[Image], object], image: Image, times: int = 3) -> float:
     spent = []
-    for _ in range(3):
+    for _ in range(times):
         started = time.perf_counter()
         measure(image)
         spent.append(time.perf_counter() - started)
