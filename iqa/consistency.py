@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from imaging.convert import FloatArray, to_numpy
+from imaging.jpeg_table import STANDARD_TABLE
 from imaging.resizing import resize
 from iqa.crops import crops_of, cut, overview
 from iqa.errors import SizesDiffer
-from iqa.evidence.compression import STANDARD_TABLE, dct_blocks, quantised_grid
+from iqa.evidence.compression import dct_blocks, quantised_grid
 from iqa.luma import FULL, weighted
 from toolbox.tasks import Task
 

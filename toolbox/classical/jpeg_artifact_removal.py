@@ -9,24 +9,11 @@ import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray, to_float, to_uint8
+from imaging.jpeg_table import STANDARD_TABLE
 from toolbox.classical.bands import in_bands
 from toolbox.classical.filters import guided_filter, luma
 
 BLOCK = 8
-LUMA_TABLE = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ],
-    np.float32,
-)
-"""ITU-T T.81, table K.1."""
 
 
 def shifted_compression(pixels: FloatArray, control: Control) -> FloatArray:
@@ -116,7 +103,7 @@ def _misfit(spectrum: FloatArray, table: FloatArray) -> float:
 def _table(quality: int) -> FloatArray:
     """libjpeg's luma table."""
     scale = 5000 / quality if quality < 50 else 200 - 2 * quality
-    return np.clip(np.floor((LUMA_TABLE * scale + 50) / 100), 1, 255).astype(np.float32)
+    return np.clip(np.floor((STANDARD_TABLE * scale + 50) / 100), 1, 255).astype(np.float32)
 
 
 def _dct_basis() -> FloatArray:
