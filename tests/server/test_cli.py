@@ -49,6 +49,17 @@ def test_restore_with_json_prints_one_document(run: Any, photos: Any) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("option", "spent"), [(("--max-runs", 1), "1 expert runs"), (("--max-seconds", 1e-6), "1e-06 seconds")]
+)
+def test_a_spent_budget_ends_the_work_and_is_told(
+    run: Any, photos: Any, option: tuple[str, float], spent: str
+) -> None:
+    document = json.loads(run("restore", photos.noisy, "--scale", 2, *option, "--json", "--quiet").stdout)
+    assert document["width"] == 192
+    assert any(f"the budget of {spent} is spent" in warning for warning in document["warnings"])
+
+
 def test_an_output_folder_gets_the_default_name(run: Any, photos: Any, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     run("restore", photos.noisy, "--long-side", 128, "-o", tmp_path / "results")
@@ -88,6 +99,8 @@ def test_every_kind_of_bad_image_gives_one_line_and_exit_code_2(
         (["restore", "{photo}", "--scale", "3"], "RequestError"),
         (["restore", "{photo}", "--long-side", "1"], "RequestError"),
         (["restore", "{photo}", "--scale", "2", "--long-side", "512"], "RequestError"),
+        (["restore", "{photo}", "--max-seconds", "0"], "RequestError"),
+        (["restore", "{photo}", "--max-runs", "-1"], "RequestError"),
         (["restore", "{photo}", "-o", "result.docx"], "OutputError"),
         (["resume", "absent"], "RunError"),
         (["analyze", "absent.png"], "ImageError"),
