@@ -14,6 +14,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from server.cli import app
+from server.offers import offers_for_profile
+from toolbox.store import ModelStore
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -149,6 +151,18 @@ def test_experts_can_be_listed_by_task(run: Any) -> None:
     assert some[0]["name"] in run("experts", "--task", "denoising").stdout
 
 
+def test_what_finds_and_compares_faces_can_be_pulled(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTORE4K_MODELS", str(tmp_path / "models"))
+    listed = json.loads(run("models", "list", "--json").stdout)["models"]
+    faces = {model["name"]: model["state"] for model in listed if model["purpose"] == "faces"}
+    assert faces == dict.fromkeys(("yunet", "sface", "ediffiqa"), "can be pulled")
+    assert "face_detection_yunet" in run("models", "verify", "faces").stderr
+    assert {offer.name for offer in offers_for_profile(ModelStore(), "Aer4K-F")}.isdisjoint(faces)
+    assert faces.keys() <= {offer.name for offer in offers_for_profile(ModelStore(), "default")}
+
+
 def test_profiles_are_listed_and_shown(run: Any, tmp_path: Path) -> None:
     names = {profile["name"] for profile in json.loads(run("profiles", "--json").stdout)["profiles"]}
     assert {"default", "Gen4K-P"} <= names
@@ -215,6 +229,8 @@ def test_help_and_lists_load_no_heavy_library(environment: dict[str, str]) -> No
     script = """
 import sys
 from server.cli import app
+from server.offers import offers_for_profile
+from toolbox.store import ModelStore
 for arguments in (["--help"], ["restore", "--help"], ["experts", "--json"], ["profiles", "--json"]):
     try:
         app(arguments, standalone_mode=False)
