@@ -16,13 +16,14 @@ LATE = (Task.SUPER_RESOLUTION, Task.FACE_RESTORATION)
 def reflect(journal: Journal, step: Step, reasoner: Reasoner) -> None:
     """A step has failed: roll back to try another order, or settle where all have been tried.
 
-    Super-resolution is no other order: it costs sixteen times as much and enlarges what is still wrong.
+    Super-resolution is no other order: it costs sixteen times as much and enlarges what is still wrong. Nor
+    are faces, which come after it.
     """
     node = journal.node
     not_first = (*node.not_first, step)
     node = node.model_copy(update={"not_first": not_first})
     profile = journal.state.profile
-    others = [other for other in node.agenda if other not in not_first and other.task is not Task.SUPER_RESOLUTION]
+    others = [other for other in node.agenda if other not in not_first and other.task not in LATE]
     if not others or not profile.rollback or profile.plan is not None or step.task is Task.SUPER_RESOLUTION:
         journal.replace(node)
         _give_up_here(journal, step, reasoner)

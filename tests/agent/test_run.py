@@ -168,6 +168,15 @@ def test_steps_that_all_fail_are_each_tried_once_from_the_same_image(noisy_file:
     assert sorted(pool.calls) == ["plain_2x", "ruin_a", "ruin_b"]
 
 
+def test_nothing_is_enlarged_before_its_time_because_only_faces_are_left_to_begin_with(noisy_file: Path) -> None:
+    face = expert("face", Task.FACE_RESTORATION, lambda image: image)
+    pool = ScriptedPool(expert("ruin", Task.DENOISING, ruin), face, PLAIN_2X)
+    restoration = run(noisy_file, profile(restore_option="denoising+face_restoration"), pool)
+    steps = [str(node.step) for node in restoration.path_taken()[1:]]
+    assert steps == ["denoising", "super_resolution 2x", "face_restoration"]
+    assert pool.calls.count("ruin") == 1
+
+
 def mixed(share: float) -> Callable[[Image], Image]:
     """So much nearer to the truth."""
     return lambda image: image.with_pixels(image.pixels + share * (from_numpy(CLEAN) - image.pixels))
