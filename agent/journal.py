@@ -95,6 +95,12 @@ class Journal:
         self._image = image or self.folder.load_image(node.id)
         self._change(current=node.id)
 
+    def begin_again(self, root: Node) -> None:
+        """Set aside how far the run has come, and go on from another version of its input's node."""
+        self._change(set_aside=self.state.current)
+        self.replace(root)
+        self.move_to(root)
+
     def keep(self, node: int, image: Image) -> Image:
         """Save a node's image and thumbnail; gives the image as it was kept."""
         with self.clock.part("trace"):

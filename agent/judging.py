@@ -22,6 +22,9 @@ from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
+NEVER_SEEN = frozenset({Task.OLD_PHOTO_RESTORATION})
+"""What the embedded quality score was never shown: its opinion does not count there, experience alone does."""
+NO_OPINION = 0.5
 COSTS = {"classical": 1, "spandrel": 2}
 
 
@@ -122,7 +125,8 @@ def verdict_on(
     """The verdict on a result that has been looked at, and whose consistency is known."""
     measured = quality_of(seen, origin, published)
     known = _trust(origin.task, expert, faithful)
-    merit = Merit(origin.task, measured.score, removal(origin, seen), faithful, known)
+    opinion = NO_OPINION if origin.task in NEVER_SEEN and not published else measured.score
+    merit = Merit(origin.task, opinion, removal(origin, seen), faithful, known)
     return Verdict(
         expert=expert,
         score=score(merit, fidelity_weight),
@@ -156,4 +160,6 @@ def is_known(task: Task, expert: str) -> bool:
 
 @cache
 def _experience() -> dict[str, dict[str, float]]:
-    return tomllib.loads((resources.files("agent") / "experience.toml").read_text("utf-8"))
+    files = (resources.files("agent") / name for name in ("experience.toml", "old_photo_experience.toml"))
+    tables = [tomllib.loads(file.read_text("utf-8")) for file in files]
+    return {task: experts for table in tables for task, experts in table.items()}

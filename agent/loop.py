@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from agent import planning
-from agent.events import CandidateJudged, Finished, RolledBack, StepFinished, StepStarted
+from agent.events import CandidateJudged, Finished, StepFinished, StepStarted
 from agent.face_step import run_face_step
 from agent.finishing import align_colour, finish
 from agent.journal import Journal
@@ -15,6 +15,7 @@ from agent.judging import Candidate, Contest
 from agent.perceiving import perceive
 from agent.qmoe import GLOBAL_TASKS, candidates, favourites, run_candidates
 from agent.reasoner import Reasoner
+from agent.rollback import LATE, reflect, settle
 from agent.state import KEEP_INPUT, Node, Step, Verdict
 from imaging.writing import write_image
 from iqa.degradations import estimate_degradations
@@ -35,9 +36,7 @@ def run_loop(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
         _perceive(journal, reasoner)
     if journal.state.plan is None:
         _plan(journal, experts, reasoner)
-    while journal.node.agenda:
-        if _budget_is_spent(journal):
-            break
+    while _goes_on(journal):
         _take_step(journal, experts, reasoner)
     _finish(journal)
 
@@ -56,17 +55,24 @@ def _plan(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
     journal.planned(plan)
 
 
-def _budget_is_spent(journal: Journal) -> bool:
+def _goes_on(journal: Journal) -> bool:
+    """Whether there is a step to take; where no step is left, or only late ones, from the best node so far."""
+    spent = _spent_budget(journal)
+    agenda = journal.node.agenda
+    if spent or not agenda or agenda[0].task in LATE:
+        settle(journal)
+        agenda = journal.node.agenda
+    if spent and agenda:
+        journal.warn(f"the budget of {spent} is spent; left out: {', '.join(map(str, agenda))}")
+    return bool(agenda) and not spent
+
+
+def _spent_budget(journal: Journal) -> str:
+    """The budget that is spent, in words; empty where none is."""
     profile = journal.state.profile
     if profile.max_expert_runs is not None and journal.state.expert_runs >= profile.max_expert_runs:
-        spent = f"{profile.max_expert_runs} expert runs"
-    elif _time_is_up(journal):
-        spent = f"{profile.max_seconds:g} seconds"
-    else:
-        return False
-    left = ", ".join(map(str, journal.node.agenda))
-    journal.warn(f"the budget of {spent} is spent; left out: {left}")
-    return True
+        return f"{profile.max_expert_runs} expert runs"
+    return f"{profile.max_seconds:g} seconds" if _time_is_up(journal) else ""
 
 
 def _time_is_up(journal: Journal) -> bool:
@@ -79,7 +85,9 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     node, step = journal.node, journal.node.agenda[0]
     gone = _is_gone_already(journal, step)
     profile = journal.state.profile
-    cards = () if gone else favourites(candidates(step, profile, experts), profile)
+    cards = () if gone else favourites(candidates(step, profile, experts), profile, journal.image)
+    if profile.max_expert_runs is not None:
+        cards = cards[: profile.max_expert_runs - journal.state.expert_runs]
     new_id = len(journal.state.nodes)
     journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
     contest, verdicts = _run_candidates(journal, step, cards, experts, new_id)
@@ -106,7 +114,7 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     image = journal.add(child, image, child.faces.expert_runs if child.faces else runs)
     journal.tell(StepFinished(node=child))
     if child.failed:
-        _reflect(journal, step, reasoner)
+        reflect(journal, step, reasoner)
     else:
         journal.move_to(child, image)
     journal.save()
@@ -180,55 +188,6 @@ def _has_failed(journal: Journal, step: Step, best: Candidate | None) -> bool:
     if published is not None and best.verdict.quality < published:
         return True
     return best.verdict.score < journal.state.profile.rollback_below
-
-
-def _reflect(journal: Journal, step: Step, reasoner: Reasoner) -> None:
-    """A step has failed: roll back to try another order, or settle where all have been tried.
-
-    Super-resolution is no other order: it costs sixteen times as much and enlarges what is still wrong.
-    """
-    node = journal.node
-    not_first = (*node.not_first, step)
-    node = node.model_copy(update={"not_first": not_first})
-    profile = journal.state.profile
-    others = [other for other in node.agenda if other not in not_first and other.task is not Task.SUPER_RESOLUTION]
-    if not others or not profile.rollback or profile.plan is not None or step.task is Task.SUPER_RESOLUTION:
-        journal.replace(node)
-        _compromise(journal)
-        return
-    with journal.clock.part("planning"):
-        agenda = planning.reorder(node.agenda, _why_failed(journal, node), journal.perception, reasoner)
-    journal.replace(node.model_copy(update={"agenda": agenda}))
-    order = ", ".join(map(str, agenda))
-    journal.tell(RolledBack(step=step, to_node=node.id, reason=f"{step} does not help here; next from here: {order}"))
-
-
-def _why_failed(journal: Journal, node: Node) -> dict[Step, str]:
-    """What has failed as the next step from a node, and why."""
-    tried = {child.step: child for child in journal.state.nodes if child.parent == node.id and child.failed}
-    return {step: _told(tried[step]) if step in tried else "it was rolled back" for step in node.not_first}
-
-
-def _told(child: Node) -> str:
-    scores = {verdict.expert: verdict.score for verdict in child.verdicts if verdict.error is None}
-    before = scores.pop(KEEP_INPUT, None)
-    if not scores:
-        return "every expert failed"
-    best = max(scores, key=lambda name: scores[name])
-    told = f"the best expert, {best}, scored {scores[best]:.3f}"
-    return told if before is None else f"{told}, the untouched image {before:.3f}"
-
-
-def _compromise(journal: Journal) -> None:
-    """Every order has failed here: go on from the best of the failed children (4KAgent's compromise)."""
-    failed = [child for child in journal.state.nodes if child.parent == journal.node.id and child.failed]
-    best = max(failed, key=lambda child: child.score)
-    if best.expert == KEEP_INPUT:
-        # The image is still the same, so what did not help before would not help now.
-        useless = [child.step for child in failed if child.expert == KEEP_INPUT]
-        best = best.model_copy(update={"agenda": tuple(step for step in best.agenda if step not in useless)})
-        journal.replace(best)
-    journal.move_to(best)
 
 
 def _finish(journal: Journal) -> None:

@@ -39,7 +39,7 @@ def best_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
 
     Among equals the one that is nearer to the prior.
     """
-    listed = sorted(dict.fromkeys(tasks), key=_prior().index)
+    listed = sorted(dict.fromkeys(tasks), key=prior_order().index)
     best: dict[int, tuple[float, tuple[Task, ...]]] = {0: (0.0, ())}
     for chosen in range(1, 1 << len(listed)):
         ends = [index for index in range(len(listed)) if chosen >> index & 1]
@@ -53,7 +53,7 @@ def best_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
 
 def gain_db(first: Task, then: Task) -> float:
     """What `first` before `then` is expected to gain over the other order; negative where it loses."""
-    sequence, learned = _prior(), _experience()
+    sequence, learned = prior_order(), _experience()
     prior = PRIOR_DB if sequence.index(first) < sequence.index(then) else -PRIOR_DB
     known, sign = learned.get((first, then)), 1.0
     if known is None:
@@ -61,6 +61,12 @@ def gain_db(first: Task, then: Task) -> float:
     if known is None:
         return prior
     return known.reliability * sign * known.gain_db + (1 - known.reliability) * prior
+
+
+@cache
+def prior_order() -> tuple[Task, ...]:
+    """Every task, in the reverse order in which the world adds what it removes."""
+    return tuple(Task(name) for name in _table("order.toml")["sequence"])
 
 
 def reasons(ordered: Sequence[Task]) -> tuple[str, ...]:
@@ -75,11 +81,6 @@ def reasons(ordered: Sequence[Task]) -> tuple[str, ...]:
         if parts:
             told.append(f"{first.value} before {then.value}: {'; '.join(parts)}")
     return tuple(told)
-
-
-@cache
-def _prior() -> list[Task]:
-    return [Task(name) for name in _table("order.toml")["sequence"]]
 
 
 @cache

@@ -108,10 +108,14 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
     """Each task once, in no particular order; super-resolution is added by the enlargement, not by a finding."""
     if profile.plan is not None:
         return list(dict.fromkeys(profile.plan))
-    if profile.restore_option is not None:
-        tasks = list(profile.restore_option)
+    found = [name.task for name in perception.present() if _is_worth_a_step(name, perception)]
+    if profile.restore_option is None:
+        tasks = found
     else:
-        tasks = [name.task for name in perception.present() if _is_worth_a_step(name, perception)]
+        # Faces have a switch of their own, whatever else is asked for: 4KAgent's profiles with SRFR in their names.
+        tasks = [*profile.restore_option, *(task for task in found if task is Task.FACE_RESTORATION)]
+    if profile.old_photo_restoration:
+        tasks.append(Task.OLD_PHOTO_RESTORATION)  # Nobody looks for age: who chooses such a profile knows.
     switches = {
         Task.BRIGHTENING: profile.brightening,
         Task.FACE_RESTORATION: profile.face_restore,

@@ -41,11 +41,14 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     return tuple(preferred if preferred or profile.strict_preference else cards)
 
 
-def favourites(cards: Sequence[ExpertCard], profile: Profile) -> tuple[ExpertCard, ...]:
-    """Those of `cards` that are worth a run: the best by experience, and all of which nothing is known yet.
+def favourites(cards: Sequence[ExpertCard], profile: Profile, image: Image) -> tuple[ExpertCard, ...]:
+    """Those of `cards` that are worth a run on `image`: the best by experience, and all that nothing is known of.
 
-    All of them where the profile is exhaustive. What is left out has come last on synthesised degradations.
+    All of them where the profile is exhaustive. What is left out has come last on synthesised degradations. Where the
+    profile is fast and the image large, slow experts only where there are no others.
     """
+    if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
+        cards = [card for card in cards if not card.slow] or cards
     if profile.exhaustive:
         return tuple(cards)
     known = [card for card in cards if is_known(card.task, card.name)]

@@ -68,12 +68,7 @@ class Restoration:
 
     def path_taken(self) -> tuple[Node, ...]:
         """The nodes from the input to the result."""
-        path: list[Node] = []
-        index: int | None = self.state.current
-        while index is not None:
-            path.append(self.state.nodes[index])
-            index = path[-1].parent
-        return tuple(reversed(path))
+        return self.state.path_to(self.state.current)
 
     def summary(self) -> RestorationSummary:
         """What it came to."""

@@ -161,6 +161,12 @@ class Node(_Frozen):
     not_first: tuple[Step, ...] = ()
     """Steps that failed as the next one from here."""
 
+    @property
+    def gain(self) -> float:
+        """By how much its step scored better than doing nothing; 0 where that was no candidate."""
+        kept = [verdict.score for verdict in self.verdicts if verdict.expert == KEEP_INPUT]
+        return self.score - kept[0] if kept else 0.0
+
 
 class ModelCall(_Frozen):
     """One question to a language model, and what came of it."""
@@ -221,9 +227,24 @@ class RunState(_Frozen):
     plan: Plan | None = None
     nodes: tuple[Node, ...] = ()
     current: int = 0
+    set_aside: int | None = None
+    """The node at which the first way ended, where the run began once more from its input."""
     expert_runs: int = 0
     model_use: ModelUse = ModelUse()
     seconds: dict[str, float] = {}
     """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
     warnings: tuple[str, ...] = ()
     finished: bool = False
+
+    def path_to(self, node: int) -> tuple[Node, ...]:
+        """The nodes from the input to that one."""
+        path: list[Node] = []
+        index: int | None = node
+        while index is not None:
+            path.append(self.nodes[index])
+            index = path[-1].parent
+        return tuple(reversed(path))
+
+    def gain_of(self, node: int) -> float:
+        """By how much the steps to that node scored better than doing nothing; enlargements do not count."""
+        return sum(one.gain for one in self.path_to(node))

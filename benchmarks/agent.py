@@ -1,17 +1,23 @@
 """The agent beside other agents with the same experts, and without each of its parts, on MiO100's combinations.
 
-    python -m benchmarks.agent --data DATA/bench/bsd100/hr --photos 2 [--only "the agent" "random order"]
+    python -m benchmarks.agent --data DATA/bench/bsd100/hr --photos 2 [--only "the agent" "random order"] [--side 640]
 
 Gains are means over the sixteen combinations of PSNR and SSIM (RGB) over the degraded input, enlarged bicubically
 where it is smaller; `worst` is the lowest mean of one combination. Expert runs and scorer calls are counted in
 full-size equivalents: a scouted crop counts by its share of the pixels. 4KAgent's own pictures cost 7.5 tool and 10.1
 perception calls (arXiv 2507.07105).
+
+Ablations: "without rollback" takes the best expert's result at every step, even where the judge likes the input
+better; "without replanning" undoes such a step, and goes on with the plan as it was; "without scouting" runs the same
+experts on the whole of large pictures (more than 0.26 megapixels: give a --side above 512, or nothing is scouted);
+"every expert on the whole" also runs those that experience leaves out.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -101,6 +107,10 @@ def _without_experience() -> Iterator[None]:
         yield
 
 
+def _without_scouting() -> AbstractContextManager[object]:
+    return patch.object(qmoe, "SCOUT_ABOVE_PIXELS", sys.maxsize)
+
+
 @contextmanager
 def _niqe_alone() -> Iterator[None]:
     """4KAgent's formula over what runs here: its quality score is NIQE's, and nothing else counts."""
@@ -131,8 +141,9 @@ AGENTS: dict[str, Callable[[Image, int], Result]] = {
     "AgenticIR's depth-first search": _depth_first,
     "random order": Agent(reasoner=ShuffledOrder()),
     "the all-in-one network": _all_in_one,
-    "without rollback": Agent({"rollback": False}),
-    "without keeping the input": Agent({"keep_input": False}),
+    "without rollback": Agent({"rollback": False, "keep_input": False}),
+    "without replanning": Agent({"rollback": False}),
+    "without scouting": Agent(context=_without_scouting),
     "every expert on the whole": Agent({"exhaustive": True}),
     "without consistency": Agent({"fidelity_weight": 0.0}),
     "without experience": Agent(context=_without_experience),
@@ -167,10 +178,10 @@ class Gain:
     seconds: float
 
 
-def gain_of(job: tuple[str, int, Path, int]) -> Gain:
+def gain_of(job: tuple[str, int, Path, int, int]) -> Gain:
     """Degrade one photo, restore it, and compare both with the photo."""
-    agent, combination, file, seed = job
-    degraded, truth = degraded_and_clean(file, MIO100[combination], seed)
+    agent, combination, file, seed, side = job
+    degraded, truth = degraded_and_clean(file, MIO100[combination], seed, side)
     result = AGENTS[agent](degraded, truth.height // degraded.height)
     before, after = (
         image.with_pixels(resize(image.pixels, truth.height, truth.width)) for image in (degraded, result.image)
@@ -204,16 +215,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photos")
     parser.add_argument("--photos", type=int, default=2)
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels that photos are cut to at most")
     parser.add_argument("--only", nargs="+", default=list(AGENTS), choices=list(AGENTS), metavar="AGENT")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     files = sorted(path for path in arguments.data.rglob("*") if path.suffix in (".png", ".webp", ".jpg"))
     chosen = np.random.default_rng(0).choice(len(files), min(arguments.photos, len(files)), replace=False)
-    print(f"{len(chosen)} photos of at most {SIDE} pixels, sixteen combinations each\n")
+    print(f"{len(chosen)} photos of at most {arguments.side} pixels, sixteen combinations each\n")
     print("| agent | PSNR | SSIM | worst | expert runs | scorer calls | seconds |\n|---|---|---|---|---|---|---|")
     with get_context("spawn").Pool(arguments.workers, initializer=single_threaded) as pool:
         for name in arguments.only:
-            jobs = [(name, number, files[index], int(index)) for number in range(len(MIO100)) for index in chosen]
+            jobs = [
+                (name, number, files[index], int(index), arguments.side)
+                for number in range(len(MIO100))
+                for index in chosen
+            ]
             print(line(name, pool.map(gain_of, jobs, chunksize=1)), flush=True)
 
 

@@ -9,6 +9,7 @@ over the photos. Published means over MiO100's own pictures: AgenticIR +1.29, 4K
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,11 @@ def restored(
     )
 
 
-def degraded_and_clean(file: Path, combination: tuple[Degradation, ...], seed: int) -> tuple[Image, Image]:
-    """A photo of at most `SIDE` pixels with these degradations, each of medium or high severity, and without."""
-    clean = _cut(to_numpy(read_image(file).pixels))
+def degraded_and_clean(
+    file: Path, combination: Sequence[Degradation], seed: int, side: int = SIDE
+) -> tuple[Image, Image]:
+    """A photo of at most `side` pixels with these degradations, each of medium or high severity, and without."""
+    clean = _cut(to_numpy(read_image(file).pixels), side)
     rng = np.random.default_rng([seed, len(combination)])
     severities = [Severity(int(rng.choice([Severity.MEDIUM, Severity.HIGH]))) for _ in combination]
     degraded, _ = mix(clean, combination, rng, severities)
@@ -102,8 +105,8 @@ def _steps(restoration: Restoration) -> str:
     return " > ".join(f"{step.step}: {step.expert}" for step in restoration.summary().steps) or "nothing"
 
 
-def _cut(clean: FloatArray) -> FloatArray:
-    height, width = (min(SIDE, side) // 4 * 4 for side in clean.shape[:2])
+def _cut(clean: FloatArray, most: int) -> FloatArray:
+    height, width = (min(most, side) // 4 * 4 for side in clean.shape[:2])
     top, left = (clean.shape[0] - height) // 2, (clean.shape[1] - width) // 2
     return np.ascontiguousarray(clean[top : top + height, left : left + width])
 

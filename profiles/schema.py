@@ -45,9 +45,11 @@ class Profile(BaseModel):
     plan: tuple[Task, ...] | None = Field(
         default=None, description="Do exactly these tasks in exactly this order (4KAgent's User_Define_Plan)."
     )
-    face_restore: bool = Field(default=False, description="Restore faces by face experts.")
+    face_restore: bool = Field(
+        default=False, description="Restore faces that need it by face experts, beside `restore_option` too."
+    )
     brightening: bool = Field(default=False, description="Allow the brightening task.")
-    old_photo_restoration: bool = Field(default=False, description="Allow the old photo task.")
+    old_photo_restoration: bool = Field(default=False, description="The photo is old: see to scratches and tones.")
     image_type: Literal["general", "aerial", "medical", "anime", "document"] = "general"
 
     restore_preference: Literal["fidelity", "perception"] = Field(

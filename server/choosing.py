@@ -17,16 +17,22 @@ REASONERS = ("rules", "endpoint", "local")
 
 
 def choose_profile(
-    name: str, *, scale: int | None = None, long_side: int | None = None, reasoner: str | None = None
+    name: str,
+    *,
+    scale: int | None = None,
+    long_side: int | None = None,
+    reasoner: str | None = None,
+    max_seconds: float | None = None,
+    max_expert_runs: int | None = None,
 ) -> Profile:
     """The profile called `name`, or in the file `name`; `scale` or `long_side` outrank what it says of size.
 
-    `reasoner`, or else RESTORE4K_REASONER, outranks what it says of perception. Raises `ProfileError`, and
-    `RequestError` for sizes and reasoners that are not possible.
+    `reasoner`, or else RESTORE4K_REASONER, outranks what it says of perception, and both budgets what it says of
+    them. Raises `ProfileError`, and `RequestError` for sizes, reasoners and budgets that are not possible.
     """
     from profiles.loading import load_profile
 
-    profile = with_reasoner(load_profile(name), reasoner)
+    profile = within_budget(with_reasoner(load_profile(name), reasoner), max_seconds, max_expert_runs)
     if scale is not None and long_side is not None:
         raise RequestError(f"scale {scale} and long side {long_side} cannot both be kept", "give only one of them")
     if scale is not None:
@@ -41,6 +47,16 @@ def choose_profile(
             )
         return profile.model_copy(update={"scale_factor": None, "upscale_4k": True, "long_side": long_side})
     return profile
+
+
+def within_budget(profile: Profile, max_seconds: float | None, max_expert_runs: int | None) -> Profile:
+    """The profile with these budgets instead of its own, where they are given. Raises `RequestError`."""
+    given = {"max_seconds": max_seconds, "max_expert_runs": max_expert_runs}
+    budgets = {name: value for name, value in given.items() if value is not None}
+    for name, value in budgets.items():
+        if not value > 0:
+            raise RequestError(f"a budget of {value:g} ({name}) lets nothing be done", "give more than 0")
+    return profile.model_copy(update=budgets)
 
 
 def with_reasoner(profile: Profile, reasoner: str | None) -> Profile:

@@ -68,6 +68,13 @@ def restore(
     scale: ScaleOption = None,
     long_side: LongSideOption = None,
     reasoner: ReasonerOption = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option("--max-seconds", help="Begin no further step after so long; the best so far is finished."),
+    ] = None,
+    max_runs: Annotated[
+        int | None, typer.Option("--max-runs", help="Run experts so many times at most; the best so far is finished.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
     ] = False,
@@ -80,7 +87,14 @@ def restore(
         from agent.run import restore_file
         from server.choosing import choose_profile
 
-        wanted = choose_profile(profile, scale=scale, long_side=long_side, reasoner=reasoner)
+        wanted = choose_profile(
+            profile,
+            scale=scale,
+            long_side=long_side,
+            reasoner=reasoner,
+            max_seconds=max_seconds,
+            max_expert_runs=max_runs,
+        )
         folder = (runs or default_runs()).absolute()
 
         def work(control: Control, listener: Listener) -> Restoration:

@@ -106,6 +106,17 @@ OrderArgument: TypeAlias = Annotated[
         "enlarged. null: the tasks that the findings ask for, in the order that experience gives.",
     ),
 ]
+SecondsArgument: TypeAlias = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="Begin no further step after so many seconds, and finish with the best so far; null: as the "
+        "profile says (most have no limit).",
+    ),
+]
+ExpertRunsArgument: TypeAlias = Annotated[
+    int | None, Field(ge=1, description="Run experts so many times at most; null: as the profile says.")
+]
 HandleArgument: TypeAlias = Annotated[str, Field(pattern=HANDLE_PATTERN)]
 
 

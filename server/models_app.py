@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Download, check and remove published models and metrics.", no_args_is_help=True)
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Names of experts, metrics or files; `metrics` is all metrics, `all` is everything."),
+    typer.Argument(
+        help="Names of experts, metrics or files; `metrics` is all metrics, `faces` what finds and compares faces, "
+        "`all` is everything."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 

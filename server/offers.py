@@ -12,9 +12,12 @@ from iqa.published import published_metrics, state_of
 from profiles.loading import load_profile
 from toolbox.availability import availability
 from toolbox.catalogue import default_catalogue
+from toolbox.faces.models import FaceModel, face_models
 from toolbox.store import ModelStore, WeightFile
 
-METRIC = "metric"
+METRIC, FACES = "metric", "faces"
+GROUPS = {"metrics": METRIC, "faces": FACES}
+"""What a name stands for that is no name of a file."""
 
 
 class Offer(BaseModel):
@@ -22,7 +25,7 @@ class Offer(BaseModel):
 
     name: str
     purpose: str
-    """The task, with its scale; or `metric`."""
+    """The task, with its scale; `metric`; or `faces` for what finds, compares and judges them."""
     about: str
     licence: str
     commercial: str
@@ -38,7 +41,7 @@ class Offer(BaseModel):
 
 
 def offers(store: ModelStore) -> list[Offer]:
-    """Everything that has a file of its own: experts, then metrics."""
+    """Everything that has a file of its own: experts, metrics, then what is about faces."""
     found = []
     for card in default_catalogue():
         if card.file is not None:
@@ -60,7 +63,19 @@ def offers(store: ModelStore) -> list[Offer]:
                 advice=ready.advice,
             )
         )
-    return found
+    return found + [_of_faces(model, store) for model in face_models().values()]
+
+
+def _of_faces(model: FaceModel, store: ModelStore) -> Offer:
+    ready = store.has(model.file.name)
+    return Offer(
+        **model.model_dump(include={"name", "about", "licence", "page"}),
+        commercial="yes",
+        file=model.file,
+        purpose=FACES,
+        state="ready" if ready else "can be pulled",
+        advice="" if ready else f"restore4k models pull {model.name}",
+    )
 
 
 def choose(store: ModelStore, names: Iterable[str]) -> list[Offer]:
@@ -70,7 +85,7 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Offer]:
         found = [
             offer
             for offer in everything
-            if name in ("all", offer.name, offer.file.name) or (name == "metrics" and offer.purpose == METRIC)
+            if name in ("all", offer.name, offer.file.name) or offer.purpose == GROUPS.get(name)
         ]
         if not found:
             near = difflib.get_close_matches(name, [offer.name for offer in everything], n=2)
@@ -83,7 +98,9 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Offer]:
 
 
 def offers_for_profile(store: ModelStore, name: str) -> list[Offer]:
-    """What a run by that profile could use and a program may fetch: experts and metrics of its preference."""
+    """What a run by that profile could use and a program may fetch: experts and metrics of its preference, and what
+    is about faces where it restores them.
+    """
     profile = load_profile(name)
     preferences = {card.name: card.preference for card in default_catalogue()}
     chosen = [
@@ -91,6 +108,7 @@ def offers_for_profile(store: ModelStore, name: str) -> list[Offer]:
         for offer in offers(store)
         if offer.file.urls
         and (profile.non_commercial or offer.commercial != "no")
+        and (profile.face_restore or offer.purpose != FACES)
         and preferences.get(offer.name, "any") in ("any", profile.restore_preference)
     ]
     return list({offer.file.name: offer for offer in chosen}.values())

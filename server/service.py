@@ -79,11 +79,15 @@ class Service:
         scale: int | None = None,
         long_side: int | None = None,
         order: Sequence[Task] | None = None,
+        max_seconds: float | None = None,
+        max_expert_runs: int | None = None,
     ) -> Profile:
         """The profile that is meant, with the caller's own plan; a file must lie in an allowed folder."""
         if name.endswith(".toml"):
             name = str(self.access.readable(name))
-        wanted = choose_profile(name, scale=scale, long_side=long_side)
+        wanted = choose_profile(
+            name, scale=scale, long_side=long_side, max_seconds=max_seconds, max_expert_runs=max_expert_runs
+        )
         return wanted if order is None else wanted.model_copy(update={"plan": tuple(order), "restore_option": None})
 
     def new_output(self, name: str, suffix: str = ".png") -> Path:

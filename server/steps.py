@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from agent.face_step import run_face_step
 from agent.finishing import align_colour
@@ -21,6 +22,9 @@ from server.service import Service, Source
 from server.workspace import CandidateOf
 from toolbox.card import ExpertCard
 from toolbox.tasks import Task
+
+SAME_SHAPE = 0.02
+"""By how much the aspect of one picture in two sizes may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,18 @@ def take_step(
     name: str,
     control: Control,
     status: Status,
+    original: Image | None = None,
 ) -> StepResult:
-    """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is."""
-    cards = favourites(choose_cards(service, step, profile, [expert] if expert else None), profile)
+    """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is.
+
+    `original`: what faces are compared with. Raises `RequestError` where it shows another cutting.
+    """
+    asked = choose_cards(service, step, profile, [expert] if expert else None)
+    cards = favourites(asked, profile, source.image)
     contest, verdicts = Contest(), list[Verdict]()
-    run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates
+    run = run_candidates
+    if step.task is Task.FACE_RESTORATION:
+        run = partial(run_face_step, original=_of_the_same_shape(original, source.image))
     for candidate in run(source.image, step, cards, profile, service.experts, control=control):
         verdicts.append(candidate.verdict)
         status.news(describe(candidate.verdict))
@@ -150,6 +161,16 @@ def describe(verdict: Verdict) -> str:
         f"{verdict.expert}: {verdict.score:.3f}{scouted} (quality {verdict.quality:.3f}, consistency "
         f"{verdict.consistency:.3f}, removal {verdict.removal:.3f})"
     )
+
+
+def _of_the_same_shape(original: Image | None, image: Image) -> Image | None:
+    if original and abs(original.width * image.height / (original.height * image.width) - 1) > SAME_SHAPE:
+        raise RequestError(
+            f"the original ({original.width}x{original.height}) is not the whole of the image "
+            f"({image.width}x{image.height})",
+            "give the same photo, uncut, in any size",
+        )
+    return original
 
 
 def _candidate(service: Service, handle: str) -> CandidateOf:

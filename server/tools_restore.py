@@ -20,6 +20,7 @@ from profiles.schema import Profile
 from server.answers import answer, picture_link, report_link, thumbnail
 from server.inputs import (
     DescriptionArgument,
+    ExpertRunsArgument,
     FindingsArgument,
     ImageArgument,
     InputImage,
@@ -27,6 +28,7 @@ from server.inputs import (
     OrderArgument,
     ProfileArgument,
     ScaleArgument,
+    SecondsArgument,
     caller,
 )
 from server.jobs import Status
@@ -53,9 +55,18 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
         findings: FindingsArgument = None,
         description: DescriptionArgument = None,
         plan: OrderArgument = None,
+        max_seconds: SecondsArgument = None,
+        max_expert_runs: ExpertRunsArgument = None,
     ) -> Annotated[CallToolResult, RestorationReport]:
         def work(control: Control, status: Status) -> tuple[RestorationReport, Image]:
-            wanted = service.profile(profile, scale=scale, long_side=long_side, order=plan)
+            wanted = service.profile(
+                profile,
+                scale=scale,
+                long_side=long_side,
+                order=plan,
+                max_seconds=max_seconds,
+                max_expert_runs=max_expert_runs,
+            )
             reasoner = caller(findings, description)
             return _restore(service, image, wanted, SUFFIXES[format], reasoner, control, status)
 

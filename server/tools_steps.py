@@ -62,13 +62,6 @@ TASK_TOOLS = (
         "Remove blocks and ringing of strong JPEG compression. Do this before sharpening or enlarging.",
     ),
     TaskTool(
-        "restore_faces",
-        Task.FACE_RESTORATION,
-        "Restore faces",
-        "Find the faces, restore each one by itself and paste it back where it is still the same person; the rest of "
-        "the picture is not touched. Do this last, and after every enlargement.",
-    ),
-    TaskTool(
         "restore_old_photo",
         Task.OLD_PHOTO_RESTORATION,
         "Restore an old photo",
@@ -78,9 +71,10 @@ TASK_TOOLS = (
 
 
 def add_step_tools(server: MCPServer[Any], service: Service) -> None:
-    """Put the task tools, `super_resolve`, `run_candidates` and `select_best` on the server."""
+    """Put the task tools, `super_resolve`, `restore_faces`, `run_candidates` and `select_best` on the server."""
     for tool in TASK_TOOLS:
         _add_task_tool(server, service, tool)
+    _add_restore_faces(server, service)
     _add_super_resolve(server, service)
     _add_run_candidates(server, service)
     _add_select_best(server, service)
@@ -97,6 +91,35 @@ def _add_task_tool(server: MCPServer[Any], service: Service, tool: TaskTool) -> 
 
     run_task.__name__ = tool.name
     add_tool(server, run_task, title=tool.title, description=tool.purpose + HOW, annotations=ADDS)
+
+
+def _add_restore_faces(server: MCPServer[Any], service: Service) -> None:
+    async def restore_faces(
+        image: ImageArgument,
+        context: Context[Any, Any],
+        original: Annotated[
+            InputImage | None,
+            Field(
+                description="The photo before any step, in any size: faces are looked for there too, and must stay "
+                "who they are there. null: `image` itself."
+            ),
+        ] = None,
+        expert: ExpertArgument = None,
+        profile: ProfileArgument = "default",
+    ) -> Annotated[CallToolResult, StepReport]:
+        step = Step(task=Task.FACE_RESTORATION)
+        return await _step(service, context, "restore_faces", image, step, expert, profile, original)
+
+    add_tool(
+        server,
+        restore_faces,
+        title="Restore faces",
+        description=(
+            "Find the faces, restore each one by itself and paste it back where it is still the same person; the "
+            "rest of the picture is not touched. Do this last, and after every enlargement." + HOW
+        ),
+        annotations=ADDS,
+    )
 
 
 def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
@@ -202,11 +225,12 @@ async def _step(
     step: Step,
     expert: str | None,
     profile: str,
+    original: InputImage | None = None,
 ) -> CallToolResult:
     def work(control: Control, status: Status) -> StepResult:
         wanted = service.profile(profile)
-        source = service.open(image)
-        return take_step(service, source, step, wanted, expert, f"{source.name}_{name}", control, status)
+        source, first = service.open(image), service.open(original).image if original else None
+        return take_step(service, source, step, wanted, expert, f"{source.name}_{name}", control, status, first)
 
     return _step_answer(await service.jobs.run(context, name, work))
 

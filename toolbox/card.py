@@ -45,6 +45,8 @@ class ExpertCard(BaseModel):
     """What must be installed beside restore4k, as in `pip install 'restore4k[extra]'`."""
     memory: Literal["S", "M", "L", "XL"] = "S"
     """Working memory of a 512x512 tile in float32: below 1 GB, 1 to 4, 4 to 8, above."""
+    slow: bool = False
+    """Many passes over the picture, as diffusion makes them; profiles with `fast_4k` leave it out of large ones."""
     value_range: Literal["unit", "symmetric"] = "unit"
     """What the network itself takes and gives: [0, 1], or [-1, 1] where spandrel does not map it."""
     options: dict[str, float] = {}

@@ -51,8 +51,13 @@ class Judged:
 
     @property
     def truth(self) -> float:
-        """Mean of SSIM (Y) and of PSNR (RGB) taken from 10 to 40 dB, in [0, 1]."""
-        return (max(0.0, self.ssim) + min(1.0, max(0.0, (self.psnr_db - 10) / 30))) / 2
+        """See `truth_of`."""
+        return truth_of(self.psnr_db, self.ssim)
+
+
+def truth_of(psnr_db: float, ssim: float) -> float:
+    """How near a result is to its reference: mean of SSIM (Y) and of PSNR (RGB) taken from 10 to 40 dB, in [0, 1]."""
+    return (max(0.0, ssim) + min(1.0, max(0.0, (psnr_db - 10) / 30))) / 2
 
 
 def judged(

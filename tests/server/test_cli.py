@@ -14,6 +14,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from server.cli import app
+from server.offers import offers_for_profile
+from toolbox.store import ModelStore
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -47,6 +49,17 @@ def test_restore_with_json_prints_one_document(run: Any, photos: Any) -> None:
     assert Path(document["output"]).exists()
     assert Path(document["report"]).exists()
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "spent"), [(("--max-runs", 1), "1 expert runs"), (("--max-seconds", 1e-6), "1e-06 seconds")]
+)
+def test_a_spent_budget_ends_the_work_and_is_told(
+    run: Any, photos: Any, option: tuple[str, float], spent: str
+) -> None:
+    document = json.loads(run("restore", photos.noisy, "--scale", 2, *option, "--json", "--quiet").stdout)
+    assert document["width"] == 192
+    assert any(f"the budget of {spent} is spent" in warning for warning in document["warnings"])
 
 
 def test_an_output_folder_gets_the_default_name(run: Any, photos: Any, tmp_path: Path) -> None:
@@ -88,6 +101,8 @@ def test_every_kind_of_bad_image_gives_one_line_and_exit_code_2(
         (["restore", "{photo}", "--scale", "3"], "RequestError"),
         (["restore", "{photo}", "--long-side", "1"], "RequestError"),
         (["restore", "{photo}", "--scale", "2", "--long-side", "512"], "RequestError"),
+        (["restore", "{photo}", "--max-seconds", "0"], "RequestError"),
+        (["restore", "{photo}", "--max-runs", "-1"], "RequestError"),
         (["restore", "{photo}", "-o", "result.docx"], "OutputError"),
         (["resume", "absent"], "RunError"),
         (["analyze", "absent.png"], "ImageError"),
@@ -134,6 +149,18 @@ def test_experts_can_be_listed_by_task(run: Any) -> None:
     assert {expert["task"] for expert in some} == {"denoising"}
     assert len(some) < len(everything)
     assert some[0]["name"] in run("experts", "--task", "denoising").stdout
+
+
+def test_what_finds_and_compares_faces_can_be_pulled(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTORE4K_MODELS", str(tmp_path / "models"))
+    listed = json.loads(run("models", "list", "--json").stdout)["models"]
+    faces = {model["name"]: model["state"] for model in listed if model["purpose"] == "faces"}
+    assert faces == dict.fromkeys(("yunet", "sface", "ediffiqa"), "can be pulled")
+    assert "face_detection_yunet" in run("models", "verify", "faces").stderr
+    assert {offer.name for offer in offers_for_profile(ModelStore(), "Aer4K-F")}.isdisjoint(faces)
+    assert faces.keys() <= {offer.name for offer in offers_for_profile(ModelStore(), "default")}
 
 
 def test_profiles_are_listed_and_shown(run: Any, tmp_path: Path) -> None:
@@ -202,6 +229,8 @@ def test_help_and_lists_load_no_heavy_library(environment: dict[str, str]) -> No
     script = """
 import sys
 from server.cli import app
+from server.offers import offers_for_profile
+from toolbox.store import ModelStore
 for arguments in (["--help"], ["restore", "--help"], ["experts", "--json"], ["profiles", "--json"]):
     try:
         app(arguments, standalone_mode=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFilter
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
@@ -68,6 +69,15 @@ async def test_restore_to_4k_saves_a_file_and_links_that_resolve(
     assert len(thumbnails(result)) == 1
 
 
+async def test_restore_to_4k_keeps_the_callers_budget(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        arguments = {"image": {"path": str(photos.noisy)}, "long_side": 192}
+        result = await call(client, "restore_to_4k", **arguments, max_expert_runs=1, max_seconds=600)
+    report = RestorationReport.model_validate(result.structured_content)
+    assert report.image.width == 192
+    assert any("the budget of 1 expert runs is spent" in warning for warning in report.warnings)
+
+
 async def test_the_text_of_an_answer_says_all_that_its_structure_says(server: MCPServer[Any], photos: Any) -> None:
     async with Client(server) as client:
         result = await call(client, "analyze_quality", image={"path": str(photos.noisy)})
@@ -106,6 +116,27 @@ async def test_restore_faces_changes_the_face_and_says_what_became_of_it(
         assert tried == experts if experts else len(tried) >= 4
         assert report.improved
         assert report.file
+
+
+async def test_restore_faces_compares_with_the_original_that_is_given(
+    server: MCPServer[Any], photos: Any, photo: Image
+) -> None:
+    portrait = PIL.Image.fromarray(to_uint8(to_numpy(photo.pixels)[:256, 96:352]))
+    blurred, original = photos.folder / "blurred.png", photos.folder / "original.png"
+    portrait.filter(PIL.ImageFilter.GaussianBlur(9)).save(blurred)
+    portrait.save(original)
+    async with Client(server) as client:
+        found = [
+            StepReport.model_validate((await call(client, "restore_faces", **arguments)).structured_content).faces
+            for arguments in (
+                {"image": {"path": str(blurred)}},
+                {"image": {"path": str(blurred)}, "original": {"path": str(original)}},
+            )
+        ]
+        cut = {"image": {"path": str(blurred)}, "original": {"path": str(photos.clean)}}
+        refused = await client.call_tool("restore_faces", cut)
+    assert [[face.found_in for face in work.faces] for work in found if work] == [[], ["original"]]
+    assert refused.is_error
 
 
 async def test_a_named_expert_is_taken_even_where_the_input_is_better(server: MCPServer[Any], photos: Any) -> None:
