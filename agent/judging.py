@@ -22,7 +22,7 @@ from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
-COSTS = {"classical": 1, "spandrel": 2}
+COSTS = {"classical": 1, "spandrel": 2, "onnx": 2}
 
 
 @dataclass(frozen=True, slots=True)
