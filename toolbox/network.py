@@ -56,7 +56,8 @@ class NetworkExpert:
     def _run(self, tile: Tensor) -> Tensor:
         import torch
 
-        tile = tile.to(self.device, memory_format=torch.channels_last)
+        # Always a copy: some published networks (RCAN) write into their input.
+        tile = tile.to(self.device, copy=True, memory_format=torch.channels_last)
         with self._precision():
             if self.card.value_range == "unit" and not self.card.options:
                 result: Tensor = self.descriptor(tile)
@@ -105,7 +106,9 @@ def recognised(file: Path) -> Any:
 
     _add_extra_architectures()
     try:
-        descriptor = ModelLoader().load_from_state_dict(read_state_dict(file))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the networks' own code, and of files that are refused anyway
+            descriptor = ModelLoader().load_from_state_dict(read_state_dict(file))
     except (UnsupportedModelError, ValueError, KeyError, RuntimeError) as error:
         why = str(error).split("\n", 1)[0] or "not a network that spandrel knows"
         raise WeightsError(f"{file.name} cannot be loaded: {why}") from error
@@ -120,7 +123,10 @@ def _onto(device: torch.device, model: torch.nn.Module) -> None:
     import torch
 
     try:
-        model.float().eval().to(device, memory_format=torch.channels_last)
+        model.float().eval().to(device)
+        for weights in model.parameters():
+            if weights.dim() == 4:  # FFTformer has some of five dimensions
+                weights.data = weights.data.contiguous(memory_format=torch.channels_last)
     except torch.OutOfMemoryError as error:
         raise ResourceError(f"the memory of {device} is full", "close other programs, or use smaller experts") from error
 
