@@ -1,4 +1,4 @@
-"""Published architectures, small and with random weights, written to disk in the form in which their publishers do."""
+"""Published architectures, small and with random weights, written to disk in the form that their publishers use."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ NETWORKS = (
     RandomNetwork("ATD", _SWIN | _SHUFFLE | {"window_size": 8, "num_tokens": 16}, 4, "params_ema"),
     RandomNetwork("Compact", {"num_feat": 16, "num_conv": 2, "upscale": 4}, 4, "params"),
     RandomNetwork("CRAFT", {"embed_dim": 24, "depths": [1, 1], "num_heads": [2, 2]}, 4, "params"),
-    RandomNetwork("DAT", {"embed_dim": 24, "depth": [2], "num_heads": [2], "split_size": [4, 8], "upscale": 4}, 4, "params"),
+    RandomNetwork(
+        "DAT", {"embed_dim": 24, "depth": [2], "num_heads": [2], "split_size": [4, 8], "upscale": 4}, 4, "params"
+    ),
     RandomNetwork("DCTLSA", {"nf": 20, "num_head": 5, "upscale": 4}, 4),
     RandomNetwork("DITN", {"dim": 16, "ITL_blocks": 1, "SAL_blocks": 1, "upscale": 4}, 4, "params"),
     RandomNetwork("DnCNN", {"in_nc": 3, "out_nc": 3, "nc": 16, "nb": 17, "act_mode": "R"}),
@@ -80,21 +82,43 @@ NETWORKS = (
     RandomNetwork("DRUNet", {"in_nc": 4, "out_nc": 3, "nc": [8, 16, 16, 16], "nb": 2}),
     RandomNetwork("ESRGAN", {"num_filters": 16, "num_blocks": 2, "scale": 4}, 4, "plain", ".safetensors"),
     RandomNetwork("FBCNN", {"nc": [8, 16, 16, 512], "nb": 4}),
-    RandomNetwork("FDAT", {"embed_dim": 24, "num_groups": 1, "depth_per_group": 2, "num_heads": 2}, 4, "plain", ".safetensors"),
+    RandomNetwork(
+        "FDAT", {"embed_dim": 24, "num_groups": 1, "depth_per_group": 2, "num_heads": 2}, 4, "plain", ".safetensors"
+    ),
     RandomNetwork("FFTformer", {"dim": 16, "num_blocks": [1, 1, 1], "num_refinement_blocks": 1}),
     RandomNetwork("GRL", _GRL | _SHUFFLE, 4, "plain", ".ckpt"),
-    RandomNetwork("HAT", _SWIN | _SHUFFLE | {"window_size": 16, "squeeze_factor": 8, "num_feat": 16}, 4, "params_ema"),
+    RandomNetwork(
+        "HAT", _SWIN | _SHUFFLE | {"window_size": 16, "squeeze_factor": 8, "num_feat": 16}, 4, "params_ema"
+    ),
     RandomNetwork("HVICIDNet", {"channels": [12, 12, 24, 48]}),
-    RandomNetwork("KBNet", {"width": 16, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}, 1, "params", class_name="KBNet_s"),
+    RandomNetwork(
+        "KBNet",
+        {"width": 16, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]},
+        1,
+        "params",
+        class_name="KBNet_s",
+    ),
     RandomNetwork("MixDehazeNet", {"embed_dims": [8, 16, 24, 16, 8], "depths": [1, 1, 1, 1, 1]}, 1, "training"),
     RandomNetwork("MoSR", {"n_block": 2, "dim": 16}, 4, "plain", ".safetensors"),
-    RandomNetwork("NAFNet", {"width": 8, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}, 1, "params"),
+    RandomNetwork(
+        "NAFNet", {"width": 8, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}, 1, "params"
+    ),
     RandomNetwork("OmniSR", {"num_feat": 16, "up_scale": 4}, 4),
     RandomNetwork("PLKSR", {"dim": 16, "n_blocks": 2}, 4, "params"),
     RandomNetwork("PLKSR", {"dim": 16, "n_blocks": 2}, 4, "params", ".pt", class_name="RealPLKSR"),
     RandomNetwork("RCAN", {"n_resgroups": 1, "n_resblocks": 2, "n_feats": 16, "reduction": 4}, 4, "plain", ".pt"),
     RandomNetwork("RealCUGAN", {}, 2, class_name="UpCunet2x"),
-    RandomNetwork("RestoreFormer", {"ch": 32, "ch_mult": (1, 1, 2, 2, 2, 2), "num_res_blocks": 1, "embed_dim": 64, "z_channels": 64, "n_embed": 64}),
+    RandomNetwork(
+        "RestoreFormer",
+        {
+            "ch": 32,
+            "ch_mult": (1, 1, 2, 2, 2, 2),
+            "num_res_blocks": 1,
+            "embed_dim": 64,
+            "z_channels": 64,
+            "n_embed": 64,
+        },
+    ),
     RandomNetwork("RetinexFormer", {"n_feat": 16, "stage": 1}, 1, "params"),
     RandomNetwork("RGT", {"embed_dim": 24, "depth": [2], "num_heads": [2], "upscale": 4}, 4, "params"),
     RandomNetwork("SAFMN", {"dim": 12, "n_blocks": 2}, 4, "params"),
@@ -105,10 +129,31 @@ NETWORKS = (
     RandomNetwork("Swin2SR", _SWIN | _SHUFFLE | {"window_size": 8}, 4),
     RandomNetwork("SwinIR", _SWIN | _SHUFFLE | {"window_size": 8}, 4, "params_ema"),
     RandomNetwork("SwinIR", _SWIN | {"window_size": 8}, 1, "params", name="SwinIR-denoise"),
-    RandomNetwork("SwinIR", _SWIN | {"window_size": 7, "img_size": 126, "img_range": 255.0}, 1, "params", name="SwinIR-JPEG"),
+    RandomNetwork(
+        "SwinIR", _SWIN | {"window_size": 7, "img_size": 126, "img_range": 255.0}, 1, "params", name="SwinIR-JPEG"
+    ),
     RandomNetwork("Uformer", {"embed_dim": 8, "depths": [1] * 9, "modulator": True}, 1, "training"),
     RandomNetwork("MIRNet2", {"n_feat": 16, "n_MRB": 1}, 1, "params", package=EXTRA),
-    RandomNetwork("MPRNet", {"n_feat": 16, "scale_unetfeats": 8, "scale_orsnetfeats": 8, "num_cab": 2}, 1, "training", package=EXTRA),
-    RandomNetwork("Restormer", {"dim": 16, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1}, 1, "params", package=EXTRA),
+    RandomNetwork(
+        "MPRNet",
+        {"n_feat": 16, "scale_unetfeats": 8, "scale_orsnetfeats": 8, "num_cab": 2},
+        1,
+        "training",
+        package=EXTRA,
+    ),
+    RandomNetwork(
+        "Restormer", {"dim": 16, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1}, 1, "params", package=EXTRA
+    ),
     RandomNetwork("SRFormer", _SWIN | _SHUFFLE | {"window_size": 8}, 4, "params_ema", package=EXTRA),
 )
+
+FACE_NETWORKS = (
+    RandomNetwork(
+        "GFPGAN",
+        {"out_size": 512, "channel_multiplier": 2, "different_w": True, "sft_half": True, "input_is_latent": True},
+        1,
+        "params_ema",
+    ),
+    RandomNetwork("CodeFormer", {}, 1, "params_ema", package=EXTRA),
+)
+"""These two are known in their full size only: 0.3 GB each, for pictures of 512x512."""

@@ -174,14 +174,19 @@ def experts(
     task: Annotated[Task | None, typer.Option("--task", help="Only the experts for this task.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the experts."""
+    """List the experts, those that can run here and those that cannot yet."""
     with Answer(as_json) as answer:
+        from server.expert_report import ExpertReport
         from server.tables import show_experts
-        from toolbox.catalogue import default_catalogue
+        from toolbox.catalogue import catalogue_of
+        from toolbox.store import ModelStore
 
-        cards = [card for card in default_catalogue() if task in (None, card.task)]
-        document = {"experts": [card.model_dump(mode="json") for card in cards]}
-        answer.give(document, lambda console: show_experts(console, cards))
+        store = ModelStore()
+        cards = [card for card in catalogue_of(store) if task in (None, card.task)]
+        reports = [ExpertReport.of(card, store) for card in cards]
+        both = zip(cards, reports, strict=True)
+        document = {"experts": [card.model_dump(mode="json") | one.model_dump(mode="json") for card, one in both]}
+        answer.give(document, lambda console: show_experts(console, reports))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.face_step import run_face_step
 from agent.finishing import align_colour
 from agent.judging import Candidate, Contest, select_best
-from agent.qmoe import candidates, favourites, run_candidates
+from agent.qmoe import candidates, favourites, is_allowed, run_candidates
 from agent.state import KEEP_INPUT, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
@@ -135,8 +135,13 @@ def choose_cards(
         if (card.task, card.scale) != (step.task, step.scale):
             fitting = ", ".join(other.name for other in service.catalogue.for_task(step.task, step.scale))
             raise RequestError(
-                f"expert {card.name} does {Step(task=card.task, scale=card.scale)}, not {step}",
+                f"expert {card.name} does {card.task.value} {card.scale}x, not {step}",
                 f"choose one of: {fitting or 'none is installed'}",
+            )
+        if not is_allowed(card, profile):
+            raise RequestError(
+                f"the licence of expert {card.name} forbids commercial use, which {profile.name} wants free",
+                "choose another expert, or a profile with non_commercial = true",
             )
     return named
 

@@ -12,6 +12,7 @@ from toolbox.store import ModelStore
 LIBRARIES = {"extra-arches": "spandrel_extra_arches", "onnx": "onnxruntime"}
 """What each extra installs."""
 State = Literal["embedded", "ready", "can be pulled", "needs extra", "by hand", "not available"]
+CAN_RUN: tuple[State, ...] = ("embedded", "ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Availability:
     @property
     def can_run(self) -> bool:
         """Whether Q-MoE may count on it."""
-        return self.state in ("embedded", "ready")
+        return self.state in CAN_RUN
 
 
 def availability(card: ExpertCard, store: ModelStore) -> Availability:

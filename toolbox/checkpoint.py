@@ -30,7 +30,9 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{file.name} cannot be loaded: {error or type(error).__name__}") from error
     except pickle.UnpicklingError as error:
         told = str(error).split("\n", 1)[0]
-        raise WeightsError(f"{file.name} holds more than weights and is not loaded: {told}", HOW_TO_CONVERT) from error
+        raise WeightsError(
+            f"{file.name} holds more than weights and is not loaded: {told}", HOW_TO_CONVERT
+        ) from error
     return _unwrapped(content, file)
 
 

@@ -128,7 +128,9 @@ def _onto(device: torch.device, model: torch.nn.Module) -> None:
             if weights.dim() == 4:  # FFTformer has some of five dimensions
                 weights.data = weights.data.contiguous(memory_format=torch.channels_last)
     except torch.OutOfMemoryError as error:
-        raise ResourceError(f"the memory of {device} is full", "close other programs, or use smaller experts") from error
+        raise ResourceError(
+            f"the memory of {device} is full", "close other programs, or use smaller experts"
+        ) from error
 
 
 def _file_of(card: ExpertCard, store: ModelStore, embedded: Path) -> Path:

@@ -106,7 +106,9 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{}, {"params": {}}, [1, 2], {"epoch": 3}, torch.zeros(3), np.float64(3)], ids=lambda content: repr(content)
+    "content",
+    [{}, {"params": {}}, [1, 2], {"epoch": 3}, torch.zeros(3), np.float64(3)],
+    ids=repr,
 )
 def test_a_file_without_weights_is_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "empty.pth")
