@@ -46,7 +46,7 @@ def card_of(network: RandomNetwork, file: Path, **changes: object) -> ExpertCard
 
 def photo(side: int) -> Image:
     """A square piece of a photo."""
-    return Image(from_numpy(to_float(skimage.data.astronaut()[:side, 80 : 80 + side])))
+    return Image(from_numpy(to_float(skimage.data.astronaut()[:side, -side:])))
 
 
 def run_network(network: RandomNetwork, file: Path, image: Image, **card: object) -> tuple[Image, float]:

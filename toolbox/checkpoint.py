@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,9 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
         raise WeightsError(f"{file.name} cannot be loaded: {error or type(error).__name__}") from error
     except pickle.UnpicklingError as error:
-        told = str(error).split("\n", 1)[0]
-        raise WeightsError(
-            f"{file.name} holds more than weights and is not loaded: {told}", HOW_TO_CONVERT
-        ) from error
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"wants {foreign[1]}, which no weights need," if foreign else "is damaged, or no file of weights,"
+        raise WeightsError(f"{file.name} {why} and is not loaded", HOW_TO_CONVERT) from error
     return _unwrapped(content, file)
 
 

@@ -65,7 +65,7 @@ def availability_of(card: ExpertCard) -> str:
 def expert_page(catalogue: Catalogue) -> str:
     """The page, in Markdown."""
     reference = [card for card in catalogue if card.reference]
-    best = {}
+    best: dict[tuple[Task, str], ExpertCard] = {}
     for card in reference:  # the first card of a tool is the one that 4KAgent means
         for tool in card.reference:
             best.setdefault((card.task, tool), card)

@@ -72,6 +72,18 @@ def load_graph(card: ExpertCard, store: ModelStore) -> GraphExpert:
     Raises `WeightsMissing` where file or onnxruntime are not there, and `WeightsError` where the graph does not map
     a colour picture to one of the card's scale.
     """
+    expert = _opened(card, store)
+    if (found := _scale(expert)) != card.scale:
+        raise WeightsError(f"expert {card.name}: its graph enlarges {found}x, not {card.scale}x")
+    return expert
+
+
+def scale_of(card: ExpertCard, store: ModelStore) -> int:
+    """How many times the graph of a card enlarges, whatever the card says. Raises as `load_graph`."""
+    return _scale(_opened(card, store))
+
+
+def _opened(card: ExpertCard, store: ModelStore) -> GraphExpert:
     state = availability(card, store)
     if card.file is None or not state.can_run:
         raise WeightsMissing(f"expert {card.name} cannot run here", state.advice)
@@ -79,12 +91,10 @@ def load_graph(card: ExpertCard, store: ModelStore) -> GraphExpert:
     session = _session(path)
     given, made = session.get_inputs(), session.get_outputs()
     shape = list(given[0].shape) if len(given) == 1 else []
-    if len(made) != 1 or len(shape) != 4 or shape[1] not in (3, None) or given[0].type not in NUMBERS:
+    if len(made) != 1 or len(shape) != 4 or shape[1] != 3 or given[0].type not in NUMBERS:
         raise WeightsError(f"{path.name} does not map one (1, 3, h, w) float picture to one", "export it so")
     fixed = tuple(side if isinstance(side, int) and side > 0 else None for side in shape[2:])
-    expert = GraphExpert(card, session, (fixed[0], fixed[1]), path.stat().st_size)
-    _try(expert, path)
-    return expert
+    return GraphExpert(card, session, (fixed[0], fixed[1]), path.stat().st_size)
 
 
 def _session(path: Path) -> Any:
@@ -103,17 +113,17 @@ def _session(path: Path) -> Any:
         raise WeightsError(f"{path.name} cannot be loaded: {str(error).split(chr(10), 1)[0]}") from error
 
 
-def _try(expert: GraphExpert, path: Path) -> None:
+def _scale(expert: GraphExpert) -> int:
     import torch
 
-    unit = expert.card.multiple_of
+    name, unit = expert.card.file.name if expert.card.file else "", expert.card.multiple_of
     height, width = (side or -(-PROBE_SIDE // unit) * unit for side in expert.fixed)
-    probe = torch.full((1, 3, height, width), 0.5)
     try:
-        result = expert.infer(probe)
-    except Exception as error:
+        result = expert.infer(torch.full((1, 3, height, width), 0.5))
+    except Exception as error:  # as above
         why = str(error).split("\n", 1)[0]
-        raise WeightsError(f"{path.name} fails on {width}x{height}: {why}") from error
-    wanted = (1, 3, height * expert.card.scale, width * expert.card.scale)
-    if tuple(result.shape) != wanted:
-        raise WeightsError(f"{path.name} makes {tuple(result.shape)} of {tuple(probe.shape)}, not {wanted}")
+        raise WeightsError(f"{name} fails on {width}x{height}: {why}", "is multiple_of right in its card?") from error
+    shape, scale = tuple(result.shape), result.shape[-1] // width
+    if shape != (1, 3, height * scale, width * scale) or scale == 0:
+        raise WeightsError(f"{name} makes {shape} of (1, 3, {height}, {width}), which is no enlarged picture")
+    return scale

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
+PLAIN_LAYOUT = frozenset({"GFPGAN"})
+"""Architectures whose code cannot work on tensors with channels last, which are faster everywhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,9 @@ class NetworkExpert:
         return image.with_pixels(pixels.clone())
 
     def _run(self, tile: Tensor) -> Tensor:
-        import torch
 
         # Always a copy: some published networks (RCAN) write into their input.
-        tile = tile.to(self.device, copy=True, memory_format=torch.channels_last)
+        tile = tile.to(self.device, copy=True, memory_format=_layout(self.descriptor))
         with self._precision():
             if self.card.value_range == "unit" and not self.card.options:
                 result: Tensor = self.descriptor(tile)
@@ -92,7 +93,7 @@ def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) 
     if descriptor.scale != card.scale:
         raise WeightsError(f"expert {card.name}: {file.name} enlarges {descriptor.scale}x, not {card.scale}x")
     device = best_device()
-    _onto(device, descriptor.model)
+    _onto(device, descriptor.model, _layout(descriptor))
     size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
     return NetworkExpert(card, descriptor, device, size)
 
@@ -118,7 +119,13 @@ def recognised(file: Path) -> Any:
     return descriptor
 
 
-def _onto(device: torch.device, model: torch.nn.Module) -> None:
+def _layout(descriptor: Any) -> torch.memory_format:
+    import torch
+
+    return torch.contiguous_format if descriptor.architecture.id in PLAIN_LAYOUT else torch.channels_last
+
+
+def _onto(device: torch.device, model: torch.nn.Module, layout: torch.memory_format) -> None:
     """Onto its device, ready to run. Raises `ResourceError` where it does not fit."""
     import torch
 
@@ -126,7 +133,7 @@ def _onto(device: torch.device, model: torch.nn.Module) -> None:
         model.float().eval().to(device)
         for weights in model.parameters():
             if weights.dim() == 4:  # FFTformer has some of five dimensions
-                weights.data = weights.data.contiguous(memory_format=torch.channels_last)
+                weights.data = weights.data.contiguous(memory_format=layout)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"the memory of {device} is full", "close other programs, or use smaller experts"
