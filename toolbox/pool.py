@@ -30,7 +30,7 @@ class ModelPool:
     def __init__(self, budget_bytes: int = 4 * GIGABYTE) -> None:
         self._budget = budget_bytes
         self._models: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a model that is loaded may ask what is here
 
     def hold(self, key: str, load: Callable[[], Model], expected_bytes: int = 0) -> Model:
         """The model of that key; `load` is called where it is not in memory. What `load` raises passes.
