@@ -17,16 +17,24 @@ REASONERS = ("rules", "endpoint", "local")
 
 
 def choose_profile(
-    name: str, *, scale: int | None = None, long_side: int | None = None, reasoner: str | None = None
+    name: str,
+    *,
+    scale: int | None = None,
+    long_side: int | None = None,
+    reasoner: str | None = None,
+    non_commercial: bool = False,
 ) -> Profile:
     """The profile called `name`, or in the file `name`; `scale` or `long_side` outrank what it says of size.
 
-    `reasoner`, or else RESTORE4K_REASONER, outranks what it says of perception. Raises `ProfileError`, and
+    `reasoner`, or else RESTORE4K_REASONER, outranks what it says of perception; `non_commercial` allows experts whose
+    licence forbids commercial use. Raises `ProfileError`, and
     `RequestError` for sizes and reasoners that are not possible.
     """
     from profiles.loading import load_profile
 
     profile = with_reasoner(load_profile(name), reasoner)
+    if non_commercial:
+        profile = profile.model_copy(update={"non_commercial": True})
     if scale is not None and long_side is not None:
         raise RequestError(f"scale {scale} and long side {long_side} cannot both be kept", "give only one of them")
     if scale is not None:

@@ -52,6 +52,9 @@ ReasonerOption = Annotated[
         "otherwise RESTORE4K_REASONER, or as the profile says.",
     ),
 ]
+NonCommercialOption = Annotated[
+    bool, typer.Option("--non-commercial", help="Also use experts whose licence forbids commercial use.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -68,6 +71,7 @@ def restore(
     scale: ScaleOption = None,
     long_side: LongSideOption = None,
     reasoner: ReasonerOption = None,
+    non_commercial: NonCommercialOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
     ] = False,
@@ -80,7 +84,9 @@ def restore(
         from agent.run import restore_file
         from server.choosing import choose_profile
 
-        wanted = choose_profile(profile, scale=scale, long_side=long_side, reasoner=reasoner)
+        wanted = choose_profile(
+            profile, scale=scale, long_side=long_side, reasoner=reasoner, non_commercial=non_commercial
+        )
         folder = (runs or default_runs()).absolute()
 
         def work(control: Control, listener: Listener) -> Restoration:
@@ -154,6 +160,7 @@ def plan(
     scale: ScaleOption = None,
     long_side: LongSideOption = None,
     reasoner: ReasonerOption = None,
+    non_commercial: NonCommercialOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would be done with a photo."""
@@ -164,7 +171,9 @@ def plan(
         from server.tables import show_plan
         from toolbox.pool import ExpertPool
 
-        wanted = choose_profile(profile, scale=scale, long_side=long_side, reasoner=reasoner)
+        wanted = choose_profile(
+            profile, scale=scale, long_side=long_side, reasoner=reasoner, non_commercial=non_commercial
+        )
         report = plan_report(read_image(image), wanted, ExpertPool(), None, Control())
         answer.give(report.model_dump(mode="json"), lambda console: show_plan(console, report))
 

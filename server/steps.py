@@ -133,14 +133,14 @@ def choose_cards(
     named = tuple(service.catalogue.card(name) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
-            fitting = ", ".join(other.name for other in service.catalogue.for_task(step.task, step.scale))
+            fitting = ", ".join(other.name for other in service.experts.runnable(step.task, step.scale))
             raise RequestError(
                 f"expert {card.name} does {card.task.value} {card.scale}x, not {step}",
                 f"choose one of: {fitting or 'none is installed'}",
             )
         if not is_allowed(card, profile):
             raise RequestError(
-                f"the licence of expert {card.name} forbids commercial use, which {profile.name} wants free",
+                f"the licence of expert {card.name} forbids commercial use, and profile {profile.name} allows none",
                 "choose another expert, or a profile with non_commercial = true",
             )
     return named
