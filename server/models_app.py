@@ -57,13 +57,13 @@ def pull(
 ) -> None:
     """Download models. What has arrived of an interrupted download is kept, and gone on with."""
     with Answer(as_json) as answer:
-        from server.offers import choose, offers_for_profile, require_accepted
+        from server.offers import choose_to_pull, offers_for_profile, require_accepted
         from server.progress_view import bar
         from toolbox.downloading import pull as pull_file
         from toolbox.store import ModelStore
 
         store = ModelStore()
-        chosen = offers_for_profile(store, profile, non_commercial) if profile else choose(store, names or [])
+        chosen = offers_for_profile(store, profile, non_commercial) if profile else choose_to_pull(store, names or [])
         require_accepted(store, chosen, accept)
         pulled = []
         for offer in chosen:

@@ -88,6 +88,15 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Offer]:
     return list(chosen.values())
 
 
+def choose_to_pull(store: ModelStore, names: Sequence[str]) -> list[Offer]:
+    """The same as far as a program may fetch it. Raises `RestoreError` for what is named and must be had by hand."""
+    chosen = choose(store, names)
+    for offer in chosen:
+        if not offer.file.urls and not store.has(offer.file.name) and "all" not in names:
+            raise RestoreError(f"{offer.name} is nothing that a program may fetch", offer.advice)
+    return [offer for offer in chosen if offer.file.urls]
+
+
 def offers_for_profile(store: ModelStore, name: str, non_commercial: bool = False) -> list[Offer]:
     """What a run by that profile could use and a program may fetch: experts of its tasks and preference, and metrics.
 

@@ -49,7 +49,8 @@ restore4k models add my_denoiser.safetensors --task denoising --name my_denoiser
 takes any checkpoint that spandrel reads (.pth, .pt, .ckpt, .safetensors, with or without `params`, `params_ema`,
 `state_dict`, `module.`) and any ONNX graph from one (1, 3, h, w) picture to one. It is recognised, run on a test
 picture, copied into the models folder and given a card (`cards/NAME.toml` there; edit it for tiles, precision or
-preference). From then on it is a candidate of Q-MoE. Files that carry code are refused.
+preference). From then on it is a candidate of Q-MoE; a running server sees it when it is started again. Files that
+carry code are refused.
 """
 
 

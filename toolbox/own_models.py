@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from toolbox.card import ExpertCard
-from toolbox.catalogue import catalogue_of
+from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.errors import BadCard, DuplicateExpert, WeightsError
 from toolbox.expert import Expert, load_expert
 from toolbox.graph import scale_of
@@ -21,6 +21,7 @@ from toolbox.tasks import Task
 
 NETWORK_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
 SCALES = (2, 4)
+HOW_TO_RUN = {"extra", "value_range", "tile", "halo", "multiple_of"}
 UNKNOWN = "unknown"
 
 
@@ -109,12 +110,15 @@ def _kept(model: OwnModel, store: ModelStore) -> tuple[Path, bool]:
 
 
 def _network_facts(model: OwnModel) -> dict[str, Any]:
-    """Architecture and scale of a file of weights, and the tile where it wants whole faces."""
+    """Architecture and scale of a file of weights, and how a published network of its kind is run."""
     from toolbox.network import recognised
 
     descriptor = recognised(model.file)
-    facts: dict[str, Any] = {"architecture": descriptor.architecture.id, "scale": _fitting(model, descriptor.scale)}
-    return facts | ({"tile": 512, "halo": 0} if descriptor.purpose == "FaceSR" else {})
+    kind = descriptor.architecture.id
+    facts: dict[str, Any] = {"architecture": kind, "scale": _fitting(model, descriptor.scale)}
+    alike = [card for card in default_catalogue() if card.file and card.architecture == kind]
+    alike.sort(key=lambda card: card.task is not model.task)
+    return facts | (alike[0].model_dump(include=HOW_TO_RUN) if alike else {})
 
 
 def _fitting(model: OwnModel, scale: int) -> int:

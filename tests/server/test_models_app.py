@@ -14,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from server.cli import app
-from server.offers import offers_for_profile
+from server.offers import choose_to_pull, offers_for_profile
 from toolbox.catalogue import default_catalogue
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
@@ -71,6 +71,19 @@ def test_wrong_bytes_are_no_model(models: Command) -> None:
     assert told.exit_code == 2
     assert "realesr-general-x4v3.pth" in told.stderr
     assert not list(ModelStore().files())
+
+
+@pytest.mark.parametrize(("name", "told"), [("drct", "download it from"), ("maxim_derain", "export it to")])
+def test_what_must_be_had_by_hand_says_how(name: str, told: str, models: Command) -> None:
+    result = models("pull", name)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_all_is_all_that_can_be_fetched(models: Command, tmp_path: Path) -> None:
+    chosen = choose_to_pull(ModelStore(tmp_path), ["all"])
+    assert all(offer.file.urls for offer in chosen)
+    assert len(chosen) > 40
 
 
 def test_a_name_that_nothing_has_is_told_with_near_ones(models: Command) -> None:

@@ -70,6 +70,14 @@ def test_a_file_in_a_publisher_s_form_takes_part_in_q_moe(
     assert [one.error for one in verdicts if one.expert == "mine"] == [None]
 
 
+@pytest.mark.filterwarnings("ignore")  # what the networks' own code makes torch say
+def test_an_own_network_is_run_as_a_published_one_of_its_kind(models: Command, tmp_path: Path) -> None:
+    told = added(models, NAMED["RestoreFormer"].write(tmp_path), "mine", Task.FACE_RESTORATION)["expert"]
+    assert (told["tile"], told["halo"]) == (512, 0)
+    told = added(models, NAMED["SwinIR-denoise"].write(tmp_path), "other", Task.DENOISING)["expert"]
+    assert told["multiple_of"] == 8
+
+
 def test_the_licence_is_recorded_and_unknown_where_nobody_said(models: Command, tmp_path: Path) -> None:
     file = NAMED["NAFNet"].write(tmp_path)
     first = added(models, file, "first", Task.DENOISING)["expert"]
