@@ -33,12 +33,20 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
 
     By licence, then by preference where that leaves any.
     """
-    cards = [
-        card for card in experts.runnable(step.task, step.scale) if profile.non_commercial or card.commercial != "no"
-    ]
+    cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
     cards.sort(key=lambda card: -experience(card.task, card.name))
-    preferred = [card for card in cards if card.preference in ("any", profile.restore_preference)]
+    preferred = [card for card in cards if is_preferred(card, profile)]
     return tuple(preferred if preferred or profile.strict_preference else cards)
+
+
+def is_allowed(card: ExpertCard, profile: Profile) -> bool:
+    """Whether a profile allows an expert's licence."""
+    return profile.non_commercial or card.commercial != "no"
+
+
+def is_preferred(card: ExpertCard, profile: Profile) -> bool:
+    """Whether an expert is of a profile's preference."""
+    return card.preference in ("any", profile.restore_preference)
 
 
 def favourites(cards: Sequence[ExpertCard], profile: Profile, image: Image) -> tuple[ExpertCard, ...]:

@@ -15,6 +15,7 @@ from agent.events import Listener
 from agent.folder import RunFolder
 from agent.journal import Journal
 from agent.loop import run_loop
+from agent.qmoe import is_allowed, is_preferred
 from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from imaging.control import Control
@@ -160,6 +161,8 @@ def resume_run(
 def _go_on(journal: Journal, experts: ExpertPool, reasoner: Reasoner, warning: str) -> Restoration:
     if warning and warning not in journal.state.warnings:
         journal.warn(warning)
+    profile = journal.state.profile
+    experts.turn_to(profile.model_dump_json(), lambda card: is_allowed(card, profile) and is_preferred(card, profile))
     try:
         run_loop(journal, experts, reasoner.heard_by(journal, journal.control))
     except Cancelled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -47,3 +48,10 @@ def bfloat16_where_fast(device: torch.device) -> torch.autocast:
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {"bf16": True}
     fast = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def release_memory() -> None:
+    """Give memory of models that nobody holds any more back to the device; loads nothing."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -24,15 +24,19 @@ def choose_profile(
     reasoner: str | None = None,
     max_seconds: float | None = None,
     max_expert_runs: int | None = None,
+    non_commercial: bool = False,
 ) -> Profile:
     """The profile called `name`, or in the file `name`; `scale` or `long_side` outrank what it says of size.
 
     `reasoner`, or else RESTORE4K_REASONER, outranks what it says of perception, and both budgets what it says of
-    them. Raises `ProfileError`, and `RequestError` for sizes, reasoners and budgets that are not possible.
+    them; `non_commercial` allows experts whose licence forbids commercial use. Raises `ProfileError`, and
+    `RequestError` for sizes, reasoners and budgets that are not possible.
     """
     from profiles.loading import load_profile
 
     profile = within_budget(with_reasoner(load_profile(name), reasoner), max_seconds, max_expert_runs)
+    if non_commercial:
+        profile = profile.model_copy(update={"non_commercial": True})
     if scale is not None and long_side is not None:
         raise RequestError(f"scale {scale} and long side {long_side} cannot both be kept", "give only one of them")
     if scale is not None:

@@ -52,6 +52,9 @@ ReasonerOption = Annotated[
         "otherwise RESTORE4K_REASONER, or as the profile says.",
     ),
 ]
+NonCommercialOption = Annotated[
+    bool, typer.Option("--non-commercial", help="Also use experts whose licence forbids commercial use.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -75,6 +78,7 @@ def restore(
     max_runs: Annotated[
         int | None, typer.Option("--max-runs", help="Run experts so many times at most; the best so far is finished.")
     ] = None,
+    non_commercial: NonCommercialOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
     ] = False,
@@ -94,6 +98,7 @@ def restore(
             reasoner=reasoner,
             max_seconds=max_seconds,
             max_expert_runs=max_runs,
+            non_commercial=non_commercial,
         )
         folder = (runs or default_runs()).absolute()
 
@@ -168,6 +173,7 @@ def plan(
     scale: ScaleOption = None,
     long_side: LongSideOption = None,
     reasoner: ReasonerOption = None,
+    non_commercial: NonCommercialOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would be done with a photo."""
@@ -178,7 +184,9 @@ def plan(
         from server.tables import show_plan
         from toolbox.pool import ExpertPool
 
-        wanted = choose_profile(profile, scale=scale, long_side=long_side, reasoner=reasoner)
+        wanted = choose_profile(
+            profile, scale=scale, long_side=long_side, reasoner=reasoner, non_commercial=non_commercial
+        )
         report = plan_report(read_image(image), wanted, ExpertPool(), None, Control())
         answer.give(report.model_dump(mode="json"), lambda console: show_plan(console, report))
 
@@ -188,14 +196,19 @@ def experts(
     task: Annotated[Task | None, typer.Option("--task", help="Only the experts for this task.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the experts."""
+    """List the experts, those that can run here and those that cannot yet."""
     with Answer(as_json) as answer:
+        from server.expert_report import ExpertReport
         from server.tables import show_experts
-        from toolbox.catalogue import default_catalogue
+        from toolbox.catalogue import catalogue_of
+        from toolbox.store import ModelStore
 
-        cards = [card for card in default_catalogue() if task in (None, card.task)]
-        document = {"experts": [card.model_dump(mode="json") for card in cards]}
-        answer.give(document, lambda console: show_experts(console, cards))
+        store = ModelStore()
+        cards = [card for card in catalogue_of(store) if task in (None, card.task)]
+        reports = [ExpertReport.of(card, store) for card in cards]
+        both = zip(cards, reports, strict=True)
+        document = {"experts": [card.model_dump(mode="json") | one.model_dump(mode="json") for card, one in both]}
+        answer.give(document, lambda console: show_experts(console, reports))
 
 
 @app.command()

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from imaging.errors import RestoreError
 from server.settings import APP, default_output, default_runs, default_workspace
-from toolbox.catalogue import default_catalogue
+from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.pool import ModelPool
+from toolbox.store import ModelStore
 from toolbox.tasks import Task
 
 OLDEST_PYTHON = (3, 11)
@@ -127,7 +128,7 @@ def _memory() -> Check:
 
 def _experts() -> Check:
     try:
-        catalogue = default_catalogue()
+        catalogue = catalogue_of(ModelStore())
     except RestoreError as error:
         return Check(name="experts", state="problem", found=error.message, hint=error.hint)
     tasks = {card.task for card in catalogue}

@@ -13,7 +13,7 @@ from agent.run import StepTaken
 from agent.state import FaceWork, ModelUse, Perception, Plan, Verdict
 from iqa.content import ContentKind
 from profiles.schema import Profile
-from toolbox.card import ExpertCard
+from server.expert_report import ExpertReport
 from toolbox.tasks import Degradation, Task
 
 
@@ -235,7 +235,8 @@ class Comparison(_Output):
 class ExpertList(_Output):
     """Answer of `list_experts`."""
 
-    experts: list[ExpertCard]
+    experts: list[ExpertReport]
+    not_shown: int = Field(description="Experts for the task that cannot run here yet; include_missing shows them.")
 
 
 class ProfileList(_Output):

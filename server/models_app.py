@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from imaging.control import Control
 from server.console import Answer
+from toolbox.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +18,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from server.offers import Offer
+    from server.trial import Trial
+    from toolbox.card import ExpertCard
 
-app = typer.Typer(help="Download, check and remove published models and metrics.", no_args_is_help=True)
+app = typer.Typer(help="Download, check and remove models and metrics, and add your own.", no_args_is_help=True)
 Names = Annotated[
     list[str] | None,
     typer.Argument(
@@ -45,6 +50,9 @@ def pull(
     profile: Annotated[
         str | None, typer.Option("--profile", "-p", help="Everything that this profile would use.")
     ] = None,
+    non_commercial: Annotated[
+        bool, typer.Option("--non-commercial", help="With --profile: also what must not be used commercially.")
+    ] = False,
     accept: Annotated[
         bool, typer.Option("--accept", help="Accept the licences that restrict use; they are shown, and remembered.")
     ] = False,
@@ -52,19 +60,48 @@ def pull(
 ) -> None:
     """Download models. What has arrived of an interrupted download is kept, and gone on with."""
     with Answer(as_json) as answer:
-        from server.offers import choose, offers_for_profile, require_accepted
+        from server.offers import choose_to_pull, offers_for_profile, require_accepted
         from server.progress_view import bar
         from toolbox.downloading import pull as pull_file
         from toolbox.store import ModelStore
 
         store = ModelStore()
-        chosen = offers_for_profile(store, profile) if profile else choose(store, names or [])
+        chosen = offers_for_profile(store, profile, non_commercial) if profile else choose_to_pull(store, names or [])
         require_accepted(store, chosen, accept)
         pulled = []
         for offer in chosen:
             with bar(f"{offer.name} ({offer.megabytes})") as report:
                 pulled.append(str(pull_file(offer.file, store, Control(report))))
         answer.give({"files": pulled}, lambda console: console.print("\n".join(pulled) or "nothing to pull"))
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="Weights (.pth, .pt, .ckpt, .safetensors) or a graph (.onnx).")],
+    task: Annotated[Task, typer.Option("--task", help="What it does.")],
+    name: Annotated[str, typer.Option("--name", help="What it is to be called.")],
+    licence: Annotated[str | None, typer.Option("--licence", help="Of these weights; asked for otherwise.")] = None,
+    commercial: Annotated[
+        Literal["yes", "no", "ask"], typer.Option("--commercial", help="Whether that allows commercial use.")
+    ] = "ask",
+    preference: Annotated[
+        Literal["fidelity", "perception", "any"], typer.Option("--preference", help="Which profiles want it.")
+    ] = "any",
+    as_json: JsonOption = False,
+) -> None:
+    """Add a model of your own: it is recognised, tried on a test picture, and takes part from then on."""
+    with Answer(as_json) as answer:
+        from server.trial import try_expert
+        from toolbox.own_models import UNKNOWN, OwnModel, add_own_model
+        from toolbox.store import ModelStore
+
+        if licence is None and not as_json and sys.stdin.isatty():
+            licence = typer.prompt("Licence of these weights", default=UNKNOWN, err=True)
+        trials: list[Trial] = []
+        model = OwnModel(file, name, task, licence or UNKNOWN, commercial, preference)
+        card = add_own_model(model, ModelStore(), lambda expert: trials.append(try_expert(expert)))
+        document = {"expert": card.model_dump(mode="json"), "trial": trials[0].model_dump(mode="json")}
+        answer.give(document, lambda console: _show_added(console, card, trials[0]))
 
 
 @app.command()
@@ -83,13 +120,17 @@ def verify(names: Names = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def remove(names: Names = None, as_json: JsonOption = False) -> None:
-    """Delete downloaded files."""
+    """Delete downloaded files, and experts of your own."""
     with Answer(as_json) as answer:
         from server.offers import choose
+        from toolbox.own_models import remove_own_card
         from toolbox.store import ModelStore
 
         store = ModelStore()
-        freed = sum(store.remove(offer.file.name) for offer in choose(store, names or []))
+        chosen = choose(store, names or [])
+        freed = sum(store.remove(offer.file.name) for offer in chosen)
+        for offer in chosen:
+            remove_own_card(offer.name, store)
         answer.give({"freed_bytes": freed}, lambda console: console.print(f"{freed / 1e6:.1f} MB freed"))
 
 
@@ -110,3 +151,16 @@ def _show(console: Console, found: Sequence[Offer]) -> None:
     for offer in found:
         table.add_row(offer.name, offer.purpose, offer.megabytes, offer.licence, offer.commercial, offer.state)
     console.print(table)
+
+
+def _show_added(console: Console, card: ExpertCard, trial: Trial) -> None:
+    scale = f" {card.scale}x" if card.scale > 1 else ""
+    console.print(
+        f"{card.name}: {card.architecture or card.loader}, {card.task.value}{scale}, licence {card.licences}"
+    )
+    console.print(
+        f"tried on {trial.megapixels:.2f} megapixels: {trial.seconds:.2f} s, {trial.psnr:.1f} dB to the clean photo, "
+        f"consistency {trial.consistency:.2f}"
+    )
+    for warning in trial.warnings:
+        console.print(f"warning: {warning}")

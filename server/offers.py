@@ -7,13 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 
+from agent.qmoe import is_preferred
 from imaging.errors import RestoreError
 from iqa.published import published_metrics, state_of
 from profiles.loading import load_profile
+from profiles.schema import Profile
 from toolbox.availability import availability
-from toolbox.catalogue import default_catalogue
+from toolbox.card import ExpertCard
+from toolbox.catalogue import catalogue_of
 from toolbox.faces.models import FaceModel, face_models
 from toolbox.store import ModelStore, WeightFile
+from toolbox.tasks import Task
 
 METRIC, FACES = "metric", "faces"
 GROUPS = {"metrics": METRIC, "faces": FACES}
@@ -43,12 +47,14 @@ class Offer(BaseModel):
 def offers(store: ModelStore) -> list[Offer]:
     """Everything that has a file of its own: experts, metrics, then what is about faces."""
     found = []
-    for card in default_catalogue():
+    for card in catalogue_of(store):
         if card.file is not None:
             state = availability(card, store)
             purpose = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
-            facts = card.model_dump(include={"name", "about", "licence", "commercial", "page"})
-            found.append(Offer(**facts, file=card.file, purpose=purpose, state=state.state, advice=state.advice))
+            facts = card.model_dump(include={"name", "about", "commercial", "page", "file"})
+            found.append(
+                Offer(**facts, licence=card.licences, purpose=purpose, state=state.state, advice=state.advice)
+            )
     for metric in published_metrics().values():
         ready = state_of(metric, store)
         facts = metric.model_dump(include={"name", "about", "licence"})
@@ -97,21 +103,44 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Offer]:
     return list(chosen.values())
 
 
-def offers_for_profile(store: ModelStore, name: str) -> list[Offer]:
-    """What a run by that profile could use and a program may fetch: experts and metrics of its preference, and what
-    is about faces where it restores them.
+def choose_to_pull(store: ModelStore, names: Sequence[str]) -> list[Offer]:
+    """The same as far as a program may fetch it. Raises `RestoreError` for what is named and must be had by hand."""
+    chosen = choose(store, names)
+    for offer in chosen:
+        if not offer.file.urls and not store.has(offer.file.name) and "all" not in names:
+            raise RestoreError(f"{offer.name} is nothing that a program may fetch", offer.advice)
+    return [offer for offer in chosen if offer.file.urls]
+
+
+def offers_for_profile(store: ModelStore, name: str, non_commercial: bool = False) -> list[Offer]:
+    """What a run by that profile could use and a program may fetch.
+
+    Experts of its tasks and preference, metrics, and what is about faces where it restores them. `non_commercial`:
+    also what must not be used commercially, whatever the profile says of it.
     """
     profile = load_profile(name)
-    preferences = {card.name: card.preference for card in default_catalogue()}
+    if non_commercial:
+        profile = profile.model_copy(update={"non_commercial": True})
+    useful = {card.name for card in catalogue_of(store) if _is_useful(card, profile)}
     chosen = [
         offer
         for offer in offers(store)
         if offer.file.urls
         and (profile.non_commercial or offer.commercial != "no")
-        and (profile.face_restore or offer.purpose != FACES)
-        and preferences.get(offer.name, "any") in ("any", profile.restore_preference)
+        and (offer.purpose == METRIC or (offer.purpose == FACES and profile.face_restore) or offer.name in useful)
     ]
     return list({offer.file.name: offer for offer in chosen}.values())
+
+
+def _is_useful(card: ExpertCard, profile: Profile) -> bool:
+    on_request = {
+        Task.FACE_RESTORATION: profile.face_restore,
+        Task.BRIGHTENING: profile.brightening,
+        Task.OLD_PHOTO_RESTORATION: profile.old_photo_restoration,
+    }
+    named = profile.plan or profile.restore_option
+    wanted = card.task in named or card.task is Task.SUPER_RESOLUTION if named else on_request.get(card.task, True)
+    return wanted and is_preferred(card, profile)
 
 
 def require_accepted(store: ModelStore, chosen: Sequence[Offer], accept: bool) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from agent.face_step import run_face_step
 from agent.finishing import align_colour
 from agent.judging import Candidate, Contest, select_best
-from agent.qmoe import candidates, favourites, run_candidates
+from agent.qmoe import candidates, favourites, is_allowed, run_candidates
 from agent.state import KEEP_INPUT, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
@@ -144,10 +144,15 @@ def choose_cards(
     named = tuple(service.catalogue.card(name) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
-            fitting = ", ".join(other.name for other in service.catalogue.for_task(step.task, step.scale))
+            fitting = ", ".join(other.name for other in service.experts.runnable(step.task, step.scale))
             raise RequestError(
-                f"expert {card.name} does {Step(task=card.task, scale=card.scale)}, not {step}",
+                f"expert {card.name} does {card.task.value} {card.scale}x, not {step}",
                 f"choose one of: {fitting or 'none is installed'}",
+            )
+        if not is_allowed(card, profile):
+            raise RequestError(
+                f"the licence of expert {card.name} forbids commercial use, and profile {profile.name} allows none",
+                "choose another expert, or a profile with non_commercial = true",
             )
     return named
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from agent.run import RestorationSummary
     from profiles.schema import Profile
     from server.doctor import Check
+    from server.expert_report import ExpertReport
     from server.models import DegradationReport, PlanReport, QualityReport
-    from toolbox.card import ExpertCard
 
 
 def show_restoration(console: Console, summary: RestorationSummary) -> None:
@@ -75,12 +75,15 @@ def show_plan(console: Console, report: PlanReport) -> None:
         console.print(f"warning: {warning}")
 
 
-def show_experts(console: Console, cards: Sequence[ExpertCard]) -> None:
-    """The catalogue."""
-    table = Table("expert", "task", "scale", "about")
-    for card in cards:
-        table.add_row(card.name, card.task.value, f"{card.scale}x", card.about)
+def show_experts(console: Console, experts: Sequence[ExpertReport]) -> None:
+    """The catalogue, and at its end what to do about what cannot run yet."""
+    table = Table("expert", "task", "scale", "state", "commercial use", "about")
+    for one in experts:
+        table.add_row(one.name, one.task.value, f"{one.scale}x", one.state, one.commercial, one.about)
     console.print(table)
+    for one in experts:
+        if one.advice:
+            console.print(f"{one.name}: {one.advice}")
 
 
 def show_profiles(console: Console, profiles: Sequence[Profile]) -> None:

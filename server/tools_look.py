@@ -17,6 +17,7 @@ from iqa.metric import default_metrics
 from iqa.quality import quality
 from profiles.loading import predefined_profiles
 from server.answers import THUMBNAIL_SIDE, answer, evidence, thumbnail
+from server.expert_report import ExpertReport
 from server.inputs import (
     DescriptionArgument,
     FindingsArgument,
@@ -43,6 +44,7 @@ from server.planning import plan_report
 from server.quality_report import quality_report
 from server.registering import READS, add_tool
 from server.service import Service
+from toolbox.availability import CAN_RUN
 from toolbox.tasks import Task
 
 
@@ -166,8 +168,14 @@ def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
 def _add_lists(server: MCPServer[Any], service: Service) -> None:
     async def list_experts(
         task: Annotated[Task | None, Field(description="Only the experts for this task; null: all.")] = None,
+        include_missing: Annotated[
+            bool, Field(description="Also those that cannot run here yet, with what to do about it.")
+        ] = False,
     ) -> Annotated[CallToolResult, ExpertList]:
-        return answer(ExpertList(experts=[card for card in service.catalogue if task in (None, card.task)]))
+        store = service.experts.store
+        reports = [ExpertReport.of(card, store) for card in service.catalogue if task in (None, card.task)]
+        shown = [one for one in reports if include_missing or one.state in CAN_RUN]
+        return answer(ExpertList(experts=shown, not_shown=len(reports) - len(shown)))
 
     async def list_profiles() -> Annotated[CallToolResult, ProfileList]:
         return answer(ProfileList(profiles=list(predefined_profiles().values())))
@@ -176,7 +184,10 @@ def _add_lists(server: MCPServer[Any], service: Service) -> None:
         server,
         list_experts,
         title="List experts",
-        description="List the restoration experts that are installed: task, scale, method, licence. Quick.",
+        description=(
+            "List the restoration experts: task, scale, method, licence, and whether each can run here. Without "
+            "include_missing only those that can. Quick."
+        ),
         annotations=READS,
     )
     add_tool(

@@ -9,9 +9,10 @@ from typing import Literal
 from toolbox.card import ExpertCard
 from toolbox.store import ModelStore
 
-LIBRARIES = {"extra-arches": "spandrel_extra_arches", "metrics": "pyiqa"}
+LIBRARIES = {"extra-arches": "spandrel_extra_arches", "onnx": "onnxruntime"}
 """What each extra installs."""
 State = Literal["embedded", "ready", "can be pulled", "needs extra", "by hand", "not available"]
+CAN_RUN: tuple[State, ...] = ("embedded", "ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +25,24 @@ class Availability:
     @property
     def can_run(self) -> bool:
         """Whether Q-MoE may count on it."""
-        return self.state in ("embedded", "ready")
+        return self.state in CAN_RUN
 
 
 def availability(card: ExpertCard, store: ModelStore) -> Availability:
     """Whether the expert of a card can run, with the models in `store`."""
+    instead = f"; instead: {', '.join(card.instead)}" if card.instead else ""
     if card.loader == "none":
-        instead = f"; instead: {', '.join(card.instead)}" if card.instead else ""
         return Availability("not available", card.why + instead)
-    if card.extra and find_spec(LIBRARIES[card.extra]) is None:
-        return Availability("needs extra", f"pip install 'restore4k[{card.extra}]'")
+    if card.needs and find_spec(LIBRARIES[card.needs]) is None:
+        return Availability("needs extra", f"pip install 'restore4k[{card.needs}]'")
     if card.file is None:
         return Availability("embedded")
     if store.has(card.file.name):
         return Availability("ready")
     if card.file.urls:
         return Availability("can be pulled", f"restore4k models pull {card.name}")
-    return Availability("by hand", f"download {card.file.name} from {card.page} and put it into {store.folder}")
+    if card.loader == "onnx":
+        return Availability("by hand", f"export it to {card.file.name} and put that into {store.folder}{instead}")
+    return Availability(
+        "by hand", f"download it from {card.page or 'its page'} and put it as {card.file.name} into {store.folder}"
+    )

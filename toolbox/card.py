@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from toolbox.store import WeightFile
 from toolbox.tasks import Task
 
+NEEDED = {"classical": ("function",), "spandrel": ("weights", "file"), "onnx": ("file",), "none": ("why",)}
+"""Of these keys a loader needs one."""
+
 
 class ExpertCard(BaseModel):
     """One expert. In the TOML file the table's name is the expert's name."""
@@ -17,32 +20,36 @@ class ExpertCard(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: Task
-    scale: Literal[1, 2, 4] = 1
+    scale: Literal[1, 2, 4, 16] = 1
     """Output size over input size; 1 for every task but super-resolution."""
     preference: Literal["fidelity", "perception", "any"] = "any"
     """Which profiles ask for it: truth to the input, pleasing detail, or both."""
-    loader: Literal["classical", "spandrel", "none"]
-    """none: no kept-up library loads it; `why` and `instead` say more."""
+    loader: Literal["classical", "spandrel", "onnx", "none"]
+    """onnx: an exported graph; none: nothing that is kept up loads it, `why` and `instead` say more."""
     function: str | None = None
     """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], Control -> the same kind of array."""
     weights: str | None = None
     """spandrel: file name in toolbox/weights/, for what is embedded."""
     file: WeightFile | None = None
-    """spandrel: the file that the models folder must hold, for what is downloaded or your own."""
+    """spandrel, onnx: the file that the models folder must hold, for what is downloaded or your own."""
     architecture: str | None = None
     """spandrel: the architecture's id that the file must turn out to be."""
     about: str
     """One sentence for a person or a model that must choose."""
     source: str
-    """Paper, book or library that the method comes from."""
+    """What to cite: paper, book or library that the method comes from."""
     page: str = ""
     """Where the method and its weights are published."""
+    reference: tuple[str, ...] = ()
+    """Names of this tool in 4KAgent's toolbox; empty where it is not part of it."""
     licence: str = "Apache-2.0"
-    """Licence of code and weights together, the stricter one."""
+    """Licence of the code, and of the weights where `weights_licence` says nothing else."""
+    weights_licence: str = ""
+    """Licence of the weights, where it is another one."""
     commercial: Literal["yes", "no", "ask"] = "yes"
-    """Whether that allows commercial use; ask: read it, or ask a lawyer."""
-    extra: str = ""
-    """What must be installed beside restore4k, as in `pip install 'restore4k[extra]'`."""
+    """Whether both allow commercial use; ask: read them, or ask a lawyer."""
+    extra: Literal["", "extra-arches", "onnx"] = ""
+    """What must be installed beside restore4k, as in `pip install 'restore4k[extra]'`; onnx needs its own always."""
     memory: Literal["S", "M", "L", "XL"] = "S"
     """Working memory of a 512x512 tile in float32: below 1 GB, 1 to 4, 4 to 8, above."""
     slow: bool = False
@@ -52,19 +59,33 @@ class ExpertCard(BaseModel):
     options: dict[str, float] = {}
     """Keyword arguments of the network itself, for example FBCNN's qf_input."""
     why: str = ""
-    """none: why it cannot run here."""
+    """none: why it cannot run here; onnx: why it must be exported."""
     instead: tuple[str, ...] = ()
-    """none: names of the experts that do its work here."""
+    """none, onnx: names of the nearest experts for the same task that can be had without export."""
+    tile: int = Field(default=384, ge=64, le=4096)
+    """Networks: side in input pixels of what one tile adds to the picture; its halo comes on top."""
     halo: int = Field(default=32, ge=0, le=512)
-    """spandrel: context in input pixels that a tile needs around it (the receptive field, or near it)."""
+    """Networks: context in input pixels that a tile needs around it (the receptive field, or near it)."""
+    multiple_of: int = Field(default=1, ge=1, le=512)
+    """Networks: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """spandrel: the lowest precision in which the result still holds (through autocast)."""
 
     @model_validator(mode="after")
     def _complete(self) -> ExpertCard:
-        needed = {"classical": ("function",), "spandrel": ("weights", "file"), "none": ("why",)}[self.loader]
+        needed = NEEDED[self.loader]
         if not any(getattr(self, key) for key in needed):
             raise ValueError(f"loader = {self.loader!r} needs the key {' or '.join(map(repr, needed))}")
         if (self.scale == 1) == (self.task is Task.SUPER_RESOLUTION):
             raise ValueError(f"scale = {self.scale} does not fit the task {self.task.value}")
         return self
+
+    @property
+    def needs(self) -> str:
+        """The extra without which it cannot run; empty where there is none."""
+        return "onnx" if self.loader == "onnx" else self.extra
+
+    @property
+    def licences(self) -> str:
+        """Of code and weights, in one line."""
+        return f"{self.licence}, weights {self.weights_licence}" if self.weights_licence else self.licence

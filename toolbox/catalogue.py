@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from toolbox.card import ExpertCard
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
+from toolbox.store import ModelStore
 from toolbox.tasks import Task
 
 
@@ -79,4 +80,20 @@ def default_catalogue() -> Catalogue:
             catalogue = catalogue.with_cards(parse_cards(file.read_text("utf-8"), file.name))
     for entry in entry_points(group="restore4k.experts"):
         catalogue = catalogue.with_cards(entry.load()())
+    return catalogue
+
+
+def catalogue_of(store: ModelStore) -> Catalogue:
+    """The default catalogue, and the user's own experts: the cards in the folder `cards` of the store.
+
+    Raises `BadCard` and `DuplicateExpert`, which name the file.
+    """
+    catalogue = default_catalogue()
+    for file in store.own_cards():
+        try:
+            catalogue = catalogue.with_cards(parse_cards(file.read_text("utf-8"), str(file)))
+        except DuplicateExpert as error:
+            raise DuplicateExpert(f"{file}: {error.message}", "rename your expert, or delete the file") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadCard(f"{file} cannot be read: {error}") from error
     return catalogue

@@ -55,6 +55,10 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
         from toolbox.network import load_network
 
         return load_network(card, store or ModelStore())
+    if card.loader == "onnx":
+        from toolbox.graph import load_graph
+
+        return load_graph(card, store or ModelStore())
     return ClassicalExpert(card, _function(card))
 
 

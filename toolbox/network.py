@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from imaging.control import Control
 from imaging.device import best_device, bfloat16_where_fast
+from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.tiling import run_tiled
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
+from toolbox.checkpoint import read_state_dict
 from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.store import ModelStore
 
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
-TILE = 384
-"""Side in input pixels of what one tile adds to the picture; its halo comes on top."""
+PLAIN_LAYOUT = frozenset({"GFPGAN"})
+"""Architectures whose code cannot work on tensors with channels last, which are faster everywhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +48,17 @@ class NetworkExpert:
                 self._run,
                 image.pixels,
                 scale=self.card.scale,
-                tile=TILE + 2 * self.card.halo,
+                tile=self.card.tile + 2 * self.card.halo,
                 halo=self.card.halo,
-                multiple_of=max(1, int(self.descriptor.size_requirements.multiple_of)),
+                multiple_of=math.lcm(self.card.multiple_of, int(self.descriptor.size_requirements.multiple_of or 1)),
                 control=control,
             )
         return image.with_pixels(pixels.clone())
 
     def _run(self, tile: Tensor) -> Tensor:
-        import torch
 
-        tile = tile.to(self.device, memory_format=torch.channels_last)
+        # Always a copy: some published networks (RCAN) write into their input.
+        tile = tile.to(self.device, copy=True, memory_format=_layout(self.descriptor))
         with self._precision():
             if self.card.value_range == "unit" and not self.card.options:
                 result: Tensor = self.descriptor(tile)
@@ -64,10 +67,8 @@ class NetworkExpert:
 
     def _run_itself(self, tile: Tensor) -> Tensor:
         """Past spandrel's descriptor, which neither maps the range of GFPGAN and CodeFormer nor passes options."""
-        import torch
-
         symmetric = self.card.value_range == "symmetric"
-        options = {name: torch.full((len(tile), 1), value) for name, value in self.card.options.items()}
+        options = {name: tile.new_full((len(tile), 1), value) for name, value in self.card.options.items()}
         result = self.descriptor.model(tile * 2 - 1 if symmetric else tile, **options)
         pixels: Tensor = (result[0] if isinstance(result, tuple | list) else result).float()
         return (pixels / 2 + 0.5 if symmetric else pixels).clamp(0, 1)
@@ -85,25 +86,58 @@ def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) 
     Raises `WeightsMissing` where the file is not there, and `WeightsError` where it is not what the card says.
     """
     file = _file_of(card, store, embedded)
-    import torch
-    from safetensors import SafetensorError
-    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
-
-    device = best_device()
-    _add_extra_architectures()
-    try:
-        descriptor = ModelLoader(device=device).load_from_file(file)
-    except (UnsupportedModelError, SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        why = str(error) or "not a network that spandrel knows"
-        raise WeightsError(f"expert {card.name}: {file.name} cannot be loaded: {why}") from error
+    descriptor = recognised(file)
     found = descriptor.architecture.id
-    if not isinstance(descriptor, ImageModelDescriptor) or found != (card.architecture or found):
+    if found != (card.architecture or found):
         raise WeightsError(f"expert {card.name}: {file.name} is a {found}, not a {card.architecture}")
     if descriptor.scale != card.scale:
         raise WeightsError(f"expert {card.name}: {file.name} enlarges {descriptor.scale}x, not {card.scale}x")
-    descriptor.model.float().eval().to(memory_format=torch.channels_last)
+    device = best_device()
+    _onto(device, descriptor.model, _layout(descriptor))
     size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
     return NetworkExpert(card, descriptor, device, size)
+
+
+def recognised(file: Path) -> Any:
+    """What spandrel makes of a file of weights: its descriptor of a network from image to image, on the CPU.
+
+    Raises `WeightsError`.
+    """
+    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+
+    _add_extra_architectures()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the networks' own code, and of files that are refused anyway
+            descriptor = ModelLoader().load_from_state_dict(read_state_dict(file))
+    except (UnsupportedModelError, ValueError, KeyError, RuntimeError) as error:
+        why = str(error).split("\n", 1)[0] or "not a network that spandrel knows"
+        raise WeightsError(f"{file.name} cannot be loaded: {why}") from error
+    channels = (descriptor.input_channels, descriptor.output_channels)
+    if not isinstance(descriptor, ImageModelDescriptor) or channels != (3, 3):
+        raise WeightsError(f"{file.name} is a {descriptor.architecture.id} that does not map a colour picture to one")
+    return descriptor
+
+
+def _layout(descriptor: Any) -> torch.memory_format:
+    import torch
+
+    return torch.contiguous_format if descriptor.architecture.id in PLAIN_LAYOUT else torch.channels_last
+
+
+def _onto(device: torch.device, model: torch.nn.Module, layout: torch.memory_format) -> None:
+    """Onto its device, ready to run. Raises `ResourceError` where it does not fit."""
+    import torch
+
+    try:
+        model.float().eval().to(device)
+        for weights in model.parameters():
+            if weights.dim() == 4:  # FFTformer has some of five dimensions
+                weights.data = weights.data.contiguous(memory_format=layout)
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"the memory of {device} is full", "close other programs, or use smaller experts"
+        ) from error
 
 
 def _file_of(card: ExpertCard, store: ModelStore, embedded: Path) -> Path:

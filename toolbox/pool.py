@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from imaging.device import release_memory
+from imaging.errors import ResourceError
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
-from toolbox.catalogue import Catalogue, default_catalogue
+from toolbox.catalogue import Catalogue, catalogue_of
 from toolbox.expert import Expert, load_expert
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
@@ -22,22 +24,27 @@ class ModelPool:
     """Loads a model when it is first asked for and keeps it; the least recently used go when it is full.
 
     Safe to share between threads. `budget_bytes` counts what models say as `weight_bytes`; one that does not say
-    costs nothing.
+    costs nothing. Only a single model that is larger than the budget goes beyond it.
     """
 
     def __init__(self, budget_bytes: int = 4 * GIGABYTE) -> None:
         self._budget = budget_bytes
         self._models: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a model that is loaded may ask what is here
 
-    def hold(self, key: str, load: Callable[[], Model]) -> Model:
-        """The model of that key; `load` is called where it is not in memory. What `load` raises passes."""
+    def hold(self, key: str, load: Callable[[], Model], expected_bytes: int = 0) -> Model:
+        """The model of that key; `load` is called where it is not in memory. What `load` raises passes.
+
+        Room for `expected_bytes` is made before. Where `load` finds too little memory (`ResourceError`), all other
+        models go and it is called once more.
+        """
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)
             else:
-                self._models[key] = load()
-                self._shrink(self._budget)
+                self._shrink(self._budget - expected_bytes, keep=0)
+                self._models[key] = self._loaded(load)
+                self._shrink(self._budget, keep=1)
             model: Model = self._models[key]
             return model
 
@@ -54,12 +61,26 @@ class ModelPool:
     def clear(self) -> None:
         """Let go of all models."""
         with self._lock:
-            self._models.clear()
+            self._drop(tuple(self._models))
 
-    def _shrink(self, budget: int) -> None:
-        """The newest stays, even where it alone is larger than the budget."""
-        while len(self._models) > 1 and self._size() > budget:
-            self._models.popitem(last=False)
+    def _loaded(self, load: Callable[[], Model]) -> Model:
+        try:
+            return load()
+        except ResourceError:
+            if not self._models:
+                raise
+        self._drop(tuple(self._models))
+        return load()
+
+    def _shrink(self, budget: int, keep: int) -> None:
+        """The newest `keep` models stay, even where they are larger than the budget."""
+        while len(self._models) > keep and self._size() > max(budget, 0):
+            self._drop((next(iter(self._models)),))
+
+    def _drop(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            del self._models[key]
+        release_memory()
 
     def _size(self) -> int:
         return sum(int(getattr(model, "weight_bytes", 0)) for model in self._models.values())
@@ -76,7 +97,8 @@ class ExpertPool(ModelPool):
     ) -> None:
         super().__init__(budget_bytes)
         self.store = store or ModelStore()
-        self.catalogue = default_catalogue() if catalogue is None else catalogue
+        self.catalogue = catalogue_of(self.store) if catalogue is None else catalogue
+        self._purpose = ""
 
     def runnable(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
         """The experts for a task that can run here: embedded, or with their weights in the store."""
@@ -84,4 +106,19 @@ class ExpertPool(ModelPool):
 
     def get(self, name: str) -> Expert:
         """The expert of that name, loaded. `UnknownExpert`, `WeightsError` and `BadCard` pass."""
-        return self.hold(name, lambda: load_expert(self.catalogue.card(name), self.store))
+        card = self.catalogue.card(name)
+        return self.hold(name, lambda: load_expert(card, self.store), self._expected_bytes(card))
+
+    def turn_to(self, purpose: str, useful: Callable[[ExpertCard], bool]) -> None:
+        """Where `purpose` is another one than the last time, let go of the experts that are not useful to it."""
+        with self._lock:
+            if purpose != self._purpose:
+                cards = {card.name: card for card in self.catalogue}
+                self._drop([name for name in self._models if name in cards and not useful(cards[name])])
+            self._purpose = purpose
+
+    def _expected_bytes(self, card: ExpertCard) -> int:
+        """The size of its file: what most weights take in memory, where they lie in float32."""
+        if card.file is None or not self.store.has(card.file.name):
+            return 0
+        return self.store.path(card.file.name).stat().st_size

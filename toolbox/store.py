@@ -81,6 +81,14 @@ class ModelStore:
         if self.folder.is_dir():
             yield from sorted(path for path in self.folder.iterdir() if path.name.endswith(SUFFIXES))
 
+    def own_card(self, expert: str) -> Path:
+        """Where the card of an expert of the user's own lies, or would."""
+        return self.folder / "cards" / f"{expert}.toml"
+
+    def own_cards(self) -> list[Path]:
+        """The cards of the user's own experts, by name."""
+        return sorted((self.folder / "cards").glob("*.toml"))
+
     def verify(self, file: WeightFile, control: Control | None = None) -> str:
         """The sha256 of the file as it lies there.
 

@@ -163,6 +163,15 @@ def test_what_finds_and_compares_faces_can_be_pulled(
     assert faces.keys() <= {offer.name for offer in offers_for_profile(ModelStore(), "default")}
 
 
+def test_experts_are_listed_with_licence_and_with_what_to_do(run: Any) -> None:
+    listed = {one["name"]: one for one in json.loads(run("experts", "--json").stdout)["experts"]}
+    assert listed["kbnet_derain"]["state"] == "can be pulled"
+    assert listed["kbnet_derain"]["advice"] == "restore4k models pull kbnet_derain"
+    assert (listed["codeformer"]["commercial"], listed["codeformer"]["architecture"]) == ("no", "CodeFormer")
+    assert "Stable Diffusion" in listed["osediff"]["advice"]
+    assert "restore4k models pull kbnet_derain" in run("experts", "--task", "deraining").stdout
+
+
 def test_profiles_are_listed_and_shown(run: Any, tmp_path: Path) -> None:
     names = {profile["name"] for profile in json.loads(run("profiles", "--json").stdout)["profiles"]}
     assert {"default", "Gen4K-P"} <= names

@@ -323,7 +323,29 @@ async def test_lists_show_every_expert_and_profile(server: MCPServer[Any]) -> No
         experts = ExpertList.model_validate((await call(client, "list_experts")).structured_content)
         profiles = ProfileList.model_validate((await call(client, "list_profiles")).structured_content)
     assert {"denoising", "super_resolution"} <= {card.task for card in experts.experts}
+    assert {one.state for one in experts.experts} <= {"embedded", "ready"}
     assert {"default", "Gen4K-P"} <= {profile.name for profile in profiles.profiles}
+
+
+async def test_experts_that_cannot_run_yet_say_what_to_do(server: MCPServer[Any]) -> None:
+    async with Client(server) as client:
+        result = await call(client, "list_experts", task="dehazing", include_missing=True)
+        short = await call(client, "list_experts", task="dehazing")
+    experts = {one.name: one for one in ExpertList.model_validate(result.structured_content).experts}
+    assert experts["ridcp"].state == "not available"
+    assert "mixdehazenet_outdoor" in experts["ridcp"].advice
+    assert experts["maxim_dehaze"].state in ("by hand", "needs extra")
+    assert experts["learned_veil"].state == "embedded"
+    left_out = ExpertList.model_validate(short.structured_content)
+    assert left_out.not_shown == len(experts) - len(left_out.experts) > 0
+
+
+async def test_naming_an_expert_does_not_get_round_its_licence(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        arguments = {"image": {"path": str(photos.clean)}, "expert": "restormer_derain"}
+        result = await client.call_tool("derain", arguments)
+    assert result.is_error
+    assert "forbids commercial use" in result.content[0].text
 
 
 async def test_an_image_may_come_as_data(server: MCPServer[Any], photos: Any) -> None:

@@ -13,10 +13,26 @@ from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue, parse_cards
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.expert import load_expert
+from toolbox.expert_table import availability_of, expert_page
 from toolbox.tasks import Degradation, Task
 
 CARDS = list(default_catalogue())
 CLASSICAL = [card for card in CARDS if card.loader == "classical"]
+PUBLISHED = [card for card in CARDS if card.file or card.loader == "none"]
+REFERENCE = {
+    "brightening": "constant_shift gamma_correction histogram_equalization maxim fourierdiff diffplugin",
+    "defocus_deblurring": "drbnet ifan restormer lakdnet convir diffplugin",
+    "motion_deblurring": "maxim mprnet restormer xrestormer nafnet evssm adarevd fftformer mlwnet ufpdeblur turtle",
+    "dehazing": "maxim xrestormer ridcp dehazeformer diffplugin",
+    "denoising": "swinir_15 swinir_50 maxim mprnet restormer xrestormer nafnet autodir",
+    "deraining": "maxim mprnet restormer xrestormer diffplugin",
+    "jpeg_artifact_removal": "swinir_40 fbcnn_blind fbcnn_5 fbcnn_90",
+    "super_resolution": "hat_psnr xrestormer swinfir hma drct hat_gan swinir_gan diffbir osediff pisasr hat_psnr_2x "
+    "swinfir_2x hma_2x swinir_2x_gan diffbir_2x osediff_2x pisasr_2x osediff_16x pisasr_16x",
+    "face_restoration": "codeformer gfpgan difface",
+    "old_photo_restoration": "bobl",
+}
+"""The toolbox of 4KAgent (arXiv 2507.07105) by task."""
 SAME_SIZE_TASKS = [
     Task.BRIGHTENING,
     Task.DEFOCUS_DEBLURRING,
@@ -74,6 +90,44 @@ def test_every_card_can_be_read_by_a_person(card: ExpertCard) -> None:
     assert len(card.about) <= 200
     assert card.source
     assert card.licence
+
+
+@pytest.mark.parametrize("card", PUBLISHED, ids=lambda card: card.name)
+def test_a_published_card_says_where_it_comes_from_and_under_which_terms(card: ExpertCard) -> None:
+    assert card.page.startswith("https://")
+    assert card.architecture or card.loader != "spandrel"
+    assert card.why or card.loader == "spandrel"
+    assert bool(card.instead) == (card.loader != "spandrel")
+
+
+@pytest.mark.parametrize("card", [card for card in CARDS if card.instead], ids=lambda card: card.name)
+def test_what_replaces_an_expert_does_the_same_task_in_process(card: ExpertCard) -> None:
+    for name in card.instead:
+        other = default_catalogue().card(name)
+        assert other.task is card.task
+        assert availability_of(other) == "in-process"
+
+
+@pytest.mark.parametrize(("task", "tools"), REFERENCE.items())
+def test_every_expert_of_the_reference_has_a_card(task: str, tools: str) -> None:
+    known = {tool for card in default_catalogue() if card.task == task for tool in card.reference}
+    assert set(tools.split()) <= known
+
+
+def test_what_must_not_be_used_commercially_says_so() -> None:
+    restricted = [card for card in CARDS if any(word in card.licences.lower() for word in ("non-commercial", "-nc-"))]
+    assert len(restricted) > 10
+    assert {card.commercial for card in restricted} <= {"no", "ask"}
+
+
+def test_cards_of_one_file_agree_on_it() -> None:
+    files = [card.file for card in CARDS if card.file]
+    assert len(set(files)) == len({file.name for file in files})
+
+
+def test_the_page_of_all_experts_is_up_to_date() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "experts.md").read_text("utf-8")
+    assert page == expert_page(default_catalogue()), "run: python -m toolbox.expert_table docs/experts.md"
 
 
 def test_every_degradation_has_its_task_and_back() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from toolbox.downloading import address_of, pull
 from toolbox.errors import DownloadFailed, WeightsError, WeightsMissing
 from toolbox.store import ModelStore, WeightFile
 
+REPOSITORY = Path(__file__).parents[2]
 CONTENT = bytes(range(256)) * 12_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -198,6 +201,24 @@ def test_of_two_at_once_one_fetches(server: Behaviour, store: ModelStore) -> Non
         paths = list(threads.map(lambda _: pull(weights(), store), range(4)))
     assert {path.read_bytes() for path in paths} == {CONTENT}
     assert len(server.asked) == 1
+
+
+def test_of_two_processes_one_fetches(server: Behaviour, store: ModelStore) -> None:
+    program = (
+        "from pathlib import Path\n"
+        "from toolbox.downloading import pull\n"
+        "from toolbox.store import ModelStore, WeightFile\n"
+        f"file = WeightFile.model_validate_json({weights().model_dump_json()!r})\n"
+        f"print(pull(file, ModelStore(Path({str(store.folder)!r}))).stat().st_size)\n"
+    )
+    server.break_after, server.breaks = 1_000_000, 1
+    both = [
+        subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [int(one.communicate(timeout=60)[0]) for one in both] == [len(CONTENT)] * 2
+    assert [asked for _, asked in server.asked] == [None, "bytes=1000000-"]
+    assert left_over(store) == {"net.pth"}
 
 
 def test_without_a_published_sum_the_first_is_held_to(server: Behaviour, store: ModelStore) -> None:

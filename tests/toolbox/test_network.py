@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
 from spandrel.architectures.DRUNet.__arch.network_unet import DRUNet
 
+from benchmarks.architectures import card_of
+from benchmarks.random_networks import NETWORKS
 from imaging.control import Control
 from imaging.errors import Cancelled
 from imaging.image import Image
@@ -103,3 +105,24 @@ def test_a_cancelled_run_stops(weights: Path) -> None:
     control.cancel()
     with pytest.raises(Cancelled):
         run_expert(load_network(card(), ModelStore(weights)), picture(16, 16), control)
+
+
+def test_options_of_a_card_reach_the_network(tmp_path: Path) -> None:
+    network = next(network for network in NETWORKS if network.architecture == "FBCNN")
+    file = network.write(tmp_path)
+    image = picture(24, 24)
+    gentle, strong, blind = (
+        run_expert(load_network(card_of(network, file, options=options), ModelStore(tmp_path)), image, Control())
+        for options in ({"qf_input": 0.1}, {"qf_input": 0.95}, {})
+    )
+    assert not torch.equal(gentle.pixels, strong.pixels)
+    assert not torch.equal(gentle.pixels, blind.pixels)
+
+
+def test_a_network_for_minus_one_to_one_gets_and_gives_pixels(tmp_path: Path) -> None:
+    network = next(network for network in NETWORKS if network.architecture == "DnCNN")
+    expert = load_network(card_of(network, network.write(tmp_path), value_range="symmetric"), ModelStore(tmp_path))
+    image = picture(24, 24)
+    with torch.inference_mode():
+        wanted = network.make()(image.pixels[None] * 2 - 1)[0] / 2 + 0.5
+    assert torch.allclose(run_expert(expert, image, Control()).pixels, wanted.clamp(0, 1), atol=1e-5)

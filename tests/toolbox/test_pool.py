@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from benchmarks.architectures import card_of
+from benchmarks.random_networks import NETWORKS
 from imaging.control import Control
+from imaging.errors import ResourceError
 from imaging.image import Image
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.errors import UnknownExpert
 from toolbox.expert import run_expert
-from toolbox.pool import ExpertPool
+from toolbox.network import load_network
+from toolbox.pool import ExpertPool, ModelPool
 from toolbox.store import ModelStore
 
 
@@ -66,6 +74,106 @@ def test_an_unknown_expert_is_an_error_and_drops_nothing(pool: ExpertPool) -> No
     with pytest.raises(UnknownExpert, match="absent"):
         pool.get("absent")
     assert pool.loaded() == ("a",)
+
+
+SIZES = {"a": 3, "b": 10, "c": 7, "d": 25}
+BUDGET = 20
+
+
+@dataclass
+class Sized:
+    """A model that counts while it is alive."""
+
+    weight_bytes: int
+
+
+@given(asked=st.lists(st.sampled_from(sorted(SIZES)), max_size=40))
+def test_the_budget_is_kept_over_any_sequence_even_while_a_model_is_loaded(asked: list[str]) -> None:
+    pool = ModelPool(BUDGET)
+    for name in asked:
+
+        def load(size: int = SIZES[name]) -> Sized:
+            assert pool.weight_bytes() + size <= max(BUDGET, size)
+            return Sized(size)
+
+        assert pool.hold(name, load, SIZES[name]).weight_bytes == SIZES[name]
+        assert pool.weight_bytes() <= max(BUDGET, SIZES[name])
+        assert pool.loaded()[-1] == name
+
+
+def test_a_model_that_finds_no_room_gets_all_of_it_once() -> None:
+    pool = ModelPool(100)
+    pool.hold("old", lambda: Sized(10))
+    tries: list[tuple[str, ...]] = []
+
+    def load() -> Sized:
+        tries.append(pool.loaded())
+        if len(tries) == 1:
+            raise ResourceError("full")
+        return Sized(10)
+
+    assert pool.hold("new", load).weight_bytes == 10
+    assert tries == [("old",), ()]
+
+
+def test_a_model_that_fits_nowhere_is_told() -> None:
+    pool = ModelPool(100)
+
+    def load() -> Sized:
+        raise ResourceError("full")
+
+    with pytest.raises(ResourceError, match="full"):
+        pool.hold("new", load)
+    assert pool.loaded() == ()
+
+
+def test_another_profile_frees_what_it_will_not_use(pool: ExpertPool) -> None:
+    pool.turn_to("first", lambda card: True)
+    pool.get("a"), pool.get("b")
+    pool.hold("metric", lambda: Sized(0))
+    pool.turn_to("first", lambda card: False)
+    assert pool.loaded() == ("a", "b", "metric")
+    pool.turn_to("second", lambda card: card.name == "b")
+    assert pool.loaded() == ("b", "metric")
+
+
+def test_room_is_made_for_a_file_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common: dict[str, Any] = {"task": "denoising", "loader": "spandrel", "about": "", "source": ""}
+    cards = tuple(ExpertCard.model_validate({"name": n, "file": {"name": f"{n}.pth"}} | common) for n in "ab")
+    for name in "ab":
+        (tmp_path / f"{name}.pth").write_bytes(bytes(10))
+    seen: list[int] = []
+    pool = ExpertPool(Catalogue(cards), budget_bytes=15, store=ModelStore(tmp_path))
+
+    def load(card: ExpertCard, store: ModelStore) -> Heavy:
+        seen.append(pool.weight_bytes())
+        return Heavy(card, store)
+
+    monkeypatch.setattr("toolbox.pool.load_expert", load)
+    pool.get("a"), pool.get("b")
+    assert seen == [0, 0]
+
+
+def test_an_expert_survives_a_device_that_is_too_small_for_its_tiles(photo: Image, tmp_path: Path) -> None:
+    """Tiles above 128 pixels do not fit; the result is that of a large device."""
+    network = next(network for network in NETWORKS if network.architecture == "DnCNN")
+    expert = load_network(card_of(network, network.write(tmp_path), halo=20), ModelStore(tmp_path))
+    whole = run_expert(expert, photo, Control())
+    sides: list[int] = []
+    model = expert.descriptor.model
+    run = model.forward
+
+    def forward(tile: torch.Tensor) -> torch.Tensor:
+        sides.append(max(tile.shape[-2:]))
+        if sides[-1] > 128:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(tile)
+
+    model.forward = forward
+    small = run_expert(expert, photo, Control())
+    assert max(sides[:1]) > 128
+    assert max(sides[-4:]) <= 128
+    assert float((small.pixels - whole.pixels).abs().max()) < 1e-3
 
 
 def test_experts_without_weights_cost_nothing(photo: Image) -> None:

@@ -1,0 +1,35 @@
+"""One expert as lists show it. Loads no heavy library."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from toolbox.availability import State, availability
+from toolbox.card import ExpertCard
+from toolbox.store import ModelStore
+from toolbox.tasks import Task
+
+
+class ExpertReport(BaseModel):
+    """One expert, and whether it can run here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    task: Task
+    scale: int
+    preference: Literal["fidelity", "perception", "any"]
+    about: str
+    licence: str = Field(description="Of code and weights.")
+    commercial: Literal["yes", "no", "ask"] = Field(description="Whether that allows commercial use.")
+    state: State
+    advice: str = Field(description="What to do before it can run, or why it cannot; empty where it can.")
+
+    @classmethod
+    def of(cls, card: ExpertCard, store: ModelStore) -> ExpertReport:
+        """The same of a card, with the models in `store`."""
+        found = availability(card, store)
+        facts = card.model_dump(include={"name", "task", "scale", "preference", "about", "commercial"})
+        return cls(**facts, licence=card.licences, state=found.state, advice=found.advice)

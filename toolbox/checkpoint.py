@@ -1,0 +1,66 @@
+"""Weights out of a file, without ever running code that the file brings along."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolbox.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HOW_TO_CONVERT = "convert it to .safetensors where you trust it, and use that file"
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .pth, .pt or .ckpt file by name, on the CPU.
+
+    The wrappers and prefixes that publishers put around them (params, params_ema, state_dict, module., …) are taken
+    off. Pickles are read by torch's restricted reader (`weights_only`), TorchScript programs not at all.
+    Raises `WeightsError`.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        content = _read(file)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+        raise WeightsError(f"{file.name} cannot be loaded: {error or type(error).__name__}") from error
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        why = f"wants {foreign[1]}, which no weights need," if foreign else "is damaged, or no file of weights,"
+        raise WeightsError(f"{file.name} {why} and is not loaded", HOW_TO_CONVERT) from error
+    return _unwrapped(content, file)
+
+
+def _read(file: Path) -> Any:
+    import torch
+    from safetensors.torch import load_file
+
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    if _is_torchscript(file):
+        raise WeightsError(f"{file.name} is a TorchScript program, not a file of weights", HOW_TO_CONVERT)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_torchscript(file: Path) -> bool:
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _unwrapped(content: Any, file: Path) -> dict[str, Tensor]:
+    import torch
+    from spandrel import canonicalize_state_dict
+
+    state = canonicalize_state_dict(content) if isinstance(content, dict) else {}
+    if isinstance(state, dict):
+        state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    if not state:
+        raise WeightsError(f"{file.name} holds no named weights")
+    return state

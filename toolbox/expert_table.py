@@ -1,0 +1,118 @@
+"""docs/experts.md out of the cards: `python -m toolbox.expert_table docs/experts.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from toolbox.card import ExpertCard
+from toolbox.catalogue import Catalogue, default_catalogue
+from toolbox.tasks import Task
+
+IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE = "in-process", "by export", "replaced", "impossible"
+INTRODUCTION = """\
+# Experts
+
+`restore4k experts` shows all of them with their state on your machine, `restore4k experts --json` every field of
+their cards; `restore4k models pull NAME` or `--profile NAME` downloads, and says first what restricts the use. What
+must not be used commercially takes part only where the profile says `non_commercial = true`, or the command
+`--non-commercial`.
+
+This page is written from the cards by `python -m toolbox.expert_table docs/experts.md`.
+"""
+REFERENCE = f"""\
+## The experts of 4KAgent
+
+- {IN_PROCESS}: a library that is kept up loads it into our process, and keeps it warm;
+- {BY_EXPORT}: nobody loads its code, but an ONNX graph that you export yourself runs in our process under the name
+  and file that its card says (`pip install 'restore4k[onnx]'`); until then the named experts do its work;
+- {REPLACED}: it cannot run here; the named experts do its work.
+
+Sizes and sums are those that others have published; every architecture has been tried with random weights in its
+publishers' file form ([benchmarks/README.md](../benchmarks/README.md)), no published weights have. Exported graphs
+have been tried with small ones. Diffusion models (OSEDiff, PiSA-SR, DiffBIR and others) are not there yet.
+"""
+OTHERS = """\
+## Further published networks
+
+Not in 4KAgent's toolbox; mostly under licences that allow commercial use.
+"""
+OWN = """\
+## Your own
+
+```sh
+restore4k models add my_denoiser.safetensors --task denoising --name my_denoiser --licence MIT --commercial yes
+```
+
+takes any checkpoint that spandrel reads (.pth, .pt, .ckpt, .safetensors, with or without `params`, `params_ema`,
+`state_dict`, `module.`) and any ONNX graph from one (1, 3, h, w) picture to one. It is recognised, run on a test
+picture, copied into the models folder and given a card (`cards/NAME.toml` there; edit it for tiles, precision or
+preference). From then on it is a candidate of Q-MoE; a running server sees it when it is started again. Files that
+carry code are refused.
+"""
+
+
+def availability_of(card: ExpertCard) -> str:
+    """How an expert is available, on any machine that has fetched what can be fetched."""
+    if card.loader == "onnx":
+        return BY_EXPORT
+    if card.loader == "none":
+        return REPLACED if card.instead else IMPOSSIBLE
+    return IN_PROCESS
+
+
+def expert_page(catalogue: Catalogue) -> str:
+    """The page, in Markdown."""
+    reference = [card for card in catalogue if card.reference]
+    best: dict[tuple[Task, str], ExpertCard] = {}
+    for card in reference:  # the first card of a tool is the one that 4KAgent means
+        for tool in card.reference:
+            best.setdefault((card.task, tool), card)
+    counts = Counter(availability_of(card) for card in best.values())
+    told = ", ".join(f"{counts[kind]} {kind}" for kind in (IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE))
+    tools = {tool.removesuffix("_2x").removesuffix("_16x") for _, tool in best}
+    parts = [INTRODUCTION, REFERENCE, f"**{len(best)} experts ({len(tools)} tools): {told}.**\n"]
+    parts.append(_table(((tool, card) for (_, tool), card in best.items()), first="4KAgent's name"))
+    others = [card for card in catalogue if card.file is not None and not card.reference]
+    parts += [OTHERS, _table(((None, card) for card in others), first=None), OWN]
+    return "\n".join(parts)
+
+
+def _table(rows: Iterable[tuple[str | None, ExpertCard]], first: str | None) -> str:
+    head = [
+        *([first] if first else []),
+        "task",
+        "here",
+        "how",
+        "licence",
+        "commercial use",
+        "architecture",
+        "weights",
+    ]
+    lines = [head, ["---"] * len(head)]
+    for tool, card in sorted(rows, key=lambda row: (list(Task).index(row[1].task), row[1].scale)):
+        task = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
+        how = availability_of(card) + (f"; else {', '.join(card.instead)}" if card.instead else "")
+        name = f"[{card.name}]({card.page})" if card.page else card.name
+        facts = [task, name, how, card.licences, card.commercial, card.architecture or "–", _weights(card)]
+        lines.append([*([tool or ""] if first else []), *facts])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _weights(card: ExpertCard) -> str:
+    if card.file is None:
+        return "none needed" if card.loader == "classical" else "–"
+    size = f"{card.file.size / 1e6:.0f} MB" if card.file.size else "size not published"
+    checked = "sha256 known" if card.file.sha256 else "sha256 unknown"
+    return f"{card.file.name}, {size}, {checked}, {'can be pulled' if card.file.urls else 'by hand'}"
+
+
+def main() -> None:
+    """Write the page to the file that is named."""
+    Path(sys.argv[1]).write_text(expert_page(default_catalogue()), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
