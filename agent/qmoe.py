@@ -31,8 +31,11 @@ FAVOURITES = 2
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
     """The experts for a step that can run here and that the profile allows, those of the best experience first.
 
-    By licence, then by preference where that leaves any.
+    By licence, then by preference where that leaves any. Where the profile names an expert for the step, it alone.
     """
+    named = tuple(card for card in experts.runnable(step.task, step.scale) if card.name in profile.experts)
+    if named:
+        return named
     cards = [
         card for card in experts.runnable(step.task, step.scale) if profile.non_commercial or card.commercial != "no"
     ]

@@ -27,13 +27,18 @@ def write_report(state: RunState, folder: Path) -> Path:
     """
     file = folder / "report.html"
     temporary = folder / "report.html.part"
-    page = _page(state, _Pictures(folder))
+    page = report_page(state, folder)
     try:
         temporary.write_bytes(page.encode("utf-8", "replace"))
         temporary.replace(file)
     except OSError as error:
         raise OutputError(f"the report {file} cannot be written: {error.strerror}", "free its folder") from error
     return file
+
+
+def report_page(state: RunState, folder: Path) -> str:
+    """The same page, without writing it."""
+    return _page(state, _Pictures(folder))
 
 
 class _Pictures:

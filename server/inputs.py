@@ -106,6 +106,27 @@ OrderArgument: TypeAlias = Annotated[
         "enlarged. null: the tasks that the findings ask for, in the order that experience gives.",
     ),
 ]
+ExpertsArgument: TypeAlias = Annotated[
+    list[Annotated[str, Field(max_length=80)]] | None,
+    Field(
+        max_length=20,
+        description="Experts that do their tasks without competition, whatever the scores say (list_experts shows "
+        "them); every other task is competed for. null: Q-MoE chooses everywhere.",
+    ),
+]
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
+FormatArgument: TypeAlias = Annotated[
+    Literal["png", "jpeg", "webp", "tiff"], Field(description="File format of the result; png and tiff lose nothing.")
+]
+SideArgument: TypeAlias = Annotated[int, Field(ge=1, le=LONG_SIDES[1], description="In pixels, as the plan says it.")]
+FailedArgument: TypeAlias = Annotated[
+    list[Task] | None,
+    Field(
+        max_length=20,
+        description="With `plan`: those of its tasks that were tried first and did not help. The same tasks come "
+        "back in an order that begins with another one, as restore_to_4k would go on. null: nothing has failed.",
+    ),
+]
 HandleArgument: TypeAlias = Annotated[str, Field(pattern=HANDLE_PATTERN)]
 
 

@@ -19,6 +19,7 @@ from profiles.loading import predefined_profiles
 from server.answers import THUMBNAIL_SIDE, answer, evidence, thumbnail
 from server.inputs import (
     DescriptionArgument,
+    FailedArgument,
     FindingsArgument,
     ImageArgument,
     InputImage,
@@ -117,13 +118,14 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
         findings: FindingsArgument = None,
         description: DescriptionArgument = None,
         plan: OrderArgument = None,
+        failed: FailedArgument = None,
     ) -> Annotated[CallToolResult, PlanReport]:
         def work(control: Control, status: Status) -> PlanReport:
             wanted = service.profile(profile, scale=scale, long_side=long_side, order=plan)
             reasoner = caller(findings, description)
             source = service.open(image)
             control.check()
-            return plan_report(source.image, wanted, service.experts, source.picture, control, reasoner)
+            return plan_report(source.image, wanted, service.experts, source.picture, control, reasoner, failed or ())
 
         return answer(await service.jobs.run(context, "plan_restoration", work))
 

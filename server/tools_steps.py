@@ -12,13 +12,23 @@ from pydantic import Field
 
 from agent.state import Step
 from imaging.control import Control
+from imaging.image import Image
 from server.answers import answer, picture_link, sheet, thumbnail
-from server.inputs import ExpertArgument, HandleArgument, ImageArgument, InputImage, ProfileArgument
+from server.inputs import (
+    SUFFIXES,
+    ExpertArgument,
+    FormatArgument,
+    HandleArgument,
+    ImageArgument,
+    InputImage,
+    ProfileArgument,
+    SideArgument,
+)
 from server.jobs import Status
-from server.models import CandidatesReport, StepReport
+from server.models import CandidatesReport, FinishReport, StepReport
 from server.registering import ADDS, READS, add_tool
 from server.service import Service
-from server.steps import JudgedCandidates, StepResult, judge_candidates, settle, take_step
+from server.steps import JudgedCandidates, StepResult, finish_image, judge_candidates, settle, take_step
 from toolbox.tasks import Task
 
 HOW = (
@@ -62,13 +72,6 @@ TASK_TOOLS = (
         "Remove blocks and ringing of strong JPEG compression. Do this before sharpening or enlarging.",
     ),
     TaskTool(
-        "restore_faces",
-        Task.FACE_RESTORATION,
-        "Restore faces",
-        "Find the faces, restore each one by itself and paste it back where it is still the same person; the rest of "
-        "the picture is not touched. Do this last, and after every enlargement.",
-    ),
-    TaskTool(
         "restore_old_photo",
         Task.OLD_PHOTO_RESTORATION,
         "Restore an old photo",
@@ -81,9 +84,11 @@ def add_step_tools(server: MCPServer[Any], service: Service) -> None:
     """Put the task tools, `super_resolve`, `run_candidates` and `select_best` on the server."""
     for tool in TASK_TOOLS:
         _add_task_tool(server, service, tool)
+    _add_restore_faces(server, service)
     _add_super_resolve(server, service)
     _add_run_candidates(server, service)
     _add_select_best(server, service)
+    _add_finish(server, service)
 
 
 def _add_task_tool(server: MCPServer[Any], service: Service, tool: TaskTool) -> None:
@@ -97,6 +102,35 @@ def _add_task_tool(server: MCPServer[Any], service: Service, tool: TaskTool) -> 
 
     run_task.__name__ = tool.name
     add_tool(server, run_task, title=tool.title, description=tool.purpose + HOW, annotations=ADDS)
+
+
+def _add_restore_faces(server: MCPServer[Any], service: Service) -> None:
+    async def restore_faces(
+        image: ImageArgument,
+        context: Context[Any, Any],
+        expert: ExpertArgument = None,
+        profile: ProfileArgument = "default",
+        original: Annotated[
+            InputImage | None,
+            Field(
+                description="The photo that everything began with: a face must still be the same person as there. "
+                "null: the image itself is the original."
+            ),
+        ] = None,
+    ) -> Annotated[CallToolResult, StepReport]:
+        step = Step(task=Task.FACE_RESTORATION)
+        return await _step(service, context, "restore_faces", image, step, expert, profile, original)
+
+    add_tool(
+        server,
+        restore_faces,
+        title="Restore faces",
+        description=(
+            "Find the faces, restore each one by itself and paste it back where it is still the same person; the "
+            "rest of the picture is not touched. Do this last, and after every enlargement." + HOW
+        ),
+        annotations=ADDS,
+    )
 
 
 def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
@@ -194,6 +228,35 @@ def _add_select_best(server: MCPServer[Any], service: Service) -> None:
     )
 
 
+def _add_finish(server: MCPServer[Any], service: Service) -> None:
+    async def finish_restoration(
+        image: ImageArgument,
+        width: SideArgument,
+        height: SideArgument,
+        context: Context[Any, Any],
+        format: FormatArgument = "png",
+    ) -> Annotated[CallToolResult, FinishReport]:
+        def work(control: Control, status: Status) -> tuple[FinishReport, Image]:
+            source = service.open(image)
+            control.check()
+            return finish_image(service, source, width, height, SUFFIXES[format])
+
+        report, result = await service.jobs.run(context, "finish_restoration", work)
+        return answer(report, picture_link(report.image, "The finished picture", report.file), thumbnail(result))
+
+    add_tool(
+        server,
+        finish_restoration,
+        title="Finish",
+        description=(
+            "The last call of a restoration that you have done step by step: bring the image to the plan's final "
+            "size by plain resizing, and save it with the bit depth, colour profile and EXIF of the photo. To "
+            "enlarge with new detail use super_resolve before this. Takes seconds."
+        ),
+        annotations=ADDS,
+    )
+
+
 async def _step(
     service: Service,
     context: Context[Any, Any],
@@ -202,11 +265,13 @@ async def _step(
     step: Step,
     expert: str | None,
     profile: str,
+    original: InputImage | None = None,
 ) -> CallToolResult:
     def work(control: Control, status: Status) -> StepResult:
         wanted = service.profile(profile)
         source = service.open(image)
-        return take_step(service, source, step, wanted, expert, f"{source.name}_{name}", control, status)
+        first = service.open(original).image if original else None
+        return take_step(service, source, step, wanted, expert, f"{source.name}_{name}", control, status, first)
 
     return _step_answer(await service.jobs.run(context, name, work))
 
