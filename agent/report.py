@@ -254,11 +254,13 @@ def _step(node: Node, tree: _Tree, pictures: _Pictures) -> Html:
     shown = [stages.get("full") or stages["scout"] for stages in by_expert.values()]
     shown.sort(key=lambda one: (one.expert != node.expert, one.error is not None, one.stage == "scout", -one.score))
     return fill(
-        '<article id="step-{id}" aria-labelledby="step-{id}-title" data-before="node-{parent}">'
+        '<article id="step-{id}" aria-labelledby="step-{id}-title" data-before="node-{parent}"'
+        ' data-task="{task}">'
         '<h3 id="step-{id}-title">{step}</h3><p class="quiet">{outcome}</p>'
         '<ul class="cards">{cards}</ul></article>',
         id=node.id,
         parent=node.parent,
+        task=node.step.task.value if node.step else "",
         step=words(node.step or ""),
         outcome=_outcome(node, by_expert),
         cards=[_card(verdict, by_expert[verdict.expert], node, tree, pictures) for verdict in shown],
@@ -300,8 +302,9 @@ def _card(verdict: Verdict, stages: dict[str, Verdict], node: Node, tree: _Tree,
         uri=uri,
     )
     return fill(
-        '<li class="card {kind}">{shot}<h4>{name}{mark}</h4>{body}</li>',
+        '<li class="card {kind}" data-expert="{expert}">{shot}<h4>{name}{mark}</h4>{body}</li>',
         kind="won" if won else "lost",
+        expert=verdict.expert,
         shot=shot if uri else NO_PICTURE,
         name=name,
         mark=fill(" <span>chosen</span>") if won else "",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import anyio.to_thread
 from mcp.server import MCPServer
+from mcp.server.apps import Apps
 from mcp.types import Resource
 
 from server.completions import add_completions
@@ -21,6 +22,7 @@ from server.settings import ServerSettings
 from server.tools_look import add_look_tools
 from server.tools_restore import add_restore_tool
 from server.tools_steps import add_step_tools
+from server.view import add_view
 
 INSTRUCTIONS = """\
 restore4k restores photos that are small, noisy, blurred, hazy, rainy, dark or over-compressed, up to 4K.
@@ -44,6 +46,8 @@ BODY_MARGIN = 1 << 20
 def build_server(settings: ServerSettings) -> MCPServer[Any]:
     """The server with everything on it; nothing is loaded, read or written yet."""
     service = Service(settings)
+    apps = Apps()
+    add_view(apps)
     server = _Server(
         service,
         "restore4k",
@@ -53,6 +57,7 @@ def build_server(settings: ServerSettings) -> MCPServer[Any]:
         version=_version(),
         log_level="WARNING",
         subscriptions=service.bus,
+        extensions=[apps],
     )
     add_restore_tool(server, service)
     add_look_tools(server, service)

@@ -48,6 +48,7 @@ from server.models import Picture, RestorationReport
 from server.notices import Notices
 from server.registering import ADDS, add_tool
 from server.service import Service
+from server.view import SHOWN_IN_VIEW
 
 
 def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
@@ -94,6 +95,7 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
             "preview and a link to a report."
         ),
         annotations=ADDS,
+        meta=SHOWN_IN_VIEW,
     )
 
 

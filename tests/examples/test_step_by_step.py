@@ -13,6 +13,14 @@ import pytest
 from mcp import Client, StdioServerParameters
 from skimage import data
 
+from imaging.control import Control
+from imaging.image import Image
+from server.app import build_server
+from server.settings import ServerSettings
+from toolbox.errors import ExpertError
+from toolbox.expert import Expert, run_expert
+from toolbox.tasks import Task
+
 pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = runpy.run_path(str(REPOSITORY / "examples" / "step_by_step.py"))
@@ -70,17 +78,23 @@ async def test_step_tools_reproduce_the_whole_run_over_stdio(server: StdioServer
 
 
 async def test_where_steps_do_not_help_another_order_is_tried_as_in_the_run(
-    server: StdioServerParameters, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a profile that trusts nothing but faithfulness, so that steps keep the input."""
-    photo, profile = save("noisy", tmp_path), tmp_path / "faithful.toml"
-    profile.write_text("fidelity_weight = 1.0")
-    findings = [{"degradation": name, "severity": "high"} for name in ("rain", "motion_blur", "defocus_blur")]
+    """With experts for haze and rain that fail, so that these steps keep the input."""
+
+    def failing(expert: Expert, image: Image, control: Control) -> Image:
+        if expert.card.task in (Task.DERAINING, Task.DEHAZING):
+            raise ExpertError(f"{expert.card.name} is broken")
+        return run_expert(expert, image, control)
+
+    monkeypatch.setattr("agent.qmoe.run_expert", failing)
+    photo = save("noisy", tmp_path)
+    findings = [{"degradation": name, "severity": "high"} for name in ("rain", "haze", "noise")]
     wishes = {"long_side": 192, "findings": findings}
-    async with Client(server) as client:
-        answer = await EXAMPLE["StepByStep"](client, photo, str(profile), wishes).restore()
-        arguments = {"image": {"path": str(photo)}, "profile": str(profile), **wishes}
-        whole = await client.call_tool("restore_to_4k", arguments)
+    settings = ServerSettings((tmp_path,), tmp_path / "output", tmp_path / "workspace", tmp_path / "runs")
+    async with Client(build_server(settings)) as client:
+        answer = await EXAMPLE["StepByStep"](client, photo, "default", wishes).restore()
+        whole = await client.call_tool("restore_to_4k", {"image": {"path": str(photo)}, **wishes})
     assert Path(answer["file"]).read_bytes() == Path(whole.structured_content["file"]).read_bytes()
     run = whole.structured_content["run"]
     assert "rolled_back" in (tmp_path / "runs" / run / "trace.jsonl").read_text()

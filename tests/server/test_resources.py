@@ -64,7 +64,7 @@ async def test_what_is_not_there_is_refused(server: MCPServer[Any], uri: str) ->
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_runs_and_images_are_listed_and_can_be_read(server: MCPServer[Any], photos: Any, mode: str) -> None:
     async with Client(server, mode=mode) as client:
-        assert (await client.list_resources()).resources == []
+        assert {each.uri for each in (await client.list_resources()).resources} == {"ui://restore4k/report"}
         result = await client.call_tool("restore_to_4k", {"image": {"path": str(photos.noisy)}, **SMALL})
         resources = (await client.list_resources(cache_mode="bypass")).resources
         run, handle = result.structured_content["run"], result.structured_content["image"]["handle"]
