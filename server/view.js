@@ -43,7 +43,7 @@ async function present(result) {
   setUp(document.querySelector("main"));
   offer();
   controls.hidden = false;
-  say(report.summary);
+  say([`Saved as ${report.file}.`, ...report.warnings].join(" "));
 }
 
 // A button on every candidate that was not chosen.
@@ -141,7 +141,8 @@ ask("ui/initialize", {
   wear(host.hostContext);
   send("ui/notifications/initialized", {});
   new ResizeObserver(() => {
-    send("ui/notifications/size-changed", { width: root.scrollWidth, height: root.scrollHeight });
+    const height = Math.ceil(document.body.getBoundingClientRect().height);
+    send("ui/notifications/size-changed", { width: root.clientWidth, height });
   }).observe(document.body);
   return listProfiles();
 }).catch((error) => say(error.message, true));

@@ -30,7 +30,9 @@ button:disabled, select:disabled { cursor: wait; opacity: .6; }
 #told { margin: 1rem 0; }
 #told.error { border-left-color: var(--bad); }
 .choose { margin-top: .5rem; }
-header:empty { padding: 0; }
+header { padding: .75rem 0 1.25rem; }
+/* Not by the frame's height, which follows the page's. */
+@media screen { [data-ready] main > .compare { width: min(100%, 36rem * var(--ratio)); } }
 """
 
 

@@ -64,6 +64,7 @@ async def test_every_tool_of_the_issue_is_there(server: MCPServer[Any]) -> None:
         "super_resolve",
         "run_candidates",
         "select_best",
+        "finish_restoration",
         "compare_images",
         "list_experts",
         "list_profiles",

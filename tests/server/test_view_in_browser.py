@@ -124,7 +124,7 @@ async def test_the_view_shows_the_run_and_restores_again_as_is_chosen(
     host = await shown(browser, client, photos.noisy, tmp_path)
     assert host.value("d.documentElement.dataset.error ?? null") is None
     assert host.value("[...d.images].filter(i => i.src && !i.naturalWidth).length") == 0
-    assert "Restored to 192x160" in host.value("d.querySelector('#told').textContent")
+    assert "noisy_restored.png" in host.value("d.querySelector('#told').textContent")
     browser.screenshot(tmp_path / "view.png")
     # The slider follows the keyboard.
     host.value("d.querySelector('main > .compare input').focus()")
