@@ -74,7 +74,7 @@ def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Measure how good an image looks, without a reference: one score, the metrics that ran, with their "
             "ranges, and the published ones that are not installed, with how to get them. Use it to compare versions "
-            "of one picture. To learn what is wrong with it use reason_degradations."
+            "of one picture. To learn what is wrong with it use reason_degradations. Takes seconds."
         ),
         annotations=READS,
     )
@@ -102,7 +102,8 @@ def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
             "defocus blur, haze, rain, darkness, JPEG artifacts and low resolution, with the task that removes each. "
             "Pictures to look at come along: the whole in small, and of a large photo also a detail in its real "
             "pixels. The first thing to call when you plan a restoration by yourself; where you see it otherwise, "
-            "give your own findings to plan_restoration or restore_to_4k."
+            "give your own findings to plan_restoration or restore_to_4k. Not needed before restore_to_4k. "
+            "Takes seconds."
         ),
         annotations=READS,
     )
@@ -136,7 +137,8 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Say what restore_to_4k would do with an image, without doing it: the steps in order with their "
             "candidate experts, the reasons, and the final size. Use it to show the user a plan, or to carry it out "
-            "step by step. Give your own `findings` to plan by them, or your own `plan` to have it completed."
+            "step by step; not needed before restore_to_4k, which plans itself. Give your own `findings` to plan by "
+            "them, or your own `plan` to have it completed. Takes seconds."
         ),
         annotations=READS,
     )
@@ -159,7 +161,7 @@ def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Compare two images: the quality of each without a reference, PSNR and SSIM between them where their "
             "sizes are equal (high means alike, not good), and both side by side in one small picture. Use it to "
-            "show before and after."
+            "show before and after. To choose among candidates of a step use select_best. Takes seconds."
         ),
         annotations=READS,
     )
@@ -167,7 +169,9 @@ def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
 
 def _add_lists(server: MCPServer[Any], service: Service) -> None:
     async def list_experts(
-        task: Annotated[Task | None, Field(description="Only the experts for this task; null: all.")] = None,
+        task: Annotated[
+            Task | None, Field(description="Only the experts for this task; null: all.", examples=["denoising"])
+        ] = None,
     ) -> Annotated[CallToolResult, ExpertList]:
         return answer(ExpertList(experts=[card for card in service.catalogue if task in (None, card.task)]))
 
@@ -178,7 +182,8 @@ def _add_lists(server: MCPServer[Any], service: Service) -> None:
         server,
         list_experts,
         title="List experts",
-        description="List the restoration experts that are installed: task, scale, method, licence. Quick.",
+        description="List the restoration experts that are installed: task, scale, method, licence. Quick. Only "
+        "needed to name an `expert` yourself.",
         annotations=READS,
     )
     add_tool(
