@@ -190,7 +190,10 @@ def _add_lists(server: MCPServer[Any], service: Service) -> None:
         server,
         list_profiles,
         title="List profiles",
-        description="List the profiles (ways to restore) with everything that they set. Quick.",
+        description=(
+            "List the profiles (ways to restore) with everything that they set. Quick. Only needed where default "
+            "does not fit, as for documents, drawings or aerial photos."
+        ),
         annotations=READS,
     )
 
