@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_IMAGE := examples/images/coffee.jpg
 
-.PHONY: demo test check lint types lock clean
+.PHONY: demo test check lint types bundle lock clean
 
 .venv/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'restore4k needs Python 3.11 or newer')"
@@ -28,6 +28,9 @@ types: .venv/.ready
 	$(BIN)/mypy
 
 check: lint types test
+
+bundle: .venv/.ready
+	$(BIN)/python bundle/build.py
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml \

@@ -158,12 +158,14 @@ def _run_candidates(
         description=journal.perception.description,
     )
     contest, verdicts = Contest(), list[Verdict]()
+    named = {card.name for card in cards} & set(journal.state.profile.experts)
     for candidate in judged:
         verdicts.append(candidate.verdict)
         if candidate.image is not None:
             with journal.clock.part("trace"):
                 journal.folder.save_thumbnail(f"{new_id}-{candidate.verdict.expert}", candidate.image)
-        contest.enter(candidate)
+        if not named or candidate.verdict.expert in named or candidate.faces:
+            contest.enter(candidate)
         if contest.winner and _time_is_up(journal):
             break
         journal.tell(CandidateJudged(step=step, node=new_id, verdict=candidate.verdict))
@@ -184,6 +186,8 @@ def _has_failed(journal: Journal, step: Step, best: Candidate | None) -> bool:
         return False  # Each face was decided by itself; faces that need nothing are no failure.
     if best is None or best.verdict.expert == KEEP_INPUT:
         return True
+    if best.verdict.expert in journal.state.profile.experts:
+        return False  # Whoever named it takes what it gives.
     published = rollback_threshold(best.verdict.metrics)
     if published is not None and best.verdict.quality < published:
         return True

@@ -36,6 +36,8 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
     warnings += [
         f"no expert for {task.value} is installed; the step is left out" for task in wanted if task not in possible
     ]
+    known = {card.name for card in catalogue}
+    warnings += [f"there is no expert {name}" for name in profile.experts if name not in known]
     ordering = _ordering(possible, perception, profile, reasoner)
     steps = _with_faces_between(_with_scales(ordering.tasks, factor, profile))
     for step in steps:

@@ -31,9 +31,12 @@ FAVOURITES = 2
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
     """The experts for a step that can run here and that the profile allows, those of the best experience first.
 
-    By licence, then by preference where that leaves any.
+    By licence, then by preference where that leaves any. Where the profile names an expert for the step, it alone.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
+    named = tuple(card for card in cards if card.name in profile.experts)
+    if named:
+        return named
     cards.sort(key=lambda card: -experience(card.task, card.name))
     preferred = [card for card in cards if is_preferred(card, profile)]
     return tuple(preferred if preferred or profile.strict_preference else cards)

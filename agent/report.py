@@ -27,13 +27,18 @@ def write_report(state: RunState, folder: Path) -> Path:
     """
     file = folder / "report.html"
     temporary = folder / "report.html.part"
-    page = _page(state, _Pictures(folder))
+    page = report_page(state, folder)
     try:
         temporary.write_bytes(page.encode("utf-8", "replace"))
         temporary.replace(file)
     except OSError as error:
         raise OutputError(f"the report {file} cannot be written: {error.strerror}", "free its folder") from error
     return file
+
+
+def report_page(state: RunState, folder: Path) -> str:
+    """The same page, without writing it."""
+    return _page(state, _Pictures(folder))
 
 
 class _Pictures:
@@ -249,11 +254,13 @@ def _step(node: Node, tree: _Tree, pictures: _Pictures) -> Html:
     shown = [stages.get("full") or stages["scout"] for stages in by_expert.values()]
     shown.sort(key=lambda one: (one.expert != node.expert, one.error is not None, one.stage == "scout", -one.score))
     return fill(
-        '<article id="step-{id}" aria-labelledby="step-{id}-title" data-before="node-{parent}">'
+        '<article id="step-{id}" aria-labelledby="step-{id}-title" data-before="node-{parent}"'
+        ' data-task="{task}">'
         '<h3 id="step-{id}-title">{step}</h3><p class="quiet">{outcome}</p>'
         '<ul class="cards">{cards}</ul></article>',
         id=node.id,
         parent=node.parent,
+        task=node.step.task.value if node.step else "",
         step=words(node.step or ""),
         outcome=_outcome(node, by_expert),
         cards=[_card(verdict, by_expert[verdict.expert], node, tree, pictures) for verdict in shown],
@@ -295,8 +302,9 @@ def _card(verdict: Verdict, stages: dict[str, Verdict], node: Node, tree: _Tree,
         uri=uri,
     )
     return fill(
-        '<li class="card {kind}">{shot}<h4>{name}{mark}</h4>{body}</li>',
+        '<li class="card {kind}" data-expert="{expert}">{shot}<h4>{name}{mark}</h4>{body}</li>',
         kind="won" if won else "lost",
+        expert=verdict.expert,
         shot=shot if uri else NO_PICTURE,
         name=name,
         mark=fill(" <span>chosen</span>") if won else "",

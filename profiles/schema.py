@@ -45,6 +45,9 @@ class Profile(BaseModel):
     plan: tuple[Task, ...] | None = Field(
         default=None, description="Do exactly these tasks in exactly this order (4KAgent's User_Define_Plan)."
     )
+    experts: tuple[str, ...] = Field(
+        default=(), description="Experts that do their tasks without competition, whatever the scores say."
+    )
     face_restore: bool = Field(
         default=False, description="Restore faces that need it by face experts, beside `restore_option` too."
     )

@@ -7,16 +7,22 @@ import sys
 from importlib import metadata
 from typing import Any, Literal
 
+import anyio.to_thread
 from mcp.server import MCPServer
+from mcp.server.apps import Apps
+from mcp.types import Resource
 
+from server.completions import add_completions
 from server.errors import RequestError
 from server.inputs import MAX_DATA_CHARACTERS
-from server.resources import add_resources
+from server.prompts import add_prompts
+from server.resources import add_resources, latest
 from server.service import Service
 from server.settings import ServerSettings
 from server.tools_look import add_look_tools
 from server.tools_restore import add_restore_tool
 from server.tools_steps import add_step_tools
+from server.view import add_view
 
 INSTRUCTIONS = """\
 restore4k restores photos that are small, noisy, blurred, hazy, rainy, dark or over-compressed, up to 4K.
@@ -40,19 +46,38 @@ BODY_MARGIN = 1 << 20
 def build_server(settings: ServerSettings) -> MCPServer[Any]:
     """The server with everything on it; nothing is loaded, read or written yet."""
     service = Service(settings)
-    server: MCPServer[Any] = MCPServer(
+    apps = Apps()
+    add_view(apps)
+    server = _Server(
+        service,
         "restore4k",
         title="restore4k",
         description="Restores any photo, up to 4K.",
         instructions=INSTRUCTIONS,
         version=_version(),
         log_level="WARNING",
+        subscriptions=service.bus,
+        extensions=[apps],
     )
     add_restore_tool(server, service)
     add_look_tools(server, service)
     add_step_tools(server, service)
     add_resources(server, service)
+    add_completions(server, service)
+    add_prompts(server, service)
     return server
+
+
+class _Server(MCPServer[Any]):
+    """Lists the latest runs and images beside what stands on it."""
+
+    def __init__(self, service: Service, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._service = service
+
+    async def list_resources(self) -> list[Resource]:
+        fixed = await super().list_resources()
+        return [*fixed, *await anyio.to_thread.run_sync(latest, self._service)]
 
 
 def serve(

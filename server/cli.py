@@ -232,6 +232,9 @@ def profiles(
 
 @app.command()
 def serve(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders that images may be read from; the same as --allow.")
+    ] = None,
     transport: Annotated[
         Literal["stdio", "streamable-http"], typer.Option(help="stdio: the client starts this process.")
     ] = "stdio",
@@ -250,8 +253,9 @@ def serve(
     with Answer(as_json=False):
         from server.app import serve as serve_clients
 
+        named = [*(folders or ()), *(allow or ())]
         settings = ServerSettings(
-            allowed=tuple(folder.expanduser().absolute() for folder in allow) if allow else default_allowed(),
+            allowed=tuple(folder.expanduser().absolute() for folder in named) if named else default_allowed(),
             output=(output or default_output()).expanduser().absolute(),
             runs=(runs or default_runs()).absolute(),
         )

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from imaging.errors import RestoreError
-from server.settings import APP, default_output, default_runs, default_workspace
+from server.settings import APP, ServerSettings, default_output, default_runs, default_workspace
 from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.pool import ModelPool
 from toolbox.store import ModelStore
@@ -50,7 +50,7 @@ class Check(BaseModel):
 def examine() -> list[Check]:
     """All checks; none of them changes anything."""
     checks: list[Callable[[], Check]] = [_python, _libraries, _package_names, _device, _memory, _experts, _weights]
-    checks.append(_reasoners)
+    checks += [_metrics, _reasoners, _server]
     folders = {"runs folder": default_runs(), "workspace": default_workspace(), "output folder": default_output()}
     return [check() for check in checks] + [_folder(name, path) for name, path in folders.items()]
 
@@ -147,6 +147,38 @@ def _weights() -> Check:
             name="embedded weights", state="problem", found=f"missing: {', '.join(missing)}", hint="install again"
         )
     return Check(name="embedded weights", state="ok", found=f"{len(needed)} files")
+
+
+def _metrics() -> Check:
+    """The published metrics are an extra, and most of them forbid commercial use."""
+    from iqa.published import published_metrics, state_of
+    from toolbox.store import ModelStore
+
+    store, metrics = ModelStore(), published_metrics()
+    ready = [name for name, metric in metrics.items() if state_of(metric, store).ready]
+    if not ready:
+        hint = f"{len(metrics)} more can join: `restore4k models list`"
+        return Check(name="metrics", state="ok", found="embedded ones", hint=hint)
+    bound = [f"{name} ({metrics[name].licence})" for name in ready if metrics[name].non_commercial]
+    hint = f"not for commercial use: {', '.join(bound)}" if bound else ""
+    return Check(name="metrics", state="ok", found=f"embedded ones, {', '.join(ready)}", hint=hint)
+
+
+def _server() -> Check:
+    """Whether what a client would start can be put together."""
+    try:
+        import anyio
+
+        from server.app import build_server
+
+        tools = anyio.run(build_server(ServerSettings()).list_tools)
+    except (ImportError, OSError) as error:
+        return Check(
+            name="mcp server", state="problem", found=f"it cannot start: {error}", hint="install restore4k again"
+        )
+    program = shutil.which(APP) or f"{sys.executable} -m server"
+    hint = f"a client starts it by `{program} serve FOLDER`"
+    return Check(name="mcp server", state="ok", found=f"{len(tools)} tools", hint=hint)
 
 
 def _reasoners() -> Check:

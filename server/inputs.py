@@ -60,17 +60,23 @@ def decode_data(data: str) -> bytes:
 
 
 ImageArgument: TypeAlias = Annotated[
-    InputImage, Field(description='The image: {"path": ...}, {"handle": ...} or {"data": ...}.')
+    InputImage,
+    Field(
+        description='The image: {"path": ...}, {"handle": ...} or {"data": ...}.',
+        examples=[{"path": "holiday/beach.jpg"}, {"handle": "img_0123456789ab"}],
+    ),
 ]
 ProfileArgument: TypeAlias = Annotated[
     str,
     Field(
         max_length=4096,
         description="Name of a profile (list_profiles shows them), or path of a .toml file in an allowed folder.",
+        examples=["default", "ExpSR-s4-F", "document"],
     ),
 ]
 ScaleArgument: TypeAlias = Annotated[
-    Literal[2, 4, 8, 16] | None, Field(description="Enlarge exactly so many times; null: as the profile says.")
+    Literal[2, 4, 8, 16] | None,
+    Field(description="Enlarge exactly so many times; null: as the profile says.", examples=[2]),
 ]
 LongSideArgument: TypeAlias = Annotated[
     int | None,
@@ -78,13 +84,15 @@ LongSideArgument: TypeAlias = Annotated[
         ge=LONG_SIDES[0],
         le=LONG_SIDES[1],
         description="Bring the longer side to so many pixels, the aspect kept; null: as the profile says (4096).",
+        examples=[1920, 4096],
     ),
 ]
 ExpertArgument: TypeAlias = Annotated[
     str | None,
     Field(
         max_length=80,
-        description="Name of one expert (list_experts shows them); null: Q-MoE runs all, keeps the best.",
+        description="Name of one expert (list_experts shows them); null: Q-MoE runs the promising ones.",
+        examples=["restore4k_denoise"],
     ),
 ]
 FindingsArgument: TypeAlias = Annotated[
@@ -93,10 +101,16 @@ FindingsArgument: TypeAlias = Annotated[
         max_length=len(Degradation),
         description="What you have found yourself, by looking: believed instead of our own estimate, and what you "
         "leave out counts as absent ([] means a clean photo). null: use our estimate.",
+        examples=[[{"degradation": "haze", "severity": "high"}, {"degradation": "noise", "severity": "low"}], []],
     ),
 ]
 DescriptionArgument: TypeAlias = Annotated[
-    str | None, Field(max_length=1000, description="Your description of the photo in a sentence, with findings.")
+    str | None,
+    Field(
+        max_length=1000,
+        description="Your description of the photo in a sentence, with findings.",
+        examples=["A harbour in the morning, seen through fog."],
+    ),
 ]
 OrderArgument: TypeAlias = Annotated[
     list[Task] | None,
@@ -104,6 +118,7 @@ OrderArgument: TypeAlias = Annotated[
         max_length=20,
         description="Your plan: exactly these tasks in exactly this order, super_resolution where the photo shall be "
         "enlarged. null: the tasks that the findings ask for, in the order that experience gives.",
+        examples=[["denoising", "super_resolution"]],
     ),
 ]
 SecondsArgument: TypeAlias = Annotated[
@@ -112,12 +127,40 @@ SecondsArgument: TypeAlias = Annotated[
         gt=0,
         description="Begin no further step after so many seconds, and finish with the best so far; null: as the "
         "profile says (most have no limit).",
+        examples=[60],
     ),
 ]
 ExpertRunsArgument: TypeAlias = Annotated[
-    int | None, Field(ge=1, description="Run experts so many times at most; null: as the profile says.")
+    int | None,
+    Field(ge=1, description="Run experts so many times at most; null: as the profile says.", examples=[6]),
 ]
-HandleArgument: TypeAlias = Annotated[str, Field(pattern=HANDLE_PATTERN)]
+ExpertsArgument: TypeAlias = Annotated[
+    list[Annotated[str, Field(max_length=80)]] | None,
+    Field(
+        max_length=20,
+        description="Experts that do their tasks without competition, whatever the scores say (list_experts shows "
+        "them); every other task is competed for. null: Q-MoE chooses everywhere.",
+        examples=[["restore4k_denoise", "restore4k_sr_x4"]],
+    ),
+]
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
+FormatArgument: TypeAlias = Annotated[
+    Literal["png", "jpeg", "webp", "tiff"],
+    Field(description="File format of the result; png and tiff lose nothing.", examples=["png"]),
+]
+SideArgument: TypeAlias = Annotated[
+    int, Field(ge=1, le=LONG_SIDES[1], description="In pixels, as the plan says it.", examples=[4096])
+]
+FailedArgument: TypeAlias = Annotated[
+    list[Task] | None,
+    Field(
+        max_length=20,
+        description="With `plan`: those of its tasks that were tried first and did not help. The same tasks come "
+        "back in an order that begins with another one, as restore_to_4k would go on. null: nothing has failed.",
+        examples=[["denoising"]],
+    ),
+]
+HandleArgument: TypeAlias = Annotated[str, Field(pattern=HANDLE_PATTERN, examples=["img_0123456789ab"])]
 
 
 def caller(findings: list[Rating] | None, description: str | None) -> CallerReasoner | None:

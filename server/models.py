@@ -210,6 +210,14 @@ class RestorationReport(_Output):
     model_use: ModelUse = Field(description="What asking language models took; zero where nobody was asked.")
 
 
+class FinishReport(_Output):
+    """Answer of `finish_restoration`."""
+
+    summary: str
+    image: Picture
+    file: str = Field(description="Where the result is saved.")
+
+
 class MetricValues(_Output):
     """One no-reference metric of both images."""
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agent.choosing import choose_reasoner
 from agent.model_reasoner import Unheard
 from agent.perceiving import perceive
-from agent.planning import plan
+from agent.planning import plan, reorder
 from agent.qmoe import candidates
 from agent.reasoner import Reasoner
-from agent.state import Perception
+from agent.state import Perception, Step
 from imaging.control import Control
 from imaging.image import Image
 from profiles.schema import Profile
 from server.models import Picture, PlanReport
 from toolbox.pool import ExpertPool
+from toolbox.tasks import Task
 
 
 def perceived(image: Image, profile: Profile, experts: ExpertPool, control: Control) -> tuple[Perception, list[str]]:
@@ -29,15 +32,19 @@ def plan_report(
     picture: Picture | None,
     control: Control,
     reasoner: Reasoner | None = None,
+    failed: Sequence[Task] = (),
 ) -> PlanReport:
     """Perceive an image and plan its restoration, by `reasoner` or the one that the profile names.
 
-    Raises `PlanError`.
+    `failed`: tasks that did not help as the first one; another one begins then. Raises `PlanError`.
     """
     notes = Unheard([])
     reasoner = reasoner or _reasoner(profile, experts, notes, control)
     perception = perceive(image, reasoner)
     planned = plan(perception, profile, experts.catalogue, reasoner)
+    if failed:
+        why = {Step(task=task): "it did not help" for task in failed}
+        planned = planned.model_copy(update={"steps": reorder(planned.steps, why, perception, reasoner)})
     planned = planned.model_copy(update={"warnings": (*notes.warnings, *planned.warnings)})
     names = [[card.name for card in candidates(step, profile, experts)] for step in planned.steps]
     return PlanReport.of(planned, names, perception, profile, picture)

@@ -27,6 +27,7 @@ def add_tool(
     title: str,
     description: str,
     annotations: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
 ) -> None:
     """Register a tool under the function's name.
 
@@ -47,4 +48,5 @@ def add_tool(
         title=title,
         description=description,
         annotations=annotations.model_copy(update={"title": title}),
+        meta=meta,
     )

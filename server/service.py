@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+
+from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from imaging.errors import OutputExists
 from imaging.image import Image
@@ -23,6 +26,9 @@ from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
 MOST_NAMESAKES = 9999
+MOST_LOOKED_AT = 5000
+"""Files of an allowed folder that are looked at for completions."""
+READABLE = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class Service:
         self.workspace = Workspace(settings.workspace)
         self.experts = ExpertPool()
         self.jobs = Jobs()
+        self.bus = InMemorySubscriptionBus()
+        """Where changes of resources are told."""
 
     @property
     def catalogue(self) -> Catalogue:
@@ -81,14 +89,30 @@ class Service:
         order: Sequence[Task] | None = None,
         max_seconds: float | None = None,
         max_expert_runs: int | None = None,
+        experts: Sequence[str] | None = None,
     ) -> Profile:
-        """The profile that is meant, with the caller's own plan; a file must lie in an allowed folder."""
+        """The profile that is meant, with the caller's own plan and experts; a file must lie in an allowed folder.
+
+        Raises `RestoreError` where there is no such profile or expert.
+        """
         if name.endswith(".toml"):
             name = str(self.access.readable(name))
         wanted = choose_profile(
             name, scale=scale, long_side=long_side, max_seconds=max_seconds, max_expert_runs=max_expert_runs
         )
+        if experts is not None:
+            cards = [self.catalogue.card(expert) for expert in experts]
+            wanted = wanted.model_copy(update={"experts": tuple(card.name for card in cards)})
         return wanted if order is None else wanted.model_copy(update={"plan": tuple(order), "restore_option": None})
+
+    def files(self, *, folders: bool = False) -> list[str]:
+        """Images that may be read, or folders with images, as relative paths, for somebody who is typing one."""
+        found = dict[str, None]()
+        for root in self.settings.allowed:
+            for path in islice(root.glob("**/*"), MOST_LOOKED_AT):
+                if path.suffix.lower() in READABLE and path.is_file():
+                    found[str((path.parent if folders else path).relative_to(root))] = None
+        return sorted(found)
 
     def new_output(self, name: str, suffix: str = ".png") -> Path:
         """A path in the output folder that is still free: name.png, name_2.png, ..."""

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from agent.face_step import run_face_step
-from agent.finishing import align_colour
+from agent.finishing import align_colour, finish
 from agent.judging import Candidate, Contest, select_best
 from agent.qmoe import candidates, favourites, is_allowed, run_candidates
-from agent.state import KEEP_INPUT, Step, Verdict
+from agent.state import KEEP_INPUT, Plan, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
+from imaging.writing import write_image
 from profiles.schema import Profile
 from server.errors import RequestError
 from server.inputs import InputImage
 from server.jobs import Status
-from server.models import CandidateReport, CandidatesReport, Picture, StepReport
+from server.models import CandidateReport, CandidatesReport, FinishReport, Picture, StepReport
 from server.service import Service, Source
 from server.workspace import CandidateOf
 from toolbox.card import ExpertCard
@@ -130,6 +131,22 @@ def settle(service: Service, handles: Sequence[str], choice: str | None) -> Step
     source = service.open(InputImage(handle=parent))
     verdicts = [candidate.verdict for candidate in made.values()]
     return _finish_step(service, source, step, best, verdicts, f"{parent}_{step.task.value}")
+
+
+def finish_image(
+    service: Service, source: Source, width: int, height: int, suffix: str
+) -> tuple[FinishReport, Image]:
+    """Bring an image to its final size as a run does, and save it."""
+    most = service.settings.max_pixels
+    if width * height > most:
+        raise RequestError(f"{width}x{height} is more than {most} pixels", "choose a smaller size")
+    image = finish(source.image, Plan(steps=(), final_width=width, final_height=height, by="caller"))
+    file = service.new_output(f"{source.name}_restored", suffix)
+    write_image(image, file)
+    picture = Picture(handle=service.workspace.keep_file(file.read_bytes()), width=width, height=height)
+    return FinishReport(
+        summary=f"Finished at {width}x{height}; saved as {file}.", image=picture, file=str(file)
+    ), image
 
 
 def choose_cards(

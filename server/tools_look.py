@@ -20,6 +20,7 @@ from server.answers import THUMBNAIL_SIDE, answer, evidence, thumbnail
 from server.expert_report import ExpertReport
 from server.inputs import (
     DescriptionArgument,
+    FailedArgument,
     FindingsArgument,
     ImageArgument,
     InputImage,
@@ -75,7 +76,7 @@ def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Measure how good an image looks, without a reference: one score, the metrics that ran, with their "
             "ranges, and the published ones that are not installed, with how to get them. Use it to compare versions "
-            "of one picture. To learn what is wrong with it use reason_degradations."
+            "of one picture. To learn what is wrong with it use reason_degradations. Takes seconds."
         ),
         annotations=READS,
     )
@@ -103,7 +104,8 @@ def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
             "defocus blur, haze, rain, darkness, JPEG artifacts and low resolution, with the task that removes each. "
             "Pictures to look at come along: the whole in small, and of a large photo also a detail in its real "
             "pixels. The first thing to call when you plan a restoration by yourself; where you see it otherwise, "
-            "give your own findings to plan_restoration or restore_to_4k."
+            "give your own findings to plan_restoration or restore_to_4k. Not needed before restore_to_4k. "
+            "Takes seconds."
         ),
         annotations=READS,
     )
@@ -119,13 +121,14 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
         findings: FindingsArgument = None,
         description: DescriptionArgument = None,
         plan: OrderArgument = None,
+        failed: FailedArgument = None,
     ) -> Annotated[CallToolResult, PlanReport]:
         def work(control: Control, status: Status) -> PlanReport:
             wanted = service.profile(profile, scale=scale, long_side=long_side, order=plan)
             reasoner = caller(findings, description)
             source = service.open(image)
             control.check()
-            return plan_report(source.image, wanted, service.experts, source.picture, control, reasoner)
+            return plan_report(source.image, wanted, service.experts, source.picture, control, reasoner, failed or ())
 
         return answer(await service.jobs.run(context, "plan_restoration", work))
 
@@ -136,7 +139,8 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Say what restore_to_4k would do with an image, without doing it: the steps in order with their "
             "candidate experts, the reasons, and the final size. Use it to show the user a plan, or to carry it out "
-            "step by step. Give your own `findings` to plan by them, or your own `plan` to have it completed."
+            "step by step; not needed before restore_to_4k, which plans itself. Give your own `findings` to plan by "
+            "them, or your own `plan` to have it completed. Takes seconds."
         ),
         annotations=READS,
     )
@@ -159,7 +163,7 @@ def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
         description=(
             "Compare two images: the quality of each without a reference, PSNR and SSIM between them where their "
             "sizes are equal (high means alike, not good), and both side by side in one small picture. Use it to "
-            "show before and after."
+            "show before and after. To choose among candidates of a step use select_best. Takes seconds."
         ),
         annotations=READS,
     )
@@ -167,9 +171,12 @@ def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
 
 def _add_lists(server: MCPServer[Any], service: Service) -> None:
     async def list_experts(
-        task: Annotated[Task | None, Field(description="Only the experts for this task; null: all.")] = None,
+        task: Annotated[
+            Task | None, Field(description="Only the experts for this task; null: all.", examples=["denoising"])
+        ] = None,
         include_missing: Annotated[
-            bool, Field(description="Also those that cannot run here yet, with what to do about it.")
+            bool,
+            Field(description="Also those that cannot run here yet, with what to do about it.", examples=[True]),
         ] = False,
     ) -> Annotated[CallToolResult, ExpertList]:
         store = service.experts.store
@@ -186,7 +193,7 @@ def _add_lists(server: MCPServer[Any], service: Service) -> None:
         title="List experts",
         description=(
             "List the restoration experts: task, scale, method, licence, and whether each can run here. Without "
-            "include_missing only those that can. Quick."
+            "include_missing only those that can. Quick. Only needed to name an `expert` yourself."
         ),
         annotations=READS,
     )
@@ -194,7 +201,10 @@ def _add_lists(server: MCPServer[Any], service: Service) -> None:
         server,
         list_profiles,
         title="List profiles",
-        description="List the profiles (ways to restore) with everything that they set. Quick.",
+        description=(
+            "List the profiles (ways to restore) with everything that they set. Quick. Only needed where default "
+            "does not fit, as for documents, drawings or aerial photos."
+        ),
         annotations=READS,
     )
 

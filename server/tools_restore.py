@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from pydantic import Field
 
-from agent.events import Asked, CandidateJudged, Event, Perceived, Planned, Progress, RolledBack, StepFinished, Warned
+from agent.events import (
+    Asked,
+    CandidateJudged,
+    Event,
+    Listener,
+    Perceived,
+    Planned,
+    Progress,
+    RolledBack,
+    Started,
+    StepFinished,
+    Warned,
+)
 from agent.reasoner import Reasoner
 from agent.run import Restoration, restore_file
 from agent.state import KEEP_INPUT
@@ -19,9 +30,12 @@ from imaging.reading import read_image
 from profiles.schema import Profile
 from server.answers import answer, picture_link, report_link, thumbnail
 from server.inputs import (
+    SUFFIXES,
     DescriptionArgument,
     ExpertRunsArgument,
+    ExpertsArgument,
     FindingsArgument,
+    FormatArgument,
     ImageArgument,
     InputImage,
     LongSideArgument,
@@ -33,13 +47,10 @@ from server.inputs import (
 )
 from server.jobs import Status
 from server.models import Picture, RestorationReport
+from server.notices import Notices
 from server.registering import ADDS, add_tool
 from server.service import Service
-
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
-FormatArgument = Annotated[
-    Literal["png", "jpeg", "webp", "tiff"], Field(description="File format of the result; png and tiff lose nothing.")
-]
+from server.view import SHOWN_IN_VIEW
 
 
 def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
@@ -55,9 +66,12 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
         findings: FindingsArgument = None,
         description: DescriptionArgument = None,
         plan: OrderArgument = None,
+        experts: ExpertsArgument = None,
         max_seconds: SecondsArgument = None,
         max_expert_runs: ExpertRunsArgument = None,
     ) -> Annotated[CallToolResult, RestorationReport]:
+        notices = Notices.here(service.bus)
+
         def work(control: Control, status: Status) -> tuple[RestorationReport, Image]:
             wanted = service.profile(
                 profile,
@@ -66,9 +80,10 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
                 order=plan,
                 max_seconds=max_seconds,
                 max_expert_runs=max_expert_runs,
+                experts=experts,
             )
             reasoner = caller(findings, description)
-            return _restore(service, image, wanted, SUFFIXES[format], reasoner, control, status)
+            return _restore(service, image, wanted, SUFFIXES[format], reasoner, control, _Listener(status, notices))
 
         report, result = await service.jobs.run(context, "restore_to_4k", work)
         return answer(
@@ -86,12 +101,13 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
             "Restore a photo completely, in one call: finds out what is wrong with it (noise, blur, haze, rain, "
             "darkness, JPEG artifacts, low resolution), plans, runs several experts per step, keeps the best result, "
             "rolls back steps that hurt, and enlarges it until its longer side has 4096 pixels. Use this unless the "
-            "user wants one particular step or wants to decide between candidates. Your own `findings` or `plan` "
-            "replace ours where you give them. Takes from seconds to many "
+            "user wants one particular step or wants to decide between candidates. Your own `findings`, `plan` or "
+            "`experts` replace ours where you give them. Takes from seconds to many "
             "minutes, with progress. The result is saved as a file; the reply holds its path, a handle, a small "
             "preview and a link to a report."
         ),
         annotations=ADDS,
+        meta=SHOWN_IN_VIEW,
     )
 
 
@@ -102,7 +118,7 @@ def _restore(
     suffix: str,
     reasoner: Reasoner | None,
     control: Control,
-    status: Status,
+    listener: Listener,
 ) -> tuple[RestorationReport, Image]:
     source = service.open(given)
     restoration = restore_file(
@@ -114,7 +130,7 @@ def _restore(
         experts=service.experts,
         reasoner=reasoner,
         control=control,
-        listener=lambda event: _tell(event, status),
+        listener=listener,
     )
     return _report(service, restoration)
 
@@ -136,6 +152,21 @@ def _report(service: Service, restoration: Restoration) -> tuple[RestorationRepo
         model_use=summary.model_use,
     )
     return report, read_image(restoration.output)
+
+
+class _Listener:
+    """Hands the events of one run to its caller as progress, and to everybody who has subscribed."""
+
+    def __init__(self, status: Status, notices: Notices) -> None:
+        self._status = status
+        self._notices = notices
+        self._run = ""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._run = event.run
+        _tell(event, self._status)
+        self._notices.of_event(self._run, event)
 
 
 def _tell(event: Event, status: Status) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -43,6 +44,8 @@ class Origin(BaseModel):
 
     bit_depth: Literal[8, 16]
     """Of the file that it comes from; here it is kept in 16 bit."""
+    greyscale: bool = False
+    """Whether it shall end as a grey picture; here it is kept in colour, as a step may have left it."""
     candidate: CandidateOf | None = None
 
 
@@ -64,8 +67,9 @@ class Workspace:
 
         Equal pixels that two experts made have two handles, because each has its own verdict.
         """
-        data = encode_image(replace(image, bit_depth=16), "PNG")
-        origin = Origin(bit_depth=16 if image.bit_depth == 16 else 8, candidate=candidate)
+        data = encode_image(replace(image, bit_depth=16, greyscale=False), "PNG")
+        bit_depth: Literal[8, 16] = 16 if image.bit_depth == 16 else 8
+        origin = Origin(bit_depth=bit_depth, greyscale=image.greyscale, candidate=candidate)
         made_by = f"{candidate.parent} {candidate.step} {candidate.verdict.expert}" if candidate else "made here"
         handle = _handle(data, f"{made_by} {origin.bit_depth}".encode())
         self._write(self._origin(handle), origin.model_dump_json().encode())
@@ -76,7 +80,7 @@ class Workspace:
         """The image of a handle. Raises `UnknownHandle`, and `ImageError` where its file is damaged."""
         image = read_image(self.path(handle), limits)
         origin = self._read_origin(handle)
-        return replace(image, bit_depth=origin.bit_depth) if origin else image
+        return replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale) if origin else image
 
     def candidate(self, handle: str) -> CandidateOf | None:
         """Which candidate the image is; None where it is none. Raises `UnknownHandle`."""
@@ -94,6 +98,14 @@ class Workspace:
                 f"there is no image {handle} in the workspace", "use a handle that a tool of this server has returned"
             )
         return path
+
+    def handles(self) -> list[str]:
+        """Every handle that there is, the newest first."""
+        found = []
+        for path in self.folder.glob("img_*.image"):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found.append((path.stat().st_mtime_ns, path.stem))
+        return [handle for _, handle in sorted(found, reverse=True)]
 
     def _read_origin(self, handle: str) -> Origin | None:
         path = self._origin(handle)

@@ -195,3 +195,8 @@ def test_a_doubtful_darkness_is_left_alone(confidence: float, tasks: list[str]) 
     doubtful = Finding(severity=Severity.MEDIUM, confidence=confidence)
     perception = perception.model_copy(update={"findings": {**perception.findings, Degradation.DARK: doubtful}})
     assert steps(perception, profile()) == tasks
+
+
+def test_an_expert_that_there_is_not_is_warned_of() -> None:
+    wanted = profile(experts=("denoising_1", "magic"))
+    assert plan(seen(Degradation.NOISE), wanted, CATALOGUE).warnings == ("there is no expert magic",)

@@ -140,6 +140,15 @@ def test_the_longer_side_is_brought_to_exactly_what_was_asked(noisy_file: Path) 
     assert (result.width, result.height) == (300, 300)
 
 
+def test_an_expert_that_the_profile_names_does_its_task_whatever_the_scores_say(noisy_file: Path) -> None:
+    pool = ScriptedPool(expert("ruin", Task.DENOISING, ruin), expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(experts=["ruin"]), pool)
+    assert winners(restoration) == ["ruin", "plain_2x"]
+    first = restoration.path_taken()[1]
+    assert {verdict.expert for verdict in first.verdicts} == {KEEP_INPUT, "ruin"}
+    assert not first.failed
+
+
 def test_an_image_that_no_expert_improves_is_kept(noisy_file: Path) -> None:
     restoration = run(noisy_file, profile(), ScriptedPool(expert("ruin", Task.DENOISING, ruin), PLAIN_2X))
     assert winners(restoration) == [KEEP_INPUT, "plain_2x"]

@@ -187,6 +187,7 @@ def test_doctor_finds_this_machine_fit(run: Any) -> None:
     assert result.exit_code == (0 if document["healthy"] else 1)
     states = {check["name"]: check["state"] for check in document["checks"]}
     assert {"python", "libraries", "device", "memory", "experts", "embedded weights", "runs folder"} <= states.keys()
+    assert states["metrics"] == states["mcp server"] == "ok"
     assert states["python"] == states["libraries"] == states["experts"] == "ok"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
@@ -46,6 +48,22 @@ async def test_every_tool_tells_what_a_model_needs_to_choose(server: MCPServer[A
             assert schema.get("description"), f"{tool.name}.{name}"
 
 
+async def test_every_tool_says_what_it_costs_and_what_it_is_not_for(server: MCPServer[Any]) -> None:
+    for tool in await tools_of(server):
+        text = tool.description or ""
+        assert re.search(r"Takes|Quick|minutes", text), tool.name
+        assert re.search(r"\b(use \w+_|Use|Not for|not needed|Not needed|Only |Do this)", text), tool.name
+
+
+async def test_every_argument_has_an_example_that_its_schema_allows(server: MCPServer[Any]) -> None:
+    for tool in await tools_of(server):
+        for name, schema in tool.input_schema["properties"].items():
+            assert schema.get("examples"), f"{tool.name}.{name}"
+            for example in schema["examples"]:
+                rules = {**schema, "$defs": tool.input_schema.get("$defs", {})}
+                jsonschema.validate(example, rules)
+
+
 async def test_every_tool_of_the_issue_is_there(server: MCPServer[Any]) -> None:
     assert {tool.name for tool in await tools_of(server)} == {
         "restore_to_4k",
@@ -64,6 +82,7 @@ async def test_every_tool_of_the_issue_is_there(server: MCPServer[Any]) -> None:
         "super_resolve",
         "run_candidates",
         "select_best",
+        "finish_restoration",
         "compare_images",
         "list_experts",
         "list_profiles",
