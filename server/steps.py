@@ -51,6 +51,7 @@ def take_step(
     status: Status,
 ) -> StepResult:
     """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is."""
+    service.require_room(source.image.width * step.scale, source.image.height * step.scale)
     cards = favourites(choose_cards(service, step, profile, [expert] if expert else None), profile)
     contest, verdicts = Contest(), list[Verdict]()
     run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates
@@ -78,6 +79,7 @@ def judge_candidates(
     status: Status,
 ) -> JudgedCandidates:
     """Run a step's experts and keep every result that there is under a handle of its own."""
+    service.require_room(source.image.width * step.scale, source.image.height * step.scale)
     cards = choose_cards(service, step, profile, experts)
     found: list[tuple[CandidateReport, Image | None]] = []
     run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates

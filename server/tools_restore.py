@@ -10,6 +10,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from agent.events import Asked, CandidateJudged, Event, Perceived, Planned, Progress, RolledBack, StepFinished, Warned
+from agent.planning import enlargement
 from agent.reasoner import Reasoner
 from agent.run import Restoration, restore_file
 from agent.state import KEEP_INPUT
@@ -94,6 +95,8 @@ def _restore(
     status: Status,
 ) -> tuple[RestorationReport, Image]:
     source = service.open(given)
+    factor = enlargement(source.image, profile)
+    service.require_room(source.image.width * factor, source.image.height * factor)
     restoration = restore_file(
         source.file,
         service.new_output(f"{source.name}_restored", suffix),
