@@ -25,6 +25,8 @@ SECONDS_IN_ALL = 60.0
 HINT = "give a public https address of an image file, or send `data`"
 EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
 """IPv6 networks whose addresses lead on to an IPv4 address: NAT64, 6to4, Teredo, IPv4-compatible."""
+PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
+"""IETF protocol assignments, of which older Pythons know only a part."""
 
 
 def resolve(host: str) -> list[str]:
@@ -110,7 +112,7 @@ def is_public(address: str) -> bool:
             return is_public(str(ip.ipv4_mapped))
         if any(ip in network for network in EMBEDDING) or ip.is_site_local:
             return False
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and ip not in PROTOCOLS
 
 
 def _checked(address: str) -> URL:
