@@ -14,6 +14,7 @@ from mcp.server import MCPServer
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.clients import NamedClient, Tokens
@@ -121,26 +122,39 @@ def web_app(server: MCPServer[Any], names: Sequence[str] = ()) -> ASGIApp:
 
 
 class TimelyBodies:
-    """Hangs up on a client that takes too long to send its request."""
+    """Refuses a client that takes too long to send its request, or sends too much; the app sees whole requests."""
 
     def __init__(self, app: ASGIApp, seconds: float = SECONDS_PER_BODY) -> None:
         self._app, self._seconds = app, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI wants it."""
-        ends, whole = anyio.current_time() + self._seconds, False
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        whole: list[Message] = []
+        with anyio.move_on_after(self._seconds):
+            whole.append(await _whole(receive))
+        if not whole:
+            await Response("the request took too long", 408, {"connection": "close"})(scope, receive, send)
+        elif len(whole[0].get("body", b"")) > MOST_BODY:
+            await Response("the request is too large", 413, {"connection": "close"})(scope, receive, send)
+        else:
 
-        async def in_time() -> Message:
-            nonlocal whole
-            if whole:
-                return await receive()
-            with anyio.CancelScope(deadline=ends):
-                message = await receive()
-                whole = not message.get("more_body", False)
-                return message
-            return {"type": "http.disconnect"}
+            async def replay() -> Message:
+                return whole.pop() if whole else await receive()
 
-        await self._app(scope, in_time if scope["type"] == "http" else receive, send)
+            await self._app(scope, replay, send)
+
+
+async def _whole(receive: Receive) -> Message:
+    """A request's body in one message; no more than one piece beyond the limit. Or that the client is gone."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False) or len(body) > MOST_BODY:
+            return message if message["type"] == "http.disconnect" else {"type": "http.request", "body": bytes(body)}
 
 
 def _access(clients: Mapping[str, NamedClient] | None) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 import anyio
@@ -25,6 +29,7 @@ HEARTBEAT_SECONDS = 2.0
 """Something is told at least so often: clients give up on a silent call after a minute or less."""
 END = 100.0
 MAX_SECONDS = 3600.0
+NICENESS = 10
 NEARLY = 99.0
 """Where the work's own progress ends; the rest is for the answer."""
 
@@ -156,8 +161,16 @@ async def _tell_news(context: Context[Any, Any], status: Status, *, repeat: bool
 def _outcome(work: Callable[[Control, Status], T], control: Control, status: Status) -> Future[T]:
     """The result or the exception as a value, because a task group would wrap the exception in a group."""
     outcome: Future[T] = Future()
+    _step_back()
     try:
         outcome.set_result(work(control, status))
     except Exception as error:  # handed on to the caller as it is
         outcome.set_exception(error)
     return outcome
+
+
+def _step_back() -> None:
+    """Let the thread that answers calls go first, where the system has a priority for each thread (Linux)."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -74,7 +74,7 @@ async def text_of(client: Client, tool: str, arguments: dict[str, Any]) -> tuple
     ("kind", "headers", "status"),
     [
         ("nobody", {}, 401),
-        ("an empty token", {"authorization": "Bearer "}, 401),
+        ("an empty token", {"authorization": "Bearer"}, 401),
         ("a wrong token", {"authorization": f"Bearer {'y' * 46}"}, 401),
         ("the beginning of a token", {"authorization": f"Bearer {TOKENS['alice'][:-1]}"}, 401),
         ("a token that goes on", {"authorization": f"Bearer {TOKENS['alice']}x"}, 401),
