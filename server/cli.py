@@ -222,7 +222,7 @@ def serve(
     runs: RunsOption = None,
     clients: Annotated[
         Path | None,
-        typer.Option(help="For streamable-http: TOML file of clients with tokens and folders (docs/mcp.md)."),
+        typer.Option(help="For streamable-http: TOML file of clients with tokens and folders (docs/serving.md)."),
     ] = None,
     name: Annotated[
         list[str] | None,

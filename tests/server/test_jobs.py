@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -184,3 +185,50 @@ async def test_a_cancelled_restoration_leaves_no_picture(
         await client.call_tool("run_candidates", {"image": {"path": str(photos.clean)}, "task": "dehazing"})
     assert scope.cancelled_caught
     assert not settings.output.exists() or not list(settings.output.iterdir())
+
+
+async def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_runs() -> None:
+    queue = Jobs(max_seconds=0.3)
+    server: MCPServer[Any] = MCPServer("test")
+
+    @server.tool()
+    async def job(context: Context[Any, Any], endless: bool) -> str:
+        def work(control: Control, status: Status) -> str:
+            while endless:
+                time.sleep(0.01)
+                control.check()
+            return "result"
+
+        return await queue.run(context, "job", work)
+
+    async with Client(server) as client:
+        with anyio.fail_after(10):
+            stopped = await client.call_tool("job", {"endless": True})
+            next_one = await client.call_tool("job", {"endless": False})
+    assert stopped.is_error
+    assert next_one.structured_content == {"result": "result"}
+
+
+async def test_a_look_does_not_wait_for_work() -> None:
+    over = threading.Event()
+    queue = Jobs()
+    server: MCPServer[Any] = MCPServer("test")
+
+    @server.tool()
+    async def heavy(context: Context[Any, Any]) -> bool:
+        return await queue.run(context, "heavy", lambda control, status: over.wait(20))
+
+    @server.tool()
+    async def look(context: Context[Any, Any]) -> None:
+        await queue.run(context, "look", lambda control, status: over.set(), "look")
+
+    async with Client(server) as client, anyio.create_task_group() as group:
+        results: list[Any] = []
+
+        async def run_heavy() -> None:
+            results.append(await client.call_tool("heavy", {}))
+
+        group.start_soon(run_heavy)
+        await anyio.sleep(0.2)
+        await client.call_tool("look", {})
+    assert results[0].structured_content == {"result": True}  # ended by the look, not by the time
