@@ -77,7 +77,7 @@ FILES = {
     "named pipe that nobody writes to": "no regular file",
     "endless device": "outside the allowed folders",
     "link to nothing": "outside the allowed folders",
-    "link to itself": "no usable path",
+    "link to itself": "outside the allowed folders",
 }
 """Of the bad files that every test knows: what is said of each."""
 
@@ -134,8 +134,7 @@ REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("open files of the process", {"path": "/dev/fd/0"}, "outside the allowed folders"),
     ("path with a zero byte", {"path": "a\0b.png"}, "no usable path"),
     ("path of 5000 characters", {"path": "a" * 5000}, "at most 4096"),
-    ("name of 1000 characters", {"path": "a" * 1000}, "cannot be read"),
-    ("lone surrogate", {"path": "\udcff.png"}, "valid string"),
+    ("name of 300 characters", {"path": "a" * 300}, "cannot be read"),
     ("file address", {"path": "file:///etc/passwd"}, "there is no file"),
     ("link to a file outside", {"path": "link.png"}, "outside the allowed folders"),
     ("link to a folder outside", {"path": "linked/secret.png"}, "outside the allowed folders"),
