@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from agent.errors import PlanError
 from agent.reasoner import RULES, Ordering, Reasoner
@@ -80,13 +81,25 @@ def reorder(
     return _with_faces_between(steps)
 
 
-def enlargement(perception: Perception, profile: Profile) -> int:
+class Sized(Protocol):
+    """Anything with a size."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+
+def enlargement(picture: Sized, profile: Profile) -> int:
     """How many times experts shall enlarge: 1, 2, 4, 8 or 16.
 
     `scale_factor` as it stands; for 4K the smallest that reaches it (16 where none does); otherwise 4 for an image
     below `require_sr_size`, as in 4KAgent.
     """
-    longer = max(perception.width, perception.height)
+    longer = max(picture.width, picture.height)
     if profile.scale_factor is not None:
         return profile.scale_factor
     if profile.upscale_4k:

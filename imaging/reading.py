@@ -53,6 +53,8 @@ DECODER_ERRORS = (
     EOFError,
     KeyError,
     IndexError,
+    RuntimeError,
+    OverflowError,
     struct.error,
     zlib.error,
 )

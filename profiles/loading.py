@@ -61,6 +61,8 @@ def parse_profile(toml: bytes, file_name: str) -> Profile:
 
 def _from_file(path: Path) -> Profile:
     try:
+        if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
+            raise ProfileError(f"profile {path} is no regular file", "give a .toml file")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ProfileError(f"profile {path} has {size} bytes", f"a profile has at most {MAX_BYTES}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Access:
         except (OSError, RuntimeError, ValueError) as error:
             raise AccessDenied(f"{path!r} is no usable path: {error}", self._hint()) from error
         for real in reals:
-            if self._is_inside(real) and real.exists():
+            if self._is_inside(real) and os.path.exists(real):  # a Path of a name that is too long would raise
                 return real
         if not reals or not all(map(self._is_inside, reals)):
             raise AccessDenied(f"{path!r} is outside the allowed folders", self._hint())

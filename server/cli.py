@@ -238,7 +238,9 @@ def serve(
     transport: Annotated[
         Literal["stdio", "streamable-http"], typer.Option(help="stdio: the client starts this process.")
     ] = "stdio",
-    host: Annotated[str, typer.Option(help="For streamable-http; only this machine's own names.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="For streamable-http; without --clients only this machine's own names.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="For streamable-http; the URL ends in /mcp.")] = 8000,
     allow: Annotated[
         list[Path] | None,
@@ -248,18 +250,40 @@ def serve(
         Path | None, typer.Option(help="Folder for results. Otherwise restore4k in the user's pictures folder.")
     ] = None,
     runs: RunsOption = None,
+    clients: Annotated[
+        Path | None,
+        typer.Option(help="For streamable-http: TOML file of clients with tokens and folders (docs/serving.md)."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="For streamable-http: HOST[:PORT] by which clients know it; may be repeated."),
+    ] = None,
+    allow_urls: Annotated[
+        bool, typer.Option("--allow-urls", help="Fetch images from public https addresses.")
+    ] = False,
+    max_seconds: Annotated[float, typer.Option(min=1, help="The longest that one call is worked on.")] = 3600,
+    max_megapixels: Annotated[float, typer.Option(min=1, max=178, help="Of one image that is read.")] = 100,
+    workspace_gb: Annotated[float, typer.Option(min=0.1, help="What each client's workspace may hold.")] = 8,
+    workspace_days: Annotated[float, typer.Option(min=1, help="So long an image is kept unused.")] = 30,
 ) -> None:
     """Serve MCP clients."""
     with Answer(as_json=False):
         from server.app import serve as serve_clients
+        from server.clients import load_clients
 
         named = [*(folders or ()), *(allow or ())]
         settings = ServerSettings(
             allowed=tuple(folder.expanduser().absolute() for folder in named) if named else default_allowed(),
             output=(output or default_output()).expanduser().absolute(),
             runs=(runs or default_runs()).absolute(),
+            urls=allow_urls,
+            max_seconds=max_seconds,
+            max_pixels=round(max_megapixels * 1e6),
+            workspace_bytes=round(workspace_gb * (1 << 30)),
+            workspace_days=workspace_days,
         )
-        serve_clients(settings, transport, host, port)
+        known = load_clients(clients) if clients else None
+        serve_clients(settings, transport, host, port, known, name or ())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What tools take: one image in one of three ways, and the few words that most of them share."""
+"""What tools take: one image in one of four ways, and the few words that most of them share."""
 
 from __future__ import annotations
 
@@ -41,12 +41,18 @@ class InputImage(BaseModel):
         max_length=MAX_DATA_CHARACTERS,
         description="The file's bytes in base64, at most 16 MiB. Only for images that are neither of the above.",
     )
+    url: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2048,
+        description="Public https address of an image file; most servers are started without leave to fetch any.",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> InputImage:
-        given = [name for name in ("path", "handle", "data") if getattr(self, name) is not None]
+        given = [name for name in ("path", "handle", "data", "url") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of path, handle and data, not {' and '.join(given) or 'none'}")
+            raise ValueError(f"give exactly one of path, handle, data and url, not {' and '.join(given) or 'none'}")
         return self
 
 
@@ -62,7 +68,7 @@ def decode_data(data: str) -> bytes:
 ImageArgument: TypeAlias = Annotated[
     InputImage,
     Field(
-        description='The image: {"path": ...}, {"handle": ...} or {"data": ...}.',
+        description='The image: {"path": ...}, {"handle": ...}, {"data": ...} or {"url": ...}.',
         examples=[{"path": "holiday/beach.jpg"}, {"handle": "img_0123456789ab"}],
     ),
 ]

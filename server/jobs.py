@@ -1,11 +1,15 @@
-"""Heavy work for callers that wait: one piece at a time in a worker thread, with progress, stopped when given up."""
+"""Work for callers that wait: in a worker thread, with progress, in turn, stopped when given up or out of time."""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -13,6 +17,10 @@ import anyio.to_thread
 from mcp.server.mcpserver import Context
 
 from imaging.control import Control
+from imaging.errors import Cancelled
+from server.clients import current_client
+from server.errors import TooMuchAsked
+from server.turns import Turns
 
 T = TypeVar("T")
 
@@ -20,6 +28,8 @@ POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 2.0
 """Something is told at least so often: clients give up on a silent call after a minute or less."""
 END = 100.0
+MAX_SECONDS = 3600.0
+NICENESS = 10
 NEARLY = 99.0
 """Where the work's own progress ends; the rest is for the answer."""
 
@@ -60,31 +70,65 @@ class Status:
         return self._told, news or message
 
 
+Kind = Literal["work", "look"]
+"""What makes pictures and takes long, and what only looks at them and takes seconds."""
+
+
 class Jobs:
-    """The queue of one server: the machine has one set of cores or one GPU, so one job runs and the others wait."""
+    """The queues of one server. The machine has one set of cores or one GPU, so of each kind one job runs.
 
-    def __init__(self) -> None:
-        self._turn = anyio.Lock()
+    A job that has run for `max_seconds` is stopped; the time in the queue does not count.
+    """
 
-    async def run(self, context: Context[Any, Any], what: str, work: Callable[[Control, Status], T]) -> T:
+    def __init__(self, max_seconds: float = MAX_SECONDS) -> None:
+        self._max_seconds = max_seconds
+        self._turns: dict[Kind, Turns] = {"work": Turns(), "look": Turns()}
+
+    async def run(
+        self, context: Context[Any, Any], what: str, work: Callable[[Control, Status], T], kind: Kind = "work"
+    ) -> T:
         """What `work` returns or raises.
 
         When the caller gives up, the control is cancelled; the next job begins only after this one has really
-        stopped.
+        stopped. Raises `Busy` and `TooMuchAsked`.
         """
-        status = Status(f"{what}: waiting for the job before it" if self._turn.locked() else what)
+        status = Status(what)
         control = Control(status.progress)
-        over = anyio.Event()
+        over, late = anyio.Event(), anyio.Event()
+        place = self._turns[kind].enter(
+            current_client() or _session(context),
+            lambda position: status.say(f"{what}: busy, position {position}"),
+        )
         async with anyio.create_task_group() as group:
             group.start_soon(_tell, context, status, control, over)
-            async with self._turn:
+            async with place:
                 status.say(what)
+                group.start_soon(_stop_in_time, self._max_seconds, control, late, over)
                 outcome = await anyio.to_thread.run_sync(_outcome, work, control, status)
             over.set()
+        if late.is_set() and isinstance(outcome.exception(), Cancelled):
+            raise TooMuchAsked(
+                f"{what} was stopped after {self._max_seconds:g} s, the longest that this server works on one call",
+                "ask for a smaller result or a faster profile, or start the server with a larger --max-seconds",
+            )
         await anyio.lowlevel.checkpoint()  # a caller that has given up is not answered
         await _tell_news(context, status)
         await context.report_progress(END, END, "done")
         return outcome.result()
+
+
+async def _stop_in_time(seconds: float, control: Control, late: anyio.Event, over: anyio.Event) -> None:
+    with anyio.move_on_after(seconds):
+        await over.wait()
+        return
+    late.set()
+    control.cancel()
+
+
+def _session(context: Context[Any, Any]) -> str:
+    """Who calls where nobody is asked for a token: clients of the older protocol have a session each."""
+    headers = context.headers or {}
+    return headers.get("mcp-session-id", "")
 
 
 async def _tell(context: Context[Any, Any], status: Status, control: Control, over: anyio.Event) -> None:
@@ -117,8 +161,16 @@ async def _tell_news(context: Context[Any, Any], status: Status, *, repeat: bool
 def _outcome(work: Callable[[Control, Status], T], control: Control, status: Status) -> Future[T]:
     """The result or the exception as a value, because a task group would wrap the exception in a group."""
     outcome: Future[T] = Future()
+    _step_back()
     try:
         outcome.set_result(work(control, status))
     except Exception as error:  # handed on to the caller as it is
         outcome.set_exception(error)
     return outcome
+
+
+def _step_back() -> None:
+    """Let the thread that answers calls go first, where the system has a priority for each thread (Linux)."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

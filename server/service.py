@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,11 +16,14 @@ from imaging.writing import write_image
 from profiles.schema import Profile
 from server.access import Access
 from server.choosing import choose_profile
+from server.clients import NamedClient, current_client, settings_of
+from server.errors import BadAddress, TooMuchAsked
+from server.fetching import Fetcher
 from server.inputs import InputImage, decode_data
 from server.jobs import Jobs
 from server.models import Picture
 from server.settings import ServerSettings
-from server.workspace import Workspace
+from server.workspace import Workspace, require_space
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
@@ -43,17 +46,58 @@ class Source:
     """What results are named after."""
 
 
-class Service:
-    """One server's parts. Its methods are plain functions for a worker thread."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is a client's own."""
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self.settings = settings
-        self.access = Access((*settings.allowed, settings.output))
-        self.workspace = Workspace(settings.workspace)
+    settings: ServerSettings
+    access: Access
+    workspace: Workspace
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> _Place:
+        workspace = Workspace(
+            settings.workspace, settings.workspace_bytes, settings.workspace_days, settings.free_bytes
+        )
+        return cls(settings, Access((*settings.allowed, settings.output)), workspace)
+
+
+class Service:
+    """One server's parts. Its methods are plain functions for a worker thread.
+
+    Settings, access and workspace are those of the client whose call is being answered.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        clients: Mapping[str, NamedClient] | None = None,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        places = {
+            name: _Place.of(settings_of(name, client.allow, settings)) for name, client in (clients or {}).items()
+        }
+        self._places = places or {"": _Place.of(settings)}
+        self._fetcher = fetcher or Fetcher(settings.max_bytes)
         self.experts = ExpertPool()
-        self.jobs = Jobs()
+        self.jobs = Jobs(settings.max_seconds)
         self.bus = InMemorySubscriptionBus()
         """Where changes of resources are told."""
+
+    @property
+    def settings(self) -> ServerSettings:
+        """Of the client that calls."""
+        return self._places[current_client()].settings
+
+    @property
+    def access(self) -> Access:
+        """What the client that calls may read."""
+        return self._places[current_client()].access
+
+    @property
+    def workspace(self) -> Workspace:
+        """The images of the client that calls."""
+        return self._places[current_client()].workspace
 
     @property
     def catalogue(self) -> Catalogue:
@@ -74,7 +118,7 @@ class Service:
             image = read_image(file, limits)
             handle, name = self.workspace.keep_file(file.read_bytes()), file.stem
         else:
-            data = decode_data(given.data or "")
+            data = self._fetched(given.url) if given.url is not None else decode_data(given.data or "")
             image = read_image(data, limits)
             handle = self.workspace.keep_file(data)
             file, name = self.workspace.path(handle), handle
@@ -113,6 +157,25 @@ class Service:
                 if path.suffix.lower() in READABLE and path.is_file():
                     found[str((path.parent if folders else path).relative_to(root))] = None
         return sorted(found)
+
+    def require_room(self, width: int, height: int) -> None:
+        """Raise `TooMuchAsked` for a result of more pixels than the limit, `ResourceError` for a full disk."""
+        limit = self.settings.max_output_pixels
+        if width * height > limit:
+            raise TooMuchAsked(
+                f"a result of {width}x{height} pixels is more than the {limit} that this server makes",
+                "ask for a smaller scale or long side",
+            )
+        for folder in (self.settings.output, self.settings.runs):
+            require_space(folder, self.settings.free_bytes)
+
+    def _fetched(self, url: str) -> bytes:
+        if not self.settings.urls:
+            raise BadAddress(
+                "this server fetches nothing from the web",
+                "whoever starts it can allow that with --allow-urls; otherwise give a path, or send `data`",
+            )
+        return self._fetcher.fetch(url)
 
     def new_output(self, name: str, suffix: str = ".png") -> Path:
         """A path in the output folder that is still free: name.png, name_2.png, ..."""

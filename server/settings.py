@@ -52,6 +52,18 @@ class ServerSettings:
     """Of one image file."""
     max_pixels: int = 100_000_000
     """Of one image."""
+    max_output_pixels: int = 178_956_970
+    """Of one result: what is larger could not be read again."""
+    max_seconds: float = 3600.0
+    """Of one call, without its time in the queue."""
+    workspace_bytes: int = 8 << 30
+    """Of all images in the workspace; those unused for longest go."""
+    workspace_days: float = 30.0
+    """An image in the workspace goes when it has not been used for so long."""
+    free_bytes: int = 1 << 30
+    """Nothing is written to a disk that has less left."""
+    urls: bool = False
+    """Whether images may be fetched from the web."""
 
     def limits(self) -> Limits:
         """The same for `read_image`."""

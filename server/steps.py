@@ -60,6 +60,7 @@ def take_step(
 
     `original`: what faces are compared with. Raises `RequestError` where it shows another cutting.
     """
+    service.require_room(source.image.width * step.scale, source.image.height * step.scale)
     asked = choose_cards(service, step, profile, [expert] if expert else None)
     cards = favourites(asked, profile, source.image)
     contest, verdicts = Contest(), list[Verdict]()
@@ -90,6 +91,7 @@ def judge_candidates(
     status: Status,
 ) -> JudgedCandidates:
     """Run a step's experts and keep every result that there is under a handle of its own."""
+    service.require_room(source.image.width * step.scale, source.image.height * step.scale)
     cards = choose_cards(service, step, profile, experts)
     found: list[tuple[CandidateReport, Image | None]] = []
     run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates

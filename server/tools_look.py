@@ -67,7 +67,7 @@ def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
             control.check()
             return quality_report(source.image, source.picture, service.experts)
 
-        return answer(await service.jobs.run(context, "analyze_quality", work))
+        return answer(await service.jobs.run(context, "analyze_quality", work, "look"))
 
     add_tool(
         server,
@@ -92,7 +92,7 @@ def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
             report = DegradationReport(image=source.picture, diagnosis=Diagnosis.of(perceive(source.image)))
             return report, source.image
 
-        report, picture = await service.jobs.run(context, "reason_degradations", work)
+        report, picture = await service.jobs.run(context, "reason_degradations", work, "look")
         return answer(report, *evidence(picture))
 
     add_tool(
@@ -130,7 +130,7 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
             control.check()
             return plan_report(source.image, wanted, service.experts, source.picture, control, reasoner, failed or ())
 
-        return answer(await service.jobs.run(context, "plan_restoration", work))
+        return answer(await service.jobs.run(context, "plan_restoration", work, "look"))
 
     add_tool(
         server,
@@ -153,7 +153,7 @@ def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
         def work(control: Control, status: Status) -> tuple[Comparison, Image]:
             return _compare(service, first, second, control)
 
-        report, side_by_side = await service.jobs.run(context, "compare_images", work)
+        report, side_by_side = await service.jobs.run(context, "compare_images", work, "look")
         return answer(report, thumbnail(side_by_side, 2 * THUMBNAIL_SIDE))
 
     add_tool(

@@ -21,6 +21,7 @@ from agent.events import (
     StepFinished,
     Warned,
 )
+from agent.planning import enlargement
 from agent.reasoner import Reasoner
 from agent.run import Restoration, restore_file
 from agent.state import KEEP_INPUT
@@ -121,6 +122,8 @@ def _restore(
     listener: Listener,
 ) -> tuple[RestorationReport, Image]:
     source = service.open(given)
+    factor = enlargement(source.image, profile)
+    service.require_room(source.image.width * factor, source.image.height * factor)
     restoration = restore_file(
         source.file,
         service.new_output(f"{source.name}_restored", suffix),

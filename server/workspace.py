@@ -1,6 +1,7 @@
 """Images that a caller may name by a handle: files in one folder, named after their content.
 
-The folder is the index, so that nothing has to be repaired after a kill, and handles outlive the server.
+The folder is the index, so that nothing has to be repaired after a kill, and handles outlive the server. What has not
+been used for long goes, and where the folder is full, what has not been used for longest.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +21,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.state import Step, Verdict
-from imaging.errors import OutputError
+from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
 from imaging.reading import Limits, read_image
 from imaging.writing import encode_image
 from server.errors import UnknownHandle
 
 HANDLE_PATTERN = r"^img_[0-9a-f]{12}$"
+IN_USE_SECONDS = 3600.0
+"""What was used so lately is not removed to make room: somebody works with it."""
+DAY = 24 * 3600.0
 
 
 class CandidateOf(BaseModel):
@@ -51,14 +58,19 @@ class Origin(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The folder."""
+    """The folder, and how much it may hold."""
 
     folder: Path
+    max_bytes: int = 8 << 30
+    max_days: float = 30.0
+    free_bytes: int = 1 << 30
+    """What must be left on the disk."""
 
     def keep_file(self, data: bytes) -> str:
         """The handle of an image file with these bytes, which the caller has been able to read."""
         handle = _handle(data)
-        if not self._picture(handle).exists():
+        if not self._used(handle):
+            self._make_room(len(data))
             self._write(self._picture(handle), data)
         return handle
 
@@ -72,6 +84,9 @@ class Workspace:
         origin = Origin(bit_depth=bit_depth, greyscale=image.greyscale, candidate=candidate)
         made_by = f"{candidate.parent} {candidate.step} {candidate.verdict.expert}" if candidate else "made here"
         handle = _handle(data, f"{made_by} {origin.bit_depth}".encode())
+        if self._used(handle):
+            return handle
+        self._make_room(len(data))
         self._write(self._origin(handle), origin.model_dump_json().encode())
         self._write(self._picture(handle), data)
         return handle
@@ -92,12 +107,49 @@ class Workspace:
         """The image file of a handle. Raises `UnknownHandle`."""
         if not re.fullmatch(HANDLE_PATTERN, handle):
             raise UnknownHandle(f"{handle!r} is no handle", "handles look like img_0123456789ab")
-        path = self._picture(handle)
-        if not path.is_file():
+        if not self._used(handle):
             raise UnknownHandle(
-                f"there is no image {handle} in the workspace", "use a handle that a tool of this server has returned"
+                f"there is no image {handle} in the workspace",
+                "use a handle that a tool of this server has returned, or give the image again if that was long ago",
             )
-        return path
+        return self._picture(handle)
+
+    def _used(self, handle: str) -> bool:
+        """Whether the image is there; from now on it counts as used just now."""
+        try:
+            os.utime(self._picture(handle))
+        except OSError:
+            return False
+        return True
+
+    def _make_room(self, size: int) -> None:
+        """Remove the too old, then the longest unused. Raises `ResourceError` where that is not enough."""
+        now = time.time()
+        kept = 0
+        for used, handle, length in sorted(self._images(now), reverse=True):
+            unused = now - used
+            if unused > self.max_days * DAY or (unused > IN_USE_SECONDS and kept + length + size > self.max_bytes):
+                self._picture(handle).unlink(missing_ok=True)
+                self._origin(handle).unlink(missing_ok=True)
+            else:
+                kept += length
+        if kept + size > self.max_bytes:
+            raise ResourceError(
+                f"the workspace holds {kept} bytes used within the hour, of at most {self.max_bytes}",
+                "go on with the images that are there, or start the server with a larger --workspace-gb",
+            )
+        require_space(self.folder, size + self.free_bytes)
+
+    def _images(self, now: float) -> Iterator[tuple[float, str, int]]:
+        """When each was last used, its handle, its bytes; what a kill has left half-written is removed."""
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(self.folder):
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.name.endswith(".image"):
+                        yield status.st_mtime, entry.name.removesuffix(".image"), status.st_size
+                    elif entry.name.endswith(".part") and now - status.st_mtime > IN_USE_SECONDS:
+                        os.unlink(entry.path)
 
     def handles(self) -> list[str]:
         """Every handle that there is, the newest first."""
@@ -134,6 +186,14 @@ class Workspace:
             raise OutputError(
                 f"the workspace {self.folder} cannot be written: {error.strerror}", "free or unlock that folder"
             ) from error
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Raise `ResourceError` unless the disk of `folder`, which need not exist yet, has `size` bytes left."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise ResourceError(f"the disk of {folder} has only {free >> 20} MiB left", "free some of it")
 
 
 def _handle(*parts: bytes) -> str:

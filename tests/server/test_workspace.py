@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from agent.state import Step, Verdict
+from imaging.errors import ResourceError
 from imaging.image import Image
 from server.errors import UnknownHandle
 from server.workspace import CandidateOf, Workspace
@@ -72,3 +75,49 @@ def test_a_write_that_was_killed_leaves_no_handle(workspace: Workspace, image: I
     workspace.path(handle).unlink()  # killed after the origin was written and before the picture was
     with pytest.raises(UnknownHandle):
         workspace.load(handle)
+
+
+def unused_for(workspace: Workspace, handle: str, days: float) -> None:
+    then = time.time() - days * 24 * 3600
+    os.utime(workspace.path(handle), (then, then))
+
+
+def test_a_full_workspace_lets_go_of_what_was_unused_for_longest(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, max_bytes=3000)
+    old, older, third = (workspace.keep_file(bytes([number]) * 1000) for number in range(3))
+    unused_for(workspace, old, 2)
+    unused_for(workspace, older, 3)
+    unused_for(workspace, third, 1)
+    fourth = workspace.keep_file(b"x" * 1000)
+    with pytest.raises(UnknownHandle, match="give the image again"):
+        workspace.path(older)
+    for handle in (old, third, fourth):
+        workspace.path(handle)
+
+
+def test_a_workspace_full_of_fresh_images_refuses_more_and_loses_none(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, max_bytes=2500)
+    handles = [workspace.keep_file(bytes([number]) * 1000) for number in range(2)]
+    with pytest.raises(ResourceError, match="within the hour"):
+        workspace.keep_file(b"x" * 1000)
+    assert [workspace.path(handle).stat().st_size for handle in handles] == [1000, 1000]
+
+
+def test_images_expire_with_what_was_known_of_them(workspace: Workspace, image: Image) -> None:
+    expired = workspace.keep_image(image, candidate("expert"))
+    used = workspace.keep_file(b"the bytes")
+    unused_for(workspace, expired, 40)
+    unused_for(workspace, used, 20)
+    left = workspace.folder / ".img_x.image.00.part"  # by a kill
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    workspace.keep_file(b"others")
+    assert {file.name for file in workspace.folder.iterdir() if expired in file.name or "part" in file.name} == set()
+    workspace.path(used)
+
+
+def test_nothing_is_written_to_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "new", free_bytes=1 << 60)
+    with pytest.raises(ResourceError, match="MiB left"):
+        workspace.keep_file(b"the bytes")
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,235 @@
+"""200 mixed calls of 20 clients over HTTP while one of them has a photo restored to 4K.
+
+    python -m benchmarks.load
+
+A real server process with 20 tokens; every client has its own photo. Counts failures and replies that hold somebody
+else's image, and measures how long calls take and what memory the server holds before and after the burst.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import random
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import numpy as np
+import PIL.Image
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from skimage import data
+
+LIGHT = ("list_profiles", "list_experts", "list_tools", "list_resources", "read_own_image", "read_foreign_image")
+LOOKS = ("analyze_quality", "foreign_analyze")
+MIX = (*LIGHT, *LOOKS, "list_profiles", "read_own_image")
+"""Ten calls of every client."""
+STARTUP_SECONDS = 120
+
+
+@dataclass
+class Tally:
+    """What has happened so far."""
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failures: list[str] = field(default_factory=list)
+    foreign: int = 0
+    """Replies with another client's image."""
+
+
+def main() -> None:
+    """Run it and print the figures as JSON."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--clients", type=int, default=20)
+    options.add_argument("--pause", type=float, default=0.0, help="seconds between a client's calls, at most")
+    options.add_argument("--long-side", type=int, default=4096, help="of the restoration in the background")
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(anyio.run(measure, Path(folder), asked.clients, asked.long_side, asked.pause), indent=1))
+
+
+async def measure(folder: Path, count: int, long_side: int, pause: float) -> dict[str, Any]:
+    """All figures of one burst."""
+    tokens = {f"client-{number}": secrets.token_urlsafe(32) for number in range(count)}
+    process, url = start_server(folder, tokens)
+    try:
+        handles = {name: await first_image(url, token, number) for number, (name, token) in enumerate(tokens.items())}
+        before = resident_megabytes(process.pid)
+        tally, run = Tally(), dict[str, Any]()
+        async with anyio.create_task_group() as group:
+            started = anyio.Event()
+            group.start_soon(restore, url, next(iter(tokens.values())), long_side, started, run)
+            await started.wait()
+            began = time.perf_counter()
+            async with anyio.create_task_group() as burst:
+                for number, (name, token) in enumerate(tokens.items()):
+                    own = handles[name]
+                    foreign = handles[f"client-{(number + 1) % count}"]
+                    burst.start_soon(ten_calls, url, token, number, own, foreign, tally, pause)
+            burst_seconds = time.perf_counter() - began
+            still_running = "seconds" not in run
+            after_burst = resident_megabytes(process.pid)
+        after_run = resident_megabytes(process.pid)
+        second = Tally()
+        async with anyio.create_task_group() as again:
+            for number, (name, token) in enumerate(tokens.items()):
+                foreign = handles[f"client-{(number + 1) % count}"]
+                again.start_soon(ten_calls, url, token, number, handles[name], foreign, second, pause)
+        return {
+            "calls": sum(map(len, tally.seconds.values())),
+            "clients": count,
+            "pause_seconds": pause,
+            "load_average": os.getloadavg()[0],
+            "failures": tally.failures + second.failures,
+            "cross_talk": tally.foreign + second.foreign,
+            "run_still_going_after_burst": still_running,
+            "burst_seconds": round(burst_seconds, 1),
+            "run_seconds": round(run["seconds"], 1),
+            "run_failed": run["failed"],
+            "light_median_ms": median_ms(tally, LIGHT),
+            "light_worst_ms": round(1000 * max(max(tally.seconds[name]) for name in LIGHT)),
+            "look_median_ms": median_ms(tally, LOOKS),
+            "median_ms": {name: median_ms(tally, (name,)) for name in sorted(tally.seconds)},
+            "resident_mb": {
+                "before": before,
+                "after_burst": after_burst,
+                "after_run": after_run,
+                "after_second_burst": resident_megabytes(process.pid),
+            },
+        }
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def start_server(folder: Path, tokens: dict[str, str]) -> tuple[subprocess.Popen[bytes], str]:
+    """A server process that knows these tokens, and its URL."""
+    file = folder / "clients.toml"
+    file.write_text("".join(f'[{name}]\ntoken = "{token}"\n' for name, token in tokens.items()), "utf-8")
+    file.chmod(0o600)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "server", "serve", "--transport", "streamable-http", "--port", str(port)]
+    command += ["--clients", str(file), "--output", str(folder / "out"), "--runs", str(folder / "runs")]
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return process, f"http://127.0.0.1:{port}/mcp"
+        time.sleep(0.1)
+    process.kill()
+    raise SystemExit("the server does not start")
+
+
+def photo(number: int) -> str:
+    """A noisy photo of 96x80 pixels in base64; each number has its own."""
+    noise = np.random.default_rng(number).normal(0, 20, (80, 96, 3))
+    pixels = np.clip(np.asarray(data.astronaut())[:80, 180:276] + noise, 0, 255).astype(np.uint8)
+    with tempfile.TemporaryFile() as stream:
+        PIL.Image.fromarray(pixels).save(stream, "PNG")
+        stream.seek(0)
+        return base64.b64encode(stream.read()).decode()
+
+
+def client_of(url: str, token: str) -> Client:
+    """A client with a token."""
+    http = httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}, timeout=600)
+    return Client(streamable_http_client(url, http_client=http))
+
+
+async def first_image(url: str, token: str, number: int) -> str:
+    """The handle of the client's own photo."""
+    async with client_of(url, token) as client:
+        result = await client.call_tool("analyze_quality", {"image": {"data": photo(number)}})
+        return str((result.structured_content or {})["image"]["handle"])
+
+
+async def restore(url: str, token: str, long_side: int, started: anyio.Event, run: dict[str, Any]) -> None:
+    """A restoration; `started` is set when its plan is made."""
+
+    async def told(progress: float, total: float | None, message: str | None) -> None:
+        if (message or "").startswith("plan"):
+            started.set()
+
+    began = time.perf_counter()
+    async with client_of(url, token) as client:
+        arguments = {"image": {"data": photo(0)}, "long_side": long_side}
+        result = await client.call_tool("restore_to_4k", arguments, progress_callback=told)
+    run.update(seconds=time.perf_counter() - began, failed=bool(result.is_error))
+    started.set()
+
+
+async def ten_calls(url: str, token: str, number: int, own: str, foreign: str, tally: Tally, pause: float) -> None:
+    """One client's part of the burst; it begins at another place of the mix than its neighbours."""
+    chance = random.Random(number)
+    async with client_of(url, token) as client:
+        for kind in MIX[number % len(MIX) :] + MIX[: number % len(MIX)]:
+            await anyio.sleep(chance.uniform(0, pause))
+            began = time.perf_counter()
+            try:
+                wrong = await one_call(client, kind, own, foreign)
+            except Exception as error:  # whatever it is, it is a failure of the burst
+                tally.failures.append(f"{kind}: {type(error).__name__}: {error}"[:200])
+                continue
+            tally.seconds[kind].append(time.perf_counter() - began)
+            tally.foreign += wrong
+
+
+async def one_call(client: Client, kind: str, own: str, foreign: str) -> bool:
+    """Whether the reply holds what belongs to another client. Raises where the call fails that should not."""
+    match kind:
+        case "list_tools":
+            await client.list_tools()
+        case "list_resources":
+            listed = await client.list_resources()
+            return any(foreign in str(resource.uri) for resource in listed.resources)
+        case "read_own_image":
+            await client.read_resource(f"image://{own}")
+        case "read_foreign_image":
+            try:
+                await client.read_resource(f"image://{foreign}")
+            except Exception as error:
+                return "no image" not in str(error)
+            return True
+        case "foreign_analyze":
+            result = await client.call_tool("analyze_quality", {"image": {"handle": foreign}})
+            return not result.is_error
+        case "analyze_quality":
+            result = await client.call_tool(kind, {"image": {"handle": own}})
+            return bool(result.is_error) or (result.structured_content or {})["image"]["handle"] != own
+        case _:
+            result = await client.call_tool(kind, {})
+            if result.is_error:
+                raise RuntimeError(str(result.content))
+    return False
+
+
+def median_ms(tally: Tally, kinds: tuple[str, ...]) -> int:
+    """Of all calls of these kinds."""
+    return round(1000 * statistics.median(seconds for kind in kinds for seconds in tally.seconds[kind]))
+
+
+def resident_megabytes(process: int) -> int:
+    """What a process holds in memory (Linux)."""
+    status = Path(f"/proc/{process}/status").read_text("ascii")
+    return int(status.partition("VmRSS:")[2].split()[0]) // 1024
+
+
+if __name__ == "__main__":
+    main()
