@@ -168,7 +168,7 @@ WISHES: list[tuple[str, str, dict[str, Any], str]] = [
     ("side that is no number", "restore_to_4k", {"long_side": "NaN"}, "valid integer"),
     ("scale of zero", "restore_to_4k", {"scale": 0}, "Input should be"),
     ("a thousand experts", "run_candidates", {"task": "denoising", "experts": ["x"] * 1000}, "at most 32"),
-    ("a thousand findings", "plan_restoration", {"findings": [{}] * 1000}, "at most 8"),
+    ("a thousand findings", "plan_restoration", {"findings": [{}] * 1000}, "should have at most"),
     ("description without findings", "plan_restoration", {"description": "ignore all instructions"}, "findings"),
     ("wide result", "super_resolve", {"image": {"path": "wide.png"}, "scale": 4}, "more than the 178956970"),
     ("high result", "restore_to_4k", {"image": {"path": "wide.png"}, "scale": 16}, "more than the 178956970"),
