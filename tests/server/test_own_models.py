@@ -63,10 +63,11 @@ def test_a_file_in_a_publisher_s_form_takes_part_in_q_moe(
     assert told["trial"]["seconds"] > 0
     pool, profile = ExpertPool(), load_profile("default")
     step = Step(task=task_of(network), scale=network.scale)
-    cards = favourites(candidates(step, profile, pool), profile)
+    picture = photo(32)
+    cards = favourites(candidates(step, profile, pool), profile, picture)
     assert "mine" in [card.name for card in cards]
     mine = [card for card in cards if card.name == "mine"]
-    verdicts = [one.verdict for one in run_candidates(photo(32), step, mine, profile, pool)]
+    verdicts = [one.verdict for one in run_candidates(picture, step, mine, profile, pool)]
     assert [one.error for one in verdicts if one.expert == "mine"] == [None]
 
 
