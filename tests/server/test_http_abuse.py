@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,14 @@ def url(settings: ServerSettings, photos: Any) -> Iterator[str]:
         yield address
 
 
-def client_of(url: str, name: str, mode: str = "auto") -> Client:
-    http = httpx2.AsyncClient(headers={"authorization": f"Bearer {TOKENS[name]}"}, timeout=60)
-    return Client(streamable_http_client(url, http_client=http), mode=mode)
+@asynccontextmanager
+async def client_of(url: str, name: str, mode: str = "auto") -> AsyncIterator[Client]:
+    headers = {"authorization": f"Bearer {TOKENS[name]}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+    ):
+        yield client
 
 
 async def text_of(client: Client, tool: str, arguments: dict[str, Any]) -> tuple[bool, str]:
