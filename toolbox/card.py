@@ -28,6 +28,8 @@ class ExpertCard(BaseModel):
     """onnx: an exported graph; none: nothing that is kept up loads it, `why` and `instead` say more."""
     function: str | None = None
     """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], Control -> the same kind of array."""
+    begins_with: str | None = None
+    """spandrel: a classical `module:function` that runs first; the network finishes its work."""
     weights: str | None = None
     """spandrel: file name in toolbox/weights/, for what is embedded."""
     file: WeightFile | None = None

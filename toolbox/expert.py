@@ -44,6 +44,24 @@ class ClassicalExpert:
         return image.with_pixels(from_numpy(self.function(to_numpy(image.pixels), control)))
 
 
+@dataclass(frozen=True, slots=True)
+class FinishingExpert:
+    """A network that finishes what a classical function begins."""
+
+    card: ExpertCard
+    first: ClassicalExpert
+    network: Expert
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the network, for the pool."""
+        return int(getattr(self.network, "weight_bytes", 0))
+
+    def __call__(self, image: Image, control: Control) -> Image:
+        """Run one after the other."""
+        return self.network(self.first(image, control.part(0.0, 0.5)), control.part(0.5, 1.0))
+
+
 def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
     """The expert of a card, ready to run; heavy libraries are imported here, not before.
 
@@ -54,12 +72,15 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
     if card.loader == "spandrel":
         from toolbox.network import load_network
 
-        return load_network(card, store or ModelStore())
+        network = load_network(card, store or ModelStore())
+        if card.begins_with is None:
+            return network
+        return FinishingExpert(card, ClassicalExpert(card, _function(card, card.begins_with)), network)
     if card.loader == "onnx":
         from toolbox.graph import load_graph
 
         return load_graph(card, store or ModelStore())
-    return ClassicalExpert(card, _function(card))
+    return ClassicalExpert(card, _function(card, card.function or ""))
 
 
 def run_expert(expert: Expert, image: Image, control: Control) -> Image:
@@ -85,9 +106,9 @@ def run_expert(expert: Expert, image: Image, control: Control) -> Image:
     return result
 
 
-def _function(card: ExpertCard) -> ClassicalFunction:
-    module, _, name = (card.function or "").partition(":")
+def _function(card: ExpertCard, name: str) -> ClassicalFunction:
+    module, _, attribute = name.partition(":")
     try:
-        return cast(ClassicalFunction, getattr(importlib.import_module(module), name))
+        return cast(ClassicalFunction, getattr(importlib.import_module(module), attribute))
     except (ImportError, AttributeError, ValueError) as error:
-        raise BadCard(f"card {card.name!r} names the function {card.function!r}, which is not there") from error
+        raise BadCard(f"card {card.name!r} names the function {name!r}, which is not there") from error

@@ -26,7 +26,7 @@ from toolbox.network import NetworkExpert, load_network
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
 from training.data import load_photo, photo_files, split
-from training.measure import Gain, held_out_gains
+from training.measure import Gain, Row, gains, held_out_rows
 
 
 def main() -> None:
@@ -41,7 +41,9 @@ def main() -> None:
     for folder in arguments.pairs:
         print(f"{folder.name}: {super_resolution_db(expert, folder):.2f} dB")
     if arguments.data:
-        for kind, gain in gains_of(expert, arguments.data, arguments.degrade).items():
+        held_out = [load_photo(file) for file in split(photo_files(arguments.data))[1]]
+        rows = held_out_rows(held_out, arguments.degrade, expert.card.scale)
+        for kind, gain in gains_of(expert, rows).items():
             print(f"{kind}: {gain.input_db:.2f} -> {gain.output_db:.2f} dB")
     print(f"speed: {megapixels_per_second(expert):.2f} megapixels of input per second")
 
@@ -78,14 +80,13 @@ def super_resolution_db(expert: NetworkExpert, folder: Path) -> float:
     return float(np.mean(values))
 
 
-def gains_of(expert: NetworkExpert, data: Path, degrade: str) -> dict[str, Gain]:
-    """Held-out gains (see `training.measure`) of an expert."""
+def gains_of(expert: NetworkExpert, rows: dict[str, list[Row]]) -> dict[str, Gain]:
+    """What an expert gains on held-out patches (see `training.measure`)."""
 
     def run(inputs: Tensor) -> Tensor:
         return torch.stack([expert(Image(pixels.contiguous()), Control()).pixels for pixels in inputs])
 
-    _, held_out = split(photo_files(data))
-    return held_out_gains(run, [load_photo(file) for file in held_out], degrade, expert.card.scale)
+    return gains(run, rows, expert.card.scale)
 
 
 def megapixels_per_second(expert: NetworkExpert, side: int = 256) -> float:

@@ -20,9 +20,10 @@ from typing import Any
 from toolbox.catalogue import parse_cards
 from toolbox.tasks import Task
 from training.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
+from training.data import photo_files, split
 from training.measure import Gain
 from training.recipe import Recipe, load_recipe
-from training.train import WEIGHTS
+from training.train import WEIGHTS, rows_of
 
 WORTH_DB = 0.3
 """A task is offered where the network gains at least this much at it."""
@@ -50,7 +51,8 @@ def export(
     weights.mkdir(exist_ok=True)
     shutil.copyfile(run_dir / file.name, file)
     expert = expert_of(file)
-    gains = gains_of(expert, data / recipe.photos, recipe.degrade)
+    _, held_out = split(photo_files(data / recipe.photos))
+    gains = gains_of(expert, rows_of(recipe, held_out, cache=run_dir.parent))
     figures = {
         "held_out_psnr_rgb": {kind: asdict(gain) for kind, gain in gains.items()},
         "psnr_y": {folder.name: round(super_resolution_db(expert, folder), 2) for folder in pairs},
@@ -79,11 +81,13 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
     tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
     tables = {name: card for name, card in tables.items() if card["weights"] != weights}
     for name in names:
+        begins_with = recipe.begins_with.get(Task(recipe.cards[name]["task"]).degradation)
         tables[name] = recipe.cards[name] | {
             "scale": recipe.scale,
             "loader": "spandrel",
             "weights": weights,
             "architecture": recipe.architecture,
+            **({"begins_with": begins_with} if begins_with else {}),
             "source": f"training/recipes/{recipe.name}.toml",
         }
     toml = "# Written by training.export from the recipes.\n" + "".join(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from imaging.convert import FloatArray
 from training.data import Bytes, central_patch, stack
 from training.pairs import kinds
 
@@ -24,22 +26,36 @@ class Gain:
     output_db: float
 
 
-def held_out_gains(
-    network: Callable[[Tensor], Tensor], held_out: list[Bytes], degrade: str, scale: int
-) -> dict[str, Gain]:
-    """One row per kind of degradation in a recipe's `degrade`; the same patches and random numbers every time.
+class Row(NamedTuple):
+    """One held-out patch: (h, w, 3) degraded, as the network gets it, and as it was."""
 
-    `network` maps (B, 3, h, w) to (B, 3, h * scale, w * scale). A smaller input counts as enlarged bicubically.
-    """
+    degraded: FloatArray
+    given: FloatArray
+    target: FloatArray
+
+
+def held_out_rows(held_out: list[Bytes], degrade: str, scale: int) -> dict[str, list[Row]]:
+    """Patches by kind of degradation in a recipe's `degrade`; the same ones with the same random numbers always."""
     patches = [central_patch(photo, SIDE) for photo in held_out]
-    gains = {}
-    for row, (kind, make) in enumerate(kinds(degrade, scale).items()):
-        pairs = [make(patch, np.random.default_rng([row, index])) for index, patch in enumerate(patches)]
-        inputs, targets = stack([pair[0] for pair in pairs]), stack([pair[1] for pair in pairs])
+    rows = {}
+    for number, (kind, make) in enumerate(kinds(degrade, scale).items()):
+        pairs = [make(patch, np.random.default_rng([number, index])) for index, patch in enumerate(patches)]
+        rows[kind] = [Row(given, given, target) for given, target in pairs]
+    return rows
+
+
+def gains(network: Callable[[Tensor], Tensor], rows: dict[str, list[Row]], scale: int) -> dict[str, Gain]:
+    """What a network gains, by kind. A smaller input counts as enlarged bicubically.
+
+    `network` maps (B, 3, h, w) to (B, 3, h * scale, w * scale).
+    """
+    gained = {}
+    for kind, patches in rows.items():
+        degraded, given, targets = (stack(list(part)) for part in zip(*patches, strict=True))
         with torch.inference_mode():
-            outputs = torch.cat([network(part).cpu() for part in torch.split(inputs, TOGETHER)])
-        gains[kind] = Gain(_psnr(_enlarged(inputs, scale), targets), _psnr(outputs, targets))
-    return gains
+            outputs = torch.cat([network(part).cpu() for part in torch.split(given, TOGETHER)])
+        gained[kind] = Gain(_psnr(_enlarged(degraded, scale), targets), _psnr(outputs, targets))
+    return gained
 
 
 def _enlarged(inputs: Tensor, scale: int) -> Tensor:

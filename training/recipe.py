@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from toolbox.tasks import Degradation
+
 
 class Recipe(BaseModel):
     """How one network is trained. The file's name is the network's name."""
@@ -22,6 +24,8 @@ class Recipe(BaseModel):
     scale: Literal[1, 2, 4] = 1
     degrade: str
     """What the inputs suffer from: a name that `training.pairs.degrader` knows."""
+    begins_with: dict[Degradation, str] = Field(default_factory=dict)
+    """Classical experts (`module:function`) by degradation, whose work the network learns to finish."""
     photos: str = ""
     """Folder below --data whose pictures alone are used; all of them where it is empty."""
     init: str | None = None

@@ -27,14 +27,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imaging.device import best_device
-from training.data import Bytes, Patches, load_photo, load_photos, photo_files, split
-from training.measure import held_out_gains
+from training.begun import begun_pair, begun_pieces, begun_rows
+from training.data import Patches, load_photo, load_photos, photo_files, split
+from training.measure import Row, gains, held_out_rows
 from training.networks import begin, build, forward
 from training.pairs import degrader
 from training.recipe import Recipe, load_recipe
 
 SAVE_EVERY_SECONDS = 120
 MEASURE_EVERY_STEPS = 1000
+BEGUN_PIECES = 2400
 LOWEST = 0.01
 """The learning rate at the end, as a part of the recipe's."""
 WEIGHTS = Path(__file__).parent.parent / "toolbox" / "weights"
@@ -62,22 +64,32 @@ def train(
     """Train until the recipe's steps are done or the minutes are over, from the last checkpoint if there is one."""
     run_dir.mkdir(parents=True, exist_ok=True)
     files, held_out_files = split(photo_files(data / recipe.photos))
-    photos, held_out = load_photos(files, cache=run_dir.parent), [load_photo(file) for file in held_out_files]
+    photos = load_photos(files, cache=run_dir.parent)
     run = Run(recipe, run_dir, training_photos=len(photos))
-    make = degrader(recipe.degrade, recipe.scale)
+    make, rows = degrader(recipe.degrade, recipe.scale), rows_of(recipe, held_out_files, cache=run_dir.parent)
+    if recipe.begins_with:
+        make, photos = begun_pair, begun_pieces(photos, recipe, run_dir.parent, BEGUN_PIECES)
     workers = 1 if run.device.type == "cpu" else torch.get_num_threads()
     batches = Patches(photos, make, recipe.patch, recipe.batch, recipe.seed).batches(run.step, workers)
     saved_at, losses = time.monotonic(), []
     for progress in _progress(run, recipe.steps, minutes, stop or threading.Event()):
         losses.append(run.take_step(*next(batches), progress))
         if run.step % MEASURE_EVERY_STEPS == 0:
-            run.log(loss=float(np.mean(losses)), **run.gains(held_out))
+            run.log(loss=float(np.mean(losses)), **run.gains(rows))
             losses = []
         if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
             run.save()
             saved_at = time.monotonic()
     run.save()
-    run.log(finished=True, **run.gains(held_out))
+    run.log(finished=True, **run.gains(rows))
+
+
+def rows_of(recipe: Recipe, held_out: list[Path], cache: Path) -> dict[str, list[Row]]:
+    """Patches of held-out photos, degraded as the recipe says."""
+    photos = [load_photo(file) for file in held_out]
+    if recipe.begins_with:
+        return begun_rows(begun_pieces(photos, recipe, cache, 2 * len(photos)), recipe)
+    return held_out_rows(photos, recipe.degrade, recipe.scale)
 
 
 def _progress(run: Run, steps: int, minutes: float, stop: threading.Event) -> Iterator[float]:
@@ -131,17 +143,15 @@ class Run:
         for name, value in self.network.state_dict().items():
             self.average[name].lerp_(value.detach(), 1 - keep)
 
-    def gains(self, held_out: list[Bytes]) -> dict[str, dict[str, float]]:
+    def gains(self, rows: dict[str, list[Row]]) -> dict[str, dict[str, float]]:
         """What the averaged weights gain on held-out patches, by kind of degradation."""
         network = _to(build(self.recipe), self.device).eval()
         network.load_state_dict(self.average)
-        gains = held_out_gains(
-            lambda inputs: forward(network, self.recipe, inputs.to(self.device)),
-            held_out,
-            self.recipe.degrade,
-            self.recipe.scale,
-        )
-        return {kind: asdict(gain) for kind, gain in gains.items()}
+
+        def run(inputs: Tensor) -> Tensor:
+            return forward(network, self.recipe, inputs.to(self.device))
+
+        return {kind: asdict(gain) for kind, gain in gains(run, rows, self.recipe.scale).items()}
 
     def save(self) -> None:
         """Checkpoint, weights and how they came to be; each of the first two is replaced in one go."""

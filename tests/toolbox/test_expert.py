@@ -12,7 +12,7 @@ from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
 from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError
-from toolbox.expert import ClassicalExpert, ClassicalFunction, run_expert
+from toolbox.expert import ClassicalExpert, ClassicalFunction, FinishingExpert, run_expert
 
 
 def expert(function: ClassicalFunction, scale: int = 1) -> ClassicalExpert:
@@ -31,6 +31,15 @@ def test_what_the_file_said_is_kept(image: Image) -> None:
     assert torch.allclose(result.pixels, image.pixels * 0.5)
     assert (result.icc_profile, result.bit_depth) == (b"profile", 16)
     assert result.alpha is image.alpha
+
+
+def test_a_network_finishes_what_a_classical_function_begins(image: Image) -> None:
+    first = expert(lambda pixels, _: pixels * np.float32(0.5))
+    second = expert(lambda pixels, _: pixels + np.float32(0.25))
+    shares: list[float] = []
+    result = run_expert(FinishingExpert(first.card, first, second), image, Control(on_progress=shares.append))
+    assert torch.allclose(result.pixels, image.pixels * 0.5 + 0.25)
+    assert shares == [0.0, 0.5]
 
 
 def test_values_out_of_range_are_clamped(image: Image) -> None:

@@ -20,7 +20,8 @@ from toolbox.catalogue import parse_cards
 from toolbox.network import load_network
 from toolbox.store import ModelStore
 from toolbox.tasks import Degradation
-from training.data import shrink
+from training.begun import begun_pair, begun_pieces
+from training.data import load_photo, photo_files, shrink
 from training.evaluate import expert_of, super_resolution_db
 from training.export import cards_worth_having, export, put_cards
 from training.measure import Gain
@@ -101,6 +102,33 @@ def test_a_recipe_can_ask_for_the_photos_of_one_folder(recipe: Recipe, photos: P
     for folder, used in (("face", 3), ("", 9)):
         train(recipe.model_copy(update={"photos": folder, "steps": 1}), tmp_path, tmp_path / f"run{folder}")
         assert json.loads((tmp_path / f"run{folder}" / "small_x2.json").read_text())["training_photos"] == used
+
+
+def test_a_network_can_learn_to_finish_what_a_classical_expert_begins(
+    recipe: Recipe, photos: Path, tmp_path: Path
+) -> None:
+    begins_with = {Degradation.DEFOCUS_BLUR: "toolbox.classical.defocus_deblurring:wiener"}
+    finishing = recipe.model_copy(
+        update={
+            "name": "finishing",
+            "network": {"num_feat": 16, "num_conv": 2, "upscale": 1},
+            "scale": 1,
+            "degrade": "defocus_blur",
+            "begins_with": begins_with,
+            "cards": {"mine": {"task": "defocus_deblurring", "about": "A test.", "halo": 8}},
+            "steps": 2,
+        }
+    )
+    pieces = begun_pieces([load_photo(file) for file in photo_files(photos)], finishing, tmp_path, 2)
+    given, target = begun_pair(pieces[0], np.random.default_rng(0))
+    blurred = pieces[0][..., :3] / 255
+    assert 0 < np.mean((blurred - target) ** 2)
+    assert not np.array_equal(given, blurred)
+    train(finishing, photos, tmp_path / "run")
+    put_cards(finishing, ["mine"], tmp_path / "networks.toml")
+    (card,) = parse_cards((tmp_path / "networks.toml").read_text(), "networks.toml")
+    assert card.begins_with == begins_with[Degradation.DEFOCUS_BLUR]
+    assert set(log_of(tmp_path / "run")[-1]) >= {"defocus_blur"}
 
 
 def test_training_can_begin_with_the_weights_of_a_run_beside_it(recipe: Recipe, tmp_path: Path) -> None:

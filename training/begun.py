@@ -1,0 +1,91 @@
+"""Training pairs of a network that finishes what a classical expert begins: blur is undone by a kernel that is
+estimated from a whole picture, and the network learns from what that leaves. They take half a second each, so they
+are made once and kept.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import FloatArray, to_float, to_uint8
+from toolbox.tasks import Degradation, Severity
+from training.data import Bytes, Pair, central_patch, random_patch
+from training.degradations import degrade
+from training.measure import SIDE as MEASURED_SIDE
+from training.measure import Row
+from training.recipe import Recipe
+
+SIDE = 320
+"""Of the pieces of photos; fewer pixels tell too little of a blur."""
+STORED = ((0.3, Degradation.JPEG_ARTIFACT, Severity.MEDIUM), (0.25, Degradation.NOISE, Severity.LOW))
+"""How often the blurred picture is compressed or noisy too, and how badly at most."""
+
+BLURRED, BEGUN, TARGET = slice(0, 3), slice(3, 6), slice(6, 9)
+"""Channels of a piece."""
+
+
+def begun_pieces(photos: list[Bytes], recipe: Recipe, cache: Path, count: int) -> list[Bytes]:
+    """`count` pieces of (SIDE, SIDE, 9) bytes: blurred picture, what the classical expert made of it, the truth.
+
+    The same for the same photos and recipe; made once, into a file in `cache`, and mapped from it.
+    """
+    about = f"{sorted(recipe.begins_with.items())} {recipe.seed} {count} {[photo.shape for photo in photos]}"
+    file = cache / f"begun-{zlib.crc32(about.encode()):08x}.npy"
+    if not file.exists():
+        temporary = file.with_suffix(".part.npy")
+        pieces = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 9))
+
+        def make(number: int) -> None:
+            pieces[number] = _piece(photos, recipe, number)
+
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(make, range(count)):
+                pass
+        pieces.flush()
+        temporary.replace(file)
+    return list(np.load(file, mmap_mode="r"))
+
+
+def begun_pair(piece: Bytes, rng: np.random.Generator) -> Pair:
+    """What the network gets, and what it should give."""
+    return to_float(piece[..., BEGUN]), to_float(piece[..., TARGET])
+
+
+def begun_rows(pieces: list[Bytes], recipe: Recipe) -> dict[str, list[Row]]:
+    """The middle of each piece, by degradation."""
+    rows: dict[str, list[Row]] = {name: [] for name in recipe.begins_with}
+    for number, piece in enumerate(pieces):
+        patch = to_float(central_patch(piece, MEASURED_SIDE))
+        rows[_degradation(recipe, number)].append(Row(patch[..., BLURRED], patch[..., BEGUN], patch[..., TARGET]))
+    return rows
+
+
+def _piece(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
+    rng = np.random.default_rng([recipe.seed, number])
+    target = random_patch(photos[int(rng.integers(len(photos)))], SIDE, rng)
+    name = _degradation(recipe, number)
+    blurred, _ = degrade(to_float(target), Degradation(name), rng)
+    for chance, also, worst in STORED:
+        if rng.random() < chance:
+            blurred, _ = degrade(blurred, also, rng, Severity(int(rng.integers(worst + 1))))
+    stored = to_uint8(blurred)
+    begun = _function(recipe.begins_with[name])(to_float(stored), Control())
+    return np.concatenate([stored, to_uint8(begun), target], axis=2)
+
+
+def _degradation(recipe: Recipe, number: int) -> str:
+    """One after the other."""
+    return list(recipe.begins_with)[number % len(recipe.begins_with)]
+
+
+def _function(name: str) -> Callable[[FloatArray, Control], FloatArray]:
+    module, _, function = name.partition(":")
+    found: Callable[[FloatArray, Control], FloatArray] = getattr(importlib.import_module(module), function)
+    return found
