@@ -60,27 +60,27 @@ def begun_pair(piece: Bytes, rng: np.random.Generator) -> Pair:
 
 def begun_rows(pieces: list[Bytes], recipe: Recipe) -> dict[str, list[Row]]:
     """The middle of each piece, by degradation."""
-    rows: dict[str, list[Row]] = {name: [] for name in recipe.begins_with}
+    rows: dict[str, list[Row]] = {kind.value: [] for kind in recipe.begins_with}
     for number, piece in enumerate(pieces):
         patch = to_float(central_patch(piece, MEASURED_SIDE))
-        rows[_degradation(recipe, number)].append(Row(patch[..., BLURRED], patch[..., BEGUN], patch[..., TARGET]))
+        rows[_degradation(recipe, number).value].append(Row(patch[..., BLURRED], patch[..., BEGUN], patch[..., TARGET]))
     return rows
 
 
 def _piece(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
     rng = np.random.default_rng([recipe.seed, number])
     target = random_patch(photos[int(rng.integers(len(photos)))], SIDE, rng)
-    name = _degradation(recipe, number)
-    blurred, _ = degrade(to_float(target), Degradation(name), rng)
+    kind = _degradation(recipe, number)
+    blurred, _ = degrade(to_float(target), kind, rng)
     for chance, also, worst in STORED:
         if rng.random() < chance:
             blurred, _ = degrade(blurred, also, rng, Severity(int(rng.integers(worst + 1))))
     stored = to_uint8(blurred)
-    begun = _function(recipe.begins_with[name])(to_float(stored), Control())
+    begun = _function(recipe.begins_with[kind])(to_float(stored), Control())
     return np.concatenate([stored, to_uint8(begun), target], axis=2)
 
 
-def _degradation(recipe: Recipe, number: int) -> str:
+def _degradation(recipe: Recipe, number: int) -> Degradation:
     """One after the other."""
     return list(recipe.begins_with)[number % len(recipe.begins_with)]
 

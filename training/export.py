@@ -19,8 +19,8 @@ from typing import Any
 
 from toolbox.catalogue import parse_cards
 from toolbox.tasks import Task
-from training.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
 from training.data import photo_files, split
+from training.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
 from training.measure import Gain
 from training.recipe import Recipe, load_recipe
 from training.train import WEIGHTS, rows_of
