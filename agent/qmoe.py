@@ -10,6 +10,7 @@ from agent.clock import Clock
 from agent.judging import Candidate, Judge, experience, is_known
 from agent.state import Step, Verdict
 from imaging.control import Control
+from imaging.device import device_memory
 from imaging.image import Image
 from iqa.crops import crops_of, cut
 from profiles.schema import Profile
@@ -24,6 +25,8 @@ GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
 SCOUT_ABOVE_PIXELS = 512 * 512
 SCOUT_CROPS = 3
 SCOUT_SIDE = 192
+LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
+"""What a tile of an expert takes at least, by the memory class of its card."""
 FAVOURITES = 2
 """Experts of a step that are run where experience tells them apart."""
 
@@ -31,12 +34,14 @@ FAVOURITES = 2
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
     """The experts for a step that can run here and that the profile allows, those of the best experience first.
 
-    By licence, then by preference where that leaves any. Where the profile names an expert for the step, it alone.
+    By licence and memory of the device, then by preference where that leaves any. Where the profile names an expert
+    for the step, it alone.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
     named = tuple(card for card in cards if card.name in profile.experts)
     if named:
         return named
+    cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory()]
     cards.sort(key=lambda card: -experience(card.task, card.name))
     preferred = [card for card in cards if is_preferred(card, profile)]
     return tuple(preferred if preferred or profile.strict_preference else cards)

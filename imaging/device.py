@@ -41,6 +41,17 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
+@cache
+def device_memory() -> int:
+    """Bytes that the best device has in all: of the graphics card, or of the machine."""
+    import torch
+
+    device = best_device()
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else sys.maxsize
+
+
 def bfloat16_where_fast(device: torch.device) -> torch.autocast:
     """Autocast to bfloat16, switched off on a CPU without instructions for it: up to a hundred times slower there."""
     import torch

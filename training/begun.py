@@ -63,7 +63,9 @@ def begun_rows(pieces: list[Bytes], recipe: Recipe) -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = {kind.value: [] for kind in recipe.begins_with}
     for number, piece in enumerate(pieces):
         patch = to_float(central_patch(piece, MEASURED_SIDE))
-        rows[_degradation(recipe, number).value].append(Row(patch[..., BLURRED], patch[..., BEGUN], patch[..., TARGET]))
+        rows[_degradation(recipe, number).value].append(
+            Row(patch[..., BLURRED], patch[..., BEGUN], patch[..., TARGET])
+        )
     return rows
 
 

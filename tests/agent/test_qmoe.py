@@ -36,6 +36,24 @@ def test_the_best_by_experience_run_and_every_new_one(pool: ExpertPool) -> None:
     assert chosen == {NEW.name, *known[-FAVOURITES:]}
 
 
+def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    huge = NEW.model_copy(
+        update={"name": "huge", "memory": "XL", "function": "none:none"}
+    )
+    pool = ExpertPool(Catalogue((*default_catalogue(), huge)))
+    profile = load_profile("default")
+    names = {}
+    for gigabytes in (4, 16):
+        monkeypatch.setattr("agent.qmoe.device_memory", lambda size=gigabytes: size << 30)
+        names[gigabytes] = {card.name for card in candidates(STEP, profile, pool)}
+    assert names[16] - names[4] == {"huge"}
+    monkeypatch.setattr("agent.qmoe.device_memory", lambda: 4 << 30)
+    wanted = profile.model_copy(update={"experts": ("huge",)})
+    assert [card.name for card in candidates(STEP, wanted, pool)] == ["huge"]
+
+
 def test_exhaustively_all_of_them_run(pool: ExpertPool) -> None:
     profile = load_profile("default").model_copy(update={"exhaustive": True})
     cards = candidates(STEP, profile, pool)
