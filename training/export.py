@@ -26,7 +26,7 @@ from training.recipe import Recipe, load_recipe
 from training.train import WEIGHTS, rows_of
 
 WORTH_DB = 0.3
-"""A task is offered where the network gains at least this much at it."""
+"""A task is offered where the network gains at least this much over what it is given."""
 CARDS = WEIGHTS.parent / "cards" / "networks.toml"
 
 
@@ -70,7 +70,7 @@ def cards_worth_having(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
     for name, card in recipe.cards.items():
         task = Task(card["task"])
         gain = gains[recipe.degrade if task is Task.SUPER_RESOLUTION else task.degradation]
-        if gain.output_db - gain.input_db >= WORTH_DB:
+        if gain.output_db - gain.given_db >= WORTH_DB:
             names.append(name)
     return names
 

@@ -20,10 +20,14 @@ TOGETHER = 8
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Mean PSNR (RGB, in dB) of the degraded and of the restored patches, against the clean ones."""
+    """Mean PSNR (RGB, in dB) against the clean patches."""
 
     input_db: float
+    """Of the degraded patches."""
+    given_db: float
+    """Of what the network gets: the same, or what a classical expert has begun."""
     output_db: float
+    """Of the restored patches."""
 
 
 class Row(NamedTuple):
@@ -54,7 +58,8 @@ def gains(network: Callable[[Tensor], Tensor], rows: dict[str, list[Row]], scale
         degraded, given, targets = (stack(list(part)) for part in zip(*patches, strict=True))
         with torch.inference_mode():
             outputs = torch.cat([network(part).cpu() for part in torch.split(given, TOGETHER)])
-        gained[kind] = Gain(_psnr(_enlarged(degraded, scale), targets), _psnr(outputs, targets))
+        before, begun = (_psnr(_enlarged(part, scale), targets) for part in (degraded, given))
+        gained[kind] = Gain(before, begun, _psnr(outputs, targets))
     return gained
 
 

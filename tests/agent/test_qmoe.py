@@ -39,9 +39,7 @@ def test_the_best_by_experience_run_and_every_new_one(pool: ExpertPool) -> None:
 def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    huge = NEW.model_copy(
-        update={"name": "huge", "memory": "XL", "function": "none:none"}
-    )
+    huge = NEW.model_copy(update={"name": "huge", "memory": "XL", "function": "none:none"})
     pool = ExpertPool(Catalogue((*default_catalogue(), huge)))
     profile = load_profile("default")
     names = {}

@@ -196,7 +196,7 @@ def test_exporting_a_run_writes_weights_figures_and_cards(
 
 def test_a_task_that_the_network_does_not_do_gets_no_card(tmp_path: Path) -> None:
     all_in_one = next(load_recipe(file) for file in RECIPES if file.stem == "all_in_one")
-    good, bad = Gain(input_db=20.0, output_db=25.0), Gain(input_db=20.0, output_db=19.0)
+    good, bad = Gain(20.0, given_db=20.0, output_db=25.0), Gain(15.0, given_db=20.0, output_db=19.0)
     gains = {str(degradation): bad for degradation in Degradation} | {"noise": good}
     worth = cards_worth_having(all_in_one, gains)
     assert worth == ["restore4k_all_in_one_denoise"]
