@@ -82,7 +82,7 @@ def test_what_must_be_had_by_hand_says_how(name: str, told: str, models: Command
 
 def test_all_is_all_that_can_be_fetched(models: Command, tmp_path: Path) -> None:
     chosen = choose_to_pull(ModelStore(tmp_path), ["all"])
-    assert all(offer.file.urls for offer in chosen)
+    assert all(file.urls for offer in chosen for file in offer.files)
     assert len(chosen) > 40
 
 
@@ -109,10 +109,10 @@ def test_a_profile_pulls_what_its_runs_can_use(
     profile: str, non_commercial: bool, wanted: set[str], unwanted: set[str], tmp_path: Path
 ) -> None:
     chosen = offers_for_profile(ModelStore(tmp_path), profile, non_commercial)
-    files = {offer.file.name for offer in chosen}
+    files = {offer.files[0].name for offer in chosen}
     assert files >= {file_of(name) for name in wanted}
     assert not files & {file_of(name) for name in unwanted}
-    assert all(offer.file.urls for offer in chosen)
+    assert all(file.urls for offer in chosen for file in offer.files)
     assert len(files) == len(chosen)
 
 
