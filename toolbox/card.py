@@ -78,8 +78,9 @@ class ExpertCard(BaseModel):
     """Networks: context in input pixels that a tile needs around it (the receptive field, or near it)."""
     multiple_of: int = Field(default=1, ge=1, le=512)
     """Networks: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """The lowest precision in which the result still holds: spandrel through autocast, diffusion on a GPU."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The lowest precision in which the result still holds: bfloat16 for spandrel, through autocast; float16 for
+    diffusion, on a GPU."""
 
     @model_validator(mode="after")
     def _complete(self) -> ExpertCard:

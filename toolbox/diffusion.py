@@ -98,7 +98,7 @@ class OneStep:
     prompt: Tensor
     step: int
     clean: Callable[[Tensor, Tensor], Tensor]
-    """Latents and what the UNet says of them -> clean latents."""
+    """Latents and what the UNet says of them -> clean latents; small differences become large ones, so in float32."""
     weight_bytes: int
     least_side: int
 
@@ -110,7 +110,8 @@ class OneStep:
         control.check()
         said = self.unet(latents, self.step, encoder_hidden_states=self.prompt).sample
         control.check()
-        result = self.vae.decode(self.clean(latents, said) / factor).sample[0].float().cpu() / 2 + 0.5
+        clean = self.clean(latents.float(), said.float()).to(self.prompt)
+        result = self.vae.decode(clean / factor).sample[0].float().cpu() / 2 + 0.5
         return align_low_frequencies(result.clamp(0, 1), large, COARSE_SIDE)[None]
 
 
@@ -243,6 +244,7 @@ def _upscaler(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
         low_res_scheduler=DDPMScheduler.from_pretrained(folder / "low_res_scheduler", local_files_only=True),
         scheduler=DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     ).to(device, dtype)
+    vae.float()  # it overflows in half precision
     pipeline.set_progress_bar_config(disable=True)
     options = {name: int(value) for name, value in card.options.items()}
     return ManySteps(pipeline, _prompt(folder).to(device, dtype), options, _bytes(unet, vae))
@@ -282,12 +284,12 @@ def _quiet() -> None:
 
 
 def _place(card: ExpertCard) -> tuple[torch.device, torch.dtype]:
-    """Half precision on a GPU alone: on a CPU it is not faster."""
+    """Half precision on a GPU alone: on a CPU it is slower."""
     import torch
 
     device = best_device()
-    half = card.dtype == "bfloat16" and device.type == "cuda"
-    return device, torch.bfloat16 if half else torch.float32
+    half = card.dtype == "float16" and device.type == "cuda"
+    return device, torch.float16 if half else torch.float32
 
 
 def _bytes(*networks: Any) -> int:

@@ -47,7 +47,7 @@ fetched, and no file is read but those of the models folder.
   the picture. The UNet's answer is used as in their papers; latents are the encoder's mean, so that results repeat.
 - Tiles of 512 pixels of the result, whole latents, overlapping, each with the coarse colours of its input. Smaller
   pictures are enlarged to 512 pixels first, as by the papers' programs, and brought back.
-- bfloat16 on a GPU, float32 elsewhere. By the sizes of their files the weights take 1.9 GB there, 3.8 GB here.
+- float16 on a GPU, float32 elsewhere. By the sizes of their files the weights take 1.9 GB there, 3.8 GB here.
 - Plans reach 16x by 4x twice, as those of 4KAgent; the 16x experts run where a client calls `super_resolve` with
   scale 16.
 - DiffBIR's control network and sampler are research code alone. The nearest that a library loads is
