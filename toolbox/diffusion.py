@@ -194,12 +194,12 @@ def _one_step(
 
     file = store.path(card.file.name) if card.file else folder
     changes = _changes(card, file)
+    device, dtype = _place(card)
+    prompt = _prompt(folder).to(device, dtype)
     unet, vae = _part(UNet2DConditionModel, folder / "unet"), _part(AutoencoderKL, folder / "vae")
     add_lora(unet, changes["state_dict_unet"], file.name)
     add_lora(vae, changes["state_dict_vae"], file.name)
-    device, dtype = _place(card)
     side = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
-    prompt = _prompt(folder).to(device, dtype)
     unet, vae = unet.to(device, dtype), vae.to(device, dtype)
     return OneStep(card.scale, unet, vae, prompt, step, clean, _bytes(unet, vae), side)
 
@@ -235,6 +235,7 @@ def _upscaler(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
     )
 
     device, dtype = _place(card)
+    prompt = _prompt(folder).to(device, dtype)
     unet, vae = _part(UNet2DConditionModel, folder / "unet"), _part(AutoencoderKL, folder / "vae")
     pipeline = StableDiffusionUpscalePipeline(
         vae=vae,
@@ -247,7 +248,7 @@ def _upscaler(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
     vae.float()  # it overflows in half precision
     pipeline.set_progress_bar_config(disable=True)
     options = {name: int(value) for name, value in card.options.items()}
-    return ManySteps(pipeline, _prompt(folder).to(device, dtype), options, _bytes(unet, vae))
+    return ManySteps(pipeline, prompt, options, _bytes(unet, vae))
 
 
 def _part(kind: Any, folder: Path) -> Any:
@@ -261,7 +262,7 @@ def _part(kind: Any, folder: Path) -> Any:
 
 
 def _prompt(folder: Path) -> Tensor:
-    """What the text encoder makes of `PROMPT`. It is the same for every picture, so the encoder need not stay."""
+    """What the text encoder makes of `PROMPT`. It is the same for every picture, so the encoder goes at once."""
     from transformers import CLIPTextModel, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)

@@ -304,6 +304,14 @@ def test_another_base_is_told(store: ModelStore) -> None:
         load_expert(card("osediff"), store)
 
 
+@pytest.mark.parametrize("name", ["osediff", "sd_x4_upscaler"])
+def test_nothing_is_asked_of_the_network(name: str, published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda host, *more, **options: asked.append(host) or [])
+    load_expert(card(name), published)
+    assert asked == []
+
+
 def test_foreign_code_in_a_file_is_not_run(store: ModelStore, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     store.path("osediff.pkl").unlink()
