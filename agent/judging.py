@@ -25,7 +25,7 @@ from toolbox.tasks import Task
 NEVER_SEEN = frozenset({Task.OLD_PHOTO_RESTORATION})
 """What the embedded quality score was never shown: its opinion does not count there, experience alone does."""
 NO_OPINION = 0.5
-COSTS = {"classical": 1, "spandrel": 2, "onnx": 2}
+COSTS = {"classical": 1, "spandrel": 2, "onnx": 2, "diffusion": 3}
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Step(_Frozen):
     """One entry of a plan."""
 
     task: Task
-    scale: Literal[1, 2, 4] = 1
+    scale: Literal[1, 2, 4, 16] = 1
 
     def __str__(self) -> str:
         return self.task.value if self.scale == 1 else f"{self.task.value} {self.scale}x"

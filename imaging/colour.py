@@ -35,14 +35,16 @@ def match_statistics(pixels: Tensor, reference: Tensor) -> Tensor:
     return ((pixels - mean) / deviation.clamp(min=1e-5) * wanted_deviation + wanted_mean).clamp(0, 1)
 
 
-def align_low_frequencies(pixels: Tensor, reference: Tensor) -> Tensor:
+def align_low_frequencies(pixels: Tensor, reference: Tensor, coarse_side: int = LOW_FREQUENCY_SIDE) -> Tensor:
     """Take the coarse colours of `reference` and keep the detail of `pixels`; sizes may differ, aspects should not.
+
+    `coarse_side`: the longer side of the picture that carries the coarse colours.
 
     The idea of wavelet colour correction (StableSR, Wang et al. 2023) with one coarse band: unlike statistics of the
     whole image it also mends a shift that differs from place to place, and it does not touch contrast.
     """
     height, width = pixels.shape[-2:]
-    scale = min(1.0, LOW_FREQUENCY_SIDE / max(height, width))
+    scale = min(1.0, coarse_side / max(height, width))
     coarse = max(1, round(height * scale)), max(1, round(width * scale))
     shift = resize(reference, *coarse) - resize(pixels, *coarse)
     return (pixels + _enlarge(shift, height, width)).clamp(0, 1)

@@ -60,7 +60,7 @@ def pull(
 ) -> None:
     """Download models. What has arrived of an interrupted download is kept, and gone on with."""
     with Answer(as_json) as answer:
-        from server.offers import choose_to_pull, offers_for_profile, require_accepted
+        from server.offers import choose_to_pull, offers_for_profile, require_accepted, size_in_words
         from server.progress_view import bar
         from toolbox.downloading import pull as pull_file
         from toolbox.store import ModelStore
@@ -69,9 +69,9 @@ def pull(
         chosen = offers_for_profile(store, profile, non_commercial) if profile else choose_to_pull(store, names or [])
         require_accepted(store, chosen, accept)
         pulled = []
-        for offer in chosen:
-            with bar(f"{offer.name} ({offer.megabytes})") as report:
-                pulled.append(str(pull_file(offer.file, store, Control(report))))
+        for file, name in {file: offer.name for offer in chosen for file in offer.files + offer.base}.items():
+            with bar(f"{name}: {file.name} ({size_in_words([file])})") as report:
+                pulled.append(str(pull_file(file, store, Control(report))))
         answer.give({"files": pulled}, lambda console: console.print("\n".join(pulled) or "nothing to pull"))
 
 
@@ -112,8 +112,9 @@ def verify(names: Names = None, as_json: JsonOption = False) -> None:
         from toolbox.store import ModelStore
 
         store = ModelStore()
-        files = [offer.file for offer in choose(store, names or ["all"]) if names or store.has(offer.file.name)]
-        found = {file.name: store.verify(file) for file in files}
+        chosen = choose(store, names or ["all"])
+        files = dict.fromkeys(file for offer in chosen for file in offer.files + offer.base)
+        found = {file.name: store.verify(file) for file in files if names or store.has(file.name)}
         lines = "\n".join(f"ok {name}" for name in found) or f"{store.folder} holds none of them"
         answer.give({"sha256": found}, lambda console: console.print(lines))
 
@@ -128,7 +129,7 @@ def remove(names: Names = None, as_json: JsonOption = False) -> None:
 
         store = ModelStore()
         chosen = choose(store, names or [])
-        freed = sum(store.remove(offer.file.name) for offer in chosen)
+        freed = sum(store.remove(file.name) for offer in chosen for file in offer.files)
         for offer in chosen:
             remove_own_card(offer.name, store)
         answer.give({"freed_bytes": freed}, lambda console: console.print(f"{freed / 1e6:.1f} MB freed"))

@@ -16,45 +16,64 @@ from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.catalogue import catalogue_of
 from toolbox.faces.models import FaceModel, face_models
+from toolbox.folders import ModelFolder, model_folders
 from toolbox.store import ModelStore, WeightFile
 from toolbox.tasks import Task
 
-METRIC, FACES = "metric", "faces"
+METRIC, FACES, BASE = "metric", "faces", "base"
 GROUPS = {"metrics": METRIC, "faces": FACES}
 """What a name stands for that is no name of a file."""
 
 
 class Offer(BaseModel):
-    """A file, and what it is good for."""
+    """What can be downloaded under one name, and what it is good for."""
 
     name: str
     purpose: str
-    """The task, with its scale; `metric`; or `faces` for what finds, compares and judges them."""
+    """The task, with its scale; `metric`; `faces` for what finds, compares and judges them; `base` for what experts
+    stand on."""
     about: str
     licence: str
     commercial: str
     page: str = ""
-    file: WeightFile
+    files: tuple[WeightFile, ...]
+    base: tuple[WeightFile, ...] = ()
+    """Files of a base model, which come along; other experts may need them too, so they go under their own name."""
     state: str
     advice: str
 
     @property
     def megabytes(self) -> str:
         """The size as people write it."""
-        return f"{self.file.size / 1e6:.0f} MB" if self.file.size else "size not published"
+        return size_in_words(self.files + self.base)
+
+    def can_be_pulled(self, store: ModelStore) -> bool:
+        """Whether a program may fetch all that is not here."""
+        return all(file.urls or store.has(file.name) for file in self.files + self.base)
+
+
+def size_in_words(files: Sequence[WeightFile]) -> str:
+    """The size of files, as far as it is published."""
+    known = sum(file.size or 0 for file in files)
+    unknown = sum(file.size is None for file in files)
+    if not known:
+        return "size not published"
+    return f"{known / 1e6:.0f} MB" + (f" and {unknown} of unpublished size" if unknown else "")
 
 
 def offers(store: ModelStore) -> list[Offer]:
-    """Everything that has a file of its own: experts, metrics, then what is about faces."""
+    """Everything that has files of its own: experts, what they stand on, metrics, then what is about faces."""
     found = []
     for card in catalogue_of(store):
-        if card.file is not None:
+        if card.files:
             state = availability(card, store)
             purpose = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
-            facts = card.model_dump(include={"name", "about", "commercial", "page", "file"})
-            found.append(
-                Offer(**facts, licence=card.licences, purpose=purpose, state=state.state, advice=state.advice)
-            )
+            facts = card.model_dump(include={"name", "about", "commercial", "page"})
+            own = len(card.files) if card.file is None else 1
+            files, base = card.files[:own], card.files[own:]
+            told = {"state": state.state, "advice": state.advice, "licence": card.licences}
+            found.append(Offer(**facts, **told, purpose=purpose, files=files, base=base))
+    found += [_of_base(folder, store) for folder in _bases(store)]
     for metric in published_metrics().values():
         ready = state_of(metric, store)
         facts = metric.model_dump(include={"name", "about", "licence"})
@@ -63,7 +82,7 @@ def offers(store: ModelStore) -> list[Offer]:
             Offer(
                 **facts,
                 commercial="no" if metric.non_commercial else "yes",
-                file=metric.file,
+                files=(metric.file,),
                 purpose=METRIC,
                 state=state_word,
                 advice=ready.advice,
@@ -72,12 +91,29 @@ def offers(store: ModelStore) -> list[Offer]:
     return found + [_of_faces(model, store) for model in face_models().values()]
 
 
+def _bases(store: ModelStore) -> list[ModelFolder]:
+    """The models of several files that experts with files of their own stand on."""
+    names = {card.folder for card in catalogue_of(store) if card.file is not None}
+    return [folder for folder in model_folders().values() if folder.name in names]
+
+
+def _of_base(folder: ModelFolder, store: ModelStore) -> Offer:
+    ready = all(store.has(file.name) for file in folder.files)
+    return Offer(
+        **folder.model_dump(include={"name", "about", "licence", "commercial", "page"}),
+        files=folder.files,
+        purpose=BASE,
+        state="ready" if ready else "can be pulled",
+        advice="" if ready else f"restore4k models pull {folder.name}",
+    )
+
+
 def _of_faces(model: FaceModel, store: ModelStore) -> Offer:
     ready = store.has(model.file.name)
     return Offer(
         **model.model_dump(include={"name", "about", "licence", "page"}),
         commercial="yes",
-        file=model.file,
+        files=(model.file,),
         purpose=FACES,
         state="ready" if ready else "can be pulled",
         advice="" if ready else f"restore4k models pull {model.name}",
@@ -91,13 +127,13 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Offer]:
         found = [
             offer
             for offer in everything
-            if name in ("all", offer.name, offer.file.name) or offer.purpose == GROUPS.get(name)
+            if name in ("all", offer.name, offer.files[0].name) or offer.purpose == GROUPS.get(name)
         ]
         if not found:
             near = difflib.get_close_matches(name, [offer.name for offer in everything], n=2)
             guess = f"did you mean {' or '.join(near)}? " if near else ""
             raise RestoreError(f"nothing to download is called {name!r}", f"{guess}`restore4k models list` lists all")
-        chosen.update({offer.file.name: offer for offer in found})
+        chosen.update({offer.files[0].name: offer for offer in found})
     if not chosen:
         raise RestoreError("nothing was named", "name experts, metrics or files; `restore4k models list` lists them")
     return list(chosen.values())
@@ -107,9 +143,9 @@ def choose_to_pull(store: ModelStore, names: Sequence[str]) -> list[Offer]:
     """The same as far as a program may fetch it. Raises `RestoreError` for what is named and must be had by hand."""
     chosen = choose(store, names)
     for offer in chosen:
-        if not offer.file.urls and not store.has(offer.file.name) and "all" not in names:
+        if not offer.can_be_pulled(store) and "all" not in names:
             raise RestoreError(f"{offer.name} is nothing that a program may fetch", offer.advice)
-    return [offer for offer in chosen if offer.file.urls]
+    return [offer for offer in chosen if offer.can_be_pulled(store)]
 
 
 def offers_for_profile(store: ModelStore, name: str, non_commercial: bool = False) -> list[Offer]:
@@ -125,11 +161,11 @@ def offers_for_profile(store: ModelStore, name: str, non_commercial: bool = Fals
     chosen = [
         offer
         for offer in offers(store)
-        if offer.file.urls
+        if offer.can_be_pulled(store)
         and (profile.non_commercial or offer.commercial != "no")
         and (offer.purpose == METRIC or (offer.purpose == FACES and profile.face_restore) or offer.name in useful)
     ]
-    return list({offer.file.name: offer for offer in chosen}.values())
+    return list({offer.files[0].name: offer for offer in chosen}.values())
 
 
 def _is_useful(card: ExpertCard, profile: Profile) -> bool:

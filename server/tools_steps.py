@@ -164,7 +164,7 @@ def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
     async def super_resolve(
         image: ImageArgument,
         context: Context[Any, Any],
-        scale: Annotated[Literal[2, 4], Field(description="How many times as wide and high.", examples=[4])] = 4,
+        scale: Annotated[Literal[2, 4, 16], Field(description="How many times as wide and high.", examples=[4])] = 4,
         expert: ExpertArgument = None,
         profile: ProfileArgument = "default",
     ) -> Annotated[CallToolResult, StepReport]:
@@ -177,7 +177,8 @@ def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
         title="Enlarge",
         description=(
             "Enlarge a photo 2 or 4 times by super-resolution. Remove its other degradations first: they would be "
-            "enlarged too. For 8x call with 2 and then 4, for 16x with 4 twice. Without `expert`, Q-MoE runs the "
+            "enlarged too. For 8x call with 2 and then 4, for 16x with 4 twice: only diffusion models, which must be "
+            "installed, do 16 at once. Without `expert`, Q-MoE runs the "
             "promising experts and keeps the best. To get to 4K in one call use restore_to_4k instead. Takes "
             "seconds, for large photos minutes, with progress."
         ),
@@ -191,7 +192,8 @@ def _add_run_candidates(server: MCPServer[Any], service: Service) -> None:
         task: Annotated[Task, Field(description="The task whose experts shall run.", examples=["denoising"])],
         context: Context[Any, Any],
         scale: Annotated[
-            Literal[1, 2, 4], Field(description="2 or 4 for super_resolution, 1 for every other task.", examples=[1])
+            Literal[1, 2, 4, 16],
+            Field(description="2, 4 or 16 for super_resolution, 1 for every other task.", examples=[1]),
         ] = 1,
         experts: Annotated[
             list[str] | None,

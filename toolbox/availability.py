@@ -9,7 +9,11 @@ from typing import Literal
 from toolbox.card import ExpertCard
 from toolbox.store import ModelStore
 
-LIBRARIES = {"extra-arches": "spandrel_extra_arches", "onnx": "onnxruntime"}
+LIBRARIES = {
+    "extra-arches": ("spandrel_extra_arches",),
+    "onnx": ("onnxruntime",),
+    "diffusion": ("diffusers", "transformers"),
+}
 """What each extra installs."""
 State = Literal["embedded", "ready", "can be pulled", "needs extra", "by hand", "not available"]
 CAN_RUN: tuple[State, ...] = ("embedded", "ready")
@@ -33,16 +37,20 @@ def availability(card: ExpertCard, store: ModelStore) -> Availability:
     instead = f"; instead: {', '.join(card.instead)}" if card.instead else ""
     if card.loader == "none":
         return Availability("not available", card.why + instead)
-    if card.needs and find_spec(LIBRARIES[card.needs]) is None:
+    if card.needs and not all(map(find_spec, LIBRARIES[card.needs])):
         return Availability("needs extra", f"pip install 'restore4k[{card.needs}]'")
-    if card.file is None:
+    if not card.files:
         return Availability("embedded")
-    if store.has(card.file.name):
+    missing = [file for file in card.files if not store.has(file.name)]
+    if not missing:
         return Availability("ready")
-    if card.file.urls:
+    by_hand = [file.name for file in missing if not file.urls]
+    if not by_hand:
         return Availability("can be pulled", f"restore4k models pull {card.name}")
     if card.loader == "onnx":
-        return Availability("by hand", f"export it to {card.file.name} and put that into {store.folder}{instead}")
+        return Availability("by hand", f"export it to {by_hand[0]} and put that into {store.folder}{instead}")
+    then = f", then restore4k models pull {card.name}" if len(missing) > len(by_hand) else ""
     return Availability(
-        "by hand", f"download it from {card.page or 'its page'} and put it as {card.file.name} into {store.folder}"
+        "by hand",
+        f"download it from {card.page or 'its page'} and put it as {', '.join(by_hand)} into {store.folder}{then}",
     )

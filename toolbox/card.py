@@ -6,10 +6,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from toolbox.folders import model_folders
 from toolbox.store import WeightFile
 from toolbox.tasks import Task
 
-NEEDED = {"classical": ("function",), "spandrel": ("weights", "file"), "onnx": ("file",), "none": ("why",)}
+NEEDED = {
+    "classical": ("function",),
+    "spandrel": ("weights", "file"),
+    "onnx": ("file",),
+    "diffusion": ("folder",),
+    "none": ("why",),
+}
 """Of these keys a loader needs one."""
 
 
@@ -24,8 +31,8 @@ class ExpertCard(BaseModel):
     """Output size over input size; 1 for every task but super-resolution."""
     preference: Literal["fidelity", "perception", "any"] = "any"
     """Which profiles ask for it: truth to the input, pleasing detail, or both."""
-    loader: Literal["classical", "spandrel", "onnx", "none"]
-    """onnx: an exported graph; none: nothing that is kept up loads it, `why` and `instead` say more."""
+    loader: Literal["classical", "spandrel", "onnx", "diffusion", "none"]
+    """onnx: an exported graph; diffusion: by diffusers; none: nothing that is kept up loads it, as `why` says."""
     function: str | None = None
     """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], Control -> the same kind of array."""
     begins_with: str | None = None
@@ -33,9 +40,11 @@ class ExpertCard(BaseModel):
     weights: str | None = None
     """spandrel: file name in toolbox/weights/, for what is embedded."""
     file: WeightFile | None = None
-    """spandrel, onnx: the file that the models folder must hold, for what is downloaded or your own."""
+    """The file of its own that the models folder must hold, for what is downloaded or your own."""
+    folder: str | None = None
+    """diffusion: the model of several files (a name in folders.toml) that it is, or that its file changes."""
     architecture: str | None = None
-    """spandrel: the architecture's id that the file must turn out to be."""
+    """spandrel: the architecture's id that the file must turn out to be; diffusion: which method it is."""
     about: str
     """One sentence for a person or a model that must choose."""
     source: str
@@ -50,8 +59,9 @@ class ExpertCard(BaseModel):
     """Licence of the weights, where it is another one."""
     commercial: Literal["yes", "no", "ask"] = "yes"
     """Whether both allow commercial use; ask: read them, or ask a lawyer."""
-    extra: Literal["", "extra-arches", "onnx"] = ""
-    """What must be installed beside restore4k, as in `pip install 'restore4k[extra]'`; onnx needs its own always."""
+    extra: Literal["", "extra-arches", "onnx", "diffusion"] = ""
+    """What must be installed beside restore4k, as in `pip install 'restore4k[extra]'`; the loaders onnx and diffusion
+    need theirs always."""
     memory: Literal["S", "M", "L", "XL"] = "S"
     """Working memory of a 512x512 tile in float32: below 1 GB, 1 to 4, 4 to 8, above."""
     slow: bool = False
@@ -59,25 +69,28 @@ class ExpertCard(BaseModel):
     value_range: Literal["unit", "symmetric"] = "unit"
     """What the network itself takes and gives: [0, 1], or [-1, 1] where spandrel does not map it."""
     options: dict[str, float] = {}
-    """Keyword arguments of the network itself, for example FBCNN's qf_input."""
+    """Keyword arguments of the network or pipeline itself, for example FBCNN's qf_input."""
     why: str = ""
     """none: why it cannot run here; onnx: why it must be exported."""
     instead: tuple[str, ...] = ()
     """none, onnx: names of the nearest experts for the same task that can be had without export."""
-    tile: int = Field(default=384, ge=64, le=4096)
+    tile: int = Field(default=384, ge=16, le=4096)
     """Networks: side in input pixels of what one tile adds to the picture; its halo comes on top."""
     halo: int = Field(default=32, ge=0, le=512)
     """Networks: context in input pixels that a tile needs around it (the receptive field, or near it)."""
     multiple_of: int = Field(default=1, ge=1, le=512)
     """Networks: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """spandrel: the lowest precision in which the result still holds (through autocast)."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The lowest precision in which the result still holds: bfloat16 for spandrel, through autocast; float16 for
+    diffusion, on a GPU."""
 
     @model_validator(mode="after")
     def _complete(self) -> ExpertCard:
         needed = NEEDED[self.loader]
         if not any(getattr(self, key) for key in needed):
             raise ValueError(f"loader = {self.loader!r} needs the key {' or '.join(map(repr, needed))}")
+        if self.folder and self.folder not in model_folders():
+            raise ValueError(f"folder = {self.folder!r} is none of {', '.join(model_folders())}")
         if (self.scale == 1) == (self.task is Task.SUPER_RESOLUTION):
             raise ValueError(f"scale = {self.scale} does not fit the task {self.task.value}")
         return self
@@ -85,7 +98,13 @@ class ExpertCard(BaseModel):
     @property
     def needs(self) -> str:
         """The extra without which it cannot run; empty where there is none."""
-        return "onnx" if self.loader == "onnx" else self.extra
+        return self.loader if self.loader in ("onnx", "diffusion") else self.extra
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """All that the models folder must hold: the file of its own, then those of its folder."""
+        own = (self.file,) if self.file else ()
+        return own + (model_folders()[self.folder].files if self.folder else ())
 
     @property
     def licences(self) -> str:

@@ -17,23 +17,27 @@ HOW_TO_CONVERT = "convert it to .safetensors where you trust it, and use that fi
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors, .pth, .pt or .ckpt file by name, on the CPU.
+    """The tensors of a .safetensors, .pth, .pt, .ckpt or .pkl file by name, on the CPU.
 
     The wrappers and prefixes that publishers put around them (params, params_ema, state_dict, module., …) are taken
     off. Pickles are read by torch's restricted reader (`weights_only`), TorchScript programs not at all.
     Raises `WeightsError`.
     """
+    return _unwrapped(read_content(file), file)
+
+
+def read_content(file: Path) -> Any:
+    """What such a file holds, as it was written. Raises `WeightsError`."""
     from safetensors import SafetensorError
 
     try:
-        content = _read(file)
+        return _read(file)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
         raise WeightsError(f"{file.name} cannot be loaded: {error or type(error).__name__}") from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         why = f"wants {foreign[1]}, which no weights need," if foreign else "is damaged, or no file of weights,"
         raise WeightsError(f"{file.name} {why} and is not loaded", HOW_TO_CONVERT) from error
-    return _unwrapped(content, file)
 
 
 def _read(file: Path) -> Any:

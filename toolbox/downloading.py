@@ -37,7 +37,7 @@ def pull(file: WeightFile, store: ModelStore, control: Control | None = None) ->
     Raises `DownloadFailed` with what each source said, `Cancelled`.
     """
     control = control or Control()
-    store.folder.mkdir(parents=True, exist_ok=True)
+    store.path(file.name).parent.mkdir(parents=True, exist_ok=True)
     with _alone(store, file.name):
         if store.has(file.name):
             return store.path(file.name)

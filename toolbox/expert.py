@@ -80,6 +80,10 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
         from toolbox.graph import load_graph
 
         return load_graph(card, store or ModelStore())
+    if card.loader == "diffusion":
+        from toolbox.diffusion import load_diffusion
+
+        return load_diffusion(card, store or ModelStore())
     return ClassicalExpert(card, _function(card, card.function or ""))
 
 

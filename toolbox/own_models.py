@@ -20,6 +20,7 @@ from toolbox.store import ModelStore, sha256_of
 from toolbox.tasks import Task
 
 NETWORK_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
+EXPORT = "export it where you trust it: torch.onnx.export(program, args, 'it.onnx', dynamo=True), and add that"
 SCALES = (2, 4)
 HOW_TO_RUN = {"extra", "value_range", "tile", "halo", "multiple_of"}
 UNKNOWN = "unknown"
@@ -45,6 +46,8 @@ def add_own_model(model: OwnModel, store: ModelStore, check: Callable[[Expert], 
     """
     if not model.file.is_file():
         raise WeightsError(f"{model.file} is no file", "name a file of weights")
+    if model.file.suffix == ".pt2":
+        raise WeightsError(f"{model.file.name} is a program of torch.export, which is loaded by running code", EXPORT)
     if not model.file.name.endswith(NETWORK_SUFFIXES):
         raise WeightsError(f"{model.file.name} ends with none of {', '.join(NETWORK_SUFFIXES)}")
     if any(card.name == model.name for card in catalogue_of(store)):

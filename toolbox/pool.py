@@ -118,7 +118,5 @@ class ExpertPool(ModelPool):
             self._purpose = purpose
 
     def _expected_bytes(self, card: ExpertCard) -> int:
-        """The size of its file: what most weights take in memory, where they lie in float32."""
-        if card.file is None or not self.store.has(card.file.name):
-            return 0
-        return self.store.path(card.file.name).stat().st_size
+        """The size of its files: what most weights take in memory, where they lie in float32."""
+        return sum(self.store.path(file.name).stat().st_size for file in card.files if self.store.has(file.name))

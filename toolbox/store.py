@@ -18,7 +18,9 @@ from toolbox.errors import WeightsError, WeightsMissing
 
 MODELS_VARIABLE = "RESTORE4K_MODELS"
 CHUNK = 1 << 20
-SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt", ".onnx", ".pt2", ".mat", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt", ".pkl", ".onnx", ".mat", ".bin")
+FOLDER_SUFFIXES = (".json", ".txt")
+"""What else belongs to a model of several files, which has a folder of its own."""
 
 
 class WeightFile(BaseModel):
@@ -26,8 +28,8 @@ class WeightFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,150}$")
-    """Its name in the store."""
+    name: str = Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]*/){0,3}[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=200)
+    """Its name in the store, with `/` where it is part of a folder."""
     urls: tuple[str, ...] = ()
     """Where it is offered, `https://...` or `hf://owner/repository/path`; empty where only a person can fetch it."""
     size: int | None = Field(default=None, gt=0)
@@ -46,8 +48,9 @@ class WeightFile(BaseModel):
     @field_validator("name")
     @classmethod
     def _known_suffix(cls, name: str) -> str:
-        if not name.endswith(SUFFIXES):
-            raise ValueError(f"{name!r} ends with none of {', '.join(SUFFIXES)}")
+        known = SUFFIXES + FOLDER_SUFFIXES if "/" in name else SUFFIXES
+        if not name.endswith(known):
+            raise ValueError(f"{name!r} ends with none of {', '.join(known)}")
         return name
 
 

@@ -36,10 +36,14 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """The command line, with a server in the place of github.com."""
+    """The command line, with a server in the place of the web."""
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    monkeypatch.setenv("RESTORE4K_MIRRORS", f"https://github.com=http://127.0.0.1:{http.server_port}")
+    sites, here = (
+        ("github.com", "huggingface.co", "raw.githubusercontent.com"),
+        f"http://127.0.0.1:{http.server_port}",
+    )
+    monkeypatch.setenv("RESTORE4K_MIRRORS", ",".join(f"https://{site}={here}" for site in sites))
     monkeypatch.setenv("RESTORE4K_MODELS", str(tmp_path / "models"))
     yield lambda *arguments: CliRunner().invoke(app, ["models", *arguments])
     http.shutdown()
@@ -50,8 +54,7 @@ def test_a_free_model_comes_is_verified_and_goes(models: Command) -> None:
     pulled = json.loads(models("pull", "safmn_bcie", "--json").stdout)["files"]
     assert [Path(file).read_bytes() for file in pulled] == [CONTENT]
     assert "ok SAFMN_BCIE.pth" in models("verify").stdout
-    listed = {one["name"]: one["state"] for one in json.loads(models("list", "--json").stdout)["models"]}
-    assert listed["safmn_bcie"] == "ready"
+    assert state_of(models, "safmn_bcie") == "ready"
     models("remove", "safmn_bcie")
     assert not list(ModelStore().files())
 
@@ -66,6 +69,47 @@ def test_a_licence_that_restricts_is_shown_and_accepted_once_for_all_its_models(
     assert models("pull", "mirnetv2_lol").exit_code == 0
 
 
+def test_a_model_of_several_files_comes_is_verified_and_goes(models: Command) -> None:
+    assert models("pull", "sd_x4_upscaler").exit_code == 2, "its licence is to be read"
+    pulled = json.loads(models("pull", "sd_x4_upscaler", "--accept", "--json").stdout)["files"]
+    card = default_catalogue().card("sd_x4_upscaler")
+    assert pulled == [str(ModelStore().path(file.name)) for file in card.files]
+    assert {Path(file).parent.name for file in pulled} > {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
+    assert models("verify", "sd_x4_upscaler").stdout.count("ok ") == len(pulled) == 12
+    assert state_of(models, "sd_x4_upscaler") == "ready"
+    ModelStore().path(card.files[3].name).write_bytes(b"changed")
+    assert "sha256" in models("verify", "sd_x4_upscaler").stderr
+    models("remove", "sd_x4_upscaler")
+    assert not any(Path(file).exists() for file in pulled)
+    assert state_of(models, "sd_x4_upscaler") == "can be pulled"
+
+
+def test_what_two_experts_stand_on_stays_when_one_of_them_goes(models: Command) -> None:
+    store = ModelStore()
+    for file in default_catalogue().card("osediff").files:
+        store.path(file.name).parent.mkdir(parents=True, exist_ok=True)
+        store.path(file.name).write_bytes(CONTENT)
+    assert state_of(models, "osediff") == "ready"
+    assert state_of(models, "pisasr") == "by hand"
+    models("remove", "osediff")
+    assert state_of(models, "osediff") == "can be pulled"
+    assert state_of(models, "stable-diffusion-2-1-base") == "ready"
+    models("remove", "stable-diffusion-2-1-base")
+    assert state_of(models, "stable-diffusion-2-1-base") == "can be pulled"
+
+
+def test_wrong_bytes_in_a_model_of_several_files_are_refused(models: Command) -> None:
+    told = models("pull", "stable-diffusion-2-1-base", "--accept")
+    assert told.exit_code == 2
+    assert "unet/config.json offers 38 bytes, not 911" in told.stderr
+    assert state_of(models, "osediff") == "can be pulled"
+
+
+def state_of(models: Command, name: str) -> str:
+    listed = {one["name"]: one["state"] for one in json.loads(models("list", "--json").stdout)["models"]}
+    return str(listed[name])
+
+
 def test_wrong_bytes_are_no_model(models: Command) -> None:
     told = models("pull", "realesr_general_x4")
     assert told.exit_code == 2
@@ -73,7 +117,9 @@ def test_wrong_bytes_are_no_model(models: Command) -> None:
     assert not list(ModelStore().files())
 
 
-@pytest.mark.parametrize(("name", "told"), [("drct", "download it from"), ("maxim_derain", "export it to")])
+@pytest.mark.parametrize(
+    ("name", "told"), [("drct", "download it from"), ("maxim_derain", "export it to"), ("pisasr", "pisa_sr.pkl into")]
+)
 def test_what_must_be_had_by_hand_says_how(name: str, told: str, models: Command) -> None:
     result = models("pull", name)
     assert result.exit_code == 2
@@ -82,7 +128,7 @@ def test_what_must_be_had_by_hand_says_how(name: str, told: str, models: Command
 
 def test_all_is_all_that_can_be_fetched(models: Command, tmp_path: Path) -> None:
     chosen = choose_to_pull(ModelStore(tmp_path), ["all"])
-    assert all(offer.file.urls for offer in chosen)
+    assert all(file.urls for offer in chosen for file in offer.files)
     assert len(chosen) > 40
 
 
@@ -99,7 +145,12 @@ def test_the_folder_is_told(models: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "non_commercial", "wanted", "unwanted"),
     [
-        ("Gen4K-P", False, {"hat_gan", "swinir_gan", "gfpgan", "kbnet_derain"}, {"hat_psnr", "restormer_derain"}),
+        (
+            "Gen4K-P",
+            False,
+            {"hat_gan", "swinir_gan", "gfpgan", "kbnet_derain", "osediff"},
+            {"hat_psnr", "restormer_derain", "pisasr"},
+        ),
         ("Gen4K-P", True, {"hat_gan", "codeformer", "restormer_derain"}, {"hat_psnr", "mirnetv2_lol"}),
         ("Gen4K-F", False, {"hat_psnr", "swinir_psnr", "fbcnn_blind"}, {"hat_gan", "codeformer"}),
         ("ExpSR-s4-F", False, {"hat_psnr"}, {"hat_gan", "gfpgan", "kbnet_derain"}),
@@ -109,10 +160,10 @@ def test_a_profile_pulls_what_its_runs_can_use(
     profile: str, non_commercial: bool, wanted: set[str], unwanted: set[str], tmp_path: Path
 ) -> None:
     chosen = offers_for_profile(ModelStore(tmp_path), profile, non_commercial)
-    files = {offer.file.name for offer in chosen}
+    files = {offer.files[0].name for offer in chosen}
     assert files >= {file_of(name) for name in wanted}
     assert not files & {file_of(name) for name in unwanted}
-    assert all(offer.file.urls for offer in chosen)
+    assert all(file.urls for offer in chosen for file in offer.files)
     assert len(files) == len(chosen)
 
 

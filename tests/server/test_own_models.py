@@ -132,11 +132,12 @@ def test_what_cannot_be_added_is_told_and_leaves_nothing(
     assert list(store.files()) == store.own_cards() == []
 
 
-@pytest.mark.parametrize("name", ["absent.pth", "notes.txt", "broken.pth", "three.pth"])
+@pytest.mark.parametrize("name", ["absent.pth", "notes.txt", "broken.pth", "three.pth", "program.pt2"])
 def test_a_file_that_is_no_network_for_us_is_refused(
     name: str, models: Command, store: ModelStore, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("no weights")
+    torch.export.save(torch.export.export(torch.nn.Identity(), (torch.zeros(1),)), tmp_path / "program.pt2")
     (tmp_path / "broken.pth").write_bytes(b"no weights")
     three = RandomNetwork("Compact", {"num_feat": 8, "num_conv": 1, "upscale": 3}, 3, "params")
     torch.save(torch.load(three.write(tmp_path)), tmp_path / "three.pth")

@@ -1,0 +1,337 @@
+"""Diffusion experts from their true cards, with small random models in the files and folders of their publishers."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imaging.control import Control
+from imaging.errors import Cancelled, ResourceError
+from imaging.image import Image
+from tests.toolbox.diffusion_models import write_base, write_osediff, write_pisasr, write_upscaler
+from tests.toolbox.test_published_forms import Foreign
+from toolbox.availability import availability
+from toolbox.card import ExpertCard
+from toolbox.catalogue import default_catalogue
+from toolbox.diffusion import DiffusionExpert, load_diffusion
+from toolbox.errors import ExpertError, WeightsError, WeightsMissing
+from toolbox.expert import load_expert, run_expert
+from toolbox.lora import ALPHA, add_lora
+from toolbox.pool import ExpertPool
+from toolbox.store import ModelStore
+
+BASE, UPSCALER = "stable-diffusion-2-1-base", "stable-diffusion-x4-upscaler"
+ONE_STEP = ["osediff", "osediff_2x", "osediff_16x", "pisasr", "pisasr_2x", "pisasr_16x"]
+EXPERTS = [*ONE_STEP, "sd_x4_upscaler"]
+TILES = {2: (32, 32, 32), 4: (16, 16, 16), 16: (16, 4, 4)}
+"""As small as the grid of each scale allows."""
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """A models folder with everything in it."""
+    store = ModelStore(tmp_path_factory.mktemp("models"))
+    write_base(store.path(BASE))
+    write_upscaler(store.path(UPSCALER))
+    write_osediff(store.path("osediff.pkl"), store.path(BASE))
+    write_pisasr(store.path("pisa_sr.pkl"), store.path(BASE))
+    return store
+
+
+@pytest.fixture
+def store(published: ModelStore, tmp_path: Path) -> ModelStore:
+    """The same, of which a test may spoil files of its own."""
+    for file in published.folder.rglob("*"):
+        if file.is_file():
+            mine = tmp_path / file.relative_to(published.folder)
+            mine.parent.mkdir(parents=True, exist_ok=True)
+            mine.symlink_to(file)
+    return ModelStore(tmp_path)
+
+
+def card(name: str, **changes: Any) -> ExpertCard:
+    found = default_catalogue().card(name)
+    tile, halo, multiple_of = TILES[found.scale]
+    options = {"num_inference_steps": 3, "noise_level": 20} if found.slow else {}
+    small = {"tile": tile, "halo": halo, "multiple_of": multiple_of, "options": options}
+    return found.model_copy(update=small | changes)
+
+
+def picture(height: int, width: int) -> Image:
+    return Image(torch.rand(3, height, width, generator=torch.Generator().manual_seed(1)))
+
+
+def replace(file: Path, content: bytes) -> None:
+    file.unlink()
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_a_published_folder_becomes_an_expert_that_enlarges_in_tiles(name: str, published: ModelStore) -> None:
+    assert availability(card(name), published).state == "ready"
+    expert = load_expert(card(name), published)
+    image = picture(*{2: (33, 130), 4: (17, 60), 16: (5, 40)}[expert.card.scale])
+    seen: list[float] = []
+    result = run_expert(expert, image, Control(seen.append))
+    assert (result.height, result.width) == (image.height * expert.card.scale, image.width * expert.card.scale)
+    assert len(set(seen)) > 2, "more than one tile"
+    assert float(result.pixels.std()) > 0.01
+
+
+@pytest.mark.parametrize("name", ["osediff", "pisasr", "sd_x4_upscaler"])
+def test_a_result_repeats_whatever_was_drawn_before(name: str, published: ModelStore) -> None:
+    image = picture(16, 24)
+    torch.manual_seed(1)
+    first = run_expert(load_expert(card(name), published), image, Control())
+    torch.manual_seed(2)
+    drawn = torch.rand(3)
+    torch.manual_seed(2)
+    again = run_expert(load_expert(card(name), published), image, Control())
+    assert torch.equal(first.pixels, again.pixels)
+    assert torch.equal(torch.rand(3), drawn), "the noise of others is left alone"
+
+
+def test_the_true_tile_of_a_card_is_512_pixels_and_whole_latents() -> None:
+    for name in EXPERTS:
+        found = default_catalogue().card(name)
+        assert (found.tile + 2 * found.halo) * found.scale == 512
+        assert all(side * found.scale % 64 == 0 for side in (found.multiple_of, found.tile, found.halo))
+
+
+def test_one_step_is_the_equation_of_osediff(published: ModelStore) -> None:
+    """z0 = (z - sqrt(1 - a) e) / sqrt(a) with a of step 999 of Stable Diffusion's scaled linear schedule."""
+    expert = load_diffusion(card("osediff"), published)
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    a = float((1 - betas).prod())
+    latents, said = torch.rand(2, 1, 4, 8, 8).unbind()
+    method: Any = expert.method
+    assert torch.allclose(method.clean(latents, said), (latents - (1 - a) ** 0.5 * said) / a**0.5, atol=1e-3)
+
+
+def test_a_change_is_added_to_the_weights_it_names() -> None:
+    """Against the layer that runs its low-rank path beside its own, as peft does."""
+    torch.manual_seed(1)
+    network = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 5, 3), "flat": torch.nn.Linear(6, 7)})
+    state = {
+        "conv.lora_A.default.weight": torch.randn(4, 3, 3, 3),
+        "conv.lora_B.default.weight": torch.randn(5, 4, 1, 1),
+        "flat.lora_A.one.weight": torch.randn(2, 6),
+        "flat.lora_B.one.weight": torch.randn(7, 2),
+        "flat.lora_A.two.weight": torch.randn(4, 6),
+        "flat.lora_B.two.weight": torch.randn(7, 4),
+        "conv.base_layer.bias": torch.randn(5),
+    }
+    pixels, row = torch.randn(1, 3, 9, 9), torch.randn(1, 6)
+    conv = torch.nn.functional.conv2d
+    down = conv(pixels, state["conv.lora_A.default.weight"])
+    wanted = conv(pixels, network["conv"].weight, state["conv.base_layer.bias"])
+    wanted = wanted + ALPHA / 4 * conv(down, state["conv.lora_B.default.weight"])
+    flat = network["flat"](row)
+    for name, rank in (("one", 2), ("two", 4)):
+        low = row @ state[f"flat.lora_A.{name}.weight"].T @ state[f"flat.lora_B.{name}.weight"].T
+        flat = flat + ALPHA / rank * low
+    add_lora(network, state, "test")
+    assert torch.allclose(network["conv"](pixels), wanted, atol=1e-4)
+    assert torch.allclose(network["flat"](row), flat, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"gone.lora_A.a.weight": torch.zeros(4, 3), "gone.lora_B.a.weight": torch.zeros(5, 4)}, "another base"),
+        ({"flat.lora_A.a.weight": torch.zeros(4, 3), "flat.lora_B.a.weight": torch.zeros(5, 4)}, "another base"),
+        ({"flat.lora_A.a.weight": torch.zeros(4, 6), "flat.lora_B.a.weight": torch.zeros(7, 5)}, "do not fit"),
+        ({"flat.lora_A.a.weight": torch.zeros(4, 6)}, "one half"),
+        ({"conv_in.weight": torch.zeros(3)}, "another base"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused(state: dict[str, torch.Tensor], told: str) -> None:
+    with pytest.raises(WeightsError, match=told):
+        add_lora(torch.nn.ModuleDict({"flat": torch.nn.Linear(6, 7)}), state, "odd.pkl")
+
+
+def test_both_files_change_what_the_base_does(published: ModelStore) -> None:
+    image = picture(16, 16)
+    results = [run_expert(load_expert(card(name), published), image, Control()).pixels for name in ONE_STEP[::3]]
+    assert float((results[0] - results[1]).abs().mean()) > 1e-3
+
+
+def test_the_colours_are_those_of_the_input(published: ModelStore) -> None:
+    red = Image(torch.tensor([0.8, 0.2, 0.1])[:, None, None].expand(3, 16, 16).contiguous())
+    result = run_expert(load_expert(card("osediff"), published), red, Control()).pixels
+    assert torch.allclose(result.mean((1, 2)), torch.tensor([0.8, 0.2, 0.1]), atol=0.1)
+
+
+def test_a_small_picture_is_given_at_the_size_that_the_model_knows(published: ModelStore) -> None:
+    expert = load_diffusion(card("osediff"), published)
+    sides: list[int] = []
+    method: Any = expert.method
+    encode = method.vae.encode
+    method.vae.encode = lambda pixels: sides.append(min(pixels.shape[-2:])) or encode(pixels)
+    assert run_expert(expert, picture(6, 9), Control()).width == 36
+    assert min(sides) >= method.least_side == 64
+
+
+@pytest.mark.parametrize(("name", "after"), [("osediff", 0.2), ("sd_x4_upscaler", 0.0)])
+def test_it_is_cancelled_between_tiles_and_between_steps(name: str, after: float, published: ModelStore) -> None:
+    cancelled = threading.Event()
+    control = Control(lambda done: cancelled.set() if done >= after else None, cancelled)
+    with pytest.raises(Cancelled):
+        run_expert(load_expert(card(name), published), picture(20, 50), control)
+
+
+def test_half_precision_holds(published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU would do, on the CPU."""
+    image = picture(16, 24)
+    for name in ("osediff", "pisasr", "sd_x4_upscaler"):
+        exact = run_expert(load_expert(card(name), published), image, Control())
+        with monkeypatch.context() as changed:
+            changed.setattr("toolbox.diffusion._place", lambda card: (torch.device("cpu"), torch.float16))
+            expert = load_expert(card(name), published)
+        method: Any = expert.method  # type: ignore[attr-defined]
+        assert method.prompt.dtype is torch.float16
+        half = run_expert(expert, image, Control())
+        assert float((half.pixels - exact.pixels).abs().mean()) < 0.01
+
+
+def test_it_survives_a_device_that_is_too_small_for_its_tiles(published: ModelStore) -> None:
+    expert = load_diffusion(card("osediff", tile=96), published)
+    method: Any = expert.method
+    decode = method.vae.decode
+
+    def small(latents: torch.Tensor) -> Any:
+        if latents.shape[-1] > 48:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(latents)
+
+    method.vae.decode = small
+    assert run_expert(expert, picture(20, 120), Control()).width == 480
+
+
+def test_a_device_that_is_too_small_for_the_model_is_told(
+    published: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(card: ExpertCard) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("toolbox.diffusion._place", full)
+    with pytest.raises(ResourceError, match="memory"):
+        load_expert(card("osediff"), published)
+
+
+def test_the_pool_counts_its_weights_and_lets_them_go(published: ModelStore) -> None:
+    pool = ExpertPool(store=published, budget_bytes=1)
+    size = int(pool.get("osediff").weight_bytes)  # type: ignore[attr-defined]
+    assert pool.weight_bytes() == size > 100_000
+    pool.get("pisasr")
+    assert pool.loaded() == ("pisasr",)
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_without_diffusers_the_extra_is_named(
+    name: str, published: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("diffusers", "transformers"):
+        monkeypatch.setattr("toolbox.availability.find_spec", lambda asked, gone=library: asked != gone or None)
+        state = availability(card(name), published)
+        assert (state.state, state.advice) == ("needs extra", "pip install 'restore4k[diffusion]'")
+    with pytest.raises(WeightsMissing, match=r"restore4k\[diffusion\]"):
+        load_expert(card(name), published)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "state", "advice"),
+    [
+        ("osediff", "osediff.pkl", "can be pulled", "restore4k models pull osediff"),
+        ("osediff", f"{BASE}/unet/config.json", "can be pulled", "restore4k models pull osediff"),
+        ("pisasr", "pisa_sr.pkl", "by hand", "pisa_sr.pkl into"),
+        ("pisasr", f"{BASE}/vae/config.json", "can be pulled", "restore4k models pull pisasr"),
+        ("sd_x4_upscaler", f"{UPSCALER}/tokenizer/vocab.json", "can be pulled", "pull sd_x4_upscaler"),
+    ],
+)
+def test_a_missing_file_is_told(name: str, file: str, state: str, advice: str, store: ModelStore) -> None:
+    store.path(file).unlink()
+    found = availability(card(name), store)
+    assert found.state == state
+    assert advice in found.advice
+    with pytest.raises(WeightsMissing) as caught:
+        load_expert(card(name), store)
+    assert advice in str(caught.value)
+
+
+def test_what_must_come_by_hand_says_what_can_be_pulled_then(tmp_path: Path) -> None:
+    advice = availability(card("pisasr"), ModelStore(tmp_path)).advice
+    assert advice.endswith("then restore4k models pull pisasr")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("osediff", f"{BASE}/unet/diffusion_pytorch_model.fp16.safetensors"),
+        ("osediff", f"{BASE}/unet/config.json"),
+        ("osediff", f"{BASE}/tokenizer/vocab.json"),
+        ("osediff", "osediff.pkl"),
+        ("sd_x4_upscaler", f"{UPSCALER}/scheduler/scheduler_config.json"),
+    ],
+)
+def test_a_damaged_file_is_told(name: str, file: str, store: ModelStore) -> None:
+    replace(store.path(file), b"damaged")
+    with pytest.raises(WeightsError, match=r"osediff|sd_x4_upscaler"):
+        load_expert(card(name), store)
+
+
+def test_a_file_of_another_method_is_told(store: ModelStore) -> None:
+    replace(store.path("osediff.pkl"), store.path("pisa_sr.pkl").read_bytes())
+    with pytest.raises(WeightsError, match="is for PiSA-SR, not for OSEDiff"):
+        load_expert(card("osediff"), store)
+
+
+def test_a_file_that_changes_nothing_is_told(store: ModelStore) -> None:
+    store.path("osediff.pkl").unlink()
+    torch.save({"state_dict_unet": {"epoch": 3}}, store.path("osediff.pkl"))
+    with pytest.raises(WeightsError, match="changes no UNet"):
+        load_expert(card("osediff"), store)
+
+
+def test_another_base_is_told(store: ModelStore) -> None:
+    config = store.path(f"{BASE}/scheduler/scheduler_config.json")
+    replace(config, config.read_bytes().replace(b'"epsilon"', b'"v_prediction"'))
+    with pytest.raises(WeightsError, match="v_prediction"):
+        load_expert(card("osediff"), store)
+
+
+@pytest.mark.parametrize("name", ["osediff", "sd_x4_upscaler"])
+def test_nothing_is_asked_of_the_network(name: str, published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda host, *more, **options: asked.append(host) or [])
+    load_expert(card(name), published)
+    assert asked == []
+
+
+def test_foreign_code_in_a_file_is_not_run(store: ModelStore, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    store.path("osediff.pkl").unlink()
+    torch.save({"state_dict_unet": {}, "more": Foreign(proof)}, store.path("osediff.pkl"))
+    with pytest.raises(WeightsError, match=r"osediff\.pkl wants"):
+        load_expert(card("osediff"), store)
+    assert not proof.exists()
+
+
+def test_a_pickled_base_is_not_read(store: ModelStore) -> None:
+    """diffusers would take a .bin where there are no safetensors."""
+    weights = store.path(f"{BASE}/unet/diffusion_pytorch_model.fp16.safetensors")
+    torch.save({"conv_in.weight": torch.zeros(3)}, weights.with_suffix(".bin"))
+    replace(weights, b"")
+    with pytest.raises(WeightsError, match="osediff"):
+        load_expert(card("osediff"), store)
+
+
+def test_an_expert_that_breaks_is_an_event(published: ModelStore) -> None:
+    expert = load_diffusion(card("sd_x4_upscaler", options={"no_such_option": 1}), published)
+    assert isinstance(expert, DiffusionExpert)
+    with pytest.raises(ExpertError, match="no_such_option"):
+        run_expert(expert, picture(16, 16), Control())

@@ -1,0 +1,304 @@
+"""Diffusion models as experts: their parts through diffusers, run over images tile by tile.
+
+OSEDiff and PiSA-SR change Stable Diffusion 2.1 so that one step restores a picture that was enlarged before; the
+equations are those of their papers. Of pipelines with many steps diffusers' own is called.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from imaging.colour import align_low_frequencies
+from imaging.control import Control
+from imaging.device import best_device
+from imaging.errors import ResourceError, RestoreError
+from imaging.image import Image
+from imaging.resizing import resize
+from imaging.tiling import run_tiled
+from toolbox.availability import availability
+from toolbox.card import ExpertCard
+from toolbox.checkpoint import read_content
+from toolbox.errors import BadCard, WeightsError, WeightsMissing
+from toolbox.lora import adapters, add_lora
+from toolbox.store import ModelStore
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+PROMPT = ""
+"""No words: what the picture shows is not told, so that nothing is invented after a wrong description."""
+COARSE_SIDE = 8
+"""A tile's colours are aligned in so many places along its side: above the size of what a step restores."""
+LAST_STEP, FIRST_STEP = 999, 1
+
+
+class Method(Protocol):
+    """How one tile is enlarged."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of its models."""
+        ...
+
+    @property
+    def least_side(self) -> int:
+        """What the shorter side of a result must have, because the model was taught at that size; 0: nothing."""
+        ...
+
+    def __call__(self, tile: Tensor, control: Control) -> Tensor:
+        """(1, 3, h, w) in [0, 1] on the CPU -> (1, 3, h * scale, w * scale) in about [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionExpert:
+    """A method with its models on their device."""
+
+    card: ExpertCard
+    method: Method
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all its models."""
+        return self.method.weight_bytes
+
+    def __call__(self, image: Image, control: Control) -> Image:
+        """Enlarge the image; one that is too small for the model is enlarged for it before, and brought back."""
+        import torch
+
+        scale, pixels = self.card.scale, image.pixels
+        grow = self.method.least_side / (scale * min(image.height, image.width))
+        if grow > 1:
+            pixels = resize(pixels, round(image.height * grow), round(image.width * grow))
+        with torch.inference_mode():
+            result = run_tiled(
+                lambda tile: self.method(tile, control),
+                pixels,
+                scale=scale,
+                tile=self.card.tile + 2 * self.card.halo,
+                halo=self.card.halo,
+                multiple_of=self.card.multiple_of,
+                control=control,
+            )
+        return image.with_pixels(resize(result.clone().clamp(0, 1), image.height * scale, image.width * scale))
+
+
+@dataclass(frozen=True, slots=True)
+class OneStep:
+    """Encode the enlarged tile, clean its latents by one call of the UNet, decode them."""
+
+    scale: int
+    unet: Any
+    vae: Any
+    prompt: Tensor
+    step: int
+    clean: Callable[[Tensor, Tensor], Tensor]
+    """Latents and what the UNet says of them -> clean latents; small differences become large ones, so in float32."""
+    weight_bytes: int
+    least_side: int
+
+    def __call__(self, tile: Tensor, control: Control) -> Tensor:
+        """As `Method`."""
+        large = resize(tile[0], tile.shape[-2] * self.scale, tile.shape[-1] * self.scale)
+        factor = self.vae.config.scaling_factor
+        latents = self.vae.encode((large[None] * 2 - 1).to(self.prompt)).latent_dist.mode() * factor
+        control.check()
+        said = self.unet(latents, self.step, encoder_hidden_states=self.prompt).sample
+        control.check()
+        clean = self.clean(latents.float(), said.float()).to(self.prompt)
+        result = self.vae.decode(clean / factor).sample[0].float().cpu() / 2 + 0.5
+        return align_low_frequencies(result.clamp(0, 1), large, COARSE_SIDE)[None]
+
+
+@dataclass(frozen=True, slots=True)
+class ManySteps:
+    """diffusers' pipeline of Stable Diffusion's enlarger. The noise depends on the tile alone: results repeat."""
+
+    pipeline: Any
+    prompt: Tensor
+    options: dict[str, int]
+    weight_bytes: int
+    least_side: int = field(default=0)
+
+    def __call__(self, tile: Tensor, control: Control) -> Tensor:
+        """As `Method`; can be cancelled at every step."""
+        import torch
+
+        result: Tensor = self.pipeline(
+            image=tile,
+            prompt_embeds=self.prompt,
+            guidance_scale=1.0,  # without words there is nothing to be guided by
+            generator=torch.Generator().manual_seed(zlib.crc32(tile.contiguous().numpy().tobytes())),
+            callback=lambda step, moment, latents: control.check(),
+            output_type="pt",
+            **self.options,
+        ).images
+        small = tile.shape[-2:]
+        scale = result.shape[-1] // small[-1]
+        large = resize(tile[0], small[0] * scale, small[1] * scale)
+        return align_low_frequencies(result[0].float().cpu(), large, COARSE_SIDE)[None]
+
+
+def load_diffusion(card: ExpertCard, store: ModelStore) -> DiffusionExpert:
+    """The diffusion model of a card. Reads files of the store alone, and no pickle but by the restricted reader.
+
+    Raises `WeightsMissing` where a library or a file is not there, `WeightsError` where a file is not what the card
+    says, `ResourceError` where the device is too small, `BadCard` for an architecture of another kind.
+    """
+    if card.architecture not in LOADERS:
+        raise BadCard(f"expert {card.name}: architecture {card.architecture!r} is none of {', '.join(LOADERS)}")
+    state = availability(card, store)
+    if not state.can_run or card.folder is None:
+        raise WeightsMissing(f"expert {card.name} cannot run here", state.advice)
+    import torch
+
+    _quiet()
+    try:
+        return DiffusionExpert(card, LOADERS[card.architecture](card, store.path(card.folder), store))
+    except RestoreError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"the memory of {best_device()} is full", "close other programs, or use smaller experts"
+        ) from error
+    except Exception as error:  # the libraries' own have no common class but this one
+        told = str(error).split("\n", 1)[0]
+        raise WeightsError(f"expert {card.name}: {card.folder} cannot be loaded: {told}") from error
+
+
+def _osediff(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
+    """z0 = (z - sqrt(1 - a) e) / sqrt(a) at the last step (Wu et al. 2024, arXiv 2406.08177)."""
+    from diffusers import DDPMScheduler
+
+    scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    if scheduler.config.prediction_type != "epsilon":
+        raise WeightsError(f"{folder} predicts {scheduler.config.prediction_type}", "OSEDiff was made for 2.1-base")
+    signal = float(scheduler.alphas_cumprod[LAST_STEP])
+    return _one_step(card, folder, store, LAST_STEP, lambda z, e: (z - (1 - signal) ** 0.5 * e) / signal**0.5)
+
+
+def _pisasr(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
+    """z0 = z - e: the UNet says what to take away (Sun et al. 2025, arXiv 2412.03017), both its changes in full."""
+    return _one_step(card, folder, store, FIRST_STEP, lambda latents, said: latents - said)
+
+
+def _one_step(
+    card: ExpertCard, folder: Path, store: ModelStore, step: int, clean: Callable[[Tensor, Tensor], Tensor]
+) -> Method:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    file = store.path(card.file.name) if card.file else folder
+    changes = _changes(card, file)
+    device, dtype = _place(card)
+    prompt = _prompt(folder).to(device, dtype)
+    unet, vae = _part(UNet2DConditionModel, folder / "unet"), _part(AutoencoderKL, folder / "vae")
+    add_lora(unet, changes["state_dict_unet"], file.name)
+    add_lora(vae, changes["state_dict_vae"], file.name)
+    side = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+    unet, vae = unet.to(device, dtype), vae.to(device, dtype)
+    return OneStep(card.scale, unet, vae, prompt, step, clean, _bytes(unet, vae), side)
+
+
+def _changes(card: ExpertCard, file: Path) -> dict[str, dict[str, Tensor]]:
+    """What a file changes in the UNet and in the VAE, where it is the file that the card means."""
+    content = read_content(file)
+    parts = {name: _tensors(content, name) for name in ("state_dict_unet", "state_dict_vae")}
+    names = adapters(parts["state_dict_unet"])
+    if not names:
+        raise WeightsError(f"{file.name} changes no UNet", f"is it the file that {card.page} offers?")
+    found = "PiSA-SR" if all(name.endswith(("_pix", "_sem")) for name in names) else "OSEDiff"
+    if found != card.architecture:
+        raise WeightsError(f"expert {card.name}: {file.name} is for {found}, not for {card.architecture}")
+    return parts
+
+
+def _tensors(content: Any, name: str) -> dict[str, Tensor]:
+    import torch
+
+    part = content.get(name) if isinstance(content, dict) else None
+    items = part.items() if isinstance(part, dict) else ()
+    return {str(key): value for key, value in items if isinstance(value, torch.Tensor)}
+
+
+def _upscaler(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
+    from diffusers import (
+        AutoencoderKL,
+        DDIMScheduler,
+        DDPMScheduler,
+        StableDiffusionUpscalePipeline,
+        UNet2DConditionModel,
+    )
+
+    device, dtype = _place(card)
+    prompt = _prompt(folder).to(device, dtype)
+    unet, vae = _part(UNet2DConditionModel, folder / "unet"), _part(AutoencoderKL, folder / "vae")
+    pipeline = StableDiffusionUpscalePipeline(
+        vae=vae,
+        text_encoder=None,
+        tokenizer=None,
+        unet=unet,
+        low_res_scheduler=DDPMScheduler.from_pretrained(folder / "low_res_scheduler", local_files_only=True),
+        scheduler=DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+    ).to(device, dtype)
+    vae.float()  # it overflows in half precision
+    pipeline.set_progress_bar_config(disable=True)
+    options = {name: int(value) for name, value in card.options.items()}
+    return ManySteps(pipeline, prompt, options, _bytes(unet, vae))
+
+
+def _part(kind: Any, folder: Path) -> Any:
+    """One network of a folder in float32: never from the network, never from a pickle."""
+    import torch
+
+    part = kind.from_pretrained(
+        folder, variant="fp16", use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+    )
+    return part.eval().requires_grad_(False)
+
+
+def _prompt(folder: Path) -> Tensor:
+    """What the text encoder makes of `PROMPT`. It is the same for every picture, so the encoder goes at once."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    words = tokenizer(
+        PROMPT, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    ).input_ids
+    encoder = _part(CLIPTextModel, folder / "text_encoder")
+    embedded: Tensor = encoder(words)[0]
+    return embedded
+
+
+def _quiet() -> None:
+    """Both libraries tell of every file that they read."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def _place(card: ExpertCard) -> tuple[torch.device, torch.dtype]:
+    """Half precision on a GPU alone: on a CPU it is slower."""
+    import torch
+
+    device = best_device()
+    half = card.dtype == "float16" and device.type == "cuda"
+    return device, torch.float16 if half else torch.float32
+
+
+def _bytes(*networks: Any) -> int:
+    return sum(weights.nbytes for network in networks for weights in network.parameters())
+
+
+LOADERS: dict[str, Callable[[ExpertCard, Path, ModelStore], Method]] = {
+    "OSEDiff": _osediff,
+    "PiSA-SR": _pisasr,
+    "StableDiffusionUpscale": _upscaler,
+}
