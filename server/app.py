@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.apps import Apps
-from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import Resource
-from pydantic import AnyHttpUrl
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.clients import NamedClient, Tokens
+from server.clients import Callers
 from server.completions import add_completions
 from server.errors import RequestError
 from server.inputs import MAX_DATA_CHARACTERS
@@ -55,12 +54,12 @@ MOST_SESSIONS = 256
 MOST_CONNECTIONS = 512
 
 
-def build_server(settings: ServerSettings, clients: Mapping[str, NamedClient] | None = None) -> MCPServer[Any]:
+def build_server(settings: ServerSettings, callers: Callers | None = None) -> MCPServer[Any]:
     """The server with everything on it; nothing is loaded, read or written yet.
 
-    With `clients`, only they are served over HTTP, each with a workspace, runs and folders of its own.
+    With `callers`, only they are served over HTTP, each with a workspace, runs and folders of its own.
     """
-    service = Service(settings, clients)
+    service = Service(settings, callers)
     apps = Apps()
     add_view(apps)
     server = _Server(
@@ -73,7 +72,8 @@ def build_server(settings: ServerSettings, clients: Mapping[str, NamedClient] | 
         log_level="WARNING",
         subscriptions=service.bus,
         extensions=[apps],
-        **_access(clients),
+        auth=callers.auth if callers else None,
+        token_verifier=callers,
     )
     add_restore_tool(server, service)
     add_look_tools(server, service)
@@ -101,12 +101,12 @@ def serve(
     transport: Literal["stdio", "streamable-http"],
     host: str = "127.0.0.1",
     port: int = 8000,
-    clients: Mapping[str, NamedClient] | None = None,
+    callers: Callers | None = None,
     names: Sequence[str] = (),
 ) -> None:
     """Serve until the client leaves (stdio) or the process is stopped (HTTP). Logs go to stderr.
 
-    Raises `RequestError` for a host that other machines could reach unless there are `clients` with tokens.
+    Raises `RequestError` for a host that other machines could reach unless there are `callers` with tokens.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("mcp", "httpx2", "httpcore2"):
@@ -115,25 +115,30 @@ def serve(
     allowed = ", ".join(map(str, settings.allowed)) or "no folder (start with --allow FOLDER)"
     log.info("reading from %s; saving to %s", allowed, settings.output)
     if transport == "stdio":
-        if clients:
-            raise RequestError("over stdio there is one client, who needs no token", "leave --clients away")
+        if callers:
+            raise RequestError(
+                "over stdio there is one client, who needs no token", "leave out --clients and --oauth"
+            )
         build_server(settings).run(transport="stdio")
         return
-    if host not in LOCAL_HOSTS and not clients:
+    if host not in LOCAL_HOSTS and not callers:
         raise RequestError(
             f"serving on {host} would let everybody who reaches this machine use it",
-            "serve on 127.0.0.1 and tunnel to it, for example by ssh -L; or name the clients with --clients FILE",
+            "serve on 127.0.0.1 and tunnel to it, for example by ssh -L; or say who may call by --clients or --oauth",
         )
     log.info("serving on http://%s:%d/mcp", host, port)
-    app = web_app(build_server(settings, clients), names)
+    app = web_app(build_server(settings, callers), names)
     uvicorn.run(app, host=host, port=port, log_level="warning", limit_concurrency=MOST_CONNECTIONS)
 
 
 def web_app(server: MCPServer[Any], names: Sequence[str] = ()) -> ASGIApp:
     """The server for uvicorn: foreign hosts and origins, large and slow requests are refused.
 
-    `names`: the hosts, with their ports where those are not the standard ones, by which others know it.
+    `names`: the hosts, with their ports where those are not the standard ones, by which others know it; the one
+    that OAuth tokens are made for is among them.
     """
+    if server.settings.auth and (resource := server.settings.auth.resource_server_url):
+        names = [*names, urlsplit(str(resource)).netloc]
     local = [f"[{name}]" if ":" in name else name for name in LOCAL_HOSTS]
     origins = [f"http://{name}:*" for name in local]
     security = TransportSecuritySettings(
@@ -180,14 +185,6 @@ async def _whole(receive: Receive) -> Message:
         body += message.get("body", b"")
         if not message.get("more_body", False) or len(body) > MOST_BODY:
             return message if message["type"] == "http.disconnect" else {"type": "http.request", "body": bytes(body)}
-
-
-def _access(clients: Mapping[str, NamedClient] | None) -> dict[str, Any]:
-    """Tokens instead of an authorization server; the address stands in a place that the SDK asks for, unused."""
-    if not clients:
-        return {}
-    settings = AuthSettings(issuer_url=AnyHttpUrl("https://restore4k.invalid"), resource_server_url=None)
-    return {"auth": settings, "token_verifier": Tokens(clients)}
 
 
 def _version() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from imaging.writing import write_image
 from profiles.schema import Profile
 from server.access import Access
 from server.choosing import choose_profile
-from server.clients import NamedClient, current_client, settings_of
+from server.clients import Callers, current_client, settings_of
 from server.errors import BadAddress, TooMuchAsked
 from server.fetching import Fetcher
 from server.inputs import InputImage, decode_data
@@ -71,13 +71,12 @@ class Service:
     def __init__(
         self,
         settings: ServerSettings,
-        clients: Mapping[str, NamedClient] | None = None,
+        callers: Callers | None = None,
         fetcher: Fetcher | None = None,
     ) -> None:
-        places = {
-            name: _Place.of(settings_of(name, client.allow, settings)) for name, client in (clients or {}).items()
-        }
-        self._places = places or {"": _Place.of(settings)}
+        self._callers = callers
+        self._common = settings
+        self._places = dict[str, _Place]()
         self._fetcher = fetcher or Fetcher(settings.max_bytes)
         self.experts = ExpertPool()
         self.jobs = Jobs(settings.max_seconds)
@@ -87,17 +86,25 @@ class Service:
     @property
     def settings(self) -> ServerSettings:
         """Of the client that calls."""
-        return self._places[current_client()].settings
+        return self._place.settings
 
     @property
     def access(self) -> Access:
         """What the client that calls may read."""
-        return self._places[current_client()].access
+        return self._place.access
 
     @property
     def workspace(self) -> Workspace:
         """The images of the client that calls."""
-        return self._places[current_client()].workspace
+        return self._place.workspace
+
+    @property
+    def _place(self) -> _Place:
+        name = current_client()
+        if name not in self._places:
+            own = settings_of(name, self._callers.folders(name), self._common) if self._callers else self._common
+            self._places[name] = _Place.of(own)
+        return self._places[name]
 
     @property
     def catalogue(self) -> Catalogue:

@@ -7,23 +7,21 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-import uvicorn
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
 from server.app import TimelyBodies, build_server, web_app
-from server.clients import NamedClient, load_clients
+from server.clients import NamedClient, Tokens, load_clients
 from server.errors import RequestError
 from server.settings import ServerSettings
 
@@ -34,28 +32,17 @@ ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "appl
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 
 
-@contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """The URL of an app in a thread of its own, on a real port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
-    server.should_exit = True
-    thread.join()
+Serving = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture
-def url(settings: ServerSettings, photos: Any) -> Iterator[str]:
+def url(settings: ServerSettings, photos: Any, serving: Serving) -> Iterator[str]:
     """A server that knows Alice, who may read the photos, and Bob, who may read nothing."""
     clients = {
         "alice": NamedClient.model_validate({"token": TOKENS["alice"], "allow": [photos.folder]}),
         "bob": NamedClient.model_validate({"token": TOKENS["bob"]}),
     }
-    with serving(web_app(build_server(settings, clients))) as address:
+    with serving(web_app(build_server(settings, Tokens(clients)))) as address:
         yield address
 
 
@@ -150,7 +137,9 @@ async def test_no_client_sees_what_is_anothers(url: str, photos: Any, settings: 
     assert {folder.name for folder in settings.output.iterdir()} == {"alice", "bob"}
 
 
-async def test_slow_clients_keep_nobody_waiting_and_are_hung_up_on(settings: ServerSettings) -> None:
+async def test_slow_clients_keep_nobody_waiting_and_are_hung_up_on(
+    settings: ServerSettings, serving: Serving
+) -> None:
     app = TimelyBodies(web_app(build_server(settings)), seconds=1)
     with serving(app) as url:
         port = int(url.split(":")[2].split("/")[0])
@@ -205,7 +194,7 @@ async def test_a_client_that_hangs_up_at_any_stage_blocks_nobody(url: str, photo
         ("[alice]\ntoken = 'short-and-secret'", 0o600, "32 characters"),
         ("[alice]\ntoken = '{token}'", 0o644, "can be read by others"),
         ("[alice]\ntoken = '{token}'\n[bob]\ntoken = '{token}'", 0o600, "two with one token"),
-        ("['../x']\ntoken = '{token}'", 0o600, "no name"),
+        ("['../x']\ntoken = '{token}'", 0o600, "should match pattern"),
         ("[alice]\ntoken = '{token}'\nadmin = true", 0o600, "Extra inputs"),
         ("[alice]\ntoken = '{token}", 0o600, "not TOML"),
         ("", 0o600, "no clients"),
