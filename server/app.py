@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from server.errors import RequestError
 from server.inputs import MAX_DATA_CHARACTERS
 from server.prompts import add_prompts
 from server.resources import add_resources, latest
+from server.roots import knowing_roots
 from server.service import Service
 from server.settings import ServerSettings
 from server.tools_look import add_look_tools
@@ -85,11 +86,14 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
 
 
 class _Server(MCPServer[Any]):
-    """Lists the latest runs and images beside what stands on it."""
+    """Lists the latest runs and images beside what stands on it; its tools ask for roots where that is allowed."""
 
     def __init__(self, service: Service, name: str, **options: Any) -> None:
         super().__init__(name, **options)
         self._service = service
+
+    def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
+        super().add_tool(knowing_roots(fn) if self._service.settings.client_roots else fn, *args, **options)
 
     async def list_resources(self) -> list[Resource]:
         fixed = await super().list_resources()
@@ -112,7 +116,8 @@ def serve(
     for chatty in ("mcp", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     log = logging.getLogger("restore4k")
-    allowed = ", ".join(map(str, settings.allowed)) or "no folder (start with --allow FOLDER)"
+    named = [*map(str, settings.allowed), *(["the client's roots"] if settings.client_roots else [])]
+    allowed = ", ".join(named) or "no folder (start with --allow FOLDER)"
     log.info("reading from %s; saving to %s", allowed, settings.output)
     if transport == "stdio":
         if callers:
@@ -125,6 +130,11 @@ def serve(
         raise RequestError(
             f"serving on {host} would let everybody who reaches this machine use it",
             "serve on 127.0.0.1 and tunnel to it, for example by ssh -L; or say who may call by --clients or --oauth",
+        )
+    if settings.client_roots:
+        raise RequestError(
+            "roots that somebody names over HTTP would be folders of this machine",
+            "leave out --client-roots, and allow folders with --allow, --clients or --oauth",
         )
     log.info("serving on http://%s:%d/mcp", host, port)
     app = web_app(build_server(settings, callers), names)

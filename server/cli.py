@@ -246,6 +246,12 @@ def serve(
         list[Path] | None,
         typer.Option(help="Folder that images may be read from; may be repeated. Otherwise the current folder."),
     ] = None,
+    client_roots: Annotated[
+        bool,
+        typer.Option(
+            "--client-roots", help="For stdio: also read from the folders that the client has open (roots)."
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Folder for results. Otherwise restore4k in the user's pictures folder.")
     ] = None,
@@ -276,11 +282,13 @@ def serve(
         from server.oauth import callers_of
 
         named = [*(folders or ()), *(allow or ())]
+        unnamed = () if client_roots else default_allowed()
         settings = ServerSettings(
-            allowed=tuple(folder.expanduser().absolute() for folder in named) if named else default_allowed(),
+            allowed=tuple(folder.expanduser().absolute() for folder in named) or unnamed,
             output=(output or default_output()).expanduser().absolute(),
             runs=(runs or default_runs()).absolute(),
             urls=allow_urls,
+            client_roots=client_roots,
             max_seconds=max_seconds,
             max_pixels=round(max_megapixels * 1e6),
             workspace_bytes=round(workspace_gb * (1 << 30)),

@@ -22,6 +22,7 @@ from server.fetching import Fetcher
 from server.inputs import InputImage, decode_data
 from server.jobs import Jobs
 from server.models import Picture
+from server.roots import current_roots
 from server.settings import ServerSettings
 from server.workspace import Workspace, require_space
 from toolbox.catalogue import Catalogue
@@ -91,7 +92,8 @@ class Service:
     @property
     def access(self) -> Access:
         """What the client that calls may read."""
-        return self._place.access
+        allowed, roots = self._place.access, current_roots()
+        return Access((*allowed.allowed, *roots)) if roots else allowed
 
     @property
     def workspace(self) -> Workspace:
