@@ -65,6 +65,7 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
     add_view(apps)
     server = _Server(
         service,
+        settings.client_roots,
         "restore4k",
         title="restore4k",
         description="Restores any photo, up to 4K.",
@@ -88,12 +89,12 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
 class _Server(MCPServer[Any]):
     """Lists the latest runs and images beside what stands on it; its tools ask for roots where that is allowed."""
 
-    def __init__(self, service: Service, name: str, **options: Any) -> None:
+    def __init__(self, service: Service, client_roots: bool, name: str, **options: Any) -> None:
         super().__init__(name, **options)
-        self._service = service
+        self._service, self._client_roots = service, client_roots
 
     def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
-        super().add_tool(knowing_roots(fn) if self._service.settings.client_roots else fn, *args, **options)
+        super().add_tool(knowing_roots(fn) if self._client_roots else fn, *args, **options)
 
     async def list_resources(self) -> list[Resource]:
         fixed = await super().list_resources()

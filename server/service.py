@@ -17,7 +17,7 @@ from profiles.schema import Profile
 from server.access import Access
 from server.choosing import choose_profile
 from server.clients import Callers, current_client, settings_of
-from server.errors import BadAddress, TooMuchAsked
+from server.errors import BadAddress, RequestError, TooMuchAsked
 from server.fetching import Fetcher
 from server.inputs import InputImage, decode_data
 from server.jobs import Jobs
@@ -103,6 +103,8 @@ class Service:
     @property
     def _place(self) -> _Place:
         name = current_client()
+        if self._callers and not name:
+            raise RequestError("this call is nobody's", "send a token")
         if name not in self._places:
             own = settings_of(name, self._callers.folders(name), self._common) if self._callers else self._common
             self._places[name] = _Place.of(own)
