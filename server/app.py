@@ -12,10 +12,20 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 import uvicorn
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.apps import Apps
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp.types import Resource
+from mcp.types import (
+    INVALID_PARAMS,
+    GetPromptResult,
+    InputRequiredResult,
+    Resource,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
+from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +34,7 @@ from server.completions import add_completions
 from server.errors import RequestError
 from server.inputs import MAX_DATA_CHARACTERS
 from server.prompts import add_prompts
+from server.registering import in_words, require_known
 from server.resources import add_resources, latest
 from server.roots import knowing_roots
 from server.service import Service
@@ -87,14 +98,33 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
 
 
 class _Server(MCPServer[Any]):
-    """Lists the latest runs and images beside what stands on it; its tools ask for roots where that is allowed."""
+    """Also lists the latest runs and images, takes subscriptions of 2025, and asks for roots where it may."""
 
     def __init__(self, service: Service, client_roots: bool, name: str, **options: Any) -> None:
         super().__init__(name, **options)
         self._service, self._client_roots = service, client_roots
+        requests = self._lowlevel_server
+        requests.add_request_handler("resources/subscribe", SubscribeRequestParams, service.bus.watch)
+        requests.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, service.bus.unwatch)
 
     def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
         super().add_tool(knowing_roots(fn) if self._client_roots else fn, *args, **options)
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], *args: Any, **options: Any) -> Any:
+        if tool := self._tool_manager.get_tool(name):
+            require_known(name, tool.parameters, arguments)
+        try:
+            return await super().call_tool(name, arguments, *args, **options)
+        except ToolError as error:
+            if type(error) is ToolError and isinstance(error.__cause__, ValidationError):
+                raise in_words(name, error.__cause__) from error
+            raise
+
+    async def get_prompt(self, name: str, *args: Any, **options: Any) -> GetPromptResult | InputRequiredResult:
+        try:
+            return await super().get_prompt(name, *args, **options)
+        except ValueError as error:  # an unknown name, or arguments that are missing
+            raise MCPError(INVALID_PARAMS, str(error)) from error
 
     async def list_resources(self) -> list[Resource]:
         fixed = await super().list_resources()

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from mcp.server.subscriptions import InMemorySubscriptionBus
-
 from imaging.errors import OutputExists
 from imaging.image import Image
 from imaging.reading import read_image
@@ -24,6 +22,7 @@ from server.jobs import Jobs
 from server.models import Picture
 from server.roots import current_roots
 from server.settings import ServerSettings
+from server.subscriptions import Subscriptions
 from server.workspace import Workspace, require_space
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
@@ -81,7 +80,7 @@ class Service:
         self._fetcher = fetcher or Fetcher(settings.max_bytes)
         self.experts = ExpertPool()
         self.jobs = Jobs(settings.max_seconds)
-        self.bus = InMemorySubscriptionBus()
+        self.bus = Subscriptions()
         """Where changes of resources are told."""
 
     @property

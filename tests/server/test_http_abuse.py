@@ -16,14 +16,15 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import TextContent
+from mcp.types import ResourceUpdatedNotification, TextContent
 
 from server.app import TimelyBodies, build_server, web_app
 from server.clients import NamedClient, Tokens, load_clients
 from server.errors import RequestError
 from server.settings import ServerSettings
+from server.subscriptions import MOST_WATCHED
 
 pytestmark = pytest.mark.anyio
 TOKENS = {name: f"{name}-{'x' * 40}" for name in ("alice", "bob")}
@@ -47,11 +48,11 @@ def url(settings: ServerSettings, photos: Any, serving: Serving) -> Iterator[str
 
 
 @asynccontextmanager
-async def client_of(url: str, name: str, mode: str = "auto") -> AsyncIterator[Client]:
+async def client_of(url: str, name: str, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
     headers = {"authorization": f"Bearer {TOKENS[name]}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60) as http,
-        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+        Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client,
     ):
         yield client
 
@@ -135,6 +136,63 @@ async def test_no_client_sees_what_is_anothers(url: str, photos: Any, settings: 
         failed, text = await text_of(bob, "denoise", {"image": {"data": data}, "expert": "tv_denoise"})
         assert not failed, text
     assert {folder.name for folder in settings.output.iterdir()} == {"alice", "bob"}
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_only_who_owns_a_run_hears_of_it(url: str, photos: Any) -> None:
+    """Clients of 2025 subscribe, those of 2026 listen; Bob does both with the address of Alice's run."""
+    heard: dict[str, list[Any]] = {"alice": [], "bob": [], "bob listens": []}
+
+    def listener(name: str) -> Any:
+        async def hear(message: Any) -> None:
+            if isinstance(message, ResourceUpdatedNotification):
+                heard[name].append(message.params.uri)
+
+        return hear
+
+    async with (
+        client_of(url, "alice", "legacy", message_handler=listener("alice")) as alice,
+        client_of(url, "bob", "legacy", message_handler=listener("bob")) as bob,
+        client_of(url, "bob") as modern,
+        anyio.create_task_group() as group,
+    ):
+        traces: list[str] = []
+
+        async def listen(task_status: Any) -> None:
+            async with modern.listen(resources_list_changed=True, resource_subscriptions=traces) as subscription:
+                task_status.started()
+                async for event in subscription:
+                    heard["bob listens"].append(event)
+
+        async def watch() -> None:
+            while not traces:
+                await anyio.sleep(0.05)
+                listed = (await alice.list_resources(cache_mode="bypass")).resources
+                traces.extend(str(each.uri) for each in listed if str(each.uri).endswith("/trace"))
+            await alice.subscribe_resource(traces[0])
+            await bob.subscribe_resource(traces[0])
+            await group.start(lambda *, task_status: listen(task_status))
+
+        group.start_soon(watch)
+        arguments = {"image": {"path": str(photos.noisy)}, "long_side": 96, "profile": "interactive"}
+        with anyio.fail_after(240):
+            assert not (await alice.call_tool("restore_to_4k", arguments)).is_error
+            while not heard["alice"]:
+                await anyio.sleep(0.05)
+        await alice.unsubscribe_resource(traces[0])
+        group.cancel_scope.cancel()
+    assert set(heard["alice"]) == set(traces)
+    assert not heard["bob"]
+    assert not heard["bob listens"]
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_subscriptions_have_an_end(url: str) -> None:
+    async with client_of(url, "alice", "legacy") as alice:
+        for number in range(MOST_WATCHED):
+            await alice.subscribe_resource(f"run://{number}/trace")
+        with pytest.raises(MCPError, match="unsubscribe from some"):
+            await alice.subscribe_resource("run://one-more/trace")
 
 
 async def test_slow_clients_keep_nobody_waiting_and_are_hung_up_on(
