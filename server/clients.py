@@ -79,12 +79,12 @@ def parsed(file: Path, form: TypeAdapter[T], hint: str, *, private: bool = False
         return form.validate_python(tomllib.loads(text.decode("utf-8")))
     except OSError as error:
         raise RequestError(f"{file} cannot be read: {error.strerror}", "give the file of your clients") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
-        raise RequestError(f"{file} is not TOML", hint) from None  # the parser quotes what it read
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise RequestError(f"{file}, {where}: {first['msg']}", hint) from None
+    except (ValueError, RecursionError):
+        raise RequestError(f"{file} is not TOML", hint) from None  # the parser quotes what it read
 
 
 class Tokens:
