@@ -18,8 +18,8 @@ from imaging.writing import thumbnail_jpeg
 from server.models import Picture
 
 THUMBNAIL_SIDE = 512
-DIGITS = 4
-"""Behind the point."""
+DIGITS = 5
+"""Of a number that is no whole one; enough for the sides of pictures."""
 MOST_PICTURE_BYTES = 60_000
 MOST_SHEET_BYTES = 120_000
 """Clients cut replies off at about a megabyte, and a picture stays in the conversation."""
@@ -36,7 +36,7 @@ def short(value: Any) -> Any:
     """The same with numbers of a few digits: models pay for each, and none of the rest means anything."""
     match value:
         case float():
-            return round(value, DIGITS)
+            return float(f"{value:.{DIGITS}g}")
         case dict():
             return {name: short(each) for name, each in value.items()}
         case list():
