@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,63 +58,63 @@ def main() -> None:
     options.add_argument("--clients", type=int, default=20)
     options.add_argument("--pause", type=float, default=0.0, help="seconds between a client's calls, at most")
     options.add_argument("--long-side", type=int, default=4096, help="of the restoration in the background")
+    options.add_argument("--bursts", type=int, default=4, help="in all; the first while the restoration goes on")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(anyio.run(measure, Path(folder), asked.clients, asked.long_side, asked.pause), indent=1))
+        figures = anyio.run(measure, Path(folder), asked.clients, asked.long_side, asked.pause, asked.bursts)
+        print(json.dumps(figures, indent=1))
 
 
-async def measure(folder: Path, count: int, long_side: int, pause: float) -> dict[str, Any]:
-    """All figures of one burst."""
+async def measure(folder: Path, count: int, long_side: int, pause: float, bursts: int) -> dict[str, Any]:
+    """All figures: a burst while a restoration goes on, then the others, and the memory after each."""
     tokens = {f"client-{number}": secrets.token_urlsafe(32) for number in range(count)}
     process, url = start_server(folder, tokens)
     try:
-        handles = {name: await first_image(url, token, number) for number, (name, token) in enumerate(tokens.items())}
-        before = resident_megabytes(process.pid)
-        tally, run = Tally(), dict[str, Any]()
+        handles = [await first_image(url, token, number) for number, token in enumerate(tokens.values())]
+        memory = {"before": resident_megabytes(process.pid)}
+        tallies, run = [Tally() for _ in range(bursts)], dict[str, Any]()
         async with anyio.create_task_group() as group:
             started = anyio.Event()
             group.start_soon(restore, url, next(iter(tokens.values())), long_side, started, run)
             await started.wait()
-            began = time.perf_counter()
-            async with anyio.create_task_group() as burst:
-                for number, (name, token) in enumerate(tokens.items()):
-                    own = handles[name]
-                    foreign = handles[f"client-{(number + 1) % count}"]
-                    burst.start_soon(ten_calls, url, token, number, own, foreign, tally, pause)
-            burst_seconds = time.perf_counter() - began
+            burst_seconds = await burst(url, list(tokens.values()), handles, tallies[0], pause)
             still_running = "seconds" not in run
-            after_burst = resident_megabytes(process.pid)
-        after_run = resident_megabytes(process.pid)
-        second = Tally()
-        async with anyio.create_task_group() as again:
-            for number, (name, token) in enumerate(tokens.items()):
-                foreign = handles[f"client-{(number + 1) % count}"]
-                again.start_soon(ten_calls, url, token, number, handles[name], foreign, second, pause)
+            memory["after_burst_1"] = resident_megabytes(process.pid)
+        memory["after_run"] = resident_megabytes(process.pid)
+        for number, later in enumerate(tallies[1:], start=2):
+            await burst(url, list(tokens.values()), handles, later, pause)
+            memory[f"after_burst_{number}"] = resident_megabytes(process.pid)
+        first = tallies[0]
         return {
-            "calls": sum(map(len, tally.seconds.values())),
+            "calls": sum(map(len, first.seconds.values())),
             "clients": count,
             "pause_seconds": pause,
             "load_average": os.getloadavg()[0],
-            "failures": tally.failures + second.failures,
-            "cross_talk": tally.foreign + second.foreign,
+            "failures": [failure for tally in tallies for failure in tally.failures],
+            "cross_talk": sum(tally.foreign for tally in tallies),
             "run_still_going_after_burst": still_running,
             "burst_seconds": round(burst_seconds, 1),
             "run_seconds": round(run["seconds"], 1),
             "run_failed": run["failed"],
-            "light_median_ms": median_ms(tally, LIGHT),
-            "light_worst_ms": round(1000 * max(max(tally.seconds[name]) for name in LIGHT)),
-            "look_median_ms": median_ms(tally, LOOKS),
-            "median_ms": {name: median_ms(tally, (name,)) for name in sorted(tally.seconds)},
-            "resident_mb": {
-                "before": before,
-                "after_burst": after_burst,
-                "after_run": after_run,
-                "after_second_burst": resident_megabytes(process.pid),
-            },
+            "light_median_ms": median_ms(first, LIGHT),
+            "light_worst_ms": round(1000 * max(max(first.seconds[name]) for name in LIGHT)),
+            "look_median_ms": median_ms(first, LOOKS),
+            "median_ms": {name: median_ms(first, (name,)) for name in sorted(first.seconds)},
+            "resident_mb": memory,
         }
     finally:
         process.terminate()
         process.wait()
+
+
+async def burst(url: str, tokens: list[str], handles: list[str], tally: Tally, pause: float) -> float:
+    """Ten calls of every client at once; the seconds that it takes."""
+    began = time.perf_counter()
+    async with anyio.create_task_group() as group:
+        for number, (token, own) in enumerate(zip(tokens, handles, strict=True)):
+            foreign = handles[(number + 1) % len(handles)]
+            group.start_soon(ten_calls, url, token, number, own, foreign, tally, pause)
+    return time.perf_counter() - began
 
 
 def start_server(folder: Path, tokens: dict[str, str]) -> tuple[subprocess.Popen[bytes], str]:
@@ -147,10 +149,14 @@ def photo(number: int) -> str:
         return base64.b64encode(stream.read()).decode()
 
 
-def client_of(url: str, token: str) -> Client:
+@asynccontextmanager
+async def client_of(url: str, token: str) -> AsyncIterator[Client]:
     """A client with a token."""
-    http = httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}, timeout=600)
-    return Client(streamable_http_client(url, http_client=http))
+    async with (
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}, timeout=600) as http,
+        Client(streamable_http_client(url, http_client=http)) as client,
+    ):
+        yield client
 
 
 async def first_image(url: str, token: str, number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import tomllib
 from functools import cache
 from importlib import resources
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from profiles.errors import ProfileError, UnknownProfile
 from profiles.schema import Profile
 
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 16 * 1024
 
 
 @cache
@@ -43,7 +44,7 @@ def parse_profile(toml: bytes, file_name: str) -> Profile:
     """The profile in a TOML text, named after its file. `ProfileError` names the file and the key."""
     try:
         table = tomllib.loads(toml.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, lists in lists in lists
         raise ProfileError(f"profile {file_name} is not TOML: {error}") from error
     try:
         return Profile.model_validate({"name": file_name.removesuffix(".toml"), **table})
@@ -55,7 +56,7 @@ def parse_profile(toml: bytes, file_name: str) -> Profile:
             near = difflib.get_close_matches(key, Profile.model_fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(Profile.model_fields)}"
         raise ProfileError(
-            f"profile {file_name}, key {key!r}: {first['msg']} (got {first['input']!r})", hint
+            f"profile {file_name}, key {key[:80]!r}: {first['msg']} (got {reprlib.repr(first['input'])})", hint
         ) from error
 
 

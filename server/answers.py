@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from pydantic import BaseModel
@@ -16,6 +18,8 @@ from imaging.writing import thumbnail_jpeg
 from server.models import Picture
 
 THUMBNAIL_SIDE = 512
+DIGITS = 5
+"""Of a number that is no whole one; enough for the sides of pictures."""
 MOST_PICTURE_BYTES = 60_000
 MOST_SHEET_BYTES = 120_000
 """Clients cut replies off at about a megabyte, and a picture stays in the conversation."""
@@ -23,10 +27,22 @@ MOST_SHEET_BYTES = 120_000
 
 def answer(report: BaseModel, *blocks: ContentBlock) -> CallToolResult:
     """A tool's result; its whole content is in the text as well."""
-    return CallToolResult(
-        content=[TextContent(type="text", text=report.model_dump_json()), *blocks],
-        structured_content=report.model_dump(mode="json"),
-    )
+    content = short(report.model_dump(mode="json"))
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return CallToolResult(content=[TextContent(type="text", text=text), *blocks], structured_content=content)
+
+
+def short(value: Any) -> Any:
+    """The same with numbers of a few digits: models pay for each, and none of the rest means anything."""
+    match value:
+        case float():
+            return float(f"{value:.{DIGITS}g}")
+        case dict():
+            return {name: short(each) for name, each in value.items()}
+        case list():
+            return [short(each) for each in value]
+        case _:
+            return value
 
 
 def thumbnail(image: Image, long_side: int = THUMBNAIL_SIDE) -> ImageContent:

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import uvicorn
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.apps import Apps
-from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp.types import Resource
-from pydantic import AnyHttpUrl
+from mcp.types import (
+    INVALID_PARAMS,
+    GetPromptResult,
+    InputRequiredResult,
+    Resource,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
+from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.clients import NamedClient, Tokens
+from server.clients import Callers
 from server.completions import add_completions
 from server.errors import RequestError
 from server.inputs import MAX_DATA_CHARACTERS
 from server.prompts import add_prompts
+from server.registering import in_words, require_known
 from server.resources import add_resources, latest
+from server.roots import knowing_roots
 from server.service import Service
 from server.settings import ServerSettings
 from server.tools_look import add_look_tools
@@ -55,16 +66,17 @@ MOST_SESSIONS = 256
 MOST_CONNECTIONS = 512
 
 
-def build_server(settings: ServerSettings, clients: Mapping[str, NamedClient] | None = None) -> MCPServer[Any]:
+def build_server(settings: ServerSettings, callers: Callers | None = None) -> MCPServer[Any]:
     """The server with everything on it; nothing is loaded, read or written yet.
 
-    With `clients`, only they are served over HTTP, each with a workspace, runs and folders of its own.
+    With `callers`, only they are served over HTTP, each with a workspace, runs and folders of its own.
     """
-    service = Service(settings, clients)
+    service = Service(settings, callers)
     apps = Apps()
     add_view(apps)
     server = _Server(
         service,
+        settings.client_roots,
         "restore4k",
         title="restore4k",
         description="Restores any photo, up to 4K.",
@@ -73,7 +85,8 @@ def build_server(settings: ServerSettings, clients: Mapping[str, NamedClient] | 
         log_level="WARNING",
         subscriptions=service.bus,
         extensions=[apps],
-        **_access(clients),
+        auth=callers.auth if callers else None,
+        token_verifier=callers,
     )
     add_restore_tool(server, service)
     add_look_tools(server, service)
@@ -85,11 +98,33 @@ def build_server(settings: ServerSettings, clients: Mapping[str, NamedClient] | 
 
 
 class _Server(MCPServer[Any]):
-    """Lists the latest runs and images beside what stands on it."""
+    """Also lists the latest runs and images, takes subscriptions of 2025, and asks for roots where it may."""
 
-    def __init__(self, service: Service, name: str, **options: Any) -> None:
+    def __init__(self, service: Service, client_roots: bool, name: str, **options: Any) -> None:
         super().__init__(name, **options)
-        self._service = service
+        self._service, self._client_roots = service, client_roots
+        requests = self._lowlevel_server
+        requests.add_request_handler("resources/subscribe", SubscribeRequestParams, service.bus.watch)
+        requests.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, service.bus.unwatch)
+
+    def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
+        super().add_tool(knowing_roots(fn) if self._client_roots else fn, *args, **options)
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], *args: Any, **options: Any) -> Any:
+        if tool := self._tool_manager.get_tool(name):
+            require_known(name, tool.parameters, arguments)
+        try:
+            return await super().call_tool(name, arguments, *args, **options)
+        except ToolError as error:
+            if type(error) is ToolError and isinstance(error.__cause__, ValidationError):
+                raise in_words(name, error.__cause__) from error
+            raise
+
+    async def get_prompt(self, name: str, *args: Any, **options: Any) -> GetPromptResult | InputRequiredResult:
+        try:
+            return await super().get_prompt(name, *args, **options)
+        except ValueError as error:  # an unknown name, or arguments that are missing
+            raise MCPError(INVALID_PARAMS, str(error)) from error
 
     async def list_resources(self) -> list[Resource]:
         fixed = await super().list_resources()
@@ -101,39 +136,50 @@ def serve(
     transport: Literal["stdio", "streamable-http"],
     host: str = "127.0.0.1",
     port: int = 8000,
-    clients: Mapping[str, NamedClient] | None = None,
+    callers: Callers | None = None,
     names: Sequence[str] = (),
 ) -> None:
     """Serve until the client leaves (stdio) or the process is stopped (HTTP). Logs go to stderr.
 
-    Raises `RequestError` for a host that other machines could reach unless there are `clients` with tokens.
+    Raises `RequestError` for a host that other machines could reach unless there are `callers` with tokens.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("mcp", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     log = logging.getLogger("restore4k")
-    allowed = ", ".join(map(str, settings.allowed)) or "no folder (start with --allow FOLDER)"
+    named = [*map(str, settings.allowed), *(["the client's roots"] if settings.client_roots else [])]
+    allowed = ", ".join(named) or "no folder (start with --allow FOLDER)"
     log.info("reading from %s; saving to %s", allowed, settings.output)
     if transport == "stdio":
-        if clients:
-            raise RequestError("over stdio there is one client, who needs no token", "leave --clients away")
+        if callers:
+            raise RequestError(
+                "over stdio there is one client, who needs no token", "leave out --clients and --oauth"
+            )
         build_server(settings).run(transport="stdio")
         return
-    if host not in LOCAL_HOSTS and not clients:
+    if host not in LOCAL_HOSTS and not callers:
         raise RequestError(
             f"serving on {host} would let everybody who reaches this machine use it",
-            "serve on 127.0.0.1 and tunnel to it, for example by ssh -L; or name the clients with --clients FILE",
+            "serve on 127.0.0.1 and tunnel to it, for example by ssh -L; or say who may call by --clients or --oauth",
+        )
+    if settings.client_roots:
+        raise RequestError(
+            "roots that somebody names over HTTP would be folders of this machine",
+            "leave out --client-roots, and allow folders with --allow, --clients or --oauth",
         )
     log.info("serving on http://%s:%d/mcp", host, port)
-    app = web_app(build_server(settings, clients), names)
+    app = web_app(build_server(settings, callers), names)
     uvicorn.run(app, host=host, port=port, log_level="warning", limit_concurrency=MOST_CONNECTIONS)
 
 
 def web_app(server: MCPServer[Any], names: Sequence[str] = ()) -> ASGIApp:
     """The server for uvicorn: foreign hosts and origins, large and slow requests are refused.
 
-    `names`: the hosts, with their ports where those are not the standard ones, by which others know it.
+    `names`: the hosts, with their ports where those are not the standard ones, by which others know it; the one
+    that OAuth tokens are made for is among them.
     """
+    if server.settings.auth and (resource := server.settings.auth.resource_server_url):
+        names = [*names, urlsplit(str(resource)).netloc]
     local = [f"[{name}]" if ":" in name else name for name in LOCAL_HOSTS]
     origins = [f"http://{name}:*" for name in local]
     security = TransportSecuritySettings(
@@ -180,14 +226,6 @@ async def _whole(receive: Receive) -> Message:
         body += message.get("body", b"")
         if not message.get("more_body", False) or len(body) > MOST_BODY:
             return message if message["type"] == "http.disconnect" else {"type": "http.request", "body": bytes(body)}
-
-
-def _access(clients: Mapping[str, NamedClient] | None) -> dict[str, Any]:
-    """Tokens instead of an authorization server; the address stands in a place that the SDK asks for, unused."""
-    if not clients:
-        return {}
-    settings = AuthSettings(issuer_url=AnyHttpUrl("https://restore4k.invalid"), resource_server_url=None)
-    return {"auth": settings, "token_verifier": Tokens(clients)}
 
 
 def _version() -> str:

@@ -239,13 +239,19 @@ def serve(
         Literal["stdio", "streamable-http"], typer.Option(help="stdio: the client starts this process.")
     ] = "stdio",
     host: Annotated[
-        str, typer.Option(help="For streamable-http; without --clients only this machine's own names.")
+        str, typer.Option(help="For streamable-http; without --clients or --oauth only this machine's own names.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="For streamable-http; the URL ends in /mcp.")] = 8000,
     allow: Annotated[
         list[Path] | None,
         typer.Option(help="Folder that images may be read from; may be repeated. Otherwise the current folder."),
     ] = None,
+    client_roots: Annotated[
+        bool,
+        typer.Option(
+            "--client-roots", help="For stdio: also read from the folders that the client has open (roots)."
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Folder for results. Otherwise restore4k in the user's pictures folder.")
     ] = None,
@@ -253,6 +259,10 @@ def serve(
     clients: Annotated[
         Path | None,
         typer.Option(help="For streamable-http: TOML file of clients with tokens and folders (docs/serving.md)."),
+    ] = None,
+    oauth: Annotated[
+        Path | None,
+        typer.Option(help="The same with tokens of an OAuth authorization server: TOML file (docs/serving.md)."),
     ] = None,
     name: Annotated[
         list[str] | None,
@@ -269,21 +279,22 @@ def serve(
     """Serve MCP clients."""
     with Answer(as_json=False):
         from server.app import serve as serve_clients
-        from server.clients import load_clients
+        from server.oauth import callers_of
 
         named = [*(folders or ()), *(allow or ())]
+        unnamed = () if client_roots else default_allowed()
         settings = ServerSettings(
-            allowed=tuple(folder.expanduser().absolute() for folder in named) if named else default_allowed(),
+            allowed=tuple(folder.expanduser().absolute() for folder in named) or unnamed,
             output=(output or default_output()).expanduser().absolute(),
             runs=(runs or default_runs()).absolute(),
             urls=allow_urls,
+            client_roots=client_roots,
             max_seconds=max_seconds,
             max_pixels=round(max_megapixels * 1e6),
             workspace_bytes=round(workspace_gb * (1 << 30)),
             workspace_days=workspace_days,
         )
-        known = load_clients(clients) if clients else None
-        serve_clients(settings, transport, host, port, known, name or ())
+        serve_clients(settings, transport, host, port, callers_of(clients, oauth), name or ())
 
 
 @app.command()

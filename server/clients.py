@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Protocol, TypeAlias, TypeVar
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from mcp.server.auth.settings import AuthSettings
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from server.errors import RequestError
 from server.settings import ServerSettings
 
-NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,31}"
+T = TypeVar("T")
+
+CallerName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+"""Also the name of his folders."""
 SHORTEST_TOKEN = 32
 MAX_BYTES = 1 << 20
 HINT = (
@@ -38,35 +42,59 @@ class NamedClient(BaseModel):
     """Folders that it may read, instead of the server's; its own output folder is always among them."""
 
 
+class Callers(Protocol):
+    """Who may call over HTTP: how they prove who they are, and what is theirs."""
+
+    @property
+    def auth(self) -> AuthSettings:
+        """What the SDK tells those who come without a token."""
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Whose token it is, by `client_id`; None where it is nobody's."""
+
+    def folders(self, name: str) -> Sequence[Path]:
+        """What he may read beside his own output folder."""
+
+
 def load_clients(file: Path) -> dict[str, NamedClient]:
     """The clients of a TOML file by name. Raises `RequestError`, which never holds a token."""
-    try:
-        with file.open("rb") as stream:
-            if stat.S_IMODE(file.stat().st_mode) & 0o077:
-                raise RequestError(f"{file} can be read by others on this machine", f"chmod 600 {file}")
-            text = stream.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise RequestError(f"{file} has more than {MAX_BYTES} bytes", HINT)
-        clients = TypeAdapter(dict[str, NamedClient]).validate_python(tomllib.loads(text.decode("utf-8")))
-    except OSError as error:
-        raise RequestError(f"{file} cannot be read: {error.strerror}", "give the file of your clients") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
-        raise RequestError(f"{file} is not TOML", HINT) from None  # the parser quotes what it read
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        raise RequestError(f"{file}, {'.'.join(map(str, first['loc']))}: {first['msg']}", HINT) from None
-    for name in clients:
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise RequestError(f"{file}: {name!r} is no name for a client", "use a-z, 0-9, - and _")
+    clients = parsed(file, TypeAdapter(dict[CallerName, NamedClient]), HINT, private=True)
     if len({client.token.get_secret_value() for client in clients.values()}) < max(1, len(clients)):
         raise RequestError(f"{file} has no clients, or two with one token", HINT)
     return clients
 
 
+def parsed(file: Path, form: TypeAdapter[T], hint: str, *, private: bool = False) -> T:
+    """What a TOML file says. Raises `RequestError`, which quotes no value of it.
+
+    `private`: also where others can read it.
+    """
+    try:
+        with file.open("rb") as stream:
+            if private and stat.S_IMODE(file.stat().st_mode) & 0o077:
+                raise RequestError(f"{file} can be read by others on this machine", f"chmod 600 {file}")
+            text = stream.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise RequestError(f"{file} has more than {MAX_BYTES} bytes", hint)
+        return form.validate_python(tomllib.loads(text.decode("utf-8")))
+    except OSError as error:
+        raise RequestError(f"{file} cannot be read: {error.strerror}", "give the file of your clients") from error
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        raise RequestError(f"{file}, {where}: {first['msg']}", hint) from None
+    except (ValueError, RecursionError):
+        raise RequestError(f"{file} is not TOML", hint) from None  # the parser quotes what it read
+
+
 class Tokens:
     """Knows clients by their tokens; keeps only the tokens' digests."""
 
+    auth = AuthSettings(issuer_url=AnyHttpUrl("https://restore4k.invalid"), resource_server_url=None)
+    """There is no authorization server; its address stands in a place that the SDK asks for, unused."""
+
     def __init__(self, clients: Mapping[str, NamedClient]) -> None:
+        self._clients = clients
         self._digests = {name: _digest(client.token.get_secret_value()) for name, client in clients.items()}
 
     async def verify_token(self, token: str) -> AccessToken | None:
@@ -74,6 +102,10 @@ class Tokens:
         given = _digest(token)
         matches = [name for name, digest in self._digests.items() if hmac.compare_digest(digest, given)]
         return AccessToken(token=token, client_id=matches[0], scopes=[]) if matches else None
+
+    def folders(self, name: str) -> Sequence[Path]:
+        """As his table says."""
+        return self._clients[name].allow
 
 
 def current_client() -> str:

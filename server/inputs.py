@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -47,6 +47,13 @@ class InputImage(BaseModel):
         max_length=2048,
         description="Public https address of an image file; most servers are started without leave to fetch any.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_object(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError('give an object, for example {"path": "holiday/beach.jpg"} or {"handle": "img_..."}')
+        return given
 
     @model_validator(mode="after")
     def _exactly_one(self) -> InputImage:

@@ -7,8 +7,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, Literal, TypeVar
 
 import anyio
@@ -83,6 +84,7 @@ class Jobs:
     def __init__(self, max_seconds: float = MAX_SECONDS) -> None:
         self._max_seconds = max_seconds
         self._turns: dict[Kind, Turns] = {"work": Turns(), "look": Turns()}
+        self._threads: dict[Kind, ThreadPoolExecutor] = {"work": _thread("work"), "look": _thread("look")}
 
     async def run(
         self, context: Context[Any, Any], what: str, work: Callable[[Control, Status], T], kind: Kind = "work"
@@ -104,7 +106,8 @@ class Jobs:
             async with place:
                 status.say(what)
                 group.start_soon(_stop_in_time, self._max_seconds, control, late, over)
-                outcome = await anyio.to_thread.run_sync(_outcome, work, control, status)
+                job = self._threads[kind].submit(copy_context().run, _outcome, work, control, status)
+                outcome = await anyio.to_thread.run_sync(job.result)
             over.set()
         if late.is_set() and isinstance(outcome.exception(), Cancelled):
             raise TooMuchAsked(
@@ -161,7 +164,6 @@ async def _tell_news(context: Context[Any, Any], status: Status, *, repeat: bool
 def _outcome(work: Callable[[Control, Status], T], control: Control, status: Status) -> Future[T]:
     """The result or the exception as a value, because a task group would wrap the exception in a group."""
     outcome: Future[T] = Future()
-    _step_back()
     try:
         outcome.set_result(work(control, status))
     except Exception as error:  # handed on to the caller as it is
@@ -169,8 +171,13 @@ def _outcome(work: Callable[[Control, Status], T], control: Control, status: Sta
     return outcome
 
 
+def _thread(kind: Kind) -> ThreadPoolExecutor:
+    """One thread for all jobs of a kind, because torch keeps caches and helpers for every thread that it meets."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"restore4k-{kind}", initializer=_step_back)
+
+
 def _step_back() -> None:
-    """Let the thread that answers calls go first, where the system has a priority for each thread (Linux)."""
+    """Let the threads that answer calls go first, where the system has a priority for each thread (Linux)."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,14 +1,15 @@
-"""How a tool comes onto the server: errors of ours become text that the model can act on."""
+"""How a tool comes onto the server: what goes wrong becomes text that the model can act on."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ToolAnnotations
+from pydantic import ValidationError
 
 from imaging.errors import RestoreError
 
@@ -16,6 +17,10 @@ READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_
 """Looks only; nothing that the user would notice is written."""
 ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
 """Adds files, and changes or removes none."""
+
+COMMANDS = {"`restore4k experts`": "list_experts", "`restore4k profiles`": "list_profiles"}
+"""In advice: what a person types, and the tool that tells a model the same."""
+MOST_FAULTS = 5
 
 ToolFunction = Callable[..., Awaitable[CallToolResult]]
 
@@ -40,7 +45,10 @@ def add_tool(
         try:
             return await function(*args, **kwargs)
         except RestoreError as error:
-            raise ToolError(str(error)) from error
+            text = str(error)
+            for command, tool in COMMANDS.items():
+                text = text.replace(command, tool)
+            raise ToolError(text) from error
 
     server.add_tool(
         guarded,
@@ -50,3 +58,23 @@ def add_tool(
         annotations=annotations.model_copy(update={"title": title}),
         meta=meta,
     )
+
+
+def require_known(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Raise `ToolError` for arguments that the tool does not have: they would be ignored without a word.
+
+    A tool without any takes all, because some clients cannot call it without.
+    """
+    known = schema.get("properties", {})
+    if known and (unknown := [name[:40] for name in arguments if name not in known]):
+        raise ToolError(
+            f"Error executing tool {tool}: there is no argument {', '.join(map(repr, unknown[:MOST_FAULTS]))}; "
+            f"it takes {', '.join(known)}"
+        )
+
+
+def in_words(tool: str, error: ValidationError) -> ToolError:
+    """What is wrong with a call's arguments, in one line each."""
+    faults = error.errors(include_input=False, include_url=False)
+    lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:MOST_FAULTS]]
+    return ToolError(f"Error executing tool {tool}: {'; '.join(lines)}")

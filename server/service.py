@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-
-from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from imaging.errors import OutputExists
 from imaging.image import Image
@@ -16,13 +14,15 @@ from imaging.writing import write_image
 from profiles.schema import Profile
 from server.access import Access
 from server.choosing import choose_profile
-from server.clients import NamedClient, current_client, settings_of
-from server.errors import BadAddress, TooMuchAsked
+from server.clients import Callers, current_client, settings_of
+from server.errors import BadAddress, RequestError, TooMuchAsked
 from server.fetching import Fetcher
 from server.inputs import InputImage, decode_data
 from server.jobs import Jobs
 from server.models import Picture
+from server.roots import current_roots
 from server.settings import ServerSettings
+from server.subscriptions import Subscriptions
 from server.workspace import Workspace, require_space
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
@@ -71,33 +71,43 @@ class Service:
     def __init__(
         self,
         settings: ServerSettings,
-        clients: Mapping[str, NamedClient] | None = None,
+        callers: Callers | None = None,
         fetcher: Fetcher | None = None,
     ) -> None:
-        places = {
-            name: _Place.of(settings_of(name, client.allow, settings)) for name, client in (clients or {}).items()
-        }
-        self._places = places or {"": _Place.of(settings)}
+        self._callers = callers
+        self._common = settings
+        self._places = dict[str, _Place]()
         self._fetcher = fetcher or Fetcher(settings.max_bytes)
         self.experts = ExpertPool()
         self.jobs = Jobs(settings.max_seconds)
-        self.bus = InMemorySubscriptionBus()
+        self.bus = Subscriptions()
         """Where changes of resources are told."""
 
     @property
     def settings(self) -> ServerSettings:
         """Of the client that calls."""
-        return self._places[current_client()].settings
+        return self._place.settings
 
     @property
     def access(self) -> Access:
         """What the client that calls may read."""
-        return self._places[current_client()].access
+        allowed, roots = self._place.access, current_roots()
+        return Access((*allowed.allowed, *roots)) if roots else allowed
 
     @property
     def workspace(self) -> Workspace:
         """The images of the client that calls."""
-        return self._places[current_client()].workspace
+        return self._place.workspace
+
+    @property
+    def _place(self) -> _Place:
+        name = current_client()
+        if self._callers and not name:
+            raise RequestError("this call is nobody's", "send a token")
+        if name not in self._places:
+            own = settings_of(name, self._callers.folders(name), self._common) if self._callers else self._common
+            self._places[name] = _Place.of(own)
+        return self._places[name]
 
     @property
     def catalogue(self) -> Catalogue:

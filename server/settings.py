@@ -33,9 +33,14 @@ def default_output() -> Path:
 
 
 def default_allowed() -> tuple[Path, ...]:
-    """The current folder, unless that is as good as the whole machine (its root or the home folder)."""
+    """The current folder, unless that is as good as the whole machine."""
     here = Path.cwd()
-    return () if here in (Path(here.anchor), Path.home()) else (here,)
+    return () if is_whole_machine(here) else (here,)
+
+
+def is_whole_machine(folder: Path) -> bool:
+    """Whether a folder is the machine's root, or holds the user's home."""
+    return Path.home().is_relative_to(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class ServerSettings:
     """Nothing is written to a disk that has less left."""
     urls: bool = False
     """Whether images may be fetched from the web."""
+    client_roots: bool = False
+    """Whether the folders that the client names as its roots are allowed too."""
 
     def limits(self) -> Limits:
         """The same for `read_image`."""

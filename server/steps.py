@@ -211,7 +211,11 @@ def _finish_step(
     before = next((verdict.score for verdict in verdicts if verdict.expert == KEEP_INPUT), -1.0)
     picture, file, image = source.picture, None, source.image
     if winner.expert == KEEP_INPUT or best.image is None:
-        what = "no face was found" if best.faces and not best.faces.faces else "no expert makes this image better"
+        what = "no expert makes this image better"
+        if best.faces and not best.faces.faces:
+            what = "no face was found"
+        elif any(verdict.score > winner.score for verdict in verdicts):
+            what = "this was chosen, though others score better"
         summary = f"{step}: {what}; the input is kept, and nothing was written."
     else:
         image = align_colour(best.image, source.image, step)

@@ -14,6 +14,7 @@ from agent.state import Step
 from imaging.control import Control
 from imaging.image import Image
 from server.answers import answer, picture_link, sheet, thumbnail
+from server.errors import RequestError
 from server.inputs import (
     SUFFIXES,
     ExpertArgument,
@@ -214,6 +215,10 @@ def _add_run_candidates(server: MCPServer[Any], service: Service) -> None:
         ] = False,
     ) -> Annotated[CallToolResult, CandidatesReport]:
         def work(control: Control, status: Status) -> JudgedCandidates:
+            if (task is Task.SUPER_RESOLUTION) == (scale == 1):
+                raise RequestError(
+                    f"{task.value} at scale {scale} means nothing", "2, 4 or 16 is for super_resolution alone"
+                )
             step = Step(task=task, scale=scale)
             wanted = service.profile(profile)
             wanted = wanted.model_copy(update={"exhaustive": exhaustive or wanted.exhaustive})

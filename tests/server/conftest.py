@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import uvicorn
 from mcp import StdioServerParameters
 from mcp.server import MCPServer
 from skimage import data
@@ -59,6 +64,25 @@ def settings(tmp_path: Path, photos: Photos) -> ServerSettings:
 @pytest.fixture
 def server(settings: ServerSettings) -> MCPServer[Any]:
     return build_server(settings)
+
+
+@contextmanager
+def _serving(app: Any, path: str = "/mcp") -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}{path}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def serving() -> Callable[..., AbstractContextManager[str]]:
+    """Serves an app in a thread of its own, on a real port, and gives its URL."""
+    return _serving
 
 
 @pytest.fixture

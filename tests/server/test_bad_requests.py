@@ -70,7 +70,7 @@ async def test_every_kind_of_bad_image_is_refused_and_nothing_is_written(
         ({"data": "A" * (MAX_DATA_CHARACTERS + 4)}, "at most"),
         ({"url": "https://example.org/x.png"}, "fetches nothing from the web"),
         ({"link": "https://example.org/x.png"}, "Extra inputs"),
-        ("noisy.jpg", "InputImage"),
+        ("noisy.jpg", 'give an object, for example {"path"'),
     ],
 )
 async def test_images_that_cannot_be_had_are_refused(
@@ -96,7 +96,11 @@ async def test_images_that_cannot_be_had_are_refused(
         ("denoise", {"expert": "lanczos_4x"}, "super_resolution"),
         ("super_resolve", {"scale": 8}, "Input should be 2, 4 or 16"),
         ("super_resolve", {"scale": 16}, "no expert for super_resolution 16x is installed"),
-        ("run_candidates", {"task": "denoising", "scale": 2}, "no expert for denoising 2x"),
+        ("run_candidates", {"task": "denoising", "scale": 2}, "denoising at scale 2 means nothing"),
+        ("run_candidates", {"task": "super_resolution"}, "2, 4 or 16 is for super_resolution alone"),
+        ("restore_to_4k", {"profile": "4k"}, "list_profiles lists all"),
+        ("denoise", {"expert": "lanczos"}, "list_experts lists all"),
+        ("denoise", {"long_side": 1024}, "no argument 'long_side'; it takes image, expert, profile"),
         ("run_candidates", {"task": "polishing"}, "Input should be"),
     ],
 )

@@ -7,25 +7,24 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-import uvicorn
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import TextContent
+from mcp.types import ResourceUpdatedNotification, TextContent
 
 from server.app import TimelyBodies, build_server, web_app
-from server.clients import NamedClient, load_clients
+from server.clients import NamedClient, Tokens, load_clients
 from server.errors import RequestError
 from server.settings import ServerSettings
+from server.subscriptions import MOST_WATCHED
 
 pytestmark = pytest.mark.anyio
 TOKENS = {name: f"{name}-{'x' * 40}" for name in ("alice", "bob")}
@@ -34,37 +33,26 @@ ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "appl
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 
 
-@contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """The URL of an app in a thread of its own, on a real port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
-    server.should_exit = True
-    thread.join()
+Serving = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture
-def url(settings: ServerSettings, photos: Any) -> Iterator[str]:
+def url(settings: ServerSettings, photos: Any, serving: Serving) -> Iterator[str]:
     """A server that knows Alice, who may read the photos, and Bob, who may read nothing."""
     clients = {
         "alice": NamedClient.model_validate({"token": TOKENS["alice"], "allow": [photos.folder]}),
         "bob": NamedClient.model_validate({"token": TOKENS["bob"]}),
     }
-    with serving(web_app(build_server(settings, clients))) as address:
+    with serving(web_app(build_server(settings, Tokens(clients)))) as address:
         yield address
 
 
 @asynccontextmanager
-async def client_of(url: str, name: str, mode: str = "auto") -> AsyncIterator[Client]:
+async def client_of(url: str, name: str, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
     headers = {"authorization": f"Bearer {TOKENS[name]}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60) as http,
-        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+        Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client,
     ):
         yield client
 
@@ -150,7 +138,66 @@ async def test_no_client_sees_what_is_anothers(url: str, photos: Any, settings: 
     assert {folder.name for folder in settings.output.iterdir()} == {"alice", "bob"}
 
 
-async def test_slow_clients_keep_nobody_waiting_and_are_hung_up_on(settings: ServerSettings) -> None:
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_only_who_owns_a_run_hears_of_it(url: str, photos: Any) -> None:
+    """Clients of 2025 subscribe, those of 2026 listen; Bob does both with the address of Alice's run."""
+    heard: dict[str, list[Any]] = {"alice": [], "bob": [], "bob listens": []}
+
+    def listener(name: str) -> Any:
+        async def hear(message: Any) -> None:
+            if isinstance(message, ResourceUpdatedNotification):
+                heard[name].append(message.params.uri)
+
+        return hear
+
+    async with (
+        client_of(url, "alice", "legacy", message_handler=listener("alice")) as alice,
+        client_of(url, "bob", "legacy", message_handler=listener("bob")) as bob,
+        client_of(url, "bob") as modern,
+        anyio.create_task_group() as group,
+    ):
+        traces: list[str] = []
+
+        async def listen(task_status: Any) -> None:
+            async with modern.listen(resources_list_changed=True, resource_subscriptions=traces) as subscription:
+                task_status.started()
+                async for event in subscription:
+                    heard["bob listens"].append(event)
+
+        async def watch() -> None:
+            while not traces:
+                await anyio.sleep(0.05)
+                listed = (await alice.list_resources(cache_mode="bypass")).resources
+                traces.extend(str(each.uri) for each in listed if str(each.uri).endswith("/trace"))
+            await alice.subscribe_resource(traces[0])
+            await bob.subscribe_resource(traces[0])
+            await group.start(lambda *, task_status: listen(task_status))
+
+        group.start_soon(watch)
+        arguments = {"image": {"path": str(photos.noisy)}, "long_side": 96, "profile": "interactive"}
+        with anyio.fail_after(240):
+            assert not (await alice.call_tool("restore_to_4k", arguments)).is_error
+            while not heard["alice"]:
+                await anyio.sleep(0.05)
+        await alice.unsubscribe_resource(traces[0])
+        group.cancel_scope.cancel()
+    assert set(heard["alice"]) == set(traces)
+    assert not heard["bob"]
+    assert not heard["bob listens"]
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_subscriptions_have_an_end(url: str) -> None:
+    async with client_of(url, "alice", "legacy") as alice:
+        for number in range(MOST_WATCHED):
+            await alice.subscribe_resource(f"run://{number}/trace")
+        with pytest.raises(MCPError, match="unsubscribe from some"):
+            await alice.subscribe_resource("run://one-more/trace")
+
+
+async def test_slow_clients_keep_nobody_waiting_and_are_hung_up_on(
+    settings: ServerSettings, serving: Serving
+) -> None:
     app = TimelyBodies(web_app(build_server(settings)), seconds=1)
     with serving(app) as url:
         port = int(url.split(":")[2].split("/")[0])
@@ -205,7 +252,7 @@ async def test_a_client_that_hangs_up_at_any_stage_blocks_nobody(url: str, photo
         ("[alice]\ntoken = 'short-and-secret'", 0o600, "32 characters"),
         ("[alice]\ntoken = '{token}'", 0o644, "can be read by others"),
         ("[alice]\ntoken = '{token}'\n[bob]\ntoken = '{token}'", 0o600, "two with one token"),
-        ("['../x']\ntoken = '{token}'", 0o600, "no name"),
+        ("['../x']\ntoken = '{token}'", 0o600, "should match pattern"),
         ("[alice]\ntoken = '{token}'\nadmin = true", 0o600, "Extra inputs"),
         ("[alice]\ntoken = '{token}", 0o600, "not TOML"),
         ("", 0o600, "no clients"),

@@ -8,10 +8,16 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.server import MCPServer
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated
-from mcp.types import PromptReference, ResourceTemplateReference, TextContent, TextResourceContents
+from mcp.types import (
+    INVALID_PARAMS,
+    PromptReference,
+    ResourceTemplateReference,
+    TextContent,
+    TextResourceContents,
+)
 
 from agent.folder import RunFolder
 from profiles.schema import Profile
@@ -119,6 +125,19 @@ def _starting(listener: Any) -> Any:
         await listener(task_status)
 
     return start
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("none", {}), ("diagnose", {}), ("restore_folder", {"folder": "/etc"})]
+)
+async def test_a_prompt_that_cannot_be_had_is_a_wrong_argument(
+    server: MCPServer[Any], name: str, arguments: dict[str, str], mode: str
+) -> None:
+    async with Client(server, mode=mode) as client:
+        with pytest.raises(MCPError) as caught:
+            await client.get_prompt(name, arguments)
+    assert caught.value.code == INVALID_PARAMS
 
 
 async def test_names_are_completed(server: MCPServer[Any], photos: Any) -> None:
