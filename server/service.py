@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
+from agent.pictures import READABLE
+from imaging.disk import require_space
 from imaging.errors import OutputExists
 from imaging.image import Image
 from imaging.reading import read_image
@@ -23,7 +25,7 @@ from server.inputs import InputImage, decode_data
 from server.jobs import Jobs
 from server.models import Picture
 from server.settings import ServerSettings
-from server.workspace import Workspace, require_space
+from server.workspace import Workspace
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
@@ -31,7 +33,6 @@ from toolbox.tasks import Task
 MOST_NAMESAKES = 9999
 MOST_LOOKED_AT = 5000
 """Files of an allowed folder that are looked at for completions."""
-READABLE = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic"))
 
 
 @dataclass(frozen=True, slots=True)
