@@ -54,6 +54,10 @@ class BatchRequest:
     """What is left free on the disk of the results."""
     follow_links: bool = True
 
+    def settings(self) -> Settings:
+        """What its results have in common."""
+        return Settings(source=str(self.source.resolve()), profile=self.profile, suffix=self.suffix)
+
 
 @dataclass(slots=True)
 class Tally:
@@ -132,7 +136,7 @@ def run_batch(
     """
     _check(request)
     started = time.monotonic()
-    settings = Settings(source=str(request.source.resolve()), profile=request.profile, suffix=request.suffix)
+    settings = request.settings()
     folder = BatchFolder(request.results.resolve())
     with folder.held():
         folder.adopt(settings, overwrite=request.overwrite)
