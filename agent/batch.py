@@ -13,12 +13,12 @@ from typing import TypeAlias
 
 from pydantic import BaseModel
 
-from agent.batch_folder import NAME, BatchFolder, Settings, key_of
+from agent.batch_folder import BatchFolder, Settings, key_of
 from agent.batch_page import write_pages
 from agent.engines.dispatch import Dispatch, Engine
 from agent.engines.work import Going, Orders, Outcome, Work
 from agent.errors import BatchError
-from agent.pictures import Picture, pictures
+from agent.pictures import BATCH_FOLDER, Picture, pictures
 from agent.record import Entry, Record
 from imaging.control import Control
 from imaging.disk import require_space
@@ -375,7 +375,7 @@ def _check(request: BatchRequest) -> None:
         )
     if results.exists() and not results.is_dir():
         raise OutputError(f"{request.results} is a file", "give a folder for the results")
-    if NAME in source.parts:
+    if BATCH_FOLDER in source.parts:
         raise BatchError(f"{request.source} is what a batch keeps for itself", "give a folder with pictures")
     if request.suffix not in FORMAT_OF:
         raise OutputError(f"there is no format {request.suffix!r}", f"use one of {', '.join(FORMAT_OF)}")

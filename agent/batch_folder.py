@@ -14,12 +14,11 @@ import filelock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.errors import BatchError
+from agent.pictures import BATCH_FOLDER
 from agent.record import Entry
 from imaging.errors import OutputError
 from imaging.writing import rename_new
 from profiles.schema import Profile
-
-NAME = "restore4k-batch"
 
 
 class Settings(BaseModel):
@@ -47,7 +46,7 @@ class BatchFolder:
     @property
     def path(self) -> Path:
         """Itself."""
-        return self.results / NAME
+        return self.results / BATCH_FOLDER
 
     @property
     def record(self) -> Path:

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 READABLE = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic"))
 """Suffixes, in small letters."""
+BATCH_FOLDER = "restore4k-batch"
+"""What a batch keeps beside its results, thumbnails too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def _below(folder: Path, place: PurePosixPath, leave_out: Path, follow_links: bo
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name == BATCH_FOLDER:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)

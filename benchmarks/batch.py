@@ -164,12 +164,17 @@ def resident(process: int) -> tuple[int, int]:
 
 def _restore(file: Path, folder: Path) -> None:
     result = folder / f"{file.stem}_restored.png"
-    command = [*COMMAND, "restore", str(file), "-o", str(result), "-p", PROFILE, "--runs", str(folder / "runs")]
-    subprocess.run(command, check=True, capture_output=True)
+    _call("restore", file, "-o", result, "--runs", folder / "runs")
 
 
 def _batch(source: Path, results: Path) -> None:
-    subprocess.run([*COMMAND, "batch", str(source), str(results), "-p", PROFILE], check=True, capture_output=True)
+    _call("batch", source, results)
+
+
+def _call(*arguments: object) -> None:
+    """The command; threads that wait leave their core to others, which is only fair on a machine that is not idle."""
+    command = [*COMMAND, *map(str, arguments), "-p", PROFILE]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
 
 
 if __name__ == "__main__":

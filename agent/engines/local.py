@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from ctypes.util import find_library
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
@@ -21,6 +23,8 @@ from imaging.device import DEVICE_VARIABLE
 
 WORKER_BYTES = 3 << 30
 """What a worker takes that makes pictures of 4096 pixels."""
+DRIVERS = ("cuda", "nvcuda", "amdhip64")
+"""Without the library of one of these no GPU can be used."""
 TELL_SECONDS = 0.5
 JOIN_SECONDS = 5.0
 
@@ -92,6 +96,8 @@ def graphics_cards() -> tuple[str, ...]:
     """The GPUs as torch names them; the one of RESTORE4K_DEVICE where that is set; none where there is only a CPU."""
     if wanted := os.environ.get(DEVICE_VARIABLE):
         return () if wanted == "cpu" else (wanted,)
+    if sys.platform != "darwin" and not any(map(find_library, DRIVERS)):
+        return ()  # and torch, half a gigabyte, is not loaded to hear the same
     import torch
 
     if torch.backends.mps.is_available():

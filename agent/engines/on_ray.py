@@ -5,8 +5,11 @@ machines need not share a file system.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,9 +75,10 @@ class RayEngine:
         os.environ.setdefault(USAGE_VARIABLE, "0")  # nothing is told to anybody
         options: dict[str, Any] = {"include_dashboard": False, "num_cpus": self._threads * (workers or cpu_workers())}
         try:
-            self._ray.init(
-                address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else options)
-            )
+            with _own_signals():
+                self._ray.init(
+                    address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else options)
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = address or "this machine"
             raise BatchError(f"Ray at {where} does not answer: {error}", "check it by: ray status") from error
@@ -165,6 +169,17 @@ def _kept(outcome: Outcome, data: bytes) -> Outcome:
         except OSError as error:
             raise OutputError(f"{file} cannot be written: {error.strerror}", "free its disk") from error
     return outcome
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; whoever had it before has it again."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _imported() -> Any:

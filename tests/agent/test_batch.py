@@ -117,6 +117,8 @@ def test_results_inside_the_folder_are_not_taken_for_pictures(folder: Folder) ->
     folder.results = folder.source / "restored"
     folder.run()
     assert counts(folder.run()) == (0, 0, 1, 0)
+    elsewhere = folder.source.parent / "elsewhere"
+    assert [one.name for one in pictures(folder.source, elsewhere)] == ["a.png", "restored/a.png"]
 
 
 def test_links_to_folders_are_not_followed_and_links_to_files_only_where_wanted(folder: Folder) -> None:

@@ -240,6 +240,7 @@ def test_ray_actors_of_which_one_is_killed_give_the_bytes_of_a_worker_process(
     pytest.importorskip("ray", reason="the extra ray is not installed")
     from agent.engines.on_ray import ActorSeat, RayEngine
 
+    handler = signal.getsignal(signal.SIGTERM)
     opened: list[ActorSeat] = []
 
     class WatchedRay(RayEngine):
@@ -257,6 +258,7 @@ def test_ray_actors_of_which_one_is_killed_give_the_bytes_of_a_worker_process(
     assert str(photos) in report.failures[0].reason
     assert len(opened) == 3
     assert digests == expected
+    assert signal.getsignal(signal.SIGTERM) == handler  # which Ray would take for itself
 
 
 def test_without_ray_its_engine_says_how_to_get_it(
