@@ -1,7 +1,7 @@
 """Folders of pictures: against one call a picture, by one worker or two, by Ray, and what memory does.
 
-`python -m benchmarks.batch PART` prints a table; PART is calls, workers, ray or memory. Pictures are parts of the
-photos of scikit-image, 64x64, a quarter each noisy, dark, compressed and clean, enlarged 2x by profile ExpSR-s2-F.
+`python -m benchmarks.batch PART` prints a table; PART is calls, workers, ray, memory or record. Pictures are parts
+of the photos of scikit-image, 64x64, a quarter each noisy, dark, compressed and clean, enlarged 2x by ExpSR-s2-F.
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ import PIL.Image
 import skimage.data
 
 from agent.batch import BatchRequest, EngineOpener, Tally, run_batch
+from agent.engines.in_process import InProcessEngine
 from agent.engines.local import LocalEngine, ProcessSeat
 from agent.engines.on_ray import RayEngine
+from agent.engines.work import Figures, Outcome, Work
+from agent.engines.worker import Worker
 from agent.record import Entry
+from agent.run import StepTaken
+from imaging.control import Control
 from profiles.loading import load_profile
 
 SIDE = 64
@@ -106,11 +111,39 @@ def memory(folder: Path, arguments: argparse.Namespace) -> None:
     run_batch(BatchRequest(source, folder / "out", load_profile(PROFILE)), Watched, listener=look)
 
 
+def record(folder: Path, arguments: argparse.Namespace) -> None:
+    """What the command itself does for each picture, when workers take no time; and when all is done already."""
+    source = folder / "in"
+    count = arguments.pictures or 5000
+    for number in range(count):
+        file = source / str(number // 500) / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"picture")
+    request = BatchRequest(source, folder / "out", load_profile(PROFILE), thumbnails=100)
+    print("| pictures | CPU ms for each | MiB of the command |\n|---|---|---|")
+    for what in ("recorded", "found to be done"):
+        _, busy = cost(partial(run_batch, request, lambda orders: InProcessEngine(Copier(orders))))
+        print(f"| {count} {what} | {1000 * busy / count:.2f} | {resident(os.getpid())[0]} |", flush=True)
+
+
+class Copier(Worker):
+    """Does nothing to a picture."""
+
+    def restore(self, work: Work, control: Control, tell: Callable[[float], None]) -> Outcome:
+        """A copy."""
+        work.result.write_bytes(work.file.read_bytes())
+        step = StepTaken(step="denoising", expert="restore4k_denoise", score=0.5)
+        plan, steps = ("denoising", "super_resolution 4x"), (step, step)
+        figures = Figures(width=4096, height=4096, plan=plan, steps=steps, quality=0.5, gain=0.1, seconds=30.0)
+        return Outcome(work, figures)
+
+
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "calls": calls,
     "workers": workers,
     "ray": ray,
     "memory": memory,
+    "record": record,
 }
 
 
