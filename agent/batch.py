@@ -282,7 +282,7 @@ class _Batch:
         if not self._folder.has_unpublished(entry):
             return False
         try:
-            self._folder.publish(entry, overwrite=self._request.overwrite)
+            self._folder.publish(entry)
         except OSError:
             return False
         return True
@@ -308,7 +308,6 @@ class _Batch:
             self._fail(picture, outcome.reason)
             return
         before = self._record.latest(picture.name)
-        replaces = self._request.overwrite or self._is_ours(picture, before)
         made = outcome.work.result.stat()
         entry = self._entry(picture).model_copy(
             update={
@@ -317,17 +316,20 @@ class _Batch:
                 "figures": outcome.figures,
                 "output_size": made.st_size,
                 "output_modified_ns": made.st_mtime_ns,
+                "replaces": self._request.overwrite or self._is_ours(picture, before),
             }
         )
         if outcome.before:
             self._folder.save_thumbnails(picture.name, outcome.before, outcome.after)
         self._record.append(entry)
         try:
-            self._folder.publish(entry, overwrite=replaces)
-        except FileExistsError:
-            self._fail(picture, _exists(self._folder.results / entry.output), blocked=True)
+            self._folder.publish(entry)
         except OSError as error:
-            self._fail(picture, f"{entry.output} cannot be written: {error.strerror or error}")
+            outcome.work.result.unlink(missing_ok=True)
+            blocked = isinstance(error, FileExistsError)
+            target = self._folder.results / entry.output
+            why = _exists(target) if blocked else f"{target} cannot be written: {error.strerror or error}"
+            self._fail(picture, why, blocked=blocked)
         else:
             self._tally.done += 1
             self._tell(entry)
@@ -345,7 +347,11 @@ class _Batch:
             self._failures.append(Failure(source=entry.source, reason=entry.reason))
 
     def _entry(self, picture: Picture) -> Entry:
+        """The beginning of one; it still knows the result of the one before."""
+        before = self._record.latest(picture.name)
+        result = before.model_dump(include={"output", "output_size", "output_modified_ns"}) if before else {}
         return Entry(
+            **result,
             source=picture.name,
             status="failed",
             at=datetime.now(UTC).isoformat(timespec="seconds"),

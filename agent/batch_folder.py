@@ -115,11 +115,11 @@ class BatchFolder:
         """Where a worker puts a whole result, which has its place among the results only once it is recorded."""
         return self.path / "finished" / f"{key_of(source)}{suffix}"
 
-    def publish(self, entry: Entry, *, overwrite: bool) -> None:
+    def publish(self, entry: Entry) -> None:
         """Give a recorded result its place. Raises `FileExistsError` where something is there, and `OSError`."""
         made, target = self.finished(entry.source, Path(entry.output).suffix), self.results / entry.output
         target.parent.mkdir(parents=True, exist_ok=True)
-        if overwrite:
+        if entry.replaces:
             made.replace(target)
         else:
             rename_new(made, target)

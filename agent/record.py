@@ -40,7 +40,9 @@ class Entry(BaseModel):
     """Of the source; it is done again when either changes."""
     output_size: int = 0
     output_modified_ns: int = 0
-    """Of the result; when either changes it is somebody else's."""
+    """Of the result; when either changes it is somebody else's. A failure keeps those of the result before it."""
+    replaces: bool = False
+    """What stood at its place was a result of ours, or overwriting was asked for."""
 
 
 class Record:

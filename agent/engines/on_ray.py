@@ -97,7 +97,7 @@ class ActorSeat:
         """Send the picture."""
         data = read_bytes(work.file, self._orders.limits)
         self._result = self._actor.restore.remote(work, data)
-        self._told = self._actor.fraction.remote()
+        self._told = self._told or self._actor.fraction.remote()  # one at a time: they wait in the actor's threads
 
     def answers(self) -> tuple[Any, Any]:
         """What it will answer."""
@@ -108,7 +108,6 @@ class ActorSeat:
         try:
             if self._ray.wait([self._result], timeout=0)[0]:
                 outcome, data = self._ray.get(self._result)
-                self._result = self._told = None
                 return _kept(outcome, data)
             fraction: float = self._ray.get(self._told)
             self._told = self._actor.fraction.remote()

@@ -246,6 +246,29 @@ def test_a_kill_between_record_and_place_loses_nothing(folder: Folder, monkeypat
     assert (folder.begun, folder.text("a.png")) == ([], "gnp.a fo erutcip")
 
 
+def test_a_kill_while_a_result_is_replaced_loses_nothing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.add("a.png")
+    folder.run()
+    folder.add("a.png", data=b"another")
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchFolder, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            folder.run()
+    assert folder.text("a.png") == "gnp.a fo erutcip"
+    assert counts(folder.run()) == (0, 0, 1, 0)
+    assert folder.text("a.png") == "gnp.a fo rehtona"
+
+
+def test_a_failure_does_not_forget_whose_the_result_before_it_is(folder: Folder) -> None:
+    folder.add("a.png")
+    folder.run()
+    folder.add("a.png", data=b"bad")
+    assert counts(folder.run()) == (0, 1, 0, 0)
+    folder.add("a.png", data=b"better")
+    assert counts(folder.run()) == (1, 0, 0, 0)
+    assert folder.text("a.png") == "gnp.a fo retteb"
+
+
 def test_a_kill_before_the_record_leaves_nothing_that_counts(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.add("a.png", "b.png")
     with monkeypatch.context() as patch:
