@@ -3,6 +3,8 @@
 RestoreError
 ├── PlanError   no plan can be made (for example an enlargement that no expert offers)
 ├── RunError    a run folder cannot be used: not there, of another version, or damaged
+├── BatchError  a folder of pictures cannot be restored as it was asked
+├── WorkerDied  a worker of a batch ended before its picture did
 └── ModelError  a language model is not set up, cannot be reached or gives nothing usable
     └── BadReply  it answered, but not what was asked; asking once more may help
 """
@@ -18,6 +20,14 @@ class PlanError(RestoreError):
 
 class RunError(RestoreError):
     """A run folder cannot be used: not there, of another version, or damaged."""
+
+
+class BatchError(RestoreError):
+    """A folder of pictures cannot be restored as it was asked."""
+
+
+class WorkerDied(RestoreError):
+    """A worker of a batch ended before its picture did."""
 
 
 class ModelError(RestoreError):

@@ -79,7 +79,7 @@ def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
     """
     limits = limits or Limits()
     name = str(source) if isinstance(source, Path) else "the image data"
-    data = _bytes_of(source, limits) if isinstance(source, Path) else source
+    data = read_bytes(source, limits) if isinstance(source, Path) else source
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"{name} has more than {limits.max_bytes} bytes", "shrink it or raise the limit")
     if not data:
@@ -95,7 +95,8 @@ def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
     return _image(_upright(array, orientation), profile, exif, name)
 
 
-def _bytes_of(path: Path, limits: Limits) -> bytes:
+def read_bytes(path: Path, limits: Limits) -> bytes:
+    """The bytes of an image file, unexamined. Raises an `ImageError` where it is none, or beyond the limits."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

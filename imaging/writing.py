@@ -182,14 +182,14 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
         if overwrite:
             temporary.replace(path)
         else:
-            _rename_new(temporary, path)
+            rename_new(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
 
 
-def _rename_new(temporary: Path, path: Path) -> None:
-    """Rename, but never onto a file that has appeared meanwhile."""
+def rename_new(temporary: Path, path: Path) -> None:
+    """Rename, but never onto a file that is there: `FileExistsError`. The old name may stay."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.batch_tool import add_batch_tool
 from server.clients import Callers
 from server.completions import add_completions
 from server.errors import RequestError
@@ -47,7 +48,8 @@ from server.view import add_view
 INSTRUCTIONS = """\
 restore4k restores photos that are small, noisy, blurred, hazy, rainy, dark or over-compressed, up to 4K.
 
-Most of the time one call of restore_to_4k is all that is needed. To stay in charge: reason_degradations or \
+Most of the time one call of restore_to_4k is all that is needed; restore_folder does a whole folder. \
+To stay in charge: reason_degradations or \
 plan_restoration first, then one tool per step (denoise, dehaze, derain, brighten, deblur_motion, deblur_defocus, \
 remove_jpeg_artifacts; super_resolve late, restore_faces after it; restore_old_photo first), each on the handle of \
 the step before; or run_candidates and select_best to judge the candidates yourself. compare_images shows before and \
@@ -89,6 +91,7 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
         token_verifier=callers,
     )
     add_restore_tool(server, service)
+    add_batch_tool(server, service)
     add_look_tools(server, service)
     add_step_tools(server, service)
     add_resources(server, service)

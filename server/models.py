@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.batch import Failure
 from agent.perceiving import suggested_profile
 from agent.replies import SeverityWords
 from agent.run import StepTaken
@@ -208,6 +209,20 @@ class RestorationReport(_Output):
     warnings: list[str]
     seconds: dict[str, float]
     model_use: ModelUse = Field(description="What asking language models took; zero where nobody was asked.")
+
+
+class FolderReport(_Output):
+    """Answer of `restore_folder`."""
+
+    summary: str
+    folder: str = Field(description="Where the results are, with the sub-folders of the pictures.")
+    page: str = Field(description="A page with figures, failures and thumbnails before and after.")
+    record: str = Field(description="JSON lines: what was done with each picture.")
+    pictures: int
+    restored: int = Field(description="With those of earlier calls.")
+    failed: int
+    failures: list[Failure] = Field(description="The first twenty; failures.jsonl beside the page has all.")
+    finished: bool = Field(description="False: stopped before the end; the same call goes on.")
 
 
 class FinishReport(_Output):

@@ -15,9 +15,10 @@ from mcp.server import MCPServer
 from mcp.types import INVALID_PARAMS
 from pydantic import Field
 
+from agent.pictures import READABLE
 from imaging.errors import RestoreError
 from server.errors import RequestError
-from server.service import READABLE, Service
+from server.service import Service
 from server.workspace import HANDLE_PATTERN
 
 MOST_IN_A_FOLDER = 200

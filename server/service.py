@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from agent.pictures import READABLE
+from imaging.disk import require_space
 from imaging.errors import OutputExists
 from imaging.image import Image
 from imaging.reading import read_image
@@ -23,7 +25,7 @@ from server.models import Picture
 from server.roots import current_roots
 from server.settings import ServerSettings
 from server.subscriptions import Subscriptions
-from server.workspace import Workspace, require_space
+from server.workspace import Workspace
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
@@ -31,7 +33,6 @@ from toolbox.tasks import Task
 MOST_NAMESAKES = 9999
 MOST_LOOKED_AT = 5000
 """Files of an allowed folder that are looked at for completions."""
-READABLE = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic"))
 
 
 @dataclass(frozen=True, slots=True)

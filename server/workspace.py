@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.state import Step, Verdict
+from imaging.disk import require_space
 from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
 from imaging.reading import Limits, read_image
@@ -186,14 +186,6 @@ class Workspace:
             raise OutputError(
                 f"the workspace {self.folder} cannot be written: {error.strerror}", "free or unlock that folder"
             ) from error
-
-
-def require_space(folder: Path, size: int) -> None:
-    """Raise `ResourceError` unless the disk of `folder`, which need not exist yet, has `size` bytes left."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if free < size:
-        raise ResourceError(f"the disk of {folder} has only {free >> 20} MiB left", "free some of it")
 
 
 def _handle(*parts: bytes) -> str:

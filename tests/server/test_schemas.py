@@ -67,6 +67,7 @@ async def test_every_argument_has_an_example_that_its_schema_allows(server: MCPS
 async def test_every_tool_of_the_issue_is_there(server: MCPServer[Any]) -> None:
     assert {tool.name for tool in await tools_of(server)} == {
         "restore_to_4k",
+        "restore_folder",
         "analyze_quality",
         "reason_degradations",
         "plan_restoration",

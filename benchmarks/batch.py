@@ -1,0 +1,214 @@
+"""Folders of pictures: against one call a picture, by one worker or two, by Ray, and what memory does.
+
+`python -m benchmarks.batch PART` prints a table; PART is calls, workers, ray, memory or record. Pictures are parts
+of the photos of scikit-image, 64x64, a quarter each noisy, dark, compressed and clean, enlarged 2x by ExpSR-s2-F.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import PIL.Image
+import skimage.data
+
+from agent.batch import BatchRequest, EngineOpener, Tally, run_batch
+from agent.engines.in_process import InProcessEngine
+from agent.engines.local import LocalEngine, ProcessSeat
+from agent.engines.on_ray import RayEngine
+from agent.engines.work import Figures, Outcome, Work
+from agent.engines.worker import Worker
+from agent.record import Entry
+from agent.run import StepTaken
+from imaging.control import Control
+from profiles.loading import load_profile
+
+SIDE = 64
+PROFILE = "ExpSR-s2-F"
+COMMAND = (sys.executable, "-W", "ignore", "-m", "server")
+MEMORY_AT = (20, 100, 200)
+
+
+def main() -> None:
+    """Print the table of one part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=sorted(PARTS))
+    parser.add_argument("--pictures", type=int, help="in the batch; otherwise 64, for memory 200, for ray 32")
+    parser.add_argument("--calls", type=int, default=6, help="of one picture each, for the part calls")
+    arguments = parser.parse_args()
+    print(f"{os.cpu_count()} cores; pictures of {SIDE}x{SIDE} by {PROFILE}")
+    with tempfile.TemporaryDirectory() as folder:
+        PARTS[arguments.part](Path(folder), arguments)
+
+
+def calls(folder: Path, arguments: argparse.Namespace) -> None:
+    """The command on a folder, and the command on one picture so many times as the folder has pictures."""
+    source = pictures(folder / "in", arguments.pictures or 64)
+    files = sorted(source.iterdir())
+    some = files[:: max(1, len(files) // arguments.calls)][: arguments.calls]
+    each = [cost(partial(_restore, file, folder)) for file in some]
+    singles = [len(files) * median(values) for values in zip(*each, strict=True)]
+    whole = cost(partial(_batch, source, folder / "out"))
+    print(f"| {len(files)} pictures | seconds | CPU seconds |\n|---|---|---|")
+    print(f"| one call a picture, by the median of {len(some)} | {singles[0]:.1f} | {singles[1]:.1f} |")
+    print(f"| `restore4k batch` | {whole[0]:.1f} | {whole[1]:.1f} |")
+    print(f"| times as fast | {singles[0] / whole[0]:.1f} | {singles[1] / whole[1]:.1f} |")
+
+
+def workers(folder: Path, arguments: argparse.Namespace) -> None:
+    """The ways to use the cores."""
+    source = pictures(folder / "in", arguments.pictures or 64)
+    count = os.cpu_count() or 1
+    print("| workers | threads of each | seconds | CPU seconds |\n|---|---|---|---|")
+    for many, threads in ((count, 1), (1, count), (1, 1)):
+        engine = partial(LocalEngine, workers=many, threads=threads)
+        taken = cost(partial(batch, source, folder / f"{many}-{threads}", engine))
+        print(f"| {many} | {threads} | {taken[0]:.1f} | {taken[1]:.1f} |", flush=True)
+
+
+def ray(folder: Path, arguments: argparse.Namespace) -> None:
+    """Local and Ray by turns, with their starting and without: from the first result to the last."""
+    source = pictures(folder / "in", arguments.pictures or 32)
+    count = os.cpu_count() or 1
+    print("| engine | seconds | from the first result to the last |\n|---|---|---|")
+    warm: dict[str, list[float]] = {"local": [], "ray": []}
+    for turn in range(2):
+        for name, engine in (("local", LocalEngine), ("ray", RayEngine)):
+            stamps: list[float] = []
+            opener: EngineOpener = partial(engine, workers=count)
+            whole, _ = cost(partial(batch, source, folder / f"{name}-{turn}", opener, stamps))
+            warm[name].append(stamps[-1] - stamps[count - 1])
+            print(f"| {name} | {whole:.1f} | {warm[name][-1]:.1f} |", flush=True)
+    print(f"\nRay takes {min(warm['ray']) / min(warm['local']) - 1:+.1%} (the least times, from the first result on)")
+
+
+def memory(folder: Path, arguments: argparse.Namespace) -> None:
+    """What the worker processes hold after so many pictures."""
+    source = pictures(folder / "in", arguments.pictures or MEMORY_AT[-1])
+    seats: dict[int, ProcessSeat] = {}
+
+    class Watched(LocalEngine):
+        def open_seat(self, number: int) -> ProcessSeat:
+            seats[number] = super().open_seat(number)
+            return seats[number]
+
+    def look(tally: Tally, entry: Entry | None) -> None:
+        if entry is not None and tally.done in MEMORY_AT:
+            held = [resident(seat.process.pid or 0) for seat in seats.values()]
+            told = ", ".join(f"{one} ({most} at most)" for one, most in held)
+            print(f"| {tally.done} | {told} | {resident(os.getpid())[0]} |", flush=True)
+
+    print("| pictures | MiB of each worker | MiB of the command |\n|---|---|---|")
+    run_batch(BatchRequest(source, folder / "out", load_profile(PROFILE)), Watched, listener=look)
+
+
+def record(folder: Path, arguments: argparse.Namespace) -> None:
+    """What the command itself does for each picture, when workers take no time; and when all is done already."""
+    source = folder / "in"
+    count = arguments.pictures or 5000
+    for number in range(count):
+        file = source / str(number // 500) / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"picture")
+    request = BatchRequest(source, folder / "out", load_profile(PROFILE), thumbnails=100)
+    print("| pictures | CPU ms for each | MiB of the command |\n|---|---|---|")
+    for what in ("recorded", "found to be done"):
+        _, busy = cost(partial(run_batch, request, lambda orders: InProcessEngine(Copier(orders))))
+        print(f"| {count} {what} | {1000 * busy / count:.2f} | {resident(os.getpid())[0]} |", flush=True)
+
+
+class Copier(Worker):
+    """Does nothing to a picture."""
+
+    def restore(self, work: Work, control: Control, tell: Callable[[float], None]) -> Outcome:
+        """A copy."""
+        work.result.write_bytes(work.file.read_bytes())
+        step = StepTaken(step="denoising", expert="restore4k_denoise", score=0.5)
+        plan, steps = ("denoising", "super_resolution 4x"), (step, step)
+        figures = Figures(width=4096, height=4096, plan=plan, steps=steps, quality=0.5, gain=0.1, seconds=30.0)
+        return Outcome(work, figures)
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
+    "calls": calls,
+    "workers": workers,
+    "ray": ray,
+    "memory": memory,
+    "record": record,
+}
+
+
+def pictures(folder: Path, count: int) -> Path:
+    """A folder of so many."""
+    folder.mkdir()
+    photos = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
+    dice = np.random.default_rng(0)
+    for number in range(count):
+        photo = photos[number % len(photos)]
+        top, left = (int(dice.integers(0, side - SIDE)) for side in photo.shape[:2])
+        part = photo[top : top + SIDE, left : left + SIDE].astype(float)
+        kind = number % 4
+        if kind == 0:
+            part += dice.normal(0, 25, part.shape)
+        elif kind == 1:
+            part *= 0.3
+        picture = PIL.Image.fromarray(np.clip(part, 0, 255).astype(np.uint8))
+        if kind == 2:
+            picture.save(folder / f"{number:03}.jpg", quality=15)
+        else:
+            picture.save(folder / f"{number:03}.png")
+    return folder
+
+
+def batch(source: Path, results: Path, engine: EngineOpener, stamps: list[float] | None = None) -> None:
+    """One batch with its start; `stamps` gets when each picture ended."""
+
+    def stamp(tally: Tally, entry: Entry | None) -> None:
+        if entry is not None and stamps is not None:
+            stamps.append(time.perf_counter())
+
+    report = run_batch(BatchRequest(source, results, load_profile(PROFILE)), engine, listener=stamp)
+    if report.failed:
+        raise SystemExit(f"{report.failed} failed: {report.failures[0]}")
+
+
+def cost(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the clock, and seconds in which a core was busy in this process and those that it has ended."""
+    started, busy = time.perf_counter(), sum(os.times()[:4])
+    work()
+    return time.perf_counter() - started, sum(os.times()[:4]) - busy
+
+
+def resident(process: int) -> tuple[int, int]:
+    """MiB that a process holds, and has held at most (Linux)."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    values = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(values["VmRSS"].split()[0]) >> 10, int(values["VmHWM"].split()[0]) >> 10
+
+
+def _restore(file: Path, folder: Path) -> None:
+    result = folder / f"{file.stem}_restored.png"
+    _call("restore", file, "-o", result, "--runs", folder / "runs")
+
+
+def _batch(source: Path, results: Path) -> None:
+    _call("batch", source, results)
+
+
+def _call(*arguments: object) -> None:
+    """The command; threads that wait leave their core to others, which is only fair on a machine that is not idle."""
+    command = [*COMMAND, *map(str, arguments), "-p", PROFILE]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
+
+
+if __name__ == "__main__":
+    main()
