@@ -13,7 +13,6 @@ from statistics import fmean
 
 from benchmarks.trials import Trial, trials
 from imaging.control import Control
-from imaging.image import Image
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
 from toolbox.network import NetworkExpert, load_network

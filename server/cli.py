@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from imaging.control import Control
+from imaging.device import keep_buffers
 from imaging.errors import Cancelled
 from server.console import SIGNALLED, Answer, stopped_by_signals
 from server.models_app import app as models_app
@@ -303,6 +304,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def main() -> None:
     """The console script."""
+    keep_buffers()
     app()
 
 

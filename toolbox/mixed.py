@@ -17,7 +17,7 @@ NOISE = 15 / 255
 def mixed(architecture: str, model: Any) -> Callable[[Tensor], Tensor] | None:
     """The network with its weights turned to bfloat16 once, or None where only autocast knows how.
 
-    Takes and gives what spandrel's descriptor does: (B, 3, h, w) float32 in [0, 1], sides as the architecture demands.
+    Takes and gives (B, 3, h, w) float32 in [0, 1], as spandrel's descriptor; sides as the architecture demands.
     """
     import torch
 

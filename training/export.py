@@ -84,13 +84,17 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
     tables = {name: card for name, card in tables.items() if name not in before}
     for name in names:
         as_it_runs = {key: value for key, value in before.get(name, {}).items() if key in ("halo", "tile", "dtype")}
-        tables[name] = recipe.cards[name] | as_it_runs | {
-            "scale": recipe.scale,
-            "loader": "spandrel",
-            "weights": weights,
-            "architecture": recipe.architecture,
-            "source": f"training/recipes/{recipe.name}.toml",
-        }
+        tables[name] = (
+            recipe.cards[name]
+            | as_it_runs
+            | {
+                "scale": recipe.scale,
+                "loader": "spandrel",
+                "weights": weights,
+                "architecture": recipe.architecture,
+                "source": f"training/recipes/{recipe.name}.toml",
+            }
+        )
     toml = "# Written by training.export from the recipes.\n" + "".join(
         _table(*item) for item in sorted(tables.items())
     )

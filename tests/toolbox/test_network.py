@@ -136,8 +136,10 @@ def test_in_bfloat16_the_picture_itself_is_not_rounded(architecture: str, tmp_pa
     }[architecture]
     adds_nothing(network)
     save_file(network.half().state_dict(), tmp_path / "net.safetensors")
-    kind = {"task": "super_resolution", "scale": 2} if architecture == "Compact" else {"task": "denoising", "scale": 1}
-    expert = load_network(card(dtype="bfloat16", architecture=architecture, **kind), ModelStore(tmp_path))
+    task, scale = ("super_resolution", 2) if architecture == "Compact" else ("denoising", 1)
+    expert = load_network(
+        card(dtype="bfloat16", architecture=architecture, task=task, scale=scale), ModelStore(tmp_path)
+    )
     sky = Image(torch.linspace(0.7, 0.75, 64 * 64).reshape(1, 64, 64).repeat(3, 1, 1))
     result = expert(sky, Control()).pixels[:, :: expert.card.scale, :: expert.card.scale]
     assert float((result - sky.pixels).abs().max()) < 1e-6
