@@ -64,8 +64,8 @@ def bfloat16_where_fast(device: torch.device) -> torch.autocast:
 def keep_buffers() -> None:
     """Let glibc give the buffers of one layer to the next one, rather than fetch each anew from the system.
 
-    Beyond 32 MB it fetches by default, which takes a third of the time of a network on large tiles. Threads that
-    begin later share one heap, because one of their own ends at 64 MB.
+    By default it fetches those beyond 32 MB page by page. Threads that begin later share one heap, because one of
+    their own ends at 64 MB.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 import PIL.Image
-import tifffile
 from numpy.typing import NDArray
 
 from imaging.convert import FloatArray, to_numpy, to_uint8, to_uint16
@@ -153,6 +152,8 @@ def _png(array: NDArray[Any], image: Image) -> bytes:
 
 
 def _deep_tiff(array: NDArray[np.uint16], image: Image) -> bytes:
+    import tifffile  # a quarter of a second, which few need
+
     stream = io.BytesIO()
     tifffile.imwrite(
         stream,

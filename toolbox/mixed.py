@@ -1,5 +1,5 @@
 """Networks in bfloat16 whose picture stays in float32: only what a network adds to it is computed in 8 bits of
-precision. Autocast rounds the picture too, which costs up to 0.18 dB (`python -m benchmarks.precision`).
+precision. Autocast rounds the picture too (`python -m benchmarks.precision` compares).
 """
 
 from __future__ import annotations
