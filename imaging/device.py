@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from functools import cache
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
 DEVICE_VARIABLE = "RESTORE4K_DEVICE"
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""Of glibc's malloc.h."""
+LARGEST_KEPT = 256 << 20
 
 
 @cache
@@ -52,13 +56,32 @@ def device_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else sys.maxsize
 
 
-def bfloat16_where_fast(device: torch.device) -> torch.autocast:
-    """Autocast to bfloat16, switched off on a CPU without instructions for it: up to a hundred times slower there."""
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """False on a CPU without instructions for it: up to a hundred times slower there."""
     import torch
 
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {"bf16": True}
-    fast = any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def bfloat16_where_fast(device: torch.device) -> torch.autocast:
+    """Autocast to bfloat16, switched off where that is slow."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
+
+
+@cache
+def keep_buffers() -> None:
+    """Let glibc give the buffers of one layer to the next one, rather than fetch each anew from the system.
+
+    By default it fetches those beyond 32 MB page by page. Threads that begin later share one heap, because one of
+    their own ends at 64 MB.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_KEPT)
+        mallopt(M_ARENA_MAX, 1)
 
 
 def release_memory() -> None:

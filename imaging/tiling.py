@@ -87,7 +87,7 @@ def _blend(
     for done, (row, column) in enumerate(_grid(rows, columns)):
         control.report(done / (len(rows) * len(columns)))
         part = network(pixels[None, :, row.start : row.stop, column.start : column.stop])[0].float().cpu()
-        part = part * row.weight[:, None] * column.weight
+        part = (part * row.weight[:, None]).mul_(column.weight)
         output[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += part
     control.report(1.0)
     return output
@@ -98,13 +98,14 @@ def _grid(rows: list[_Span], columns: list[_Span]) -> Iterator[tuple[_Span, _Spa
 
 
 def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> list[_Span]:
-    """The tiles along an axis. All have the same size; the last one is pushed back to end with the image."""
+    """The tiles along an axis: as few as go, all of one size and no larger than they must be to meet."""
     import torch
 
     if length <= tile:
         return [_Span(0, length, torch.ones(length * scale))]
-    step = tile - 2 * halo
-    starts = [*range(0, length - tile, step), length - tile]
+    count = -(-(length - 2 * halo) // (tile - 2 * halo))
+    tile = _round_up(-(-(length + 2 * halo * (count - 1)) // count), multiple_of)
+    starts = [min(index * (tile - 2 * halo), length - tile) for index in range(count)]
     weights = []
     for start in starts:
         ramp = torch.ones(tile * scale)
@@ -112,7 +113,7 @@ def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> l
         if start > 0:
             ramp[: len(edge)] = edge
         if start + tile < length:
-            ramp[-len(edge) :] = edge.flip(0)
+            ramp[len(ramp) - len(edge) :] = edge.flip(0)
         weights.append(ramp)
     total = torch.zeros(length * scale)
     for start, weight in zip(starts, weights, strict=True):

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 import PIL.Image
-import tifffile
 from numpy.typing import NDArray
 
 from imaging.convert import FloatArray, to_numpy, to_uint8, to_uint16
@@ -33,8 +32,12 @@ FORMAT_OF = {
     ".avif": "AVIF",
 }
 OPAQUE_FORMATS = {"JPEG", "BMP"}
-PNG_LEVEL = 1
-"""Of zlib: on a 4096x4096 photo level 6 takes four times as long for 15 % less."""
+PNG_OPTIONS = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+)
+"""On an enlarged photo 0.7 times as long as zlib's level 1 alone, for 12 % less; level 6 takes seven times."""
 TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 """Description, maker, model, software, date, artist and copyright: the EXIF that a 16-bit TIFF gets."""
 MAX_EXIF_BYTES = 65_533
@@ -142,14 +145,15 @@ def _png(array: NDArray[Any], image: Image) -> bytes:
         if blob:
             kinds.append(kind)
             blobs.append(np.frombuffer(blob.removeprefix(b"Exif\x00\x00"), np.uint8))
-    options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]
-    done, data = cv2.imencodeWithMetadata(".png", array, kinds, blobs, options)
+    done, data = cv2.imencodeWithMetadata(".png", array, kinds, blobs, PNG_OPTIONS)
     if not done:
         raise OutputError("the picture cannot be written as PNG", "choose TIFF")
     return bytes(data)
 
 
 def _deep_tiff(array: NDArray[np.uint16], image: Image) -> bytes:
+    import tifffile  # a quarter of a second, which few need
+
     stream = io.BytesIO()
     tifffile.imwrite(
         stream,

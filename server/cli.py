@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from imaging.control import Control
+from imaging.device import keep_buffers
 from imaging.errors import Cancelled
 from server.batch import batch
 from server.console import SIGNALLED, Answer, stopped_by_signals
@@ -303,6 +304,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def main() -> None:
     """The console script."""
+    keep_buffers()
     app()
 
 

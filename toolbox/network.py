@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imaging.control import Control
-from imaging.device import best_device, bfloat16_where_fast
+from imaging.device import best_device, bfloat16_is_fast, bfloat16_where_fast, keep_buffers
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.tiling import run_tiled
@@ -19,9 +19,12 @@ from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.checkpoint import read_state_dict
 from toolbox.errors import WeightsError, WeightsMissing
+from toolbox.mixed import mixed
 from toolbox.store import ModelStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor
 
@@ -38,6 +41,8 @@ class NetworkExpert:
     descriptor: Any
     device: torch.device
     weight_bytes: int = field(default=0)
+    mixed: Callable[[Tensor], Tensor] | None = None
+    """The network in bfloat16 with the picture in float32, instead of autocast; None where it is not for it."""
 
     def __call__(self, image: Image, control: Control) -> Image:
         """Run the network over the image."""
@@ -53,12 +58,15 @@ class NetworkExpert:
                 multiple_of=math.lcm(self.card.multiple_of, int(self.descriptor.size_requirements.multiple_of or 1)),
                 control=control,
             )
-        return image.with_pixels(pixels.clone())
+        return image.with_pixels(pixels)
 
     def _run(self, tile: Tensor) -> Tensor:
-
+        if self.device.type == "cuda":
+            tile = tile.pin_memory()
         # Always a copy: some published networks (RCAN) write into their input.
-        tile = tile.to(self.device, copy=True, memory_format=_layout(self.descriptor))
+        tile = tile.to(self.device, copy=True, non_blocking=True, memory_format=_layout(self.descriptor))
+        if self.mixed is not None:
+            return self.mixed(tile)
         with self._precision():
             if self.card.value_range == "unit" and not self.card.options:
                 result: Tensor = self.descriptor(tile)
@@ -74,7 +82,7 @@ class NetworkExpert:
         return (pixels / 2 + 0.5 if symmetric else pixels).clamp(0, 1)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Autocast, because plain bf16 fails inside many published networks."""
+        """Autocast where `mixed` does not know the network: plain bf16 fails inside many published ones."""
         if self.card.dtype == "bfloat16":
             return bfloat16_where_fast(self.device)
         return contextlib.nullcontext()
@@ -93,9 +101,12 @@ def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) 
     if descriptor.scale != card.scale:
         raise WeightsError(f"expert {card.name}: {file.name} enlarges {descriptor.scale}x, not {card.scale}x")
     device = best_device()
+    keep_buffers()
     _onto(device, descriptor.model, _layout(descriptor))
+    plain = card.dtype == "bfloat16" and card.value_range == "unit" and not card.options and bfloat16_is_fast(device)
+    run = mixed(found, descriptor.model) if plain else None
     size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
-    return NetworkExpert(card, descriptor, device, size)
+    return NetworkExpert(card, descriptor, device, size, run)
 
 
 def recognised(file: Path) -> Any:

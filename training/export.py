@@ -76,20 +76,29 @@ def cards_worth_having(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
 
 
 def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
-    """Let the cards of these names be the ones in a TOML file that use the recipe's weights; leave all others."""
+    """Let the cards of these names be the ones in a TOML file that use the recipe's weights; leave all others.
+
+    How a card that is there already has its network run (context, tile, precision) stays.
+    """
     weights = f"{recipe.name}.safetensors"
     tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
-    tables = {name: card for name, card in tables.items() if card["weights"] != weights}
+    before = {name: card for name, card in tables.items() if card["weights"] == weights}
+    tables = {name: card for name, card in tables.items() if name not in before}
     for name in names:
         begins_with = recipe.begins_with.get(Task(recipe.cards[name]["task"]).degradation)
-        tables[name] = recipe.cards[name] | {
-            "scale": recipe.scale,
-            "loader": "spandrel",
-            "weights": weights,
-            "architecture": recipe.architecture,
-            **({"begins_with": begins_with} if begins_with else {}),
-            "source": f"training/recipes/{recipe.name}.toml",
-        }
+        as_it_runs = {key: value for key, value in before.get(name, {}).items() if key in ("halo", "tile", "dtype")}
+        tables[name] = (
+            recipe.cards[name]
+            | as_it_runs
+            | {
+                "scale": recipe.scale,
+                "loader": "spandrel",
+                "weights": weights,
+                "architecture": recipe.architecture,
+                **({"begins_with": begins_with} if begins_with else {}),
+                "source": f"training/recipes/{recipe.name}.toml",
+            }
+        )
     toml = "# Written by training.export from the recipes.\n" + "".join(
         _table(*item) for item in sorted(tables.items())
     )

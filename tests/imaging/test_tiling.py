@@ -123,3 +123,23 @@ def test_other_errors_of_a_network_are_not_hidden() -> None:
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
         run_tiled(broken, photo_like(100, 100))
+
+
+def test_tiles_are_no_larger_than_they_must_be_to_meet() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def watched(tile: Tensor) -> Tensor:
+        seen.append(tuple(tile.shape[-2:]))
+        return tile
+
+    run_tiled(watched, photo_like(512, 1024), tile=436, halo=26)
+    assert set(seen) == {(282, 376)}
+    assert len(seen) == 2 * 3
+
+
+@settings(max_examples=25, deadline=None)
+@given(length=st.integers(1, 700), halo=st.integers(0, 24), multiple_of=st.sampled_from([1, 8]))
+def test_tiles_of_any_size_leave_no_pixel_out(length: int, halo: int, multiple_of: int) -> None:
+    pixels = photo_like(3, length)
+    tiled = run_tiled(lambda tile: tile.clone(), pixels, tile=96, halo=halo, multiple_of=multiple_of)
+    assert float((tiled - pixels).abs().max()) < 1e-6

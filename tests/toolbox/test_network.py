@@ -126,3 +126,51 @@ def test_a_network_for_minus_one_to_one_gets_and_gives_pixels(tmp_path: Path) ->
     with torch.inference_mode():
         wanted = network.make()(image.pixels[None] * 2 - 1)[0] / 2 + 0.5
     assert torch.allclose(run_expert(expert, image, Control()).pixels, wanted.clamp(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["Compact", "DRUNet"])
+def test_in_bfloat16_the_picture_itself_is_not_rounded(architecture: str, tmp_path: Path) -> None:
+    network = {
+        "Compact": SRVGGNetCompact(num_feat=8, num_conv=1, upscale=2),
+        "DRUNet": DRUNet(in_nc=4, out_nc=3, nc=[8, 8, 8, 8], nb=2),
+    }[architecture]
+    adds_nothing(network)
+    save_file(network.half().state_dict(), tmp_path / "net.safetensors")
+    task, scale = ("super_resolution", 2) if architecture == "Compact" else ("denoising", 1)
+    expert = load_network(
+        card(dtype="bfloat16", architecture=architecture, task=task, scale=scale), ModelStore(tmp_path)
+    )
+    sky = Image(torch.linspace(0.7, 0.75, 64 * 64).reshape(1, 64, 64).repeat(3, 1, 1))
+    result = expert(sky, Control()).pixels[:, :: expert.card.scale, :: expert.card.scale]
+    assert float((result - sky.pixels).abs().max()) < 1e-6
+
+
+def adds_nothing(network: torch.nn.Module) -> None:
+    """The picture comes out as it goes in (enlarged by repetition), whatever the features are."""
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()
+        if isinstance(network, DRUNet):
+            for channel in range(3):
+                network.m_head.weight[channel, channel, 1, 1] = 1
+                network.m_tail.weight[channel, channel, 1, 1] = 1
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_networks_in_bfloat16_stay_near_float32(scale: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SRVGGNetCompact(num_feat=16, num_conv=4, upscale=scale)
+    save_file(network.half().state_dict(), tmp_path / "net.safetensors")
+    kind = {"task": "super_resolution" if scale > 1 else "denoising", "scale": scale}
+    exact, rounded = (
+        load_network(card(dtype=dtype, **kind), ModelStore(tmp_path))(picture(40, 33), Control()).pixels
+        for dtype in ("float32", "bfloat16")
+    )
+    assert 0 < float((rounded - exact).abs().max()) < 0.01
+
+
+def test_a_network_in_bfloat16_gives_the_same_bytes_every_time(weights: Path) -> None:
+    once, again = (
+        load_network(card(dtype="bfloat16"), ModelStore(weights))(picture(40, 900), Control()) for _ in range(2)
+    )
+    assert torch.equal(once.pixels, again.pixels)

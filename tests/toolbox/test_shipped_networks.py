@@ -65,3 +65,11 @@ def test_it_brings_photos_nearer_to_what_they_were(shipped: ExpertCard) -> None:
         enlarged = degraded.with_pixels(resize(degraded.pixels, clean.height, clean.width).clamp(0, 1))
         gains.append(psnr(run_expert(expert, degraded, Control()), clean) - psnr(enlarged, clean))
     assert np.mean(gains) > 0.2
+
+
+@shipped_networks
+def test_tiles_leave_no_seam(shipped: ExpertCard) -> None:
+    small = shipped.model_copy(update={"tile": 64})
+    photo = Image(from_numpy(skimage.data.coffee()[100:388, 150:438].astype(np.float32) / 255))
+    tiled, whole = (run_expert(load_expert(card), photo, Control()).pixels for card in (small, shipped))
+    assert float((tiled - whole).abs().max()) < 0.5 / 255

@@ -205,6 +205,14 @@ def test_a_task_that_the_network_does_not_do_gets_no_card(tmp_path: Path) -> Non
     assert list(tomllib.loads((tmp_path / "networks.toml").read_text())) == worth
 
 
+def test_an_export_leaves_how_the_network_of_a_card_is_run(recipe: Recipe, tmp_path: Path) -> None:
+    cards = tmp_path / "networks.toml"
+    put_cards(recipe, list(recipe.cards), cards)
+    cards.write_text(cards.read_text().replace("scale = 2", 'scale = 2\ndtype = "bfloat16"'))
+    put_cards(recipe, list(recipe.cards), cards)
+    assert [card["dtype"] for card in tomllib.loads(cards.read_text()).values()] == ["bfloat16"]
+
+
 def test_psnr_of_a_folder_is_measured_on_the_product_s_own_output(
     recipe: Recipe, photos: Path, pairs: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,65 @@
+"""What bfloat16 costs the embedded networks: dB lost against float32, as cards say and by plain autocast.
+
+python -m benchmarks.precision --data BENCH
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from benchmarks.trials import Trial, trials
+from imaging.control import Control
+from toolbox.card import ExpertCard
+from toolbox.catalogue import default_catalogue
+from toolbox.network import NetworkExpert, load_network
+from toolbox.store import ModelStore
+from toolbox.tasks import Task
+
+SETS = ("set5", "set14")
+"""Of super-resolution; the others are measured on photos of BSD100."""
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--photos", type=int, default=6, help="of BSD100")
+    arguments = parser.parse_args()
+    measured = [trial for trial in trials(arguments.data, arguments.photos) if _counts(trial)]
+    print("| network | photos | float32 | bfloat16: mean loss | worst photo | autocast: mean loss | worst photo |")
+    print("|---" * 7 + "|")
+    for card in default_catalogue():
+        own = [trial for trial in measured if (trial.task, trial.scale) == (card.task, card.scale)]
+        if card.loader == "spandrel" and card.weights and own:
+            print(_row(card, own), flush=True)
+
+
+def _counts(trial: Trial) -> bool:
+    return trial.task is not Task.SUPER_RESOLUTION or trial.name in SETS
+
+
+def _row(card: ExpertCard, own: list[Trial]) -> str:
+    exact, rounded = (_expert(card, dtype) for dtype in ("float32", "bfloat16"))
+    autocast = replace(_expert(card, "float32"), card=rounded.card)
+    values = list(zip(*(_values(expert, own) for expert in (exact, rounded, autocast)), strict=True))
+    losses = [[row[0] - row[column] for row in values] for column in (1, 2)]
+    cells = [f"{fmean(column):.4f} | {max(column):.4f}" for column in losses]
+    return f"| {card.name} | {len(values)} | {fmean(row[0] for row in values):.2f} dB | {' | '.join(cells)} |"
+
+
+def _expert(card: ExpertCard, dtype: str) -> NetworkExpert:
+    return load_network(card.model_copy(update={"dtype": dtype}), ModelStore())
+
+
+def _values(expert: NetworkExpert, own: list[Trial]) -> Iterator[float]:
+    for trial in own:
+        for degraded, truth in trial.pairs():
+            yield trial.db(expert(degraded, Control()), truth)
+
+
+if __name__ == "__main__":
+    main()

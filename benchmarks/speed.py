@@ -1,0 +1,225 @@
+"""How fast networks run here, every figure beside a peer or a limit of the same run, as Markdown tables.
+
+    python -m benchmarks.speed                     # all parts
+    python -m benchmarks.speed execution --sides 512 2048 4096
+    python -m benchmarks.speed start-up
+
+On one thread of a CPU (`--threads 1`, the default) seconds are those that the thread computed, so that other
+processes disturb little; with more threads, or on a GPU, they are of the clock on the wall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.start_up import start_up
+from imaging.control import Control
+from imaging.device import best_device
+from imaging.image import Image
+from toolbox.card import ExpertCard
+from toolbox.catalogue import default_catalogue
+from toolbox.network import WEIGHTS, NetworkExpert, load_network, recognised
+from toolbox.store import ModelStore
+
+PEER_TILE, PEER_OVERLAP = 512, 32
+"""What the widespread tile loops use."""
+GIGA = 1e9
+
+
+def main() -> None:
+    """The command line."""
+    parts: dict[str, Callable[[argparse.Namespace], None]] = {
+        "execution": execution,
+        "peers": peers,
+        "arithmetic": arithmetic,
+        "growth": growth,
+        "start-up": lambda _: start_up(),
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="all of them if left out")
+    parser.add_argument("--sides", type=int, nargs="*", default=[512, 2048], help="of the results, in pixels")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.set_grad_enabled(False)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} thread(s), torch {torch.__version__}")
+    for name in arguments.parts or parts:
+        print(f"\n### {name}\n", flush=True)
+        parts[name](arguments)
+
+
+def execution(arguments: argparse.Namespace) -> None:
+    """Through our tiles against the bare network in one piece, of the same precision."""
+    print("| network | result | bare, s | ours, s | ours / bare |\n|---|---|---|---|---|")
+    for expert in networks():
+        for side in arguments.sides:
+            image, bare = picture(side // expert.card.scale), bare_network(expert.card)
+            whole = image.pixels[None].bfloat16().contiguous(memory_format=torch.channels_last)
+            runs = {"bare": partial(bare, whole), "ours": partial(expert, image, Control())}
+            seconds = race(runs, arguments.rounds if side <= 2048 else 1)
+            share = seconds["bare"] / seconds["ours"]
+            print(
+                f"| {expert.card.name} | {side}² | {seconds['bare']:.2f} | {seconds['ours']:.2f} | {share:.0%} |",
+                flush=True,
+            )
+
+
+def peers(arguments: argparse.Namespace) -> None:
+    """The same weights through spandrel and a plain tile loop, and through ONNX Runtime."""
+    print("| network, 768² of input | s | times as long as ours |\n|---|---|---|")
+    for card in (card for card in cards() if card.name in ("restore4k_sr_x4", "restore4k_denoise")):
+        expert, exact = load(card), load(card.model_copy(update={"dtype": "float32"}))
+        session, image = onnx_session(card), picture(768)
+        plain = recognised(WEIGHTS / str(card.weights))
+        plain.model.float().eval()
+        runs = {
+            "ours": partial(expert, image, Control()),
+            "ours in float32": partial(exact, image, Control()),
+            "spandrel, tiles of 512": partial(tile_loop, plain, image.pixels, card.scale),
+            "ONNX Runtime, tiles of 512": partial(tile_loop, session, image.pixels, card.scale),
+        }
+        seconds = race(runs, 1)
+        for name, value in seconds.items():
+            print(f"| {card.name}: {name} | {value:.2f} | {value / seconds['ours']:.2f} |", flush=True)
+
+
+def arithmetic(arguments: argparse.Namespace) -> None:
+    """What a network computes in a second against what the machine does in its best cases."""
+    work = kernels()
+    limits = race({name: run for name, (run, _) in work.items()}, 5 * arguments.rounds)
+    rates = {name: flops / limits[name] / GIGA for name, (_, flops) in work.items()}
+    print("bfloat16, GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
+    best = max(rates.values())
+    print("\n| network | GFLOP per megapixel | GFLOP/s | of the best |\n|---|---|---|---|")
+    for expert in networks():
+        image, bare = picture(384), recognised(WEIGHTS / str(expert.card.weights))
+        with FlopCounterMode(display=False) as counter:
+            bare(image.pixels[None].to(bare.dtype))
+        flops = counter.get_total_flops()
+        seconds = race({"ours": partial(expert, image, Control())}, 2 * arguments.rounds)["ours"]
+        rate = flops / seconds / GIGA
+        per_megapixel = flops / image.width / image.height / 1e3
+        print(f"| {expert.card.name} | {per_megapixel:.0f} | {rate:.0f} | {rate / best:.0%} |", flush=True)
+
+
+def growth(arguments: argparse.Namespace) -> None:
+    """Seconds against pixels of the result, and how straight the line through them is."""
+    expert = next(one for one in networks() if one.card.name == "restore4k_sr_x4")
+    sides = (512, 1024, 2048, 4096)
+    pixels = np.array([side * side for side in sides])
+    runs = {str(side): partial(expert, picture(side // 4), Control()) for side in sides}
+    seconds = np.array(list(race(runs, arguments.rounds).values()))
+    slope, start = np.polyfit(pixels, seconds, 1)
+    unexplained = ((seconds - slope * pixels - start) ** 2).sum() / ((seconds - seconds.mean()) ** 2).sum()
+    figures = ", ".join(f"{side}²: {value:.2f} s" for side, value in zip(sides, seconds, strict=True))
+    print(f"{figures}\n{start:.2f} s + {slope * 1e6:.3f} s per megapixel of the result, R² {1 - unexplained:.4f}")
+
+
+def race(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The best seconds of each over `rounds`, taking turns; each runs once before where there is more than one."""
+    clock = time.thread_time if best_device().type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    best = dict.fromkeys(runs, float("inf"))
+    for warm in [False] * (rounds > 1) + [True] * rounds:
+        for name, run in runs.items():
+            started = clock()
+            run()
+            if warm:
+                best[name] = min(best[name], clock() - started)
+    return best
+
+
+def cards() -> Iterator[ExpertCard]:
+    """One card for every kind of embedded network: those of one size run alike."""
+    seen = set()
+    for card in default_catalogue():
+        if card.loader == "spandrel" and card.weights:
+            kind = (card.architecture, card.scale, (WEIGHTS / card.weights).stat().st_size)
+            if kind not in seen and not card.name.startswith("restore4k_all_in_one"):
+                seen.add(kind)
+                yield card
+
+
+def networks() -> Iterator[NetworkExpert]:
+    """The experts of `cards`."""
+    return map(load, cards())
+
+
+def load(card: ExpertCard) -> NetworkExpert:
+    """An embedded network as the product runs it."""
+    return load_network(card, ModelStore())
+
+
+def bare_network(card: ExpertCard) -> Callable[[Tensor], Tensor]:
+    """Spandrel's network wholly in bfloat16, channels last."""
+    descriptor = recognised(WEIGHTS / str(card.weights))
+    model = descriptor.model.eval().to(best_device(), torch.bfloat16).to(memory_format=torch.channels_last)
+    return lambda pixels: descriptor._call_fn(model, pixels.to(best_device()))
+
+
+def tile_loop(network: Callable[[Tensor], Tensor], pixels: Tensor, scale: int) -> Tensor:
+    """Tiles that overlap, the last written wins: what most programs around spandrel do."""
+    _, height, width = pixels.shape
+    output = torch.zeros(3, height * scale, width * scale)
+    step = PEER_TILE - PEER_OVERLAP
+    for top in range(0, max(height - PEER_OVERLAP, 1), step):
+        for left in range(0, max(width - PEER_OVERLAP, 1), step):
+            part = network(pixels[None, :, top : top + PEER_TILE, left : left + PEER_TILE])[0]
+            output[:, top * scale :, left * scale :][:, : part.shape[1], : part.shape[2]] = part
+    return output
+
+
+def onnx_session(card: ExpertCard) -> Callable[[Tensor], Tensor]:
+    """The same network exported and run by ONNX Runtime in float32, its only precision on a CPU."""
+    import onnxruntime
+
+    descriptor = recognised(WEIGHTS / str(card.weights))
+    descriptor.model.float().eval()
+    inputs = descriptor.input_channels + (card.architecture == "DRUNet")
+    example = torch.rand(1, inputs, 64, 64)
+    axes = {"in": {2: "h", 3: "w"}, "out": {2: "H", 3: "W"}}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that needs no further package is the older one
+        file, names = f"{folder}/graph.onnx", {"input_names": ["in"], "output_names": ["out"]}
+        torch.onnx.export(descriptor.model, (example,), file, **names, dynamic_axes=axes, dynamo=False)
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    def run(tile: Tensor) -> Tensor:
+        given = torch.nn.functional.pad(tile, (0, 0, 0, 0, 0, inputs - 3), value=15 / 255)
+        return torch.from_numpy(session.run(None, {"in": given.numpy()})[0])
+
+    return run
+
+
+def kernels() -> dict[str, tuple[Callable[[], Tensor], int]]:
+    """A large matrix product, and 3x3 convolutions of the widths that our networks have; with their operations."""
+    one, other = torch.rand(1024, 1024).bfloat16(), torch.rand(1024, 1024).bfloat16()
+    found: dict[str, tuple[Callable[[], Tensor], int]] = {"GEMM": (partial(torch.mm, one, other), 2 * 1024**3)}
+    for width in (32, 48, 64, 128, 256):
+        x, w = (torch.rand(shape).bfloat16() for shape in ((1, width, 128, 128), (width, width, 3, 3)))
+        x, w = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, w))
+        found[f"conv {width}"] = (partial(torch.conv2d, x, w, padding=1), 18 * width**2 * 128**2)
+    return found
+
+
+def picture(side: int) -> Image:
+    """Noise of that side."""
+    return Image(torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)))
+
+
+if __name__ == "__main__":
+    main()
