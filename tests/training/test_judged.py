@@ -39,7 +39,10 @@ def problem(truth: Image) -> Problem:
 @pytest.fixture(autouse=True)
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the experts that ran; there are two cheap ones."""
-    pool, names = ExpertPool(Catalogue(card for card in ExpertPool().catalogue if card.name in CHEAP)), list[str]()
+    pool, names = (
+        ExpertPool(Catalogue(tuple(card for card in ExpertPool().catalogue if card.name in CHEAP))),
+        list[str](),
+    )
     run = judged.run_expert
 
     def counted(expert: Expert, image: Image, control: Control) -> Image:
