@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -129,18 +129,16 @@ def judged_row(seen: Seen, before: Seen, task: Task | None, names: Sequence[str]
     return [*after, *(a - w for a, w in zip(after, was, strict=True)), *(float(task is one) for one in Task)]
 
 
-def combine(values: Mapping[str, float], niqe_weight: float | None = None) -> float:
+def combine(values: Mapping[str, float]) -> float:
     """The score in [0, 1] of raw metric values by name: the weighted mean of those that are known and present.
 
-    4KAgent's own metrics decide as soon as one besides NIQE is there; until then the embedded ones, with another
-    weight of NIQE than that of the table where one is given. Raises `BadParameters` where no value has a known name.
+    4KAgent's own metrics decide as soon as one besides NIQE is there; until then the embedded ones.
+    Raises `BadParameters` where no value has a known name.
     """
     tables = _parts()
     published = tables["published"].keys() & values.keys() - {"niqe"}
     table = tables["published" if published else "embedded"]
     present = {name: part for name, part in table.items() if name in values}
-    if niqe_weight is not None and not published:
-        present["niqe"] = replace(table["niqe"], weight=niqe_weight)
     if published == {"hpsv2"}:
         present.pop("niqe", None)  # the preference alone, as profiles may ask
     total = sum(part.weight for part in present.values())

@@ -1,11 +1,10 @@
 """Chooses the weights of the fidelity-aware score, and the lead that counts, by what the agent's choice loses.
 
-    python -m training.fit_weights --data DATA [--steps 320] [--kept FOLDER] [--also FOLDER]
+    python -m training.fit_weights --data DATA [--steps 320] [--kept FOLDER]
 
 Steps of MiO100's sixteen combinations and of random ones are made of photographs that no fit has seen; every weight
 of a grid is tried on all of them. Prints the best ones with their mean loss, and rewrites the table
-[fidelity_aware] of iqa/quality.toml, and the weight of NIQE above it. What is drawn stays in the folder `--kept`;
-`--also`: a folder of steps that `training.fit_quality` has drawn, which count too.
+[fidelity_aware] of iqa/quality.toml. What is drawn stays in the folder `--kept`.
 """
 
 from __future__ import annotations
@@ -22,30 +21,29 @@ from pathlib import Path
 import numpy as np
 
 from iqa.merit import Merit, origin_of, removal, score
-from iqa.quality import combine, quality_of
+from iqa.quality import quality_of
 from training.degradations import MIO100
-from training.judged import Judged, judged, judged_in
+from training.judged import Judged, judged
 from training.photos import for_weights, photos
 
 FIDELITY_WEIGHT = 0.5
 """That of the default profile."""
 GRID = {
-    "niqe": (0.05, 0.2, 0.4, 1.0),
     "removal": (0.03, 0.1),
     "experience": (0.5, 1.0, 1.5, 2.0, 3.0),
     "consistency": (0.2, 0.3, 0.4),
     "error": (0.003, 0.01, 0.02),
 }
 """Removal and consistency count in any case: our own experts all keep to the picture, those of users need not."""
+
 Weights = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One candidate: the parts of its merit that are measured, and the truth."""
+    """One candidate: what speaks for it, and the truth."""
 
     merit: Merit
-    metrics: Mapping[str, float]
     truth: float
     psnr_db: float
 
@@ -58,10 +56,9 @@ def known(step: Sequence[Judged], experience: Mapping[str, Mapping[str, float]])
     origin = origin_of(step[0].task, step[0].before)
     found = Step()
     for one in (one for one in step if one.of_an_expert):
-        quality = quality_of(one.seen, origin)
         about = experience.get(one.task.value, {}).get(one.name, 0.0)
-        merit = Merit(one.task, quality.score, removal(origin, one.seen), one.consistency, about)
-        found.append(Known(merit, quality.parts, one.truth, one.psnr_db))
+        merit = Merit(one.task, quality_of(one.seen, origin).score, removal(origin, one.seen), one.consistency, about)
+        found.append(Known(merit, one.truth, one.psnr_db))
     return found
 
 
@@ -79,34 +76,18 @@ def losses(steps: Sequence[Step], weights: Weights) -> tuple[float, float]:
 
 def _chosen(step: Step, weights: Weights) -> Known:
     """As the agent chooses: of those within the error of the best score, the most faithful."""
-    scores = [_score(one, weights) for one in step]
+    scores = [score(one.merit, FIDELITY_WEIGHT, weights) for one in step]
     ahead = [(one, value) for one, value in zip(step, scores, strict=True) if value >= max(scores) - weights["error"]]
     return max(ahead, key=lambda each: (round(each[0].merit.consistency, 2), each[1]))[0]
 
 
-def _score(one: Known, weights: Weights) -> float:
-    merit = one.merit
-    quality = combine(one.metrics, weights["niqe"])
-    return score(
-        Merit(merit.task, quality, merit.removal, merit.consistency, merit.experience), FIDELITY_WEIGHT, weights
-    )
-
-
 def best_weights(steps: Sequence[Step]) -> Weights:
-    """Of those that lose the fewest dB; the five best are printed."""
+    """Of those that lose the least truth; the five best are printed."""
     tried = [dict(zip(GRID, values, strict=True)) for values in product(*GRID.values())]
-    order = sorted(((losses(steps, weights), weights) for weights in tried), key=lambda pair: pair[0][1])
+    order = sorted(((losses(steps, weights), weights) for weights in tried), key=lambda pair: pair[0])
     for (truth, db), weights in order[:5]:
         print(f"{weights} loses {truth:.4f} of truth, {db:.2f} dB")
     return order[0][1]
-
-
-def written(text: str, weights: Weights) -> str:
-    """The table with these weights."""
-    text = re.sub(r"(?m)^(\[embedded\]\nniqe = \{ weight = )[0-9.]+", rf"\g<1>{weights['niqe']:.4g}", text)
-    for name, value in weights.items():
-        text = re.sub(rf"(?m)^{name} = [0-9.]+$", f"{name} = {value:.4g}", text)
-    return text
 
 
 def main() -> None:
@@ -115,7 +96,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--kept", type=Path, help="folder in which the steps stay, for the next time")
-    parser.add_argument("--also", type=Path, help="folder of further steps, as training.fit_quality draws them")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--experience", type=Path, default=Path("agent/experience.toml"))
     parser.add_argument("--table", type=Path, default=Path("iqa/quality.toml"))
@@ -126,10 +106,12 @@ def main() -> None:
     drawn = [
         *judged(paths, 2001, arguments.workers, MIO100, arguments.kept),
         *judged(paths, 2002, arguments.workers, None, arguments.kept),
-        *(judged_in(arguments.also) if arguments.also else ()),
     ]
     weights = best_weights([known(step, experience) for step in drawn])
-    arguments.table.write_text(written(arguments.table.read_text("utf-8"), weights), "utf-8")
+    text = arguments.table.read_text("utf-8")
+    for name, value in weights.items():
+        text = re.sub(rf"(?m)^{name} = [0-9.]+$", f"{name} = {value:.4g}", text)
+    arguments.table.write_text(text, "utf-8")
     print(weights)
 
 

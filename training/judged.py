@@ -301,6 +301,7 @@ class Kept:
             del self.rows[name], self.results[name]
         for name in versions:
             if known.get(name) != versions[name]:
+                self.rows.pop(name, None)
                 try:
                     result = run_expert(_pool().get(name), self.problem.image, Control())
                 except (ExpertError, WeightsError):
@@ -378,12 +379,12 @@ def _smoothed(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
 def _ringing(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Sharpened far too much."""
     soft = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(1, 3)))
-    return np.clip(pixels + np.float32(rng.uniform(0.7, 3)) * (pixels - soft), 0, 1)
+    return _limited(pixels + np.float32(rng.uniform(0.7, 3)) * (pixels - soft))
 
 
 def _tinted(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
     gains = rng.uniform(0.6, 1.0, 3).astype(np.float32)
-    return np.clip(pixels * gains / gains.mean(), 0, 1)
+    return _limited(pixels * gains / gains.mean())
 
 
 def _shifted(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -398,14 +399,18 @@ def _invented(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
     detail = np.abs(pixels - cv2.GaussianBlur(pixels, (0, 0), 2)).mean(2)
     where = 0.2 + cv2.GaussianBlur(detail, (0, 0), 4) / (float(detail.mean()) + 1e-3)
     strength = np.float32(rng.uniform(0.02, 0.1)) / grain.std()
-    return np.clip(pixels + (strength * grain * np.minimum(where, 3))[..., None], 0, 1)
+    return _limited(pixels + (strength * grain * np.minimum(where, 3))[..., None])
 
 
 def _faded(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Too bright or too dark, too flat or too steep."""
     gamma, gain = np.float32(np.exp(rng.uniform(-0.7, 0.7))), np.float32(rng.uniform(0.6, 1.6))
     bent = np.clip(pixels, 0, 1) ** gamma
-    return np.clip((bent - bent.mean()) * gain + bent.mean(), 0, 1)
+    return _limited((bent - bent.mean()) * gain + bent.mean())
+
+
+def _limited(pixels: FloatArray) -> FloatArray:
+    return np.asarray(np.clip(pixels, 0, 1), np.float32)
 
 
 FAILURES = {
