@@ -144,13 +144,14 @@ def experience(task: Task, expert: str) -> float:
 
 
 def _trust(task: Task, expert: str, faithful: float) -> float:
-    """Experience with an expert; one that nothing is known of is a middling one as far as it explains its input.
+    """Experience with an expert; one that nothing is known of is half as good as the best, where it is faithful.
 
     What it cannot explain it must be expected to have made up, and then doing nothing is the better expert.
     """
     if is_known(task, expert):
         return experience(task, expert)
-    return (1 - faithful) * experience(task, KEEP_INPUT)
+    best = max(_experience().get(task.value, {}).values(), default=0.0)
+    return faithful * best / 2 + (1 - faithful) * experience(task, KEEP_INPUT)
 
 
 def is_known(task: Task, expert: str) -> bool:

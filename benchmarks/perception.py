@@ -1,6 +1,7 @@
 """How well degradations are found and candidates are ranked, on photographs that no fit has seen.
 
-    python -m benchmarks.perception --data DATA [--samples 1500] [--steps 250]
+    python -m benchmarks.perception --data DATA [--samples 1500] [--steps 256]
+    python -m benchmarks.perception --data DATA --ranking-only --kept FOLDER    # the judge again, soon
 
 DATA/photo/ as for training/fit_estimator.py; only half of its held-out fifth is used, since the other half chose
 weights. Truth comes from synthesis: what was applied, and the likeness of each candidate to the undamaged photo.
@@ -11,14 +12,19 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from agent.judging import verdict_on
+from agent.judging import COSTS, Candidate, select_best, verdict_on
+from agent.state import Verdict
 from benchmarks.additive import load_models, logistic
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
@@ -26,16 +32,18 @@ from iqa.degradations import estimate_degradations, estimates_from
 from iqa.merit import origin_of
 from iqa.metrics.niqe import niqe
 from iqa.niqe import default_model
-from iqa.quality import Origin, predicted_fidelity, quality
+from iqa.quality import predicted_fidelity, quality
 from iqa.seen import Seen, see
-from toolbox.tasks import Degradation, Severity
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Degradation, Severity, Task
 from training.degradations import MIO100
-from training.judged import HALF_RESTORED, Judged, judged
-from training.perceived import ORDER, Truth, samples
+from training.judged import KEPT, SPOILT, Judged, judged
+from training.perceived import ORDER, Truth, samples, single_threaded
 from training.photos import for_weights, held_out, photos, read_pixels
 
-Scorer = Callable[[Judged], float]
 Levels = dict[Degradation, int]
+PIXEL = Image(torch.zeros(3, 1, 1))
+"""Stands for the image of a candidate whose verdict alone counts."""
 DIFFERENT_DB = 0.5
 FIDELITY_WEIGHT = 0.5
 SIDES = (512, 1024, 2048, 4096)
@@ -97,44 +105,147 @@ def _f1(found: NDArray[np.bool_], there: NDArray[np.bool_]) -> float:
     return float(2 * (found & there).sum() / max(1, found.sum() + there.sum()))
 
 
-def ranking_table(steps: Sequence[Sequence[Judged]]) -> str:
+def ranking_table(steps: Sequence[Sequence[Judged]], workers: int) -> str:
     """One line per score: rank correlation with the truth, right choices of two, and what the choice of one loses.
 
+    The correlation is over all candidates of all steps, and within each step (the mean).
+
     What is restored halfway to the truth is a candidate for pairs and ranks, but not for choices: no agent has it.
+    What was spoilt on purpose is counted by itself.
     """
-    scorers: dict[str, Scorer] = {
-        "NIQE (4KAgent's formula as far as it runs)": lambda one: -one.seen.evidence["niqe"],
-        "quality network, without the input": lambda one: predicted_fidelity(one.seen),
-        "quality network, with the input": lambda one: predicted_fidelity(one.seen, Origin(one.task, one.before)),
-        "the agent's score": agents_score,
-        "no choice: the first candidate": lambda one: 0.0,
-    }
-    lines = [f"{'score':44} SSIM Spearman  right of two (> 0.5 dB)  dB below the best of a step"]
-    lines += [f"{name:44} {_ranking(scorer, steps)}" for name, scorer in scorers.items()]
-    return "\n".join([*lines, f"{sum(map(len, steps))} candidates of {len(steps)} steps"])
+    with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
+        opinions = pool.map(opinions_on, steps, chunksize=1)
+    verdicts = [[one.verdict for one in step] for step in opinions]
+    spoilt = preferred_though_spoilt(steps, verdicts)
+    unspoilt = [[index for index, one in enumerate(step) if not one.name.startswith(SPOILT)] for step in steps]
+    steps = [[step[index] for index in wanted] for step, wanted in zip(steps, unspoilt, strict=True)]
+    opinions = [[each[index] for index in wanted] for each, wanted in zip(opinions, unspoilt, strict=True)]
+    losses = [agents_loss(step, [one.verdict for one in each]) for step, each in zip(steps, opinions, strict=True)]
+    lines = [
+        f"{'score':44} SSIM Spearman  within a step  right of two (> 0.5 dB)  dB below the best of a step",
+        *(
+            f"{name:44} {_ranking(steps, [[score(one) for one in each] for each in opinions])}"
+            for name, score in SCORES.items()
+        ),
+        f"{'the agent: ties to the faithful, the cheaper':100}{np.mean([loss.db for loss in losses]):14.2f}",
+        f"{sum(map(len, steps))} candidates of {len(steps)} steps",
+        f"results spoilt on purpose that the agent's score puts above all better ones: {spoilt}\n",
+        losses_by_task(losses),
+    ]
+    return "\n".join(lines)
 
 
-def agents_score(one: Judged) -> float:
-    """The score that the default profile gives."""
-    origin = origin_of(one.task, one.before)
-    return verdict_on(one.name, one.seen, origin, one.consistency, FIDELITY_WEIGHT).score
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What is said of a candidate."""
+
+    verdict: Verdict
+    """That of the default profile."""
+    niqe: float
+    unaided: float
+    """What the quality network says of a candidate whose input it does not know."""
 
 
-def _ranking(scorer: Scorer, steps: Sequence[Sequence[Judged]]) -> str:
-    from scipy.stats import spearmanr
+SCORES: Mapping[str, Callable[[Opinion], float]] = {
+    "NIQE (4KAgent's formula as far as it runs)": lambda one: -one.niqe,
+    "quality network, without the input": lambda one: one.unaided,
+    "quality network, with the input": lambda one: one.verdict.metrics["predicted_fidelity"],
+    "experience with the expert": lambda one: one.verdict.experience,
+    "the agent's score": lambda one: one.verdict.score,
+    "no choice: the first candidate": lambda one: 0.0,
+}
 
-    scores = [[scorer(one) for one in step] for step in steps]
-    flat = [score for step in scores for score in step]
-    truth = [one.ssim for step in steps for one in step]
-    ranks = float(spearmanr(flat, truth).statistic) if len(set(flat)) > 1 else 0.0
-    pairs, lost = list[bool](), list[float]()
+
+def opinions_on(step: Sequence[Judged]) -> list[Opinion]:
+    """On all candidates of a step."""
+    origin = origin_of(step[0].task, step[0].before)
+    found = []
+    for one in step:
+        verdict = verdict_on(one.name, one.seen, origin, one.consistency, FIDELITY_WEIGHT)
+        verdict = verdict.model_copy(update={"cost": _cost(one.name)})
+        found.append(Opinion(verdict, one.seen.evidence["niqe"], predicted_fidelity(one.seen)))
+    return found
+
+
+def _cost(name: str) -> int:
+    return _costs().get(name, 0)
+
+
+@cache
+def _costs() -> Mapping[str, int]:
+    return {card.name: COSTS[card.loader] for card in ExpertPool().catalogue if card.loader in COSTS}
+
+
+def preferred_though_spoilt(steps: Sequence[Sequence[Judged]], verdicts: Sequence[Sequence[Verdict]]) -> str:
+    """How often a result with a known failure wins over all experts although one of them is nearer to the truth."""
+    wins = list[bool]()
+    for step, each in zip(steps, verdicts, strict=True):
+        judged_step = list(zip(step, each, strict=True))
+        highest = max(verdict.score for one, verdict in judged_step if one.of_an_expert)
+        best_db = max(one.psnr_db for one in step if one.of_an_expert)
+        wins += [
+            verdict.score > highest
+            for one, verdict in judged_step
+            if one.name.startswith(SPOILT) and one.psnr_db < best_db - DIFFERENT_DB
+        ]
+    return f"{sum(wins)} of {len(wins)}"
+
+
+def losses_by_task(losses: Sequence[Loss]) -> str:
+    """Where the agent loses: by task, how much by keeping or leaving the input, and the largest loss."""
+    lines = [f"{'task':24} steps  dB lost  of all  input kept, wrongly  left, wrongly  largest: chosen, better"]
+    of_task = {task: [loss for loss in losses if loss.task is task] for task in {loss.task for loss in losses}}
+    for task, some in sorted(of_task.items(), key=lambda item: -sum(loss.db for loss in item[1])):
+        lost, worst = sum(loss.db for loss in some), max(some, key=lambda loss: loss.db)
+        kept, left = (sum(loss.db for loss in some if getattr(loss, side) == KEPT) for side in ("chosen", "best"))
+        shares = "".join(f"{value / len(losses):{width}.3f}" for value, width in ((lost, 8), (kept, 21), (left, 15)))
+        named = f"  {worst.db:.2f}: {worst.chosen}, {worst.best}"
+        lines.append(f"{task.value:24} {len(some):5}  {lost / len(some):7.2f}{shares}{named}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a choice lost against the best candidate of its step."""
+
+    task: Task
+    db: float
+    chosen: str
+    best: str
+
+
+def loss_of(step: Sequence[Judged], chosen: Judged) -> Loss:
+    """That of one candidate."""
+    best = max((one for one in step if one.of_an_expert), key=lambda one: one.psnr_db)
+    return Loss(chosen.task, best.psnr_db - chosen.psnr_db, chosen.name, best.name)
+
+
+def agents_loss(step: Sequence[Judged], verdicts: Sequence[Verdict]) -> Loss:
+    """That of what the agent keeps."""
+    real = [Candidate(verdict, PIXEL) for one, verdict in zip(step, verdicts, strict=True) if one.of_an_expert]
+    winner = select_best(real)
+    if winner is None:
+        raise ValueError("a step without candidates")
+    return loss_of(step, next(one for one in step if one.name == winner.verdict.expert))
+
+
+def _ranking(steps: Sequence[Sequence[Judged]], scores: Sequence[Sequence[float]]) -> str:
+    pairs, within, lost = list[bool](), list[float](), list[float]()
     for step, values in zip(steps, scores, strict=True):
         for (one, a), (other, b) in combinations(zip(step, values, strict=True), 2):
             if abs(one.psnr_db - other.psnr_db) > DIFFERENT_DB:
                 pairs.append((a - b) * (one.psnr_db - other.psnr_db) > 0)
-        real = [(value, one.psnr_db) for one, value in zip(step, values, strict=True) if one.name != HALF_RESTORED]
-        lost.append(max(db for _, db in real) - max(real, key=lambda pair: pair[0])[1])
-    return f"{ranks:13.3f}  {np.mean(pairs):23.3f}  {np.mean(lost):27.2f}"
+        within.append(_spearman(values, [one.ssim for one in step]))
+        real = [(value, one) for one, value in zip(step, values, strict=True) if one.of_an_expert]
+        lost.append(loss_of(step, max(real, key=lambda pair: pair[0])[1]).db)
+    ranks = _spearman([score for step in scores for score in step], [one.ssim for step in steps for one in step])
+    return f"{ranks:13.3f}  {np.mean(within):13.3f}  {np.mean(pairs):23.3f}  {np.mean(lost):27.2f}"
+
+
+def _spearman(scores: Sequence[float], truth: Sequence[float]) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(scores, truth).statistic) if len(set(scores)) > 1 and len(set(truth)) > 1 else 0.0
 
 
 def time_table(path: Path) -> str:
@@ -182,15 +293,18 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1500)
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--kept", type=Path, help="folder in which the steps stay, for the next time")
+    parser.add_argument("--ranking-only", action="store_true", help="neither time nor degradations")
     arguments = parser.parse_args()
     unseen = [path for path in photos(arguments.data) if held_out(path) and not for_weights(path)]
-    print(time_table(unseen[0]), "\n", flush=True)
     repeated = unseen * (1 + max(arguments.samples, arguments.steps) // len(unseen))
-    drawn = list(samples(repeated[: arguments.samples], 1001, arguments.workers, see))
-    print(f"The network\n{detection_table(drawn, learned)}\n", flush=True)
-    print(f"The hand-made estimator of before\n{detection_table(drawn, hand_made)}\n", flush=True)
-    steps = list(judged(repeated[: arguments.steps], 1002, arguments.workers, MIO100))
-    print(f"Steps of the sixteen combinations\n{ranking_table(steps)}")
+    if not arguments.ranking_only:
+        print(time_table(unseen[0]), "\n", flush=True)
+        drawn = list(samples(repeated[: arguments.samples], 1001, arguments.workers, see))
+        print(f"The network\n{detection_table(drawn, learned)}\n", flush=True)
+        print(f"The hand-made estimator of before\n{detection_table(drawn, hand_made)}\n", flush=True)
+    steps = list(judged(repeated[: arguments.steps], 1002, arguments.workers, MIO100, arguments.kept))
+    print(f"Steps of the sixteen combinations\n{ranking_table(steps, arguments.workers)}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """Trains what judges candidates: the network that predicts fidelity, and the experience with every expert.
 
     python -m training.fit_quality --data DATA --looks FOLDER [--steps 3000] [--minutes 30]
+    python -m training.fit_quality --data DATA --looks FOLDER --minutes 0 --tasks TASK ...   # where experts are new
 
 Writes iqa/predicted_fidelity.safetensors and agent/experience.toml. What the experts made of degraded photographs
-(training/judged.py), none of them held out, is kept in FOLDER, so that training can be done again without it. The
-result on the held-out ones is printed by `python -m benchmarks.perception`. The order of the candidates of one step
-is what decides, so differences within a step count most.
+(training/judged.py), none of them held out, is kept in FOLDER, one folder for each task: an expert runs again only if
+it is new or has new weights. The result on the held-out photographs is printed by `python -m benchmarks.perception`.
+The order of the candidates of one step is what decides, so differences within a step count most.
+
+With `--minutes 0` the network stays; with `--tasks` only the experience with the experts for these is written anew,
+after that many of the `--steps` as they would have among all tasks.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +36,8 @@ from iqa.seen import Seen
 from iqa.sight import Sight
 from toolbox.tasks import Task
 from training.fit_estimator import draw_paths
-from training.judged import HALF_RESTORED, Judged, judged
+from training.judged import WORTH, Judged, files_in, judged_in, rows_of
+from training.judged import draw as draw_steps
 from training.sights import Looks, Rows, fresh, save, train
 
 PIECES = 4
@@ -47,22 +53,28 @@ FEW = 4
 """Steps by which a mean counts half."""
 
 
-def draw(data: Path, folder: Path, steps: int, seed: int, workers: int) -> None:
-    """Fill FOLDER with candidates.npy, inputs.npy and rows.json."""
-    folder.mkdir(parents=True, exist_ok=True)
+def draw(data: Path, folder: Path, tasks: Sequence[Task], steps: int, seed: int, workers: int) -> None:
+    """Bring the folders of these tasks up to date; `steps` is how many there would be of all tasks."""
+    for task in tasks:
+        count = round(steps * WORTH[task] / sum(WORTH.values()))
+        files = draw_steps(task, draw_paths(data, count, seed), seed, workers, folder / task.value)
+        print(f"{task.value}: {sum(1 for _ in files)} steps", flush=True)
+
+
+def collect(folder: Path) -> None:
+    """Fill FOLDER with what the network sees of its steps: candidates.npy, inputs.npy and rows.json."""
+    steps = len(files_in(folder))
     piece = (PIECES + 1, 3, SIDE, SIDE)
     after = np.lib.format.open_memmap(folder / "candidates.npy", "w+", np.uint8, (steps * MOST, *piece))
     before = np.lib.format.open_memmap(folder / "inputs.npy", "w+", np.uint8, (steps, *piece))
     rows, index = list[dict[str, object]](), 0
-    for number, step in enumerate(judged(draw_paths(data, steps, seed), seed, workers)):
-        chosen = np.random.default_rng([seed, number]).permutation(COUNT)[:PIECES]
+    for number, step in enumerate(judged_in(folder)):
+        chosen = np.random.default_rng(number).permutation(COUNT)[:PIECES]
+        before[number] = _bytes(step[0].before, chosen)
         for one in step[:MOST]:
-            before[number] = _bytes(one.before, chosen)
             after[index] = _bytes(one.seen, chosen)
             rows.append(_row(one, number))
             index += 1
-        if (number + 1) % 200 == 0:
-            print(f"{number + 1} steps, {index} candidates", flush=True)
     (folder / "rows.json").write_text(json.dumps(rows))
 
 
@@ -77,7 +89,6 @@ def _row(one: Judged, step: int) -> dict[str, object]:
         "task": one.task.value,
         "name": one.name,
         "truth": one.truth,
-        "psnr_db": one.psnr_db,
         "evidence": dict(one.seen.evidence),
         "before": dict(one.before.evidence),
     }
@@ -90,8 +101,7 @@ def experience(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, floa
     """
     steps = defaultdict[int, list[Mapping[str, object]]](list)
     for row in rows:
-        if row["name"] != HALF_RESTORED:
-            steps[int(str(row["step"]))].append(row)
+        steps[int(str(row["step"]))].append(row)
     found = defaultdict[tuple[str, str], list[float]](list)
     for step in steps.values():
         truths = [float(str(row["truth"])) for row in step]
@@ -183,18 +193,32 @@ def main() -> None:
     parser.add_argument("--looks", type=Path, required=True, help="folder for what is drawn (about 5 GB)")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--tasks", type=Task, nargs="+", default=list(WORTH), choices=list(WORTH), metavar="TASK")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--fidelity", type=Path, default=Path("iqa/predicted_fidelity.safetensors"))
     parser.add_argument("--experience", type=Path, default=Path("agent/experience.toml"))
     arguments = parser.parse_args()
-    if not (arguments.looks / "rows.json").exists():
-        draw(arguments.data, arguments.looks, arguments.steps, arguments.seed, arguments.workers)
-    steps = Steps(arguments.looks)
-    head = f"# Written by: python -m training.fit_quality --steps {len(steps.members)} --seed {arguments.seed}\n"
-    arguments.experience.write_text(head + _tables(experience(steps.table)), "utf-8")
-    network = fit(steps, arguments.minutes, arguments.seed)
-    save(network, {"evidence": steps.names, "outputs": ["predicted_fidelity"], "least": [0.5]}, arguments.fidelity)
+    draw(arguments.data, arguments.looks, arguments.tasks, arguments.steps, arguments.seed, arguments.workers)
+    write_experience(arguments.looks, arguments.tasks, arguments.experience)
+    if arguments.minutes > 0:
+        collect(arguments.looks)
+        steps = Steps(arguments.looks)
+        network = fit(steps, arguments.minutes, arguments.seed)
+        save(
+            network, {"evidence": steps.names, "outputs": ["predicted_fidelity"], "least": [0.5]}, arguments.fidelity
+        )
+
+
+def write_experience(looks: Path, tasks: Sequence[Task], file: Path) -> None:
+    """What the table says of these tasks is replaced, what it says of others stays."""
+    table = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+    for task in tasks:
+        files = files_in(looks / task.value)
+        rows = [row for step, one in enumerate(files) for row in rows_of(one, step)]
+        table |= experience(rows)
+    head = "# Written by: python -m training.fit_quality\n"
+    file.write_text(head + _tables(dict(sorted(table.items()))), "utf-8")
 
 
 def _tables(known: Mapping[str, Mapping[str, float]]) -> str:

@@ -1,10 +1,10 @@
 """Chooses the weights of the fidelity-aware score, and the lead that counts, by what the agent's choice loses.
 
-    python -m training.fit_weights --data DATA [--steps 320]
+    python -m training.fit_weights --data DATA [--steps 320] [--kept FOLDER]
 
 Steps of MiO100's sixteen combinations and of random ones are made of photographs that no fit has seen; every weight
 of a grid is tried on all of them. Prints the best ones with their mean loss, and rewrites the table
-[fidelity_aware] of iqa/quality.toml.
+[fidelity_aware] of iqa/quality.toml. What is drawn stays in the folder `--kept`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -22,68 +23,71 @@ import numpy as np
 from iqa.merit import Merit, origin_of, removal, score
 from iqa.quality import quality_of
 from training.degradations import MIO100
-from training.judged import HALF_RESTORED, Judged, judged
+from training.judged import Judged, judged
 from training.photos import for_weights, photos
 
 FIDELITY_WEIGHT = 0.5
 """That of the default profile."""
 GRID = {
-    "removal": (0.03, 0.1, 0.2, 0.4),
-    "experience": (0.0, 0.5, 1.0, 2.0, 4.0),
+    "removal": (0.03, 0.1),
+    "experience": (0.5, 1.0, 1.5, 2.0, 3.0),
     "consistency": (0.2, 0.3, 0.4),
-    "error": (0.003, 0.01, 0.02, 0.04),
+    "error": (0.003, 0.01, 0.02),
 }
 """Removal and consistency count in any case: our own experts all keep to the picture, those of users need not."""
 
 Weights = dict[str, float]
-Step = list[tuple[Merit, float, float]]
-"""Of every candidate its merit, its truth and its PSNR."""
 
 
-def merits(step: Sequence[Judged], experience: Mapping[str, Mapping[str, float]]) -> Step:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One candidate: what speaks for it, and the truth."""
+
+    merit: Merit
+    truth: float
+    psnr_db: float
+
+
+Step = list[Known]
+
+
+def known(step: Sequence[Judged], experience: Mapping[str, Mapping[str, float]]) -> Step:
     """What speaks for every candidate that an expert made, beside the truth."""
     origin = origin_of(step[0].task, step[0].before)
-    return [
-        (
-            Merit(
-                one.task,
-                quality_of(one.seen, origin).score,
-                removal(origin, one.seen),
-                one.consistency,
-                experience.get(one.task.value, {}).get(one.name, 0.0),
-            ),
-            one.truth,
-            one.psnr_db,
-        )
-        for one in step
-        if one.name != HALF_RESTORED
-    ]
+    found = Step()
+    for one in (one for one in step if one.of_an_expert):
+        about = experience.get(one.task.value, {}).get(one.name, 0.0)
+        merit = Merit(one.task, quality_of(one.seen, origin).score, removal(origin, one.seen), one.consistency, about)
+        found.append(Known(merit, one.truth, one.psnr_db))
+    return found
 
 
 def losses(steps: Sequence[Step], weights: Weights) -> tuple[float, float]:
     """Mean truth and mean dB lost against the best candidate of each step."""
     lost = []
     for step in steps:
-        _, truth, psnr_db = _chosen(step, weights)
-        lost.append((max(one[1] for one in step) - truth, max(one[2] for one in step) - psnr_db))
+        chosen = _chosen(step, weights)
+        lost.append(
+            (max(one.truth for one in step) - chosen.truth, max(one.psnr_db for one in step) - chosen.psnr_db)
+        )
     mean = np.mean(lost, 0)
     return float(mean[0]), float(mean[1])
 
 
-def _chosen(step: Step, weights: Weights) -> tuple[Merit, float, float]:
+def _chosen(step: Step, weights: Weights) -> Known:
     """As the agent chooses: of those within the error of the best score, the most faithful."""
-    scores = [score(one[0], FIDELITY_WEIGHT, weights) for one in step]
+    scores = [score(one.merit, FIDELITY_WEIGHT, weights) for one in step]
     ahead = [(one, value) for one, value in zip(step, scores, strict=True) if value >= max(scores) - weights["error"]]
-    return max(ahead, key=lambda each: (round(each[0][0].consistency, 2), each[1]))[0]
+    return max(ahead, key=lambda each: (round(each[0].merit.consistency, 2), each[1]))[0]
 
 
 def best_weights(steps: Sequence[Step]) -> Weights:
     """Of those that lose the least truth; the five best are printed."""
     tried = [dict(zip(GRID, values, strict=True)) for values in product(*GRID.values())]
-    order = sorted(tried, key=lambda weights: losses(steps, weights))
-    for weights in order[:5]:
-        print(weights, "loses {:.4f} of truth, {:.2f} dB".format(*losses(steps, weights)))
-    return order[0]
+    order = sorted(((losses(steps, weights), weights) for weights in tried), key=lambda pair: pair[0])
+    for (truth, db), weights in order[:5]:
+        print(f"{weights} loses {truth:.4f} of truth, {db:.2f} dB")
+    return order[0][1]
 
 
 def main() -> None:
@@ -91,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=320)
+    parser.add_argument("--kept", type=Path, help="folder in which the steps stay, for the next time")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--experience", type=Path, default=Path("agent/experience.toml"))
     parser.add_argument("--table", type=Path, default=Path("iqa/quality.toml"))
@@ -98,9 +103,11 @@ def main() -> None:
     unseen = [path for path in photos(arguments.data) if for_weights(path)]
     paths = (unseen * (1 + arguments.steps // len(unseen)))[: arguments.steps // 2]
     experience = tomllib.loads(arguments.experience.read_text("utf-8"))
-    drawn = [*judged(paths, 2001, arguments.workers, MIO100), *judged(paths, 2002, arguments.workers)]
-    steps = [merits(step, experience) for step in drawn]
-    weights = best_weights(steps)
+    drawn = [
+        *judged(paths, 2001, arguments.workers, MIO100, arguments.kept),
+        *judged(paths, 2002, arguments.workers, None, arguments.kept),
+    ]
+    weights = best_weights([known(step, experience) for step in drawn])
     text = arguments.table.read_text("utf-8")
     for name, value in weights.items():
         text = re.sub(rf"(?m)^{name} = [0-9.]+$", f"{name} = {value:.4g}", text)

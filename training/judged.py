@@ -1,37 +1,68 @@
-"""What experts make of degraded photographs, measured without and with the true picture, for the quality score."""
+"""What experts make of degraded photographs, measured without and with the true picture, for the quality score.
+
+Steps are kept in a folder where one is given, a file each: an expert is run on them again only where its weights are
+new, so that a fit follows a new expert at the price of that expert alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from imaging.control import Control
-from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
+from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import CROP, crops_of
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim_y import ssim_y
+from iqa.pieces import pieces_of
 from iqa.seen import Seen, enlarged, see
+from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError, WeightsError
 from toolbox.expert import run_expert
+from toolbox.network import WEIGHTS
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Task
-from training.degradations import degrade, downscale, mix
+from training.degradations import MIO100, degrade, downscale, mix
 from training.perceived import draw_kinds, single_threaded
 from training.photos import read_pixels
 
 Combinations = Sequence[tuple[Degradation, ...]]
-SUPER_RESOLVED = 0.2
+Bytes = NDArray[np.uint8]
+SIDES = (192, 192, CROP)
+"""Sides of the squares that are drawn; of given combinations they are as large as what an estimator looks at."""
 ENLARGED = (2, 4)
+OF_MIO100 = 0.5
+"""Share of the other drawn steps that are of MiO100's combinations."""
+WORTH: Mapping[Task, float] = {
+    Task.SUPER_RESOLUTION: 1,
+    Task.DENOISING: 1,
+    Task.MOTION_DEBLURRING: 1,
+    Task.DEFOCUS_DEBLURRING: 1.5,
+    Task.DEHAZING: 3,
+    Task.DERAINING: 1,
+    Task.BRIGHTENING: 3,
+    Task.JPEG_ARTIFACT_REMOVAL: 1,
+}
+"""Which share of the steps a task has: most is lost where light is guessed, and the experts of these cost least."""
+LATER = 0.3
+"""Share of drawn steps on mixtures that come after another task's expert."""
 KEPT = "keep_input"
 HALF_RESTORED = "half_restored"
 """Halfway from the degraded picture to the true one; no expert made it."""
+SPOILT = "spoilt_"
+"""Begins the names of what no expert made either: the result of one, with one of the known failures of experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,67 +85,271 @@ class Judged:
         """See `truth_of`."""
         return truth_of(self.psnr_db, self.ssim)
 
+    @property
+    def of_an_expert(self) -> bool:
+        """Whether an agent could have it: what an expert made, or the input."""
+        return is_of_an_expert(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One step to take, and what would be the best result."""
+
+    image: Image
+    truth: Image
+    task: Task
+    scale: int
+
 
 def truth_of(psnr_db: float, ssim: float) -> float:
     """How near a result is to its reference: mean of SSIM (Y) and of PSNR (RGB) taken from 10 to 40 dB, in [0, 1]."""
     return (max(0.0, ssim) + min(1.0, max(0.0, (psnr_db - 10) / 30))) / 2
 
 
+def is_of_an_expert(name: str) -> bool:
+    """Whether a candidate of that name could be an agent's."""
+    return name != HALF_RESTORED and not name.startswith(SPOILT)
+
+
+Job = tuple[Path, int, int, tuple[Degradation, ...] | None]
+
+
 def judged(
-    paths: Iterable[Path], seed: int, workers: int, combinations: Combinations | None = None
+    paths: Iterable[Path],
+    seed: int,
+    workers: int,
+    combinations: Combinations | None = None,
+    folder: Path | None = None,
 ) -> Iterator[list[Judged]]:
-    """The candidates of one step per path; of the `combinations` in turn, or of what is drawn."""
-    jobs = [
+    """The candidates of one step per path; of the `combinations` in turn, or of what is drawn.
+
+    With a folder, what is there of the same seed is taken from there, as far as the experts are the same.
+    """
+    with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
+        yield from pool.imap(partial(_judge, folder=folder), _jobs(paths, seed, combinations), chunksize=4)
+
+
+def draw(task: Task, paths: Iterable[Path], seed: int, workers: int, folder: Path) -> Iterator[Path]:
+    """Steps of one task, one per path, and whatever else lies in the folder, all up to date; their files."""
+    drawn = {folder / f"{seed}-{index:05}.npz": (path, seed, index) for index, path in enumerate(paths)}
+    jobs = [*drawn.items(), *((file, None) for file in files_in(folder) if file not in drawn)]
+    with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
+        yield from pool.imap_unordered(partial(_keep, task=task), jobs, chunksize=4)
+
+
+def judged_in(folder: Path) -> Iterator[list[Judged]]:
+    """The candidates of every step that lies in a folder or below it, as they are there."""
+    for index, file in enumerate(files_in(folder)):
+        yield Kept.load(file).judged(index)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of the steps that lie in a folder or below it."""
+    return [file for file in sorted(folder.rglob("*.npz")) if not file.stem.endswith(".part")]
+
+
+def rows_of(file: Path, step: int) -> list[dict[str, object]]:
+    """Of every candidate that an agent could have, whose it is and how near to the truth."""
+    with np.load(file) as arrays:
+        table = json.loads(arrays["table"].tobytes())
+    return [
+        {"step": step, "task": table["task"], "name": name, "truth": truth_of(row["psnr_db"], row["ssim"])}
+        for name, row in table["rows"].items()
+        if is_of_an_expert(name)
+    ]
+
+
+def _jobs(paths: Iterable[Path], seed: int, combinations: Combinations | None) -> list[Job]:
+    return [
         (path, seed, index, combinations[index % len(combinations)] if combinations else None)
         for index, path in enumerate(paths)
     ]
-    with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
-        yield from pool.imap(_judge, jobs, chunksize=4)
 
 
-def _judge(job: tuple[Path, int, int, tuple[Degradation, ...] | None]) -> list[Judged]:
+def _judge(job: Job, folder: Path | None) -> list[Judged]:
     path, seed, index, combination = job
     rng = np.random.default_rng([seed, index])
-    clean = _patch(read_pixels(path), rng)
-    reference = Image(from_numpy(clean))
-    if not combination and rng.random() < SUPER_RESOLVED:
-        task, scale = Task.SUPER_RESOLUTION, int(rng.choice(ENLARGED))
-        small = downscale(clean, scale)
-        if rng.random() < 0.3:
-            small, _ = degrade(small, Degradation.NOISE, rng)
-        image = _stored(small)
-        found = list(_candidates(image, task, scale))
+
+    def problem() -> Problem:
+        return _of(combination, read_pixels(path), rng) if combination else _drawn(_any_task(rng), path, rng)
+
+    file = folder / f"{seed}-{index:05}.npz" if folder else None
+    return _kept(file, problem, np.random.default_rng([seed, index, 1])).judged(index)
+
+
+def _keep(job: tuple[Path, tuple[Path, int, int] | None], task: Task) -> Path:
+    file, drawn = job
+    if drawn:
+        path, seed, index = drawn
+        rng = np.random.default_rng([seed, index, *task.value.encode()])
+        _kept(file, lambda: _drawn(task, path, rng), np.random.default_rng([seed, index, 1]))
     else:
-        kinds = [kind for kind in combination or draw_kinds(rng) if kind is not Degradation.LOW_RESOLUTION]
-        kinds = kinds or [Degradation.NOISE]
-        degraded, _ = mix(clean, kinds, rng)
-        image, scale = _stored(degraded), 1
-        task = kinds[int(rng.integers(len(kinds)))].task
-        found = [(KEPT, image), *_candidates(image, task, 1)]
-        found.append((HALF_RESTORED, Image((image.pixels + reference.pixels) / 2)))
-    crops = crops_of(image)
-    before = enlarged(see(image, crops), image, crops, scale)
-    return [
-        Judged(
-            index,
-            task,
-            name,
-            see(result, crops),
-            before,
-            consistency(task, image, result),
-            psnr(result, reference),
-            ssim_y(result, reference),
+        kept = Kept.load(file)
+        if kept.bring_up_to_date():
+            kept.save(file)
+    return file
+
+
+def _kept(file: Path | None, problem: Callable[[], Problem], rng: np.random.Generator) -> Kept:
+    """The step as it lies in a file, or made now; up to date in any case."""
+    kept = Kept.load(file) if file and file.exists() else Kept.fresh(problem(), rng)
+    if kept.bring_up_to_date() and file:
+        kept.save(file)
+    return kept
+
+
+def _of(combination: Sequence[Degradation], pixels: FloatArray, rng: np.random.Generator) -> Problem:
+    """The first step on a mixture; what makes it smaller is left out."""
+    clean = _patch(pixels, rng, CROP)
+    kinds = [kind for kind in combination if kind is not Degradation.LOW_RESOLUTION] or [Degradation.NOISE]
+    degraded, _ = mix(clean, kinds, rng)
+    return Problem(_stored(degraded), Image(from_numpy(clean)), _any(kinds, rng), 1)
+
+
+def _any_task(rng: np.random.Generator) -> Task:
+    worth = np.array(list(WORTH.values()))
+    return list(WORTH)[int(rng.choice(len(worth), p=worth / worth.sum()))]
+
+
+def _drawn(task: Task, path: Path, rng: np.random.Generator) -> Problem:
+    """This task on some mixture that calls for it, sometimes after an expert for another."""
+    clean = _patch(read_pixels(path), rng, int(rng.choice(SIDES)))
+    if task is Task.SUPER_RESOLUTION:
+        return _super_resolution(clean, rng)
+    kinds: list[Degradation] = []
+    while task.degradation not in kinds:
+        several = MIO100[int(rng.integers(len(MIO100)))] if rng.random() < OF_MIO100 else draw_kinds(rng)
+        kinds = [kind for kind in several if kind is not Degradation.LOW_RESOLUTION]
+    degraded, _ = mix(clean, kinds, rng)
+    image = _stored(degraded)
+    if len(kinds) > 1 and rng.random() < LATER:
+        image = _after_another(image, _any([kind for kind in kinds if kind.task is not task], rng), rng)
+    return Problem(image, Image(from_numpy(clean)), task, 1)
+
+
+def _super_resolution(clean: FloatArray, rng: np.random.Generator) -> Problem:
+    scale = int(rng.choice(ENLARGED))
+    small = downscale(clean, scale)
+    if rng.random() < 0.3:
+        small, _ = degrade(small, Degradation.NOISE, rng)
+    return Problem(_stored(small), Image(from_numpy(clean)), Task.SUPER_RESOLUTION, scale)
+
+
+def _any(kinds: Sequence[Degradation], rng: np.random.Generator) -> Task:
+    return kinds[int(rng.integers(len(kinds)))].task
+
+
+def _after_another(image: Image, task: Task, rng: np.random.Generator) -> Image:
+    cards = _pool().runnable(task)
+    result = run_expert(_pool().get(cards[int(rng.integers(len(cards)))].name), image, Control())
+    return _stored(to_numpy(result.pixels))
+
+
+@dataclass(slots=True)
+class Kept:
+    """A step with the pixels of all its candidates, as it lies in a file."""
+
+    problem: Problem
+    results: dict[str, Bytes]
+    """(H, W, 3) by name."""
+    rows: dict[str, dict[str, Any]]
+    """What was measured of each: `evidence`, `consistency`, `psnr_db`, `ssim`, and the expert's `version`."""
+
+    @classmethod
+    def fresh(cls, problem: Problem, rng: np.random.Generator) -> Kept:
+        """With what no expert makes; no results of experts yet."""
+        kept = cls(problem, {}, {})
+        if problem.task is not Task.SUPER_RESOLUTION:
+            kept._enter(KEPT, problem.image, "")
+            kept._enter(HALF_RESTORED, Image((problem.image.pixels + problem.truth.pixels) / 2), "")
+        base = problem.truth.pixels if rng.random() < 0.5 or not kept.results else problem.image.pixels
+        failure = list(FAILURES)[int(rng.integers(len(FAILURES)))]
+        spoilt = FAILURES[failure](to_numpy(base), rng)
+        kept._enter(SPOILT + failure, _stored(spoilt), "")
+        return kept
+
+    @classmethod
+    def load(cls, file: Path) -> Kept:
+        """As `save` wrote it."""
+        with np.load(file) as arrays:
+            table = json.loads(arrays["table"].tobytes())
+            image, truth = (Image(from_numpy(to_float(arrays[name]))) for name in ("image", "truth"))
+            results = dict(zip(table["rows"], arrays["results"], strict=True))
+        return cls(Problem(image, truth, Task(table["task"]), table["scale"]), results, table["rows"])
+
+    def save(self, file: Path) -> None:
+        """In one go."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table = {"task": self.problem.task.value, "scale": self.problem.scale, "rows": self.rows}
+        partial_file = file.with_suffix(".part.npz")
+        np.savez(
+            partial_file,
+            table=np.frombuffer(json.dumps(table).encode(), np.uint8),
+            image=to_uint8(to_numpy(self.problem.image.pixels)),
+            truth=to_uint8(to_numpy(self.problem.truth.pixels)),
+            results=np.stack([self.results[name] for name in self.rows]),
         )
-        for name, result in found
-    ]
+        partial_file.replace(file)
+
+    def bring_up_to_date(self) -> bool:
+        """Run every expert that is new or has other weights than before, forget those that are gone; whether any."""
+        versions = _versions(self.problem.task, self.problem.scale)
+        known = {name: row["version"] for name, row in self.rows.items() if row["version"]}
+        if known == versions:
+            return False
+        for name in known.keys() - versions.keys():
+            del self.rows[name], self.results[name]
+        for name in versions:
+            if known.get(name) != versions[name]:
+                self.rows.pop(name, None)
+                try:
+                    result = run_expert(_pool().get(name), self.problem.image, Control())
+                except (ExpertError, WeightsError):
+                    continue
+                self._enter(name, result, versions[name])
+        return True
+
+    def judged(self, group: int) -> list[Judged]:
+        """Its candidates."""
+        image, task = self.problem.image, self.problem.task
+        crops = crops_of(image)
+        before = enlarged(see(image, crops), image, crops, self.problem.scale)
+        return [
+            Judged(
+                group,
+                task,
+                name,
+                Seen(row["evidence"], pieces_of(Image(from_numpy(to_float(self.results[name]))), crops)),
+                before,
+                row["consistency"],
+                row["psnr_db"],
+                row["ssim"],
+            )
+            for name, row in self.rows.items()
+        ]
+
+    def _enter(self, name: str, result: Image, version: str) -> None:
+        problem = self.problem
+        self.results[name] = to_uint8(to_numpy(result.pixels))
+        self.rows[name] = {
+            "version": version,
+            "evidence": dict(see(result, crops_of(problem.image)).evidence),
+            "consistency": consistency(problem.task, problem.image, result),
+            "psnr_db": psnr(result, problem.truth),
+            "ssim": ssim_y(result, problem.truth),
+        }
 
 
-def _candidates(image: Image, task: Task, scale: int) -> Iterator[tuple[str, Image]]:
-    for card in _pool().runnable(task, scale):
-        try:
-            yield card.name, run_expert(_pool().get(card.name), image, Control())
-        except (ExpertError, WeightsError):
-            continue
+@cache
+def _versions(task: Task, scale: int) -> Mapping[str, str]:
+    """What each expert for a task is now, in few letters."""
+    return {card.name: _version(card) for card in _pool().runnable(task, scale)}
+
+
+def _version(card: ExpertCard) -> str:
+    """Weights that ship are told apart by what is in their file, all others by their card."""
+    data = (WEIGHTS / card.weights).read_bytes() if card.weights else b""
+    return hashlib.sha256(card.model_dump_json().encode() + data).hexdigest()[:12]
 
 
 @cache
@@ -122,12 +357,67 @@ def _pool() -> ExpertPool:
     return ExpertPool()
 
 
-def _patch(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A random square of at most 288 pixels, its side a multiple of 4."""
-    side = min(CROP, min(pixels.shape[:2])) // 4 * 4
+def _patch(pixels: FloatArray, rng: np.random.Generator, largest: int) -> FloatArray:
+    """A random square of at most `largest` pixels, its side a multiple of 4."""
+    side = min(largest, min(pixels.shape[:2])) // 4 * 4
     top, left = (int(rng.integers(size - side + 1)) for size in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
 def _stored(pixels: FloatArray) -> Image:
     return Image(from_numpy(to_float(to_uint8(pixels))))
+
+
+# Known failures of experts
+
+
+def _smoothed(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Detail wiped away, edges left: a bilateral filter."""
+    return np.asarray(cv2.bilateralFilter(pixels, -1, float(rng.uniform(0.05, 0.25)), float(rng.uniform(2, 5))))
+
+
+def _ringing(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Sharpened far too much."""
+    soft = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(1, 3)))
+    return _limited(pixels + np.float32(rng.uniform(0.7, 3)) * (pixels - soft))
+
+
+def _tinted(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
+    gains = rng.uniform(0.6, 1.0, 3).astype(np.float32)
+    return _limited(pixels * gains / gains.mean())
+
+
+def _shifted(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Moved by a few pixels."""
+    shift = np.array([[1, 0, rng.uniform(-3, 3)], [0, 1, rng.uniform(-3, 3)]])
+    return np.asarray(cv2.warpAffine(pixels, shift, pixels.shape[1::-1], borderMode=cv2.BORDER_REFLECT), np.float32)
+
+
+def _invented(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Texture that is not in the picture, stronger where there is some."""
+    grain = cv2.GaussianBlur(rng.standard_normal(pixels.shape[:2]).astype(np.float32), (0, 0), rng.uniform(0.7, 2))
+    detail = np.abs(pixels - cv2.GaussianBlur(pixels, (0, 0), 2)).mean(2)
+    where = 0.2 + cv2.GaussianBlur(detail, (0, 0), 4) / (float(detail.mean()) + 1e-3)
+    strength = np.float32(rng.uniform(0.02, 0.1)) / grain.std()
+    return _limited(pixels + (strength * grain * np.minimum(where, 3))[..., None])
+
+
+def _faded(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Too bright or too dark, too flat or too steep."""
+    gamma, gain = np.float32(np.exp(rng.uniform(-0.7, 0.7))), np.float32(rng.uniform(0.6, 1.6))
+    bent = np.clip(pixels, 0, 1) ** gamma
+    return _limited((bent - bent.mean()) * gain + bent.mean())
+
+
+def _limited(pixels: FloatArray) -> FloatArray:
+    return np.asarray(np.clip(pixels, 0, 1), np.float32)
+
+
+FAILURES = {
+    "smoothed": _smoothed,
+    "ringing": _ringing,
+    "tinted": _tinted,
+    "shifted": _shifted,
+    "invented": _invented,
+    "faded": _faded,
+}

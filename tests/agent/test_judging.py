@@ -10,7 +10,7 @@ import skimage.data
 import torch
 
 from agent.clock import Clock
-from agent.judging import Candidate, Contest, Judge, select_best
+from agent.judging import Candidate, Contest, Judge, experience, is_known, select_best
 from agent.state import Step, Verdict
 from imaging.convert import FloatArray, from_numpy, to_float
 from imaging.image import Image
@@ -21,6 +21,7 @@ from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 from training.degradations import gaussian_noise
+from training.judged import FAILURES
 
 CARD = ExpertCard(
     name="unheard_of", task=Task.DENOISING, loader="classical", function="none:none", about="", source=""
@@ -94,3 +95,29 @@ def test_clean_beats_clean_in_other_colours(name: str) -> None:
         for gains in ([1, 1, 1], [1, 0.8, 0.55], [0.6, 0.8, 1], [1, 0.7, 1])
     )
     assert clean > max(others)
+
+
+@pytest.fixture(scope="module")
+def noisy_astronaut() -> tuple[FloatArray, Judge]:
+    pixels = to_float(skimage.data.astronaut()[:300, 100:400])
+    noisy = gaussian_noise(pixels, np.random.default_rng(0), 25)
+    return pixels, Judge(
+        picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Clock()
+    )
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_clean_beats_clean_with_a_known_failure(failure: str, noisy_astronaut: tuple[FloatArray, Judge]) -> None:
+    pixels, judge = noisy_astronaut
+    spoilt = FAILURES[failure](pixels, np.random.default_rng(0))
+    assert judge.of(CARD, picture(pixels), seconds=0).score > judge.of(CARD, picture(spoilt), seconds=0).score
+
+
+def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_doing_nothing(
+    noisy_astronaut: tuple[FloatArray, Judge],
+) -> None:
+    pixels, judge = noisy_astronaut
+    unknown = judge.of(CARD, picture(pixels), seconds=0)
+    assert not is_known(Task.DENOISING, CARD.name)
+    best = experience(Task.DENOISING, "restore4k_denoise")
+    assert experience(Task.DENOISING, "keep_input") < 0 < unknown.experience <= best / 2
