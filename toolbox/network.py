@@ -53,7 +53,7 @@ class NetworkExpert:
                 multiple_of=math.lcm(self.card.multiple_of, int(self.descriptor.size_requirements.multiple_of or 1)),
                 control=control,
             )
-        return image.with_pixels(pixels.clone())
+        return image.with_pixels(pixels)
 
     def _run(self, tile: Tensor) -> Tensor:
 
