@@ -10,6 +10,7 @@ import typer
 
 from imaging.control import Control
 from imaging.errors import Cancelled
+from imaging.pixels import MEMORY_VARIABLE
 from server.console import SIGNALLED, Answer, stopped_by_signals
 from server.models_app import app as models_app
 from server.settings import ServerSettings, default_allowed, default_output, default_runs
@@ -55,6 +56,25 @@ ReasonerOption = Annotated[
 NonCommercialOption = Annotated[
     bool, typer.Option("--non-commercial", help="Also use experts whose licence forbids commercial use.")
 ]
+
+
+def _keep_within(gigabytes: float | None) -> float | None:
+    """Where imaging.pixels, in this process and in those that it starts, looks for the budget."""
+    if gigabytes is not None:
+        os.environ[MEMORY_VARIABLE] = str(gigabytes)
+    return gigabytes
+
+
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        min=0.1,
+        callback=_keep_within,
+        help="Gigabytes that it may take: what large pictures need beyond that lies in temporary files. The result "
+        "is the same. Otherwise RESTORE4K_MEMORY, or half of what is free.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -83,6 +103,7 @@ def restore(
         bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
     ] = False,
     runs: RunsOption = None,
+    memory: MemoryOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -120,6 +141,7 @@ def restore(
 def resume(
     run: Annotated[str, typer.Argument(help="The run folder, or its name in the folder of run folders.")],
     runs: RunsOption = None,
+    memory: MemoryOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -265,6 +287,7 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(min=1, max=178, help="Of one image that is read.")] = 100,
     workspace_gb: Annotated[float, typer.Option(min=0.1, help="What each client's workspace may hold.")] = 8,
     workspace_days: Annotated[float, typer.Option(min=1, help="So long an image is kept unused.")] = 30,
+    memory: MemoryOption = None,
 ) -> None:
     """Serve MCP clients."""
     with Answer(as_json=False):
