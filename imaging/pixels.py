@@ -56,9 +56,9 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
     import torch
 
     dtype = dtype or torch.float32
-    size = math.prod(shape) * dtype.itemsize
+    size, share = math.prod(shape) * dtype.itemsize, (memory_budget() - PROGRAM_BYTES) // ALIVE
     with torch.inference_mode(False):  # so that it may be written to outside as well
-        if size < SMALLEST_FILE or os.name == "nt" or size <= (memory_budget() - PROGRAM_BYTES) // ALIVE:
+        if size <= max(share, SMALLEST_FILE) or os.name == "nt":
             return torch.zeros(shape, dtype=dtype)
         return _in_file(size // dtype.itemsize, dtype).reshape(shape)
 
