@@ -13,8 +13,9 @@ from agent.faces import FaceTools, FoundFace, face_tools, find_faces
 from agent.judging import Candidate, Contest, Judge
 from agent.state import KEEP_INPUT, FaceResult, FaceWork, Step, Verdict
 from imaging.control import Control
-from imaging.convert import FloatArray, from_numpy, to_numpy
+from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
 from imaging.image import Image
+from imaging.pixels import copied
 from imaging.resizing import resize
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
@@ -65,14 +66,14 @@ def run_face_step(
     The `faces` of both candidates tell of every face. The largest `most_faces` are treated. Raises `WeightsError`
     where a file for faces is damaged.
     """
-    from toolbox.faces.alignment import paste
+    from toolbox.faces.alignment import paste_into
 
     control, clock = control or Control(), clock or Clock()
     original = original or image
     with clock.part("faces"):
         tools = face_tools(experts.store)
         found = find_faces(image, original, tools)
-    pixels = to_numpy(image.pixels)
+    pixels = as_array(image.pixels)
     table = _Table(step, cards, profile, experts, clock, description, tools, original)
     results, changes, pairs = [], [], []
     for index, one in enumerate(found):
@@ -102,7 +103,9 @@ def run_face_step(
     # The faces have been decided one by one: against the whole picture their gain would drown.
     yield Candidate(kept, None, work)
     with clock.part("faces"):
-        restored = image.with_pixels(from_numpy(paste(pixels, changes)))
+        pasted = copied(image.pixels)
+        paste_into(as_array(pasted), changes)
+        restored = image.with_pixels(pasted)
     yield Candidate(_mean(FACES, [after for _, after in pairs]), restored, work)
 
 
@@ -154,7 +157,7 @@ class _Table:
         from toolbox.faces.alignment import align
         from toolbox.faces.identity import similarity
 
-        first = to_numpy(self.original.pixels)
+        first = as_array(self.original.pixels)
         x, y = first.shape[1] / pixels.shape[1], first.shape[0] / pixels.shape[0]
         describe = self.tools.identity.describe
         before, now = describe(align(first, one.face.scaled(x, y)).crop), describe(crop)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from agent.state import Finding
 from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.image import Image
+from imaging.resizing import fitted, resize
 from iqa.quality import quality
 from toolbox.faces.face import Face
 from toolbox.faces.models import face_models, path_of
@@ -26,6 +27,7 @@ MIDDLE = slice(128, 416)
 """Rows and columns of an aligned crop from the brows to the chin."""
 FINE_PIXELS = 256.0
 """Side of a face from which it is large enough to be shown as it is."""
+LOOKED_AT_SIDE = 1600
 FoundIn = Literal["original", "input", "both"]
 
 
@@ -80,15 +82,25 @@ def find_faces(image: Image, original: Image, tools: FaceTools) -> tuple[FoundFa
     from toolbox.faces.matching import match
 
     x, y = image.width / original.width, image.height / original.height
-    now = tools.detector(to_numpy(image.pixels))
+    now = _detected(image, tools)
     if original is image:
         return tuple(FoundFace(face, "both") for face in now)
-    before = tuple(face.scaled(x, y) for face in tools.detector(to_numpy(original.pixels)))
+    before = tuple(face.scaled(x, y) for face in _detected(original, tools))
     matches = match(before, now)
     found = [FoundFace(now[second], "both") for _, second in matches.pairs]
     found += [FoundFace(now[index], "input") for index in matches.only_second]
     found += [FoundFace(before[index], "original") for index in matches.only_first]
     return tuple(sorted(found, key=lambda each: -each.face.size))
+
+
+def _detected(image: Image, tools: FaceTools) -> tuple[Face, ...]:
+    """The faces of a picture, which no detector looks at in more than so many pixels."""
+    scale = min(1.0, LOOKED_AT_SIDE / image.long_side)
+    if scale == 1:
+        return tools.detector(to_numpy(image.pixels))
+    small = to_numpy(resize(image.pixels, *fitted(image.height, image.width, LOOKED_AT_SIDE)))
+    x, y = image.width / small.shape[1], image.height / small.shape[0]
+    return tuple(face.scaled(x, y) for face in tools.detector(small))
 
 
 def face_finding(image: Image, store: ModelStore | None = None) -> Finding | None:
@@ -97,7 +109,7 @@ def face_finding(image: Image, store: ModelStore | None = None) -> Finding | Non
     Small ones do, because enlarging leaves them blurred: a level for every halving below 256 pixels.
     """
     tools = face_tools(store or ModelStore())
-    faces = [face for face in tools.detector(to_numpy(image.pixels)) if not face.is_too_small]
+    faces = [face for face in _detected(image, tools) if not face.is_too_small]
     if not faces:
         return None
     smallest, largest = faces[-1].size, faces[0].size

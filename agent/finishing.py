@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.state import Plan, Step
 from imaging.colour import align_low_frequencies
 from imaging.image import Image
+from imaging.pixels import strips, zeros
 from imaging.resizing import resize
 from toolbox.tasks import Task
 
@@ -23,5 +24,8 @@ def finish(image: Image, plan: Plan) -> Image:
     """The result in its final size; grey stays grey."""
     pixels = resize(image.pixels, plan.final_height, plan.final_width)
     if image.greyscale:
-        pixels = pixels.mean(dim=0, keepdim=True).expand(3, -1, -1)
+        grey = zeros(tuple(pixels.shape))
+        for rows in strips(pixels, grey):
+            grey[:, rows] = pixels[:, rows].mean(dim=0)
+        pixels = grey
     return image.with_pixels(pixels)

@@ -5,6 +5,7 @@ step.
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from agent.errors import RunError
 from agent.events import Event
 from agent.state import RunState
+from imaging.convert import to_float, to_uint16
 from imaging.image import Image
+from imaging.pixels import strips, zeros
 from imaging.resizing import fitted, resize
 from imaging.writing import thumbnail_jpeg
 
@@ -62,41 +65,40 @@ class RunFolder:
         """Keep a node's image, and give it back as it was kept: rounded to 16 bit, so that a resumed run, which
         reads it, goes on from the same pixels as one that was never stopped.
         """
-        kept = _to_16_bit(image.pixels)
-        alpha = None if image.alpha is None else _to_16_bit(image.alpha)
-        arrays: dict[str, NDArray[Any]] = {
-            "pixels": kept.numpy(),
+        small: dict[str, NDArray[Any]] = {
             "icc": np.frombuffer(image.icc_profile or b"", np.uint8),
             "exif": np.frombuffer(image.exif or b"", np.uint8),
             "kind": np.array([image.bit_depth, image.greyscale]),
         }
-        if alpha is not None:
-            arrays["alpha"] = alpha.numpy()
         file = self._image_file(node)
         temporary = file.with_suffix(".part")
         # Not forced to disk, which takes longer than many an expert: after a power cut this step is done again.
-        with temporary.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in small.items():
+                with archive.open(f"{name}.npy", "w") as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+            pixels = _save(archive, "pixels", image.pixels)
+            alpha = None if image.alpha is None else _save(archive, "alpha", image.alpha)
         temporary.replace(file)
-        return replace(image, pixels=_from_16_bit(kept), alpha=None if alpha is None else _from_16_bit(alpha))
+        return replace(image, pixels=pixels, alpha=alpha)
 
     def load_image(self, node: int) -> Image:
         """A node's image; `RunError` where it is missing or damaged."""
-        import torch
-
         file = self._image_file(node)
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 bit_depth, greyscale = (int(value) for value in arrays["kind"])
+                icc, exif = arrays["icc"].tobytes(), arrays["exif"].tobytes()
+            with zipfile.ZipFile(file) as archive:
                 return Image(
-                    pixels=_from_16_bit(torch.from_numpy(arrays["pixels"])),
-                    alpha=_from_16_bit(torch.from_numpy(arrays["alpha"])) if "alpha" in arrays else None,
-                    icc_profile=arrays["icc"].tobytes() or None,
-                    exif=arrays["exif"].tobytes() or None,
+                    pixels=_load(archive, "pixels"),
+                    alpha=_load(archive, "alpha") if "alpha.npy" in archive.namelist() else None,
+                    icc_profile=icc or None,
+                    exif=exif or None,
                     bit_depth=bit_depth,
                     greyscale=bool(greyscale),
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise RunError(f"image {file.name} of run {self.path} is missing or damaged: {error}") from error
 
     def drop_images(self) -> None:
@@ -136,16 +138,32 @@ class RunFolder:
         return self.path / "nodes" / f"{node}.npz"
 
 
-def _to_16_bit(pixels: Tensor) -> Tensor:
-    import torch
+def _save(archive: zipfile.ZipFile, name: str, pixels: Tensor) -> Tensor:
+    """Write (C, H, W) pixels as an array of 16 bit, as `np.savez` does but a strip at a time; give them rounded."""
+    rounded = zeros(tuple(pixels.shape))
+    header = {"descr": "<u2", "fortran_order": False, "shape": tuple(pixels.shape)}
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+        np.lib.format.write_array_header_1_0(entry, header)
+        for channel in range(len(pixels)):
+            for rows in strips(pixels, rounded):
+                integers = to_uint16(pixels[channel, rows].numpy())
+                rounded.numpy()[channel, rows] = to_float(integers)
+                entry.write(integers.astype("<u2", copy=False).data)
+    return rounded
 
-    return (pixels * 65535).round_().to(torch.int32).to(torch.uint16)
 
-
-def _from_16_bit(pixels: Tensor) -> Tensor:
-    import torch
-
-    return pixels.to(torch.float32) / 65535
+def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
+    """What `_save` has written."""
+    with archive.open(f"{name}.npy") as entry:
+        np.lib.format.read_magic(entry)
+        shape, _, _ = np.lib.format.read_array_header_1_0(entry)
+        pixels = zeros(shape)
+        for channel in range(shape[0]):
+            for rows in strips(pixels):
+                size = (rows.stop - rows.start) * shape[2]
+                integers = np.frombuffer(entry.read(2 * size), "<u2")
+                pixels.numpy()[channel, rows] = to_float(integers.reshape(-1, shape[2]))
+    return pixels
 
 
 def _write_atomically(file: Path, data: bytes) -> None:

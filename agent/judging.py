@@ -52,6 +52,10 @@ class Contest:
         least = max(self.scores) - own_error()
         self.ahead = [one for one in [*self.ahead, candidate] if one.verdict.score >= least]
 
+    def let_go(self) -> None:
+        """Drop the images: the choice has been made."""
+        self.ahead.clear()
+
     @property
     def winner(self) -> Candidate | None:
         """The best score; where others lie within the judge's error of it, the most faithful, then the cheapest."""

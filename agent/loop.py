@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -92,10 +93,12 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
     contest, verdicts = _run_candidates(journal, step, cards, experts, new_id)
     best = _chosen(journal, step, contest, reasoner)
+    contest.let_go()
     image = journal.image
     if best and best.image:
         with journal.clock.part("finishing"):
             image = align_colour(best.image, journal.image, step)
+        best = replace(best, image=None)
     child = Node(
         id=new_id,
         parent=node.id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imaging.pixels import strips, zeros
 from imaging.resizing import resize
 
 if TYPE_CHECKING:
@@ -43,15 +44,32 @@ def align_low_frequencies(pixels: Tensor, reference: Tensor, coarse_side: int = 
     The idea of wavelet colour correction (StableSR, Wang et al. 2023) with one coarse band: unlike statistics of the
     whole image it also mends a shift that differs from place to place, and it does not touch contrast.
     """
+    import torch
+
     height, width = pixels.shape[-2:]
     scale = min(1.0, coarse_side / max(height, width))
     coarse = max(1, round(height * scale)), max(1, round(width * scale))
     shift = resize(reference, *coarse) - resize(pixels, *coarse)
-    return (pixels + _enlarge(shift, height, width)).clamp(0, 1)
-
-
-def _enlarge(shift: Tensor, height: int, width: int) -> Tensor:
-    import torch
-
     # Not `resize`: a difference is not within [0, 1].
-    return torch.nn.functional.interpolate(shift[None], (height, width), mode="bicubic", align_corners=False)[0]
+    tall = torch.nn.functional.interpolate(shift[None], (height, coarse[1]), mode="bicubic", align_corners=False)
+    aligned = zeros((len(pixels), height, width))
+    for rows in strips(pixels, aligned):
+        part = tall[:, :, rows]
+        wide = torch.nn.functional.interpolate(part, (part.shape[2], width), mode="bicubic", align_corners=False)
+        aligned[:, rows] = (pixels[:, rows] + wide[0]).clamp_(0, 1)
+    return aligned
+
+
+def clamped(pixels: Tensor) -> Tensor:
+    """Within [0, 1], contiguous; the same tensor where it is so already."""
+    if pixels.is_contiguous() and all(_is_within(pixels[:, rows]) for rows in strips(pixels)):
+        return pixels
+    result = zeros(tuple(pixels.shape))
+    for rows in strips(pixels, result):
+        result[:, rows] = pixels[:, rows].clamp(0, 1)
+    return result
+
+
+def _is_within(pixels: Tensor) -> bool:
+    least, most = pixels.aminmax()
+    return bool(least >= 0) and bool(most <= 1)

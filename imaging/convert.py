@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.pixels import let_go, strips, zeros
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,16 +18,31 @@ FloatArray: TypeAlias = NDArray[np.float32]
 
 def to_numpy(pixels: Tensor) -> FloatArray:
     """(C, H, W) tensor -> (H, W, C) float32 array, contiguous."""
-    array: FloatArray = np.ascontiguousarray(pixels.detach().float().cpu().numpy().transpose(1, 2, 0))
+    array = zeros((*pixels.shape[1:], len(pixels)))
+    for rows in strips(pixels):
+        array[rows] = pixels[:, rows].detach().permute(1, 2, 0)
+        let_go(array)
+    made: FloatArray = array.numpy()
+    return made
+
+
+def as_array(pixels: Tensor) -> FloatArray:
+    """(C, H, W) tensor -> the same memory as an (H, W, C) array whose planes lie one behind the other."""
+    array: FloatArray = pixels.detach().numpy().transpose(1, 2, 0)
     return array
 
 
 def from_numpy(array: NDArray[Any]) -> Tensor:
-    """(H, W, C) or (H, W) float array in [0, 1] -> (C, H, W) float32 tensor, contiguous."""
+    """(H, W, C) or (H, W) float array in [0, 1] -> (C, H, W) float32 tensor, contiguous; free after `as_array`."""
     import torch
 
-    planes = array[:, :, None] if array.ndim == 2 else array
-    return torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1), dtype=np.float32))
+    planes = (array[:, :, None] if array.ndim == 2 else array).transpose(2, 0, 1)
+    if planes.dtype == np.float32 and planes.flags.c_contiguous and planes.flags.writeable:
+        return torch.from_numpy(planes)
+    pixels = zeros(planes.shape)
+    for rows in strips(pixels):
+        pixels.numpy()[:, rows] = planes[:, rows]
+    return pixels
 
 
 def to_uint8(array: FloatArray) -> NDArray[np.uint8]:

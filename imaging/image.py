@@ -43,12 +43,13 @@ class Image:
     def with_pixels(self, pixels: Tensor) -> Image:
         """The same picture with other pixels; where their size differs, alpha is resized along.
 
-        `pixels`: (3, H, W) float32; clamped to [0, 1].
+        `pixels`: (3, H, W) float32; clamped to [0, 1], and not to be written to any more.
         """
+        from imaging.colour import clamped
         from imaging.resizing import resize
 
         alpha = self.alpha
         height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
         if alpha is not None and (height, width) != (self.height, self.width):
             alpha = resize(alpha, height, width)
-        return replace(self, pixels=pixels.clamp(0, 1).contiguous(), alpha=alpha)
+        return replace(self, pixels=clamped(pixels), alpha=alpha)

@@ -7,9 +7,9 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from imaging.convert import FloatArray, from_numpy, to_float
+from imaging.convert import FloatArray, as_array, to_float
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
 from imaging.image import Image
+from imaging.pixels import let_go, strips, zeros
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
 """Pillow's names of what is read, where this Pillow has them; MPO is a JPEG with a preview behind it."""
@@ -39,6 +40,8 @@ OTHER_HEADS = {
 RAW_SUFFIXES = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
 MIN_SIDE = 8
 ORIENTATION = 0x0112
+TURNED = (5, 6, 7, 8)
+"""Orientations whose rows are the columns of the upright picture."""
 SAMPLE_FORMAT = 339
 BITS_PER_SAMPLE = 258
 STRUCTURE_TAGS = (*range(254, 260), 262, 266, 273, *range(277, 280), 284, 317, 320, *range(322, 326), 338, 339)
@@ -87,12 +90,13 @@ def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
     with _opened(data, name) as picture:
         _examine(picture, name, limits)
         try:
-            array = _decode(picture, data, name)
+            stored = _decode(picture, data, name)
             exif, orientation = _exif(picture)
         except DECODER_ERRORS as error:
             raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
         profile = picture.info.get("icc_profile") if picture.mode not in ("CMYK", "LAB") else None
-    return _image(_upright(array, orientation), profile, exif, name)
+        image = _image(stored, orientation)
+    return replace(image, icc_profile=profile or None, exif=exif)
 
 
 def read_bytes(path: Path, limits: Limits) -> bytes:
@@ -170,15 +174,38 @@ def _examine(picture: PIL.Image.Image, name: str, limits: Limits) -> None:
         raise UnsupportedImage(f"{name} has {frames} {kind}", "save the one that you want as a picture of its own")
 
 
-def _decode(picture: PIL.Image.Image, data: bytes, name: str) -> NDArray[Any]:
-    """(H, W, 1..4) integers or floats as the file has them; RGB order."""
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A decoded picture as it lies in its file."""
+
+    height: int
+    width: int
+    channels: int
+    bit_depth: int
+    rows: Callable[[slice], FloatArray]
+    """(h, W, channels) of it in [0, 1], RGB order."""
+
+
+def _decode(picture: PIL.Image.Image, data: bytes, name: str) -> _Stored:
     if picture.format == "PNG":
         with PIL.Image.open(io.BytesIO(data)) as checked:
             checked.verify()
     deep = _is_deep(picture)
     if not deep or picture.format == "PNG":
         picture.load()
-    return _deep_array(data, name) if deep else np.atleast_3d(np.asarray(_plain(picture)))
+    if deep:
+        array = _deep_array(data, name)
+        _require_unit_range(array, name)
+        height, width, channels = array.shape
+        order = [2, 1, 0, 3][:channels] if channels >= 3 else [*range(channels)]  # OpenCV's is BGR
+        depth = 8 if array.dtype == np.uint8 else 16
+        return _Stored(height, width, channels, depth, lambda rows: _unit(array[rows])[:, :, order])
+    width, height = picture.size
+
+    def rows_of_8_bit(rows: slice) -> FloatArray:
+        return to_float(np.atleast_3d(np.asarray(_plain(picture.crop((0, rows.start, width, rows.stop))))))
+
+    return _Stored(height, width, rows_of_8_bit(slice(0, 1)).shape[2], 8, rows_of_8_bit)
 
 
 def _is_deep(picture: PIL.Image.Image) -> bool:
@@ -200,8 +227,6 @@ def _deep_array(data: bytes, name: str) -> NDArray[Any]:
     if array is None:
         raise BrokenImage(f"{name} is truncated, damaged or of an odd kind", "save it as 16-bit PNG")
     planes: NDArray[Any] = np.atleast_3d(array)
-    if planes.shape[2] >= 3:
-        planes = planes[:, :, [2, 1, 0, 3][: planes.shape[2]]]
     return planes
 
 
@@ -235,39 +260,44 @@ def _exif(picture: PIL.Image.Image) -> tuple[bytes | None, int]:
     return kept, orientation if isinstance(orientation, int) else 1
 
 
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Undo the eight EXIF orientations (TIFF 6.0, tag 274)."""
-    if orientation in (5, 6, 7, 8):
-        array = array.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
+def _image(stored: _Stored, orientation: int) -> Image:
+    """The picture upright, its pixels converted a strip at a time."""
+    import torch
+
+    sides = (stored.width, stored.height) if orientation in TURNED else (stored.height, stored.width)
+    greyscale, has_alpha = stored.channels <= 2, stored.channels in (2, 4)
+    pixels = zeros((3, *sides))
+    alpha = zeros((1, *sides)) if has_alpha else None
+    colours = 1 if greyscale else 3
+    for rows in strips(torch.empty(0, stored.height, stored.width)):
+        values = stored.rows(rows)
+        _as_stored(as_array(pixels), orientation)[rows] = values[:, :, :colours]
+        let_go(pixels)
+        if alpha is not None:
+            _as_stored(as_array(alpha), orientation)[rows] = values[:, :, -1:]
+            let_go(alpha)
+    return Image(pixels=pixels, alpha=alpha, bit_depth=stored.bit_depth, greyscale=greyscale)
+
+
+def _as_stored(upright: FloatArray, orientation: int) -> FloatArray:
+    """The view of an upright picture that lies as the file does, by its EXIF orientation (TIFF 6.0, tag 274)."""
     if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    return array
+        upright = upright[::-1]
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    return upright.transpose(1, 0, 2) if orientation in TURNED else upright
 
 
-def _image(array: NDArray[Any], profile: bytes | None, exif: bytes | None, name: str) -> Image:
-    values = _unit_range(array, name)
-    colours = values[:, :, : 1 if values.shape[2] <= 2 else 3]
-    alpha = values[:, :, -1:] if values.shape[2] in (2, 4) else None
-    greyscale = colours.shape[2] == 1
-    return Image(
-        pixels=from_numpy(np.repeat(colours, 3, axis=2) if greyscale else colours),
-        alpha=from_numpy(alpha) if alpha is not None else None,
-        icc_profile=profile or None,
-        exif=exif,
-        bit_depth=8 if array.dtype == np.uint8 else 16,
-        greyscale=greyscale,
-    )
+def _unit(array: NDArray[Any]) -> FloatArray:
+    return to_float(array) if array.dtype in (np.uint8, np.uint16) else array.astype(np.float32)
 
 
-def _unit_range(array: NDArray[Any], name: str) -> FloatArray:
+def _require_unit_range(array: NDArray[Any], name: str) -> None:
     if array.dtype in (np.uint8, np.uint16):
-        return to_float(array)
-    values = array.astype(np.float32)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        return
+    least, most = array.min(), array.max()  # not numbers, if there is one that is none
+    if not (least >= 0 and most <= 1):
         raise UnsupportedImage(
-            f"{name} holds {array.dtype} values from {values.min():g} to {values.max():g}",
+            f"{name} holds {array.dtype} values from {least:g} to {most:g}",
             "only numbers from 0 to 1 are understood; save it as 16-bit PNG or TIFF",
         )
-    return values

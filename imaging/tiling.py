@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from imaging.control import Control
 from imaging.errors import ResourceError
+from imaging.pixels import let_go, strips, zeros
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,7 @@ def _run(
     network: Network, pixels: Tensor, scale: int, tile: int, halo: int, multiple_of: int, control: Control
 ) -> Tensor:
     height, width = pixels.shape[-2:]
+    output = zeros((len(pixels), height * scale, width * scale))
     padded = _pad(pixels, multiple_of)
     halo = _round_up(halo, multiple_of)
     tile = max(_round_up(tile, multiple_of), 2 * halo + multiple_of)
@@ -74,23 +76,33 @@ def _run(
     columns = _spans(padded.shape[-1], tile, halo, multiple_of, scale)
     if len(rows) == len(columns) == 1:
         control.report(0.0)
-        whole = network(padded[None])[0].float().cpu()
+        output[:] = network(padded[None])[0].float().cpu()[:, : height * scale, : width * scale]
         control.report(1.0)
-        return whole[:, : height * scale, : width * scale].contiguous()
-    return _blend(network, padded, scale, rows, columns, control)[:, : height * scale, : width * scale].contiguous()
+        return output
+    _blend(network, padded, output, scale, rows, columns, control)
+    return output
 
 
 def _blend(
-    network: Network, pixels: Tensor, scale: int, rows: list[_Span], columns: list[_Span], control: Control
-) -> Tensor:
-    output = pixels.new_zeros(pixels.shape[0], pixels.shape[1] * scale, pixels.shape[2] * scale)
+    network: Network,
+    pixels: Tensor,
+    output: Tensor,
+    scale: int,
+    rows: list[_Span],
+    columns: list[_Span],
+    control: Control,
+) -> None:
+    """Add every tile to `output`, which ends where the padding begins."""
     for done, (row, column) in enumerate(_grid(rows, columns)):
         control.report(done / (len(rows) * len(columns)))
         part = network(pixels[None, :, row.start : row.stop, column.start : column.stop])[0].float().cpu()
         part = (part * row.weight[:, None]).mul_(column.weight)
-        output[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale] += part
+        place = output[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale]
+        place += part[:, : place.shape[1], : place.shape[2]]
+        if column is columns[-1]:
+            let_go(pixels)
+            let_go(output)
     control.report(1.0)
-    return output
 
 
 def _grid(rows: list[_Span], columns: list[_Span]) -> Iterator[tuple[_Span, _Span]]:
@@ -134,12 +146,17 @@ def _ramp(middle: int, feather: int) -> Tensor:
 
 def _pad(pixels: Tensor, multiple_of: int) -> Tensor:
     """Repeat the last row and column until both sides are multiples."""
-    import torch
-
-    bottom, right = (-side % multiple_of for side in pixels.shape[-2:])
+    height, width = pixels.shape[-2:]
+    bottom, right = -height % multiple_of, -width % multiple_of
     if not bottom and not right:
         return pixels
-    return torch.nn.functional.pad(pixels[None], (0, right, 0, bottom), mode="replicate")[0]
+    padded = zeros((len(pixels), height + bottom, width + right))
+    for rows in strips(pixels):
+        padded[:, rows, :width] = pixels[:, rows]
+        padded[:, rows, width:] = pixels[:, rows, -1:]
+        let_go(padded)
+    padded[:, height:] = padded[:, height - 1 : height]
+    return padded
 
 
 def _round_up(value: int, multiple_of: int) -> int:

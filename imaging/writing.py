@@ -6,8 +6,9 @@ import contextlib
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,9 +17,10 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from imaging.convert import FloatArray, to_numpy, to_uint8, to_uint16
+from imaging.convert import to_numpy, to_uint8, to_uint16
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
+from imaging.pixels import let_go, strips, zeros
 from imaging.resizing import fitted, resize
 
 FORMAT_OF = {
@@ -64,7 +66,7 @@ def write_image(image: Image, path: Path, *, overwrite: bool = False, quality: i
     JPEG, WebP and AVIF. Raises `OutputError`; then the path is as it was before.
     """
     check_output(path, overwrite)
-    data = encode_image(image, FORMAT_OF[path.suffix.lower()], quality)
+    data = _encoded(image, FORMAT_OF[path.suffix.lower()], quality)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _new_file(path, overwrite) as stream:
@@ -77,36 +79,54 @@ def write_image(image: Image, path: Path, *, overwrite: bool = False, quality: i
 
 def encode_image(image: Image, kind: str, quality: int = 95) -> bytes:
     """The bytes of an image file; `kind` is one of the values of `FORMAT_OF`."""
-    array = _array(image, opaque=kind in OPAQUE_FORMATS)
+    return bytes(_encoded(image, kind, quality))
+
+
+def _encoded(image: Image, kind: str, quality: int) -> bytes | memoryview:
+    opaque = image.alpha is None or kind in OPAQUE_FORMATS
+    channels = (1 if image.greyscale else 3) + (not opaque)
     deep = image.bit_depth == 16
-    if kind in ("PNG", "TIFF") and deep and array.shape[2] == 2:  # neither reads back with one grey and one alpha
-        array = array[:, :, [0, 0, 0, 1]]
-    if kind == "PNG" and array.shape[2] != 2:
-        return _png(to_uint16(array) if deep else to_uint8(array), image)
+    if kind == "PNG" and channels != 2:
+        return _png(image, deep, opaque)
+    if kind == "PNG" and deep:  # neither PNG by OpenCV nor TIFF reads back with one grey and one alpha
+        return _png(replace(image, greyscale=False), deep, opaque)
     if kind == "TIFF" and deep:
-        return _deep_tiff(to_uint16(array), image)
-    return _by_pillow(to_uint8(array), image, kind, quality)
+        return _deep_tiff(replace(image, greyscale=image.greyscale and opaque), opaque)
+    return _by_pillow(image, kind, quality, opaque)
 
 
 def thumbnail_jpeg(image: Image, long_side: int, quality: int = 80) -> bytes:
     """A small JPEG of the picture, on white, without metadata; never enlarged."""
     if image.long_side > long_side:
         image = image.with_pixels(resize(image.pixels, *fitted(image.height, image.width, long_side)))
-    return _by_pillow(to_uint8(_array(image, opaque=True)), Image(image.pixels), "JPEG", quality)
+    plain = Image(image.pixels, image.alpha, greyscale=image.greyscale)
+    return bytes(_by_pillow(plain, "JPEG", quality, opaque=True))
 
 
-def _array(image: Image, *, opaque: bool) -> FloatArray:
-    """(H, W, 1..4) in [0, 1]: grey or RGB, with alpha unless it has to be opaque."""
-    colours = to_numpy(image.pixels[:1] if image.greyscale else image.pixels)
-    if image.alpha is None:
-        return colours
-    alpha = to_numpy(image.alpha)
-    if opaque:
-        return colours * alpha + (1 - alpha)
-    return np.concatenate([colours, alpha], axis=2)
+def _rows(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> NDArray[Any]:
+    """(h, W, 1..4) integers: grey or RGB, with alpha unless it has to be opaque."""
+    colours = to_numpy((image.pixels[:1] if image.greyscale else image.pixels)[:, rows])
+    if image.alpha is not None:
+        alpha = to_numpy(image.alpha[:, rows])
+        colours = colours * alpha + (1 - alpha) if opaque else np.concatenate([colours, alpha], axis=2)
+    return to_uint16(colours) if deep else to_uint8(colours)
 
 
-def _by_pillow(array: NDArray[np.uint8], image: Image, kind: str, quality: int) -> bytes:
+def _integers(image: Image, *, opaque: bool, deep: bool, order: Sequence[int] = (0, 1, 2, 3)) -> NDArray[Any]:
+    """All rows, the channels in that order."""
+    import torch
+
+    channels = _rows(image, slice(0, 1), opaque=opaque).shape[2]
+    array = zeros((image.height, image.width, channels), torch.uint16 if deep else torch.uint8)
+    for rows in strips(image.pixels):
+        array.numpy()[rows] = _rows(image, rows, opaque=opaque, deep=deep)[:, :, list(order[:channels])]
+        let_go(array)
+    made: NDArray[Any] = array.numpy()
+    return made
+
+
+def _by_pillow(image: Image, kind: str, quality: int, opaque: bool) -> memoryview:
+    picture = _pillow(image, opaque)
     by_kind: dict[str, dict[str, Any]] = {
         "PNG": {"compress_level": 6},
         # Pillow's buffer for optimising is too small for noise without subsampling.
@@ -117,30 +137,39 @@ def _by_pillow(array: NDArray[np.uint8], image: Image, kind: str, quality: int) 
         "AVIF": {"quality": quality, "speed": 8},
     }
     options = by_kind.get(kind, {})
-    if kind != "BMP" and (profile := _profile(array, image)):
+    if kind != "BMP" and (profile := _profile(len(picture.getbands()), image)):
         options["icc_profile"] = profile
     if image.exif and len(image.exif) <= MAX_EXIF_BYTES and kind != "BMP":
         options["exif"] = image.exif
     stream = io.BytesIO()
     try:
-        PIL.Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(stream, kind, **options)
+        picture.save(stream, kind, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise OutputError(f"the picture cannot be written as {kind}: {error}", "choose PNG") from error
-    return stream.getvalue()
+    return stream.getbuffer()
 
 
-def _profile(array: NDArray[Any], image: Image) -> bytes | None:
+def _pillow(image: Image, opaque: bool) -> PIL.Image.Image:
+    """The picture as Pillow has it, in 8 bit."""
+    colours = "L" if image.greyscale else "RGB"
+    picture = PIL.Image.new(colours if opaque else f"{colours}A", (image.width, image.height))
+    for rows in strips(image.pixels):
+        array = _rows(image, rows, opaque=opaque)
+        picture.paste(PIL.Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array), (0, rows.start))
+    return picture
+
+
+def _profile(channels: int, image: Image) -> bytes | None:
     """The ICC profile, unless it is one for another number of channels than are written."""
-    space = b"GRAY" if array.shape[2] <= 2 else b"RGB "
+    space = b"GRAY" if channels <= 2 else b"RGB "
     return image.icc_profile if image.icc_profile and image.icc_profile[16:20] == space else None
 
 
-def _png(array: NDArray[Any], image: Image) -> bytes:
+def _png(image: Image, deep: bool, opaque: bool) -> memoryview:
     """By OpenCV, which keeps 16 bit and is faster than Pillow with 8."""
-    if array.shape[2] >= 3:
-        array = np.ascontiguousarray(array[:, :, [2, 1, 0, 3][: array.shape[2]]])
+    array = _integers(image, opaque=opaque, deep=deep, order=(0,) if image.greyscale else (2, 1, 0, 3))
     kinds, blobs = [], []
-    profile = _profile(array, image)
+    profile = _profile(array.shape[2], image)
     for kind, blob in ((cv2.IMAGE_METADATA_EXIF, image.exif), (cv2.IMAGE_METADATA_ICCP, profile)):
         if blob:
             kinds.append(kind)
@@ -148,10 +177,11 @@ def _png(array: NDArray[Any], image: Image) -> bytes:
     done, data = cv2.imencodeWithMetadata(".png", array, kinds, blobs, PNG_OPTIONS)
     if not done:
         raise OutputError("the picture cannot be written as PNG", "choose TIFF")
-    return bytes(data)
+    return data.data
 
 
-def _deep_tiff(array: NDArray[np.uint16], image: Image) -> bytes:
+def _deep_tiff(image: Image, opaque: bool) -> memoryview:
+    array = _integers(image, opaque=opaque, deep=True)
     import tifffile  # a quarter of a second, which few need
 
     stream = io.BytesIO()
@@ -161,11 +191,11 @@ def _deep_tiff(array: NDArray[np.uint16], image: Image) -> bytes:
         photometric="rgb" if array.shape[2] >= 3 else "minisblack",
         extrasamples=["unassalpha"] if array.shape[2] == 4 else None,
         compression="zlib",
-        iccprofile=_profile(array, image),
+        iccprofile=_profile(array.shape[2], image),
         metadata=None,
         extratags=[(tag, "s", 0, text, True) for tag, text in _text_tags(image)],
     )
-    return stream.getvalue()
+    return stream.getbuffer()
 
 
 def _text_tags(image: Image) -> list[tuple[int, str]]:

@@ -61,16 +61,20 @@ def niqe_of(lumas: Sequence[FloatArray], model: NiqeModel | None = None) -> floa
     All blocks of all pieces are pooled. A picture without any texture, whose statistics are not defined, is
     infinitely far away. Raises `ImageTooSmall` below 32 pixels.
     """
+    return distance(np.concatenate([block_features(piece)[0] for piece in lumas]), model)
+
+
+def distance(features: Matrix, model: NiqeModel | None = None) -> float:
+    """How far (blocks, 36) features are from good photographs'; see `niqe_of`."""
     model = model or default_model()
-    features = np.concatenate([block_features(piece)[0] for piece in lumas])
     defined = features[np.isfinite(features).all(axis=1)]
     if not len(defined):
         return float("inf")
     # the authors' code skips undefined features in the mean, but whole blocks in the covariance
     offset = model.mean - np.nanmean(features, axis=0)
     own = np.cov(defined, rowvar=False) if len(defined) > 1 else np.zeros_like(model.covariance)
-    distance = offset @ np.linalg.pinv((model.covariance + own) / 2) @ offset
-    return float(np.sqrt(max(distance, 0.0)))
+    square = offset @ np.linalg.pinv((model.covariance + own) / 2) @ offset
+    return float(np.sqrt(max(square, 0.0)))
 
 
 def block_features(luma: FloatArray) -> tuple[Matrix, Matrix]:

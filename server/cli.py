@@ -18,6 +18,7 @@ from server.options import (
     ImageArgument,
     JsonOption,
     LongSideOption,
+    MemoryOption,
     NonCommercialOption,
     ProfileOption,
     QuietOption,
@@ -73,6 +74,7 @@ def restore(
         bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
     ] = False,
     runs: RunsOption = None,
+    memory: MemoryOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -110,6 +112,7 @@ def restore(
 def resume(
     run: Annotated[str, typer.Argument(help="The run folder, or its name in the folder of run folders.")],
     runs: RunsOption = None,
+    memory: MemoryOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -265,6 +268,7 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(min=1, max=178, help="Of one image that is read.")] = 100,
     workspace_gb: Annotated[float, typer.Option(min=0.1, help="What each client's workspace may hold.")] = 8,
     workspace_days: Annotated[float, typer.Option(min=1, help="So long an image is kept unused.")] = 30,
+    memory: MemoryOption = None,
 ) -> None:
     """Serve MCP clients."""
     with Answer(as_json=False):

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from imaging.pixels import MEMORY_VARIABLE
+
+
+def _keep_within(gigabytes: float | None) -> float | None:
+    """Where imaging.pixels, in this process and in those that it starts, looks for the budget."""
+    if gigabytes is not None:
+        os.environ[MEMORY_VARIABLE] = str(gigabytes)
+    return gigabytes
+
 
 ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC.")]
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="Name of a profile, or a .toml file.")]
@@ -28,5 +39,15 @@ ReasonerOption = Annotated[
 ]
 NonCommercialOption = Annotated[
     bool, typer.Option("--non-commercial", help="Also use experts whose licence forbids commercial use.")
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        min=0.1,
+        callback=_keep_within,
+        help="Gigabytes that it may take: what large pictures need beyond that lies in temporary files. The result "
+        "is the same. Otherwise RESTORE4K_MEMORY, or half of what is free.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]

@@ -34,9 +34,16 @@ class ExpertCard(BaseModel):
     loader: Literal["classical", "spandrel", "onnx", "diffusion", "none"]
     """onnx: an exported graph; diffusion: by diffusers; none: nothing that is kept up loads it, as `why` says."""
     function: str | None = None
-    """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], Control -> the same kind of array."""
+    """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], Control -> what `extent` says."""
+    extent: Literal["whole", "reduced", "local"] = "whole"
+    """classical: how much of a picture the function must see at once.
+
+    whole: all of it; gives the restored array. reduced: the same, but it changes tones by place and not detail, so
+    that a small copy of a large picture is enough. local: it only measures the picture, which it must not write to,
+    and gives a function from a tile to what it becomes, which looks no further than `halo` less 8 pixels.
+    """
     begins_with: str | None = None
-    """spandrel: a classical `module:function` that runs first; the network finishes its work."""
+    """spandrel: name of the classical expert that runs first; the network finishes its work."""
     weights: str | None = None
     """spandrel: file name in toolbox/weights/, for what is embedded."""
     file: WeightFile | None = None
@@ -75,11 +82,11 @@ class ExpertCard(BaseModel):
     instead: tuple[str, ...] = ()
     """none, onnx: names of the nearest experts for the same task that can be had without export."""
     tile: int = Field(default=384, ge=16, le=4096)
-    """Networks: side in input pixels of what one tile adds to the picture; its halo comes on top."""
+    """Networks, local functions: side in input pixels of what one tile adds to the picture; its halo comes on top."""
     halo: int = Field(default=32, ge=0, le=512)
-    """Networks: context in input pixels that a tile needs around it (the receptive field, or near it)."""
+    """The same: context in input pixels that a tile needs around it (the receptive field, or near it)."""
     multiple_of: int = Field(default=1, ge=1, le=512)
-    """Networks: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
+    """The same: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """The lowest precision in which the result still holds: bfloat16 for spandrel, through autocast; float16 for
     diffusion, on a GPU."""

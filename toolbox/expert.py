@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imaging.control import Control
-from imaging.convert import FloatArray, from_numpy, to_numpy
+from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
+from imaging.pixels import let_go, strips, zeros
+from imaging.resizing import resize
+from imaging.tiling import run_tiled
 from toolbox.card import ExpertCard
 from toolbox.errors import BadCard, ExpertError, WeightsError
 from toolbox.store import ModelStore
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 ClassicalFunction = Callable[[FloatArray, Control], FloatArray]
+REDUCED_PIXELS = 4_000_000
+"""Above this, experts with extent = "reduced" work on a picture of that size."""
 
 
 class Expert(Protocol):
@@ -33,23 +42,57 @@ class Expert(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClassicalExpert:
-    """An expert that is a function on arrays."""
+    """An expert that is a function on arrays. How it is run says the `extent` of its card."""
 
     card: ExpertCard
-    function: ClassicalFunction
+    function: Any
 
     def __call__(self, image: Image, control: Control) -> Image:
         """Run the function on the image's pixels."""
         control.report(0.0)
-        return image.with_pixels(from_numpy(self.function(to_numpy(image.pixels), control)))
+        pixels, card = image.pixels, self.card
+        if card.extent == "local":
+            return image.with_pixels(_in_tiles(self.function(as_array(pixels), control), pixels, card, control))
+        if card.extent == "reduced" and image.width * image.height > REDUCED_PIXELS:
+            return image.with_pixels(_by_reduced(self.function, pixels, control))
+        return image.with_pixels(from_numpy(self.function(to_numpy(pixels), control)))
+
+
+def _in_tiles(
+    filtered: Callable[[FloatArray], FloatArray], pixels: Tensor, card: ExpertCard, control: Control
+) -> Tensor:
+    import torch
+
+    def run(tiles: Tensor) -> Tensor:
+        return torch.stack([from_numpy(filtered(to_numpy(tile))) for tile in tiles])
+
+    let_go(pixels)  # what the function has measured of it
+    tile = card.tile + 2 * card.halo
+    return run_tiled(
+        run, pixels, scale=card.scale, tile=tile, halo=card.halo, multiple_of=card.multiple_of, control=control
+    )
+
+
+def _by_reduced(function: ClassicalFunction, pixels: Tensor, control: Control) -> Tensor:
+    from toolbox.classical.carrying import carried
+
+    height, width = pixels.shape[1:]
+    scale = math.sqrt(REDUCED_PIXELS / (height * width))
+    small = to_numpy(resize(pixels, max(1, round(height * scale)), max(1, round(width * scale))))
+    apply = carried(small, function(small, control.part(0.0, 0.5)))
+    result = zeros(tuple(pixels.shape))
+    for rows in strips(pixels, result):
+        control.report(0.5 + 0.5 * rows.start / height)
+        result[:, rows] = from_numpy(apply(to_numpy(pixels[:, rows]), rows, height))
+    return result
 
 
 @dataclass(frozen=True, slots=True)
 class FinishingExpert:
-    """A network that finishes what a classical function begins."""
+    """A network that finishes what a classical expert begins."""
 
     card: ExpertCard
-    first: ClassicalExpert
+    first: Expert
     network: Expert
 
     @property
@@ -75,7 +118,9 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
         network = load_network(card, store or ModelStore())
         if card.begins_with is None:
             return network
-        return FinishingExpert(card, ClassicalExpert(card, _function(card, card.begins_with)), network)
+        from toolbox.catalogue import default_catalogue
+
+        return FinishingExpert(card, load_expert(default_catalogue().card(card.begins_with)), network)
     if card.loader == "onnx":
         from toolbox.graph import load_graph
 
@@ -84,7 +129,7 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
         from toolbox.diffusion import load_diffusion
 
         return load_diffusion(card, store or ModelStore())
-    return ClassicalExpert(card, _function(card, card.function or ""))
+    return ClassicalExpert(card, _function(card))
 
 
 def run_expert(expert: Expert, image: Image, control: Control) -> Image:
@@ -105,14 +150,14 @@ def run_expert(expert: Expert, image: Image, control: Control) -> Image:
             f"expert {card.name} made {result.width}x{result.height} of {image.width}x{image.height}, "
             f"which is not {card.scale} times as large"
         )
-    if not bool(result.pixels.isfinite().all()):
+    if not all(bool(result.pixels[:, rows].isfinite().all()) for rows in strips(result.pixels)):
         raise ExpertError(f"expert {card.name} made pixels that are not numbers")
     return result
 
 
-def _function(card: ExpertCard, name: str) -> ClassicalFunction:
-    module, _, attribute = name.partition(":")
+def _function(card: ExpertCard) -> Any:
+    module, _, name = (card.function or "").partition(":")
     try:
-        return cast(ClassicalFunction, getattr(importlib.import_module(module), attribute))
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise BadCard(f"card {card.name!r} names the function {name!r}, which is not there") from error
+        raise BadCard(f"card {card.name!r} names the function {card.function!r}, which is not there") from error

@@ -44,7 +44,7 @@ class GraphExpert:
             multiple_of=1 if any(self.fixed) else self.card.multiple_of,
             control=control,
         )
-        return image.with_pixels(pixels.clamp(0, 1))
+        return image.with_pixels(pixels)
 
     def _run(self, tile: Tensor) -> Tensor:
         """A tile is padded to what the graph insists on, and its result cut back."""

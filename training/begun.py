@@ -5,16 +5,17 @@ are made once and kept.
 
 from __future__ import annotations
 
-import importlib
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from imaging.control import Control
-from imaging.convert import FloatArray, to_float, to_uint8
+from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
+from imaging.image import Image
+from toolbox.catalogue import default_catalogue
+from toolbox.expert import load_expert
 from toolbox.tasks import Degradation, Severity
 from training.data import Bytes, Pair, central_patch, random_patch
 from training.degradations import degrade
@@ -78,16 +79,11 @@ def _piece(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
         if rng.random() < chance:
             blurred, _ = degrade(blurred, also, rng, Severity(int(rng.integers(worst + 1))))
     stored = to_uint8(blurred)
-    begun = _function(recipe.begins_with[kind])(to_float(stored), Control())
-    return np.concatenate([stored, to_uint8(begun), target], axis=2)
+    first = load_expert(default_catalogue().card(recipe.begins_with[kind]))
+    begun = first(Image(from_numpy(to_float(stored))), Control())
+    return np.concatenate([stored, to_uint8(to_numpy(begun.pixels)), target], axis=2)
 
 
 def _degradation(recipe: Recipe, number: int) -> Degradation:
     """One after the other."""
     return list(recipe.begins_with)[number % len(recipe.begins_with)]
-
-
-def _function(name: str) -> Callable[[FloatArray, Control], FloatArray]:
-    module, _, function = name.partition(":")
-    found: Callable[[FloatArray, Control], FloatArray] = getattr(importlib.import_module(module), function)
-    return found

@@ -25,7 +25,7 @@ class Recipe(BaseModel):
     degrade: str
     """What the inputs suffer from: a name that `training.pairs.degrader` knows."""
     begins_with: dict[Degradation, str] = Field(default_factory=dict)
-    """Classical experts (`module:function`) by degradation, whose work the network learns to finish."""
+    """Names of classical experts by degradation, whose work the network learns to finish."""
     photos: str = ""
     """Folder below --data whose pictures alone are used; all of them where it is empty."""
     init: str | None = None

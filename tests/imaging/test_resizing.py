@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imaging.convert import to_numpy
+from imaging import pixels, resizing
+from imaging.convert import as_array, from_numpy, to_numpy
 from imaging.image import Image
 from imaging.resizing import fitted, resize
 
@@ -20,6 +21,23 @@ def test_resizing_is_pillows_bicubic(photo: Image, size: tuple[int, int]) -> Non
     resized = [plane.resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC) for plane in planes]
     expected = np.clip(np.stack([np.asarray(plane) for plane in resized], axis=2), 0, 1)
     assert np.abs(to_numpy(resize(photo.pixels, *size)) - expected).max() < 1 / 255
+
+
+@pytest.mark.parametrize("size", [(128, 100), (700, 611), (20, 700), (700, 20), (512, 300), (9, 1)])
+def test_strip_by_strip_the_numbers_are_those_of_one_go(
+    photo: Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (pixels, resizing):
+        monkeypatch.setattr(module, "STRIP_PIXELS", 20_000)
+    whole = torch.nn.functional.interpolate(photo.pixels[None], size=size, mode="bicubic", antialias=True)[0]
+    assert torch.equal(resize(photo.pixels, *size), whole.clamp(0, 1))
+
+
+def test_arrays_and_tensors_of_one_memory(photo: Image) -> None:
+    array = as_array(photo.pixels)
+    assert np.array_equal(array, to_numpy(photo.pixels))
+    assert from_numpy(array).data_ptr() == photo.pixels.data_ptr()
+    assert torch.equal(from_numpy(to_numpy(photo.pixels)), photo.pixels)
 
 
 def test_the_same_size_is_the_same_picture(photo: Image) -> None:

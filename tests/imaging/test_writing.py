@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import ImageCms
 
+from imaging import pixels
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
 from imaging.reading import read_image
-from imaging.writing import FORMAT_OF, check_output, thumbnail_jpeg, write_image
+from imaging.writing import FORMAT_OF, check_output, encode_image, thumbnail_jpeg, write_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKER, EXPOSURE, SUB_IFD = 0x010F, 0x829A, 0x8769
@@ -163,6 +164,24 @@ def test_an_existing_file_is_left_alone_unless_asked(tmp_path: Path, small: Imag
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("kind", ["colour", "grey", "colour with alpha", "grey with alpha"])
+@pytest.mark.parametrize("suffix", sorted(FORMAT_OF))
+def test_files_are_the_same_however_little_of_a_picture_is_converted_at_a_time(
+    small: Image, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for depth in (8, 16):
+        image = of_kind(small, kind, depth)
+        written = encode_image(image, FORMAT_OF[suffix])
+        back = read_image(written)
+        with monkeypatch.context() as patched:
+            patched.setattr(pixels, "STRIP_PIXELS", 500)
+            assert encode_image(image, FORMAT_OF[suffix]) == written
+            again = read_image(written)
+        assert torch.equal(again.pixels, back.pixels)
+        assert (again.alpha is None) == (back.alpha is None)
+        assert back.alpha is None or torch.equal(again.alpha, back.alpha)
+
+
 def test_a_file_that_appears_while_the_picture_is_encoded_is_left_alone(
     tmp_path: Path, small: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +191,7 @@ def test_a_file_that_appears_while_the_picture_is_encoded_is_left_alone(
         file.write_bytes(b"precious")
         return b"picture"
 
-    monkeypatch.setattr("imaging.writing.encode_image", meanwhile)
+    monkeypatch.setattr("imaging.writing._encoded", meanwhile)
     with pytest.raises(OutputExists):
         write_image(small, file)
     assert file.read_bytes() == b"precious"

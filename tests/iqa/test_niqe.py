@@ -168,3 +168,11 @@ def test_a_picture_below_32_pixels_is_refused(picture: Picture) -> None:
 
 def test_a_picture_without_texture_gets_the_worst_score(picture: Picture) -> None:
     assert niqe(picture(np.full((200, 200, 3), 0.5, np.float32))) == WORST
+
+
+def test_a_few_rows_of_blocks_at_a_time_give_what_the_whole_gives(
+    photo: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = niqe_of([luma(photo)])
+    monkeypatch.setattr("iqa.metrics.niqe.STRIP_PIXELS", 2 * 96 * 512)
+    assert niqe(photo) == pytest.approx(whole, rel=1e-9)

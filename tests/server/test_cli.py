@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from imaging.pixels import MEMORY_VARIABLE, memory_budget
 from server.cli import app
 from server.offers import offers_for_profile
 from toolbox.store import ModelStore
@@ -60,6 +61,19 @@ def test_a_spent_budget_ends_the_work_and_is_told(
     document = json.loads(run("restore", photos.noisy, "--scale", 2, *option, "--json", "--quiet").stdout)
     assert document["width"] == 192
     assert any(f"the budget of {spent} is spent" in warning for warning in document["warnings"])
+
+
+def test_memory_is_the_budget_of_the_process(run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY_VARIABLE, "7")
+    assert run("restore", photos.noisy, "--long-side", 96, "--memory", 0.5).exit_code == 0
+    assert memory_budget() == 1 << 29
+
+
+def test_a_budget_that_is_no_number_is_one_line(run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY_VARIABLE, "plenty")
+    result = run("restore", photos.noisy)
+    assert result.exit_code == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: RESTORE4K_MEMORY='plenty' is no number")
 
 
 def test_an_output_folder_gets_the_default_name(run: Any, photos: Any, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_recipe_can_ask_for_the_photos_of_one_folder(recipe: Recipe, photos: P
 def test_a_network_can_learn_to_finish_what_a_classical_expert_begins(
     recipe: Recipe, photos: Path, tmp_path: Path
 ) -> None:
-    begins_with = {Degradation.DEFOCUS_BLUR: "toolbox.classical.defocus_deblurring:wiener"}
+    begins_with = {Degradation.DEFOCUS_BLUR: "wiener_defocus"}
     finishing = recipe.model_copy(
         update={
             "name": "finishing",

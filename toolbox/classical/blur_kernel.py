@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from imaging.convert import FloatArray
+from toolbox.classical.filters import luma
 
 WINDOW = 256
 """Side of the windows whose spectra are averaged."""
@@ -90,14 +91,14 @@ COARSE_MOTION = (
 )
 
 
-def find_defocus(plane: FloatArray) -> tuple[Blur, float]:
-    """The disk or Gaussian that explains the spectrum of `plane` (H, W) best, and its misfit; or `NO_BLUR`."""
-    return _best_fit(*_rings(*_spectrum(plane)), DEFOCUS)
+def find_defocus(pixels: FloatArray) -> tuple[Blur, float]:
+    """The disk or Gaussian that explains the spectrum of (H, W, 3) pixels best, and its misfit; or `NO_BLUR`."""
+    return _best_fit(*_rings(*_spectrum(pixels)), DEFOCUS)
 
 
-def find_motion(plane: FloatArray) -> tuple[Blur, float]:
-    """The line that explains the spectrum of `plane` (H, W) best, and its misfit; or `NO_BLUR`."""
-    points = _points(*_spectrum(plane))
+def find_motion(pixels: FloatArray) -> tuple[Blur, float]:
+    """The line that explains the spectrum of (H, W, 3) pixels best, and its misfit; or `NO_BLUR`."""
+    points = _points(*_spectrum(pixels))
     coarse, misfit = _best_fit(*points, COARSE_MOTION)
     if coarse.kind == "none":
         return coarse, misfit
@@ -133,15 +134,15 @@ def _best_fit(
     return best, best_misfit
 
 
-def _spectrum(plane: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _spectrum(pixels: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(s, s / 2 + 1) frequencies fx and fy, and the power there, the mean over overlapping windows."""
-    side = min(WINDOW, *plane.shape) // 2 * 2
+    side = min(WINDOW, *pixels.shape[:2]) // 2 * 2
     window = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
     total = np.zeros((side, side // 2 + 1), np.float32)
-    tops, lefts = (_starts(length, side) for length in plane.shape)
+    tops, lefts = (_starts(length, side) for length in pixels.shape[:2])
     for top in tops:
         for left in lefts:
-            part = plane[top : top + side, left : left + side]
+            part = luma(pixels[top : top + side, left : left + side])
             total += np.abs(np.fft.rfft2((part - part.mean()) * window)) ** 2
     fy, fx = np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")
     return fx.astype(np.float32), fy.astype(np.float32), (total / (len(tops) * len(lefts))).astype(np.float32)

@@ -9,7 +9,8 @@ import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray
-from toolbox.classical.filters import guided_filter, luma, with_luma
+from toolbox.classical.filters import Filter, guided_filter, luma, with_luma
+from toolbox.classical.sampling import thinned
 
 TARGET_MEAN = 0.43
 """Mean luma of well exposed photographs."""
@@ -17,30 +18,35 @@ SHIFT = 40 / 255
 """4KAgent's constant."""
 
 
-def constant_shift(pixels: FloatArray, control: Control) -> FloatArray:
+def constant_shift(pixels: FloatArray, control: Control) -> Filter:
     """Add 4KAgent's constant C = 40 to every channel."""
-    return np.clip(pixels + np.float32(SHIFT), 0, 1)
+    return lambda tile: np.clip(tile + np.float32(SHIFT), 0, 1)
 
 
-def gamma_correction(pixels: FloatArray, control: Control) -> FloatArray:
+def gamma_correction(pixels: FloatArray, control: Control) -> Filter:
     """The gamma that brings the mean luma to that of a well exposed photo; never darkens."""
-    plane = luma(pixels)
+    plane = luma(thinned(pixels))
     gamma = 1.0
     for _ in range(8):  # the mean of a power is not the power of the mean
         mean = float((plane**gamma).mean())
         gamma *= math.log(TARGET_MEAN) / math.log(min(max(mean, 1e-4), 0.95))
-    return pixels ** np.float32(min(max(gamma, 0.25), 1.0))
+    exponent = np.float32(min(max(gamma, 0.25), 1.0))
+    return lambda tile: tile**exponent
 
 
-def linear_gain(pixels: FloatArray, control: Control) -> FloatArray:
+def linear_gain(pixels: FloatArray, control: Control) -> Filter:
     """One factor that brings the mean luma to that of a well exposed photo, with a soft shoulder instead of
     clipping.
     """
-    gain = min(max(TARGET_MEAN / max(float(luma(pixels).mean()), 1e-3), 1.0), 6.0)
-    bright = pixels * np.float32(gain)
-    knee = np.float32(0.85)
-    over = np.maximum(bright - knee, 0) / (1 - knee)
-    return np.where(bright > knee, knee + (1 - knee) * np.tanh(over), bright).astype(np.float32)
+    gain = min(max(TARGET_MEAN / max(float(luma(thinned(pixels)).mean()), 1e-3), 1.0), 6.0)
+
+    def filtered(tile: FloatArray) -> FloatArray:
+        bright = tile * np.float32(gain)
+        knee = np.float32(0.85)
+        over = np.maximum(bright - knee, 0) / (1 - knee)
+        return np.where(bright > knee, knee + (1 - knee) * np.tanh(over), bright).astype(np.float32)
+
+    return filtered
 
 
 def clahe(pixels: FloatArray, control: Control) -> FloatArray:

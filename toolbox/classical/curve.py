@@ -9,7 +9,9 @@ import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray
+from toolbox.classical.filters import Filter
 from toolbox.classical.perceptron import load_perceptron
+from toolbox.classical.sampling import thinned
 
 WEIGHTS = Path(__file__).with_name("curve.safetensors")
 THUMBNAIL = 160
@@ -20,18 +22,21 @@ STEEPEST = 3.0
 QUANTILES = {"value": 17, "least": 9, "saturation": 9, "gradient": 5}
 
 
-def learned_curve(pixels: FloatArray, control: Control) -> FloatArray:
+def learned_curve(pixels: FloatArray, control: Control) -> Filter:
     """Raise V of HSV by the curve that undoes darkening best in the mean (`python -m training.fit_curve`).
 
     The colour of a pixel stays: all three channels are multiplied alike. A photo that is dark by nature is
     left nearly as it is, because such photos were learned too.
     """
-    knots = curve_of(load_perceptron(WEIGHTS)(curve_features(pixels)))
-    value = pixels.max(axis=2)
-    raised = np.interp(value, np.linspace(0, 1, KNOTS), knots).astype(np.float32)
-    gain = raised / np.maximum(value, 1e-4)
-    control.check()
-    return np.clip(pixels * gain[:, :, None], 0, 1)
+    knots = curve_of(load_perceptron(WEIGHTS)(curve_features(thinned(pixels))))
+
+    def filtered(tile: FloatArray) -> FloatArray:
+        value = tile.max(axis=2)
+        raised = np.interp(value, np.linspace(0, 1, KNOTS), knots).astype(np.float32)
+        gain = raised / np.maximum(value, 1e-4)
+        return np.clip(tile * gain[:, :, None], 0, 1)
+
+    return filtered
 
 
 def curve_of(slopes: FloatArray) -> FloatArray:

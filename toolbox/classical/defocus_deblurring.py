@@ -6,24 +6,31 @@ from imaging.control import Control
 from imaging.convert import FloatArray
 from toolbox.classical.blur_kernel import find_defocus
 from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution, wiener_deconvolution
-from toolbox.classical.filters import luma, noise_sigma
+from toolbox.classical.filters import Filter, noise_sigma, unchanged
 
 
-def total_variation(pixels: FloatArray, control: Control) -> FloatArray:
+def total_variation(pixels: FloatArray, control: Control) -> Filter:
     """Total-variation prior (Wang et al. 2008)."""
-    blur, _ = find_defocus(luma(pixels))
+    blur, _ = find_defocus(pixels)
     if blur.is_sharp:
-        return pixels
-    return total_variation_deconvolution(pixels, blur.kernel(), noise_sigma(pixels), control)
+        return unchanged
+    kernel, noise = blur.kernel(), noise_sigma(pixels)
+    return lambda tile: total_variation_deconvolution(tile, kernel, noise, control.watched_by(None))
 
 
-def wiener(pixels: FloatArray, control: Control) -> FloatArray:
+def wiener(pixels: FloatArray, control: Control) -> Filter:
     """Wiener filter."""
-    blur, _ = find_defocus(luma(pixels))
-    return pixels if blur.is_sharp else wiener_deconvolution(pixels, blur.kernel(), noise_sigma(pixels))
+    blur, _ = find_defocus(pixels)
+    if blur.is_sharp:
+        return unchanged
+    kernel, noise = blur.kernel(), noise_sigma(pixels)
+    return lambda tile: wiener_deconvolution(tile, kernel, noise)
 
 
-def lucy(pixels: FloatArray, control: Control) -> FloatArray:
+def lucy(pixels: FloatArray, control: Control) -> Filter:
     """Richardson-Lucy."""
-    blur, _ = find_defocus(luma(pixels))
-    return pixels if blur.is_sharp else richardson_lucy(pixels, blur.kernel(), 15, control)
+    blur, _ = find_defocus(pixels)
+    if blur.is_sharp:
+        return unchanged
+    kernel = blur.kernel()
+    return lambda tile: richardson_lucy(tile, kernel, 15, control.watched_by(None))

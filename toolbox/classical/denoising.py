@@ -1,4 +1,4 @@
-"""Classical denoisers; all estimate the noise themselves."""
+"""Classical denoisers; all estimate the noise themselves, in the whole picture, and filter tile by tile."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray
-from toolbox.classical.bands import in_bands
-from toolbox.classical.filters import noise_sigma
+from toolbox.classical.filters import Filter, noise_sigma, unchanged
 
 NOTHING = 0.5 / 255
 """Less noise than this is rounding."""
@@ -15,52 +14,46 @@ SYM4_SIDE = 14
 """A smaller picture is all border to the wavelet sym4."""
 
 
-def non_local_means(pixels: FloatArray, control: Control) -> FloatArray:
+def non_local_means(pixels: FloatArray, control: Control) -> Filter:
     """Average of similar patches (Buades, Coll & Morel 2005), scikit-image's fast form."""
     from skimage.restoration import denoise_nl_means
 
     sigma = noise_sigma(pixels)
     if sigma < NOTHING:
-        return pixels
-    return in_bands(
-        pixels,
-        lambda band: denoise_nl_means(
-            band, patch_size=5, patch_distance=7, h=0.75 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
-        ),
-        overlap=16,
-        control=control,
+        return unchanged
+    return lambda tile: denoise_nl_means(
+        tile, patch_size=5, patch_distance=7, h=0.75 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
     )
 
 
-def wavelet_bayes(pixels: FloatArray, control: Control) -> FloatArray:
+def wavelet_bayes(pixels: FloatArray, control: Control) -> Filter:
     """BayesShrink (Chang, Yu & Vetterli 2000) in YCbCr, averaged over shifts (Coifman & Donoho 1995)."""
     from skimage.restoration import denoise_wavelet
 
     sigma = noise_sigma(pixels)
     if sigma < NOTHING:
-        return pixels
+        return unchanged
     wavelet = "sym4" if min(pixels.shape[:2]) >= SYM4_SIDE else "haar"
     shifts = [(dy, dx) for dy in (0, 1, 3) for dx in (0, 2, 5)]
-    total = np.zeros_like(pixels)
-    for done, shift in enumerate(shifts):
-        control.report(done / len(shifts))
-        moved = denoise_wavelet(
-            np.roll(pixels, shift, (0, 1)), convert2ycbcr=True, channel_axis=-1, wavelet=wavelet, rescale_sigma=True
-        )
-        total += np.roll(moved, (-shift[0], -shift[1]), (0, 1)).astype(np.float32)
-    return np.clip(total / len(shifts), 0, 1)
+
+    def filtered(tile: FloatArray) -> FloatArray:
+        total = np.zeros_like(tile)
+        for shift in shifts:
+            control.check()
+            moved = denoise_wavelet(
+                np.roll(tile, shift, (0, 1)), convert2ycbcr=True, channel_axis=-1, wavelet=wavelet, rescale_sigma=True
+            )
+            total += np.roll(moved, (-shift[0], -shift[1]), (0, 1)).astype(np.float32)
+        return np.clip(total / len(shifts), 0, 1)
+
+    return filtered
 
 
-def total_variation(pixels: FloatArray, control: Control) -> FloatArray:
+def total_variation(pixels: FloatArray, control: Control) -> Filter:
     """Rudin, Osher & Fatemi 1992, by Chambolle's projection."""
     from skimage.restoration import denoise_tv_chambolle
 
     sigma = noise_sigma(pixels)
     if sigma < NOTHING:
-        return pixels
-    return in_bands(
-        pixels,
-        lambda band: denoise_tv_chambolle(band, weight=1.1 * sigma, max_num_iter=60, channel_axis=-1),
-        overlap=24,
-        control=control,
-    )
+        return unchanged
+    return lambda tile: denoise_tv_chambolle(tile, weight=1.1 * sigma, max_num_iter=60, channel_axis=-1)

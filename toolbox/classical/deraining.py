@@ -9,18 +9,19 @@ import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray
-from toolbox.classical.bands import in_bands
-from toolbox.classical.filters import guided_filter, luma
+from toolbox.classical.filters import Filter, guided_filter, luma
+from toolbox.classical.sampling import middle
 
 STEEPEST, FLATTEST = 90, 45
 """Angles of streaks in degrees from the horizontal that are looked for."""
 STREAK_LENGTH = 11
 ACROSS = 9
+ANALYSED_SIDE = 720
 
 
-def streak_morphology(pixels: FloatArray, control: Control) -> FloatArray:
+def streak_morphology(pixels: FloatArray, control: Control) -> Filter:
     """Find what an opening across the streaks removes and one along them keeps; fill it from beside the streaks."""
-    angle = streak_angle(luma(pixels))
+    angle = streak_angle(pixels)
     along = _line(STREAK_LENGTH, angle)
     across = _line(ACROSS, angle + 90)
 
@@ -33,12 +34,12 @@ def streak_morphology(pixels: FloatArray, control: Control) -> FloatArray:
         background = cv2.GaussianBlur(background, (0, 0), 1.0)
         return band + np.clip(mask, 0, 1)[:, :, None] * (np.minimum(background, band) - band)
 
-    return in_bands(pixels, filtered, overlap=2 * STREAK_LENGTH + ACROSS, control=control)
+    return filtered
 
 
-def directional_median(pixels: FloatArray, control: Control) -> FloatArray:
+def directional_median(pixels: FloatArray, control: Control) -> Filter:
     """Replace what stands out brightly from the median across the streaks by that median."""
-    angle = streak_angle(luma(pixels))
+    angle = streak_angle(pixels)
     offsets = _offsets(ACROSS, angle + 90)
 
     def filtered(band: FloatArray) -> FloatArray:
@@ -49,14 +50,14 @@ def directional_median(pixels: FloatArray, control: Control) -> FloatArray:
         mask = np.clip((streaks - 0.02) / 0.04, 0, 1)[:, :, None]
         return band + mask * (np.minimum(median, band) - band)
 
-    return in_bands(pixels, filtered, overlap=2 * ACROSS, control=control)
+    return filtered
 
 
-def guided_low_frequency(pixels: FloatArray, control: Control) -> FloatArray:
+def guided_low_frequency(pixels: FloatArray, control: Control) -> Filter:
     """Split by a guided filter (Xu et al. 2012): the low part is free of rain; of the high part only what is darker,
     or not alike in direction, comes back.
     """
-    angle = streak_angle(luma(pixels))
+    angle = streak_angle(pixels)
     along = _line(STREAK_LENGTH, angle)
 
     def filtered(band: FloatArray) -> FloatArray:
@@ -67,15 +68,12 @@ def guided_low_frequency(pixels: FloatArray, control: Control) -> FloatArray:
         streaks = np.minimum(cv2.dilate(streaks, np.ones((3, 3), np.uint8)), bright)
         return np.clip(band - streaks[:, :, None], 0, 1)
 
-    return in_bands(pixels, filtered, overlap=2 * STREAK_LENGTH + 12, control=control)
+    return filtered
 
 
-def streak_angle(plane: FloatArray) -> float:
+def streak_angle(pixels: FloatArray) -> float:
     """The direction along which thin bright detail is longest, in degrees from the horizontal, 45..135."""
-    side = max(plane.shape)
-    if side > 720:
-        top, left = max(0, (plane.shape[0] - 720) // 2), max(0, (plane.shape[1] - 720) // 2)
-        plane = np.ascontiguousarray(plane[top : top + 720, left : left + 720])
+    plane = luma(middle(pixels, ANALYSED_SIDE))
     thin = plane - cv2.morphologyEx(plane, cv2.MORPH_OPEN, np.ones((1, 7), np.uint8))
     angles = range(FLATTEST, 180 - FLATTEST + 1, 5)
     return float(max(angles, key=lambda angle: float(cv2.erode(thin, _line(2 * STREAK_LENGTH, angle)).mean())))

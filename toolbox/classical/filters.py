@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
 from imaging.convert import FloatArray
+from toolbox.classical.sampling import windows
+
+Filter = Callable[[FloatArray], FloatArray]
+"""What a local expert gives: from a tile, (h, w, 3) in [0, 1], to what it becomes."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 MEDIAN_OF_NORMAL = 0.6744897502
 """Median of the absolute value of a standard normal variable."""
+
+
+def unchanged(tile: FloatArray) -> FloatArray:
+    """The filter where there is nothing to do."""
+    return tile
 
 
 def luma(pixels: FloatArray) -> FloatArray:
@@ -38,7 +49,11 @@ def noise_sigma(pixels: FloatArray) -> float:
     """
     import pywt
 
-    details = [pywt.dwt2(pixels[:, :, channel], "db2")[1][2] for channel in range(pixels.shape[2])]
+    parts = windows(pixels)
+    details = [
+        np.concatenate([pywt.dwt2(part[:, :, channel], "db2")[1][2].ravel() for part in parts])
+        for channel in range(pixels.shape[2])
+    ]
     medians = [np.median(np.abs(detail[detail != 0])) for detail in details if detail.any()]
     return float(np.mean(medians)) / MEDIAN_OF_NORMAL if medians else 0.0
 

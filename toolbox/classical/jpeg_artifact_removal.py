@@ -10,33 +10,36 @@ import numpy as np
 from imaging.control import Control
 from imaging.convert import FloatArray, to_float, to_uint8
 from imaging.jpeg_table import STANDARD_TABLE
-from toolbox.classical.bands import in_bands
-from toolbox.classical.filters import guided_filter, luma
+from toolbox.classical.filters import Filter, guided_filter, luma, unchanged
 
 BLOCK = 8
 
 
-def shifted_compression(pixels: FloatArray, control: Control) -> FloatArray:
+def shifted_compression(pixels: FloatArray, control: Control) -> Filter:
     """Compress shifted copies again and average them back (Nosratinia 2001): block edges fall in other places."""
     quality = jpeg_quality(pixels)
     if quality > 90:
-        return pixels
-    total = np.zeros_like(pixels)
+        return unchanged
     shifts = [(dy, dx) for dy in range(0, BLOCK, 2) for dx in range(0, BLOCK, 2)]
-    padded = cv2.copyMakeBorder(pixels, BLOCK, BLOCK, BLOCK, BLOCK, cv2.BORDER_REFLECT)
-    for done, (dy, dx) in enumerate(shifts):
-        control.report(done / len(shifts))
-        top, left = BLOCK - dy, BLOCK - dx
-        moved = _compressed(padded[top:, left:], quality)
-        total += moved[dy : dy + pixels.shape[0], dx : dx + pixels.shape[1]]
-    return total / np.float32(len(shifts))
+
+    def filtered(tile: FloatArray) -> FloatArray:
+        total = np.zeros_like(tile)
+        padded = cv2.copyMakeBorder(tile, BLOCK, BLOCK, BLOCK, BLOCK, cv2.BORDER_REFLECT)
+        for dy, dx in shifts:
+            control.check()
+            top, left = BLOCK - dy, BLOCK - dx
+            moved = _compressed(padded[top:, left:], quality)
+            total += moved[dy : dy + tile.shape[0], dx : dx + tile.shape[1]]
+        return total / np.float32(len(shifts))
+
+    return filtered
 
 
-def shape_adaptive_smoothing(pixels: FloatArray, control: Control) -> FloatArray:
+def shape_adaptive_smoothing(pixels: FloatArray, control: Control) -> Filter:
     """Guided smoothing as strong as the quantisation, in luma and (more) in chroma, led by luma."""
     step = quantisation_step(jpeg_quality(pixels))
     if step < 0.01:
-        return pixels
+        return unchanged
 
     def filtered(band: FloatArray) -> FloatArray:
         plane = luma(band)
@@ -44,23 +47,18 @@ def shape_adaptive_smoothing(pixels: FloatArray, control: Control) -> FloatArray
         chroma = [guided_filter(smooth, band[:, :, c] - plane, 6, step**2) for c in range(3)]
         return np.clip(np.stack([smooth + c for c in chroma], axis=2), 0, 1)
 
-    return in_bands(pixels, filtered, overlap=24, control=control)
+    return filtered
 
 
-def non_local_means(pixels: FloatArray, control: Control) -> FloatArray:
+def non_local_means(pixels: FloatArray, control: Control) -> Filter:
     """Patches of the picture averaged with their like, as if the quantisation were noise."""
     from skimage.restoration import denoise_nl_means
 
     step = quantisation_step(jpeg_quality(pixels))
     if step < 0.01:
-        return pixels
-    return in_bands(
-        pixels,
-        lambda band: denoise_nl_means(
-            band, patch_size=5, patch_distance=7, h=0.45 * step, sigma=0.2 * step, fast_mode=True, channel_axis=-1
-        ),
-        overlap=16,
-        control=control,
+        return unchanged
+    return lambda tile: denoise_nl_means(
+        tile, patch_size=5, patch_distance=7, h=0.45 * step, sigma=0.2 * step, fast_mode=True, channel_axis=-1
     )
 
 
@@ -74,12 +72,12 @@ def jpeg_quality(pixels: FloatArray) -> int:
 
     The coefficients of a decoded JPEG are near multiples of the table's entries (Fan & de Queiroz 2003).
     """
-    plane = luma(pixels)[: pixels.shape[0] // BLOCK * BLOCK, : pixels.shape[1] // BLOCK * BLOCK] * 255 - 128
-    rows, columns = plane.shape[0] // BLOCK, plane.shape[1] // BLOCK
+    rows, columns = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
     if rows * columns < 4:
         return 95
-    blocks = plane.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
-    chosen = blocks[:: max(1, len(blocks) // 1500)]
+    chosen_places = range(0, rows * columns, max(1, rows * columns // 1500))
+    corners = [(BLOCK * (place // columns), BLOCK * (place % columns)) for place in chosen_places]
+    chosen = luma(np.stack([pixels[y : y + BLOCK, x : x + BLOCK] for y, x in corners])) * 255 - 128
     basis = _dct_basis()
     spectrum = (basis @ chosen @ basis.T).astype(np.float32)
     best, best_error = 95, 0.16

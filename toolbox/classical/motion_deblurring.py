@@ -11,39 +11,46 @@ from imaging.control import Control
 from imaging.convert import FloatArray
 from toolbox.classical.blur_kernel import find_motion
 from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution
-from toolbox.classical.filters import luma, noise_sigma
+from toolbox.classical.filters import Filter, luma, noise_sigma, unchanged
+from toolbox.classical.sampling import middle
 from toolbox.classical.streaks import with_its_tail
 
 KERNEL_SIDE = 35
 ANALYSED_SIDE = 640
 
 
-def line_total_variation(pixels: FloatArray, control: Control) -> FloatArray:
+def line_total_variation(pixels: FloatArray, control: Control) -> Filter:
     """A straight line read from the spectrum, total-variation prior."""
-    blur, _ = find_motion(luma(pixels))
+    blur, _ = find_motion(pixels)
     if blur.is_sharp:
-        return pixels
-    return total_variation_deconvolution(pixels, blur.kernel(), noise_sigma(pixels), control)
+        return unchanged
+    kernel, noise = blur.kernel(), noise_sigma(pixels)
+    return lambda tile: total_variation_deconvolution(tile, kernel, noise, control.watched_by(None))
 
 
-def line_lucy(pixels: FloatArray, control: Control) -> FloatArray:
+def line_lucy(pixels: FloatArray, control: Control) -> Filter:
     """A straight line read from the spectrum, Richardson-Lucy."""
-    blur, _ = find_motion(luma(pixels))
-    return pixels if blur.is_sharp else richardson_lucy(pixels, blur.kernel(), 12, control)
+    blur, _ = find_motion(pixels)
+    if blur.is_sharp:
+        return unchanged
+    kernel = blur.kernel()
+    return lambda tile: richardson_lucy(tile, kernel, 12, control.watched_by(None))
 
 
-def blind(pixels: FloatArray, control: Control) -> FloatArray:
+def blind(pixels: FloatArray, control: Control) -> Filter:
     """A free kernel, estimated from predicted sharp edges (Cho & Lee 2009), total-variation prior."""
-    kernel = with_its_tail(free_kernel(luma(pixels), control.part(0.0, 0.5)))
+    # The middle of a large picture; the blur is taken to be the same everywhere.
+    analysed = luma(middle(pixels, ANALYSED_SIDE))
+    kernel = with_its_tail(free_kernel(analysed, control.watched_by(None)))
     doubt = 0.0025 * max(1.0, 400 / math.sqrt(pixels[:, :, 0].size))  # few pixels show few edges
-    return total_variation_deconvolution(pixels, kernel, max(noise_sigma(pixels), doubt), control.part(0.5, 1.0))
+    noise = max(noise_sigma(pixels), doubt)
+    return lambda tile: total_variation_deconvolution(tile, kernel, noise, control.watched_by(None))
 
 
 def free_kernel(plane: FloatArray, control: Control) -> FloatArray:
     """(k, k) kernel of any shape, coarse to fine: sharpen edges, explain the blurred gradients by them, deconvolve
     and begin again.
     """
-    plane = _middle(plane)
     scales = [0.25, 0.354, 0.5, 0.707, 1.0]
     latent, kernel = None, None
     for done, scale in enumerate(scales):
@@ -117,10 +124,3 @@ def _smooth_deconvolution(blurred: FloatArray, kernel: FloatArray) -> FloatArray
     spectrum = np.conj(transfer) * np.fft.rfft2(padded) / (np.abs(transfer) ** 2 + 0.02 * penalty + 1e-5)
     latent = np.fft.irfft2(spectrum, padded.shape)[margin:-margin, margin:-margin]
     return np.clip(latent, 0, 1).astype(np.float32)
-
-
-def _middle(plane: FloatArray) -> FloatArray:
-    """The middle of a large picture; the blur is taken to be the same everywhere."""
-    height, width = plane.shape
-    top, left = max(0, (height - ANALYSED_SIDE) // 2), max(0, (width - ANALYSED_SIDE) // 2)
-    return np.ascontiguousarray(plane[top : top + ANALYSED_SIDE, left : left + ANALYSED_SIDE])

@@ -7,37 +7,37 @@ import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray, from_numpy, to_numpy
-from toolbox.classical.filters import guided_filter, luma
+from toolbox.classical.filters import Filter, guided_filter, luma
 
 
-def lanczos_2x(pixels: FloatArray, control: Control) -> FloatArray:
+def lanczos_2x(pixels: FloatArray, control: Control) -> Filter:
     """Lanczos-3, twice as large."""
-    return _lanczos(pixels, 2)
+    return lambda tile: _lanczos(tile, 2)
 
 
-def lanczos_4x(pixels: FloatArray, control: Control) -> FloatArray:
+def lanczos_4x(pixels: FloatArray, control: Control) -> Filter:
     """Lanczos-3, four times as large."""
-    return _lanczos(pixels, 4)
+    return lambda tile: _lanczos(tile, 4)
 
 
-def back_projection_2x(pixels: FloatArray, control: Control) -> FloatArray:
+def back_projection_2x(pixels: FloatArray, control: Control) -> Filter:
     """Iterative back-projection (Irani & Peleg 1991), twice as large."""
-    return _back_projection(pixels, 2, control)
+    return lambda tile: _back_projection(tile, 2, control.watched_by(None))
 
 
-def back_projection_4x(pixels: FloatArray, control: Control) -> FloatArray:
+def back_projection_4x(pixels: FloatArray, control: Control) -> Filter:
     """Iterative back-projection (Irani & Peleg 1991), four times as large."""
-    return _back_projection(pixels, 4, control)
+    return lambda tile: _back_projection(tile, 4, control.watched_by(None))
 
 
-def sharp_edges_2x(pixels: FloatArray, control: Control) -> FloatArray:
+def sharp_edges_2x(pixels: FloatArray, control: Control) -> Filter:
     """Back-projection with edges sharpened along the way, twice as large."""
-    return _sharp_edges(pixels, 2, control)
+    return lambda tile: _sharp_edges(tile, 2, control.watched_by(None))
 
 
-def sharp_edges_4x(pixels: FloatArray, control: Control) -> FloatArray:
+def sharp_edges_4x(pixels: FloatArray, control: Control) -> Filter:
     """Back-projection with edges sharpened along the way, four times as large."""
-    return _sharp_edges(pixels, 4, control)
+    return lambda tile: _sharp_edges(tile, 4, control.watched_by(None))
 
 
 def _lanczos(pixels: FloatArray, scale: int) -> FloatArray:

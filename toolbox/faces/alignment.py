@@ -89,7 +89,16 @@ def paste(pixels: FloatArray, changes: Sequence[tuple[Aligned, FloatArray]]) -> 
     changes nothing, a face larger than the crop keeps its finer detail, and where two crops overlap their changes
     are averaged.
     """
-    total, weight = np.zeros_like(pixels), np.zeros(pixels.shape[:2], np.float32)
+    result = pixels.copy()
+    paste_into(result, changes)
+    return result
+
+
+def paste_into(pixels: FloatArray, changes: Sequence[tuple[Aligned, FloatArray]]) -> None:
+    """`paste`, but into the picture itself."""
+    # Zeros that nobody has written to take no memory.
+    total, weight = np.zeros(pixels.shape, np.float32), np.zeros(pixels.shape[:2], np.float32)
+    regions = []
     for aligned, restored in changes:
         left, top, right, bottom = _region(aligned.matrix, pixels.shape[1], pixels.shape[0])
         if left >= right or top >= bottom:
@@ -103,8 +112,10 @@ def paste(pixels: FloatArray, changes: Sequence[tuple[Aligned, FloatArray]]) -> 
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         total[top:bottom, left:right] += cv2.warpAffine(change, back, size, flags=flags)
         weight[top:bottom, left:right] += cv2.warpAffine(MASK, back, size, flags=flags)
-    result: FloatArray = np.clip(pixels + total / np.maximum(weight, 1)[:, :, None], 0, 1)
-    return result
+        regions.append((slice(top, bottom), slice(left, right)))
+    for region in regions:
+        pixels[region] = np.clip(pixels[region] + total[region] / np.maximum(weight[region], 1)[:, :, None], 0, 1)
+        total[region] = 0  # what two regions share is changed once
 
 
 def _region(matrix: Matrix, width: int, height: int, margin: int = 2) -> tuple[int, int, int, int]:

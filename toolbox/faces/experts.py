@@ -26,4 +26,5 @@ def sharpen(pixels: FloatArray, control: Control) -> FloatArray:
 
 def clean_and_sharpen(pixels: FloatArray, control: Control) -> FloatArray:
     """Wavelet denoising (BayesShrink), then the same: for small faces enlarged with their noise."""
-    return sharpen(wavelet_bayes(pixels, control.part(0.0, 0.7)), control.part(0.7, 1.0))
+    control.report(0.0)
+    return sharpen(wavelet_bayes(pixels, control)(pixels), control.part(0.7, 1.0))

@@ -1,0 +1,142 @@
+"""Pixels live in memory as long as the budget allows it, in nameless files beyond it; nobody sees a difference."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from imaging import pixels
+from imaging.errors import ResourceError
+from imaging.image import Image
+from imaging.pixels import MEMORY_VARIABLE, copied, is_in_file, let_go, memory_budget, strips, zeros
+
+MEGAPIXEL = (3, 1000, 1000)
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="everything lives in memory there")
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget that leaves nothing for pixels."""
+    monkeypatch.setenv(MEMORY_VARIABLE, "0.5")
+
+
+def resident_file_bytes() -> int:
+    line = next(one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("RssFile"))
+    return 1024 * int(line.split()[1])
+
+
+def test_what_fits_into_the_budget_lives_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY_VARIABLE, "2")
+    made = zeros(MEGAPIXEL)
+    assert not is_in_file(made)
+    assert made.shape == MEGAPIXEL
+    assert made.dtype == torch.float32
+
+
+def test_the_more_budget_the_larger_the_pictures_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = []
+    for gigabytes in ("1.05", "1.1"):
+        monkeypatch.setenv(MEMORY_VARIABLE, gigabytes)
+        places.append(is_in_file(zeros(MEGAPIXEL)))
+    assert places == [True, False]
+
+
+@pytest.mark.usefixtures("tight")
+def test_what_does_not_fit_lives_in_a_file_and_is_used_like_any_other() -> None:
+    made = zeros(MEGAPIXEL, torch.uint8)
+    assert is_in_file(made[:, 5:9])
+    assert int(made.sum(dtype=torch.int64)) == 0
+    with torch.inference_mode():
+        inside = zeros(MEGAPIXEL)
+        inside += 0.25
+    inside *= 2
+    assert float(inside.mean()) == 0.5
+    assert torch.equal(copied(inside), inside)
+
+
+@pytest.mark.usefixtures("tight")
+def test_small_tensors_need_no_file() -> None:
+    assert not is_in_file(zeros((3, 64, 64)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux tells it")
+@pytest.mark.usefixtures("tight")
+def test_its_file_has_no_name_and_goes_with_the_tensor() -> None:
+    def mapped() -> int:
+        return Path("/proc/self/maps").read_text().count("(deleted)")
+
+    before, names = mapped(), set(Path("/var/tmp").glob("restore4k-*"))
+    made = zeros(MEGAPIXEL)
+    assert mapped() == before + 1
+    assert set(Path("/var/tmp").glob("restore4k-*")) == names
+    del made
+    assert mapped() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux tells it")
+@pytest.mark.usefixtures("tight")
+def test_after_letting_go_the_memory_is_free_and_the_pixels_are_there() -> None:
+    made = zeros((3, 2000, 2000))
+    made.fill_(0.5)
+    full = resident_file_bytes()
+    let_go(made)
+    assert full - resident_file_bytes() > 0.9 * made.nbytes
+    assert bool((made == 0.5).all())
+
+
+def test_letting_go_of_a_tensor_in_memory_does_nothing() -> None:
+    made = torch.full((3, 2000, 2000), 0.5)
+    let_go(made)
+    assert bool((made == 0.5).all())
+
+
+def test_strips_are_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "STRIP_PIXELS", 700)
+    found = list(strips(torch.empty(3, 101, 100), torch.empty(1, 101, 7)))
+    assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(101))
+    assert {rows.stop - rows.start for rows in found[:-1]} == {7}
+
+
+@pytest.mark.usefixtures("tight")
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(ResourceError, match=r"11 MiB.*No space left.*TMPDIR"):
+        zeros(MEGAPIXEL)
+
+
+@pytest.mark.usefixtures("tight")
+def test_files_lie_where_tmpdir_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+    with pytest.raises(ResourceError, match="absent"):
+        zeros(MEGAPIXEL)
+
+
+@pytest.mark.parametrize("value", ["much", "0", "-2", "nan"])
+def test_a_budget_that_is_none_is_told(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY_VARIABLE, value)
+    with pytest.raises(ResourceError, match=MEMORY_VARIABLE):
+        memory_budget()
+
+
+def test_without_a_wish_half_of_what_is_free_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MEMORY_VARIABLE, raising=False)
+    assert 0 < memory_budget() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+
+
+@pytest.mark.usefixtures("tight")
+def test_pixels_within_range_are_taken_over_as_they_are_and_others_clamped() -> None:
+    fine, wild = zeros(MEGAPIXEL), zeros(MEGAPIXEL)
+    wild += 2
+    image = Image(fine)
+    assert image.with_pixels(fine).pixels is fine
+    assert float(image.with_pixels(wild).pixels.max()) == 1
+    assert float(wild.max()) == 2
