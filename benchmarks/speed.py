@@ -36,6 +36,7 @@ from toolbox.store import ModelStore
 PEER_TILE, PEER_OVERLAP = 512, 32
 """What the widespread tile loops use."""
 GIGA = 1e9
+Runs = Mapping[str, Callable[[], object]]
 
 
 def main() -> None:
@@ -63,12 +64,12 @@ def main() -> None:
 
 def execution(arguments: argparse.Namespace) -> None:
     """Through our tiles against the bare network in one piece, of the same precision."""
-    print("| network | result | bare, s | ours, s | ours / bare |\n|---|---|---|---|---|")
+    print("| network | result | bare, s | ours, s | bare / ours |\n|---|---|---|---|---|")
     for expert in networks():
         for side in arguments.sides:
             image, bare = picture(side // expert.card.scale), bare_network(expert.card)
             whole = image.pixels[None].bfloat16().contiguous(memory_format=torch.channels_last)
-            runs = {"bare": partial(bare, whole), "ours": partial(expert, image, Control())}
+            runs: Runs = {"bare": partial(bare, whole), "ours": partial(expert, image, Control())}
             seconds = race(runs, arguments.rounds if side <= 2048 else 1)
             share = seconds["bare"] / seconds["ours"]
             print(
@@ -85,7 +86,7 @@ def peers(arguments: argparse.Namespace) -> None:
         session, image = onnx_session(card), picture(768)
         plain = recognised(WEIGHTS / str(card.weights))
         plain.model.float().eval()
-        runs = {
+        runs: Runs = {
             "ours": partial(expert, image, Control()),
             "ours in float32": partial(exact, image, Control()),
             "spandrel, tiles of 512": partial(tile_loop, plain, image.pixels, card.scale),
@@ -128,7 +129,7 @@ def growth(arguments: argparse.Namespace) -> None:
     print(f"{figures}\n{start:.2f} s + {slope * 1e6:.3f} s per megapixel of the result, R² {1 - unexplained:.4f}")
 
 
-def race(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def race(runs: Runs, rounds: int) -> dict[str, float]:
     """The best seconds of each over `rounds`, taking turns; each runs once before where there is more than one."""
     clock = time.thread_time if best_device().type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     best = dict.fromkeys(runs, float("inf"))
@@ -189,13 +190,20 @@ def onnx_session(card: ExpertCard) -> Callable[[Tensor], Tensor]:
     descriptor.model.float().eval()
     inputs = descriptor.input_channels + (card.architecture == "DRUNet")
     example = torch.rand(1, inputs, 64, 64)
-    axes = {"in": {2: "h", 3: "w"}, "out": {2: "H", 3: "W"}}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter that needs no further package is the older one
-        file, names = f"{folder}/graph.onnx", {"input_names": ["in"], "output_names": ["out"]}
-        torch.onnx.export(descriptor.model, (example,), file, **names, dynamic_axes=axes, dynamo=False)
+        file = f"{folder}/graph.onnx"
+        torch.onnx.export(
+            descriptor.model,
+            (example,),
+            file,
+            input_names=["in"],
+            output_names=["out"],
+            dynamic_axes={"in": {2: "h", 3: "w"}, "out": {2: "H", 3: "W"}},
+            dynamo=False,
+        )
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
     def run(tile: Tensor) -> Tensor:
