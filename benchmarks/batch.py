@@ -88,7 +88,8 @@ def ray(folder: Path, arguments: argparse.Namespace) -> None:
             whole, _ = cost(partial(batch, source, folder / f"{name}-{turn}", opener, stamps))
             warm[name].append(stamps[-1] - stamps[count - 1])
             print(f"| {name} | {whole:.1f} | {warm[name][-1]:.1f} |", flush=True)
-    print(f"\nRay takes {min(warm['ray']) / min(warm['local']) - 1:+.1%} (the least times, once every worker has given a result)")
+    overhead = min(warm["ray"]) / min(warm["local"]) - 1
+    print(f"\nRay takes {overhead:+.1%} (the least times, once every worker has given a result)")
 
 
 def memory(folder: Path, arguments: argparse.Namespace) -> None:
