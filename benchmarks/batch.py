@@ -76,10 +76,10 @@ def workers(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def ray(folder: Path, arguments: argparse.Namespace) -> None:
-    """Local and Ray by turns, with their starting and without: from the first result to the last."""
+    """Local and Ray by turns, with their start and without."""
     source = pictures(folder / "in", arguments.pictures or 32)
     count = os.cpu_count() or 1
-    print("| engine | seconds | from the first result to the last |\n|---|---|---|")
+    print("| engine | seconds | once every worker has given a result |\n|---|---|---|")
     warm: dict[str, list[float]] = {"local": [], "ray": []}
     for turn in range(2):
         for name, engine in (("local", LocalEngine), ("ray", RayEngine)):
@@ -88,7 +88,8 @@ def ray(folder: Path, arguments: argparse.Namespace) -> None:
             whole, _ = cost(partial(batch, source, folder / f"{name}-{turn}", opener, stamps))
             warm[name].append(stamps[-1] - stamps[count - 1])
             print(f"| {name} | {whole:.1f} | {warm[name][-1]:.1f} |", flush=True)
-    print(f"\nRay takes {min(warm['ray']) / min(warm['local']) - 1:+.1%} (the least times, from the first result on)")
+    overhead = min(warm["ray"]) / min(warm["local"]) - 1
+    print(f"\nRay takes {overhead:+.1%} (the least times, once every worker has given a result)")
 
 
 def memory(folder: Path, arguments: argparse.Namespace) -> None:
