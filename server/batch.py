@@ -15,6 +15,7 @@ from server.console import SIGNALLED, Answer, stopped_by_signals
 from server.options import (
     JsonOption,
     LongSideOption,
+    MemoryOption,
     NonCommercialOption,
     ProfileOption,
     QuietOption,
@@ -77,6 +78,7 @@ def batch(
     address: Annotated[
         str | None, typer.Option("--address", help="Of a Ray cluster; otherwise one is started on this machine.")
     ] = None,
+    memory: MemoryOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

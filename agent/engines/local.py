@@ -20,6 +20,7 @@ from agent.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import WorkerDied
 from imaging.control import Control
 from imaging.device import DEVICE_VARIABLE
+from imaging.pixels import GIGABYTE, MEMORY_VARIABLE, memory_budget
 
 WORKER_BYTES = 3 << 30
 """What a worker takes that makes pictures of 4096 pixels."""
@@ -37,10 +38,12 @@ class LocalEngine:
         self._cards = graphics_cards()
         self.seats = workers or len(self._cards) or cpu_workers()
         self._threads = threads or threads_of(len(self._cards))
+        self._gigabytes = max(0.1, memory_budget() / GIGABYTE / self.seats)
 
     def open_seat(self, number: int) -> ProcessSeat:
         """A new process, which begins by loading its libraries."""
         variables = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+        variables[MEMORY_VARIABLE] = f"{self._gigabytes:.3f}"
         if self._cards:
             variables[DEVICE_VARIABLE] = self._cards[number % len(self._cards)]
         return ProcessSeat(number, self._orders, self._threads, variables)
