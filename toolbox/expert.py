@@ -101,8 +101,9 @@ class FinishingExpert:
         return int(getattr(self.network, "weight_bytes", 0))
 
     def __call__(self, image: Image, control: Control) -> Image:
-        """Run one after the other."""
-        return self.network(self.first(image, control.part(0.0, 0.5)), control.part(0.5, 1.0))
+        """Run one after the other; where nothing was begun there is nothing to finish."""
+        begun = self.first(image, control.part(0.0, 0.5))
+        return begun if begun.pixels.equal(image.pixels) else self.network(begun, control.part(0.5, 1.0))
 
 
 def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:

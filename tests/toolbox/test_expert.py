@@ -42,6 +42,12 @@ def test_a_network_finishes_what_a_classical_function_begins(image: Image) -> No
     assert shares == [0.0, 0.5]
 
 
+def test_where_nothing_was_begun_there_is_nothing_to_finish(image: Image) -> None:
+    first = expert(lambda pixels, _: pixels)
+    second = expert(lambda pixels, _: pixels * np.float32(0.5))
+    assert torch.equal(run_expert(FinishingExpert(first.card, first, second), image, Control()).pixels, image.pixels)
+
+
 def test_values_out_of_range_are_clamped(image: Image) -> None:
     result = run_expert(expert(lambda pixels, _: pixels * 4 - 1), image, Control())
     assert float(result.pixels.min()) == 0

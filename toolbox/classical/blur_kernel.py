@@ -21,6 +21,8 @@ from toolbox.classical.filters import luma
 
 WINDOW = 256
 """Side of the windows whose spectra are averaged."""
+LEAST_PIXELS = 128 * 128
+"""Fewer tell too little. On photos of 120x80 every deconvolution lost in the mean: up to 2 dB, single ones 20."""
 LOWEST, HIGHEST = 0.015, 0.45
 """Band of frequencies, in cycles per pixel, that is fitted."""
 POINTS = 2500
@@ -93,11 +95,15 @@ COARSE_MOTION = (
 
 def find_defocus(pixels: FloatArray) -> tuple[Blur, float]:
     """The disk or Gaussian that explains the spectrum of (H, W, 3) pixels best, and its misfit; or `NO_BLUR`."""
+    if pixels[..., 0].size < LEAST_PIXELS:
+        return NO_BLUR, math.inf
     return _best_fit(*_rings(*_spectrum(pixels)), DEFOCUS)
 
 
 def find_motion(pixels: FloatArray) -> tuple[Blur, float]:
     """The line that explains the spectrum of (H, W, 3) pixels best, and its misfit; or `NO_BLUR`."""
+    if pixels[..., 0].size < LEAST_PIXELS:
+        return NO_BLUR, math.inf
     points = _points(*_spectrum(pixels))
     coarse, misfit = _best_fit(*points, COARSE_MOTION)
     if coarse.kind == "none":

@@ -17,6 +17,8 @@ from toolbox.classical.streaks import with_its_tail
 
 KERNEL_SIDE = 35
 ANALYSED_SIDE = 640
+LEAST_PIXELS = 240 * 240
+"""Fewer show too few edges for a kernel of any shape: 0.5 dB was lost on photos of 240x160, 3 dB on 120x80."""
 
 
 def line_total_variation(pixels: FloatArray, control: Control) -> Filter:
@@ -39,6 +41,8 @@ def line_lucy(pixels: FloatArray, control: Control) -> Filter:
 
 def blind(pixels: FloatArray, control: Control) -> Filter:
     """A free kernel, estimated from predicted sharp edges (Cho & Lee 2009), total-variation prior."""
+    if pixels[..., 0].size < LEAST_PIXELS:
+        return unchanged
     # The middle of a large picture; the blur is taken to be the same everywhere.
     analysed = luma(middle(pixels, ANALYSED_SIDE))
     kernel = with_its_tail(free_kernel(analysed, control.watched_by(None)))
