@@ -21,7 +21,7 @@ from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 from training.degradations import gaussian_noise
-from training.judged import FAILURES
+from training.spoilt import FAILURES
 
 CARD = ExpertCard(
     name="unheard_of", task=Task.DENOISING, loader="classical", function="none:none", about="", source=""

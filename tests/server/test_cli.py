@@ -182,7 +182,7 @@ def test_experts_are_listed_with_licence_and_with_what_to_do(run: Any) -> None:
     assert listed["kbnet_derain"]["state"] == "can be pulled"
     assert listed["kbnet_derain"]["advice"] == "restore4k models pull kbnet_derain"
     assert (listed["codeformer"]["commercial"], listed["codeformer"]["architecture"]) == ("no", "CodeFormer")
-    assert "Stable Diffusion" in listed["osediff"]["advice"]
+    assert listed["osediff"]["advice"] == "restore4k models pull osediff"
     assert "restore4k models pull kbnet_derain" in run("experts", "--task", "deraining").stdout
 
 

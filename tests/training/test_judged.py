@@ -19,7 +19,8 @@ from toolbox.tasks import Task
 from training import judged
 from training.degradations import gaussian_noise
 from training.fit_quality import experience, write_experience
-from training.judged import FAILURES, HALF_RESTORED, KEPT, Kept, Problem
+from training.judged import HALF_RESTORED, KEPT, Kept, Problem
+from training.spoilt import FAILURES
 
 CHEAP = ("tv_denoise", "nlm_denoise")
 
