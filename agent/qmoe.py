@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
 from statistics import fmean
 
 from agent.clock import Clock
 from agent.judging import Candidate, Judge, experience, is_known
 from agent.state import Step, Verdict
 from imaging.control import Control
-from imaging.device import device_memory
+from imaging.device import device_memory, devices, on_device
 from imaging.image import Image
 from iqa.crops import crops_of, cut
 from profiles.schema import Profile
@@ -100,23 +104,79 @@ def run_candidates(
             yield Candidate(verdict)
         best = max(scouted, key=lambda verdict: (verdict.score, verdict.consistency))
         cards = [card for card in cards if card.name == best.expert and best.error is None]
+    yield from _judged(image, cards, experts, judge, control.part(share, 1.0), clock)
+
+
+def _judged(
+    image: Image, cards: Sequence[ExpertCard], experts: ExpertPool, judge: Judge, control: Control, clock: Clock
+) -> Iterator[Candidate]:
+    """Each expert's result with its verdict, in the cards' order; side by side where there are several devices."""
+    seats = min(len(devices()), len(cards))
+    if seats > 1:
+        yield from _side_by_side(image, cards, experts, judge, control, clock, seats)
+        return
     for index, card in enumerate(cards):
-        part = control.part(share + (1 - share) * index / len(cards), share + (1 - share) * (index + 1) / len(cards))
-        yield _run_one(image, card, experts, judge, part, clock)
+        part = control.part(index / len(cards), (index + 1) / len(cards))
+        with clock.part("experts"):
+            made = _made(image, card, experts, part)
+        control.check()
+        yield _verdict(card, made, judge)
 
 
-def _run_one(
-    image: Image, card: ExpertCard, experts: ExpertPool, judge: Judge, control: Control, clock: Clock
-) -> Candidate:
+def _side_by_side(
+    image: Image,
+    cards: Sequence[ExpertCard],
+    experts: ExpertPool,
+    judge: Judge,
+    control: Control,
+    clock: Clock,
+    seats: int,
+) -> Iterator[Candidate]:
+    free: SimpleQueue[int] = SimpleQueue()
+    for number in range(seats):
+        free.put(number)
+
+    def make(card: ExpertCard) -> _Made:
+        number = free.get()
+        try:
+            with on_device(number):
+                return _made(image, card, experts, control.watched_by(None))
+        finally:
+            free.put(number)
+
+    # No more results wait for the judge than there are devices.
+    with ThreadPoolExecutor(seats) as threads:
+        under_way = deque(threads.submit(make, card) for card in cards[:seats])
+        for index, card in enumerate(cards):
+            with clock.part("experts"):
+                made = under_way.popleft().result()
+            under_way.extend(threads.submit(make, later) for later in cards[index + seats : index + seats + 1])
+            control.report((index + 1) / len(cards))
+            yield _verdict(card, made, judge)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What became of one expert's run."""
+
+    image: Image | None
+    error: str
+    seconds: float
+
+
+def _made(image: Image, card: ExpertCard, experts: ExpertPool, control: Control) -> _Made:
     started = time.perf_counter()
     try:
-        with clock.part("experts"):
-            result = run_expert(experts.get(card.name), image, control)
+        result = run_expert(experts.get(card.name), image, control)
     except (ExpertError, WeightsError, RegistryError) as error:
-        return Candidate(Verdict(expert=card.name, score=0.0, error=str(error)))
-    seconds = time.perf_counter() - started
-    control.check()
-    return Candidate(judge.of(card, result, seconds), result)
+        return _Made(None, str(error), 0.0)
+    return _Made(result, "", time.perf_counter() - started)
+
+
+def _verdict(card: ExpertCard, made: _Made, judge: Judge) -> Candidate:
+    if made.image is None:
+        return Candidate(Verdict(expert=card.name, score=0.0, error=made.error))
+    return Candidate(judge.of(card, made.image, made.seconds), made.image)
 
 
 def _is_scouted(image: Image, step: Step) -> bool:
@@ -136,13 +196,11 @@ def _scout(
     with clock.part("scoring"):
         views = [Image(cut(image, box, largest=SCOUT_SIDE).contiguous()) for box in crops_of(image)[:SCOUT_CROPS]]
     judges = [Judge(view, step, profile, experts, clock) for view in views]
-    for index, card in enumerate(cards):
-        part = control.part(index / len(cards), (index + 1) / len(cards))
-        runs = [
-            _run_one(view, card, experts, judge, part.part(n / len(views), (n + 1) / len(views)), clock).verdict
-            for n, (view, judge) in enumerate(zip(views, judges, strict=True))
-        ]
-        yield _mean(runs)
+    by_view = []
+    for n, (view, judge) in enumerate(zip(views, judges, strict=True)):
+        part = control.part(n / len(views), (n + 1) / len(views))
+        by_view.append([one.verdict for one in _judged(view, cards, experts, judge, part, clock)])
+    yield from map(_mean, zip(*by_view, strict=True))
 
 
 def _mean(verdicts: Sequence[Verdict]) -> Verdict:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,9 +22,13 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGEST_KEPT = 256 << 20
 
 
+_seat: ContextVar[int] = ContextVar("seat", default=0)
+"""Which of the devices this thread works on."""
+
+
 @cache
-def best_device() -> torch.device:
-    """The device named by RESTORE4K_DEVICE; otherwise CUDA, Apple's GPU or the CPU, the first that is there.
+def devices() -> tuple[torch.device, ...]:
+    """Those named by RESTORE4K_DEVICE, with commas between; otherwise all of CUDA, Apple's GPU or the CPU.
 
     Raises `ResourceError` for a name that torch does not know or a device that is not there.
     """
@@ -29,20 +36,43 @@ def best_device() -> torch.device:
 
     wanted = os.environ.get(DEVICE_VARIABLE)
     if wanted:
-        try:
-            device = torch.device(wanted)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise ResourceError(
-                f"{DEVICE_VARIABLE}={wanted!r} is not usable here: {error}",
-                "unset it, or name cpu, cuda or mps",
-            ) from error
-        return device
+        return tuple(_named(name.strip()) for name in wanted.split(","))
     if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+        return tuple(torch.device("cuda", index) for index in range(torch.cuda.device_count()))
+    return (torch.device("mps" if torch.backends.mps.is_available() else "cpu"),)
+
+
+def best_device() -> torch.device:
+    """The first of the devices, or the one that this thread was put `on_device`. Raises as `devices`."""
+    return devices()[_seat.get()]
+
+
+@contextmanager
+def on_device(seat: int) -> Iterator[None]:
+    """Let this thread work on the device of that number inside the block."""
+    before = _seat.set(seat)
+    try:
+        yield
+    finally:
+        _seat.reset(before)
+
+
+def seat() -> int:
+    """The number of the device that this thread works on."""
+    return _seat.get()
+
+
+def _named(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ResourceError(
+            f"{DEVICE_VARIABLE}={name!r} is not usable here: {error}", "unset it, or name cpu, cuda or mps"
+        ) from error
+    return device
 
 
 @cache

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from imaging.device import release_memory
+from imaging.device import release_memory, seat
 from imaging.errors import ResourceError
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
@@ -105,16 +105,21 @@ class ExpertPool(ModelPool):
         return tuple(card for card in self.catalogue.for_task(task, scale) if availability(card, self.store).can_run)
 
     def get(self, name: str) -> Expert:
-        """The expert of that name, loaded. `UnknownExpert`, `WeightsError` and `BadCard` pass."""
+        """The expert of that name, loaded on the device that this thread works on, one for each device.
+
+        `UnknownExpert`, `WeightsError` and `BadCard` pass.
+        """
         card = self.catalogue.card(name)
-        return self.hold(name, lambda: load_expert(card, self.store), self._expected_bytes(card))
+        key = f"{name}@{seat()}" if seat() else name
+        return self.hold(key, lambda: load_expert(card, self.store), self._expected_bytes(card))
 
     def turn_to(self, purpose: str, useful: Callable[[ExpertCard], bool]) -> None:
         """Where `purpose` is another one than the last time, let go of the experts that are not useful to it."""
         with self._lock:
             if purpose != self._purpose:
                 cards = {card.name: card for card in self.catalogue}
-                self._drop([name for name in self._models if name in cards and not useful(cards[name])])
+                names = {key: key.partition("@")[0] for key in self._models}
+                self._drop([key for key, name in names.items() if name in cards and not useful(cards[name])])
             self._purpose = purpose
 
     def _expected_bytes(self, card: ExpertCard) -> int:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import pytest
 import torch
 
-from agent.judging import experience
-from agent.qmoe import FAVOURITES, candidates, favourites
-from agent.state import Step
+from agent.judging import Candidate, experience
+from agent.qmoe import FAVOURITES, candidates, favourites, run_candidates
+from agent.state import KEEP_INPUT, Step
+from imaging.control import Control
+from imaging.device import DEVICE_VARIABLE, devices, seat
 from imaging.image import Image
 from profiles.loading import load_profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
+from toolbox.expert import Expert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
@@ -56,3 +63,74 @@ def test_exhaustively_all_of_them_run(pool: ExpertPool) -> None:
     profile = load_profile("default").model_copy(update={"exhaustive": True})
     cards = candidates(STEP, profile, pool)
     assert favourites(cards, profile, PICTURE) == cards
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """An expert that waits until another one runs too."""
+
+    card: ExpertCard
+    both: threading.Barrier
+    seats: list[int]
+
+    def __call__(self, image: Image, control: Control) -> Image:
+        self.both.wait(timeout=30)
+        self.seats.append(seat())
+        return image.with_pixels(image.pixels * 0.5)
+
+
+class MeetingPool(ExpertPool):
+    """Two experts that run only together."""
+
+    def __init__(self) -> None:
+        both, self.seats = threading.Barrier(2), list[int]()
+        cards = [NEW.model_copy(update={"name": name}) for name in ("one", "two", "three", "four")]
+        self._meeting = {card.name: Meeting(card, both, self.seats) for card in cards}
+        super().__init__(Catalogue(tuple(cards)))
+
+    def get(self, name: str) -> Expert:
+        return self._meeting[name]
+
+
+@pytest.fixture
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(DEVICE_VARIABLE, "cpu, cpu")
+    devices.cache_clear()
+    yield
+    monkeypatch.undo()
+    devices.cache_clear()
+
+
+def judged(image: Image, pool: ExpertPool, cards: Sequence[ExpertCard], **changes: object) -> list[Candidate]:
+    profile = load_profile("default").model_copy(update=changes)
+    return list(run_candidates(image, STEP, cards, profile, pool))
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_on_two_devices_two_experts_run_at_the_same_time_in_the_order_of_their_cards() -> None:
+    pool = MeetingPool()
+    image = Image(torch.rand(3, 64, 64))
+    candidates_of = judged(image, pool, tuple(pool.catalogue), exhaustive=True)
+    assert [one.verdict.expert for one in candidates_of] == [KEEP_INPUT, "one", "two", "three", "four"]
+    assert sorted(pool.seats) == [0, 0, 1, 1]
+
+
+def test_two_devices_give_the_same_verdicts_and_pixels_as_one(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.qmoe.SCOUT_ABOVE_PIXELS", 64 * 64)
+    image = Image(torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(0)))
+    results = []
+    for number in (1, 2):
+        if number == 2:
+            request.getfixturevalue("two_devices")
+        pool = ExpertPool()
+        cards = [pool.catalogue.card(name) for name in ("restore4k_denoise", "tv_denoise", "restore4k_clean_noise")]
+        results.append([judged(image, pool, cards, exhaustive=exhaustive) for exhaustive in (True, False)])
+        assert any("@1" in key for key in pool.loaded()) == (number == 2)
+    for alone, together in zip(*results, strict=True):
+        assert len(alone) == len(together)
+        for one, other in zip(alone, together, strict=True):
+            assert one.verdict.model_copy(update={"seconds": 0}) == other.verdict.model_copy(update={"seconds": 0})
+            assert (one.image is None) == (other.image is None)
+            assert one.image is None or other.image is None or torch.equal(one.image.pixels, other.image.pixels)
