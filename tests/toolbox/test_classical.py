@@ -137,7 +137,7 @@ def test_an_expert_cancelled_beforehand_does_nothing(card: ExpertCard, photos: l
 @pytest.mark.parametrize("name", ["nlm_denoise", "wavelet_denoise", "tv_denoise", "nlm_deblock", "shifted_jpeg"])
 def test_an_expert_that_takes_long_stops_on_its_way(name: str, photos: list[FloatArray]) -> None:
     card = default_catalogue().card(name)
-    large = np.tile(next(degraded(card, photos[0])), (2, 2, 1))
+    large = np.tile(next(degraded(card, photos[0])), (3, 3, 1))
     told: list[float] = []
 
     def stop_in_the_middle(fraction: float) -> None:
