@@ -145,4 +145,4 @@ def describe(perception: Perception) -> str:
 
 
 def _phrase(name: Degradation, finding: Finding) -> str:
-    return f"{finding.severity.words} {name.value.replace('_', ' ')}"
+    return f"{name.value.replace('_', ' ')} ({finding.severity.words})"
