@@ -44,15 +44,16 @@ def main() -> None:
     parser.add_argument("part", choices=sorted(PARTS))
     parser.add_argument("--pictures", type=int, help="in the batch; otherwise 64, for memory 200, for ray 32")
     parser.add_argument("--calls", type=int, default=6, help="of one picture each, for the part calls")
+    parser.add_argument("--side", type=int, default=SIDE, help="of a picture in pixels, at most 256")
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores; pictures of {SIDE}x{SIDE} by {PROFILE}")
+    print(f"{os.cpu_count()} cores; pictures of {arguments.side}x{arguments.side} by {PROFILE}")
     with tempfile.TemporaryDirectory() as folder:
         PARTS[arguments.part](Path(folder), arguments)
 
 
 def calls(folder: Path, arguments: argparse.Namespace) -> None:
     """The command on a folder, and the command on one picture so many times as the folder has pictures."""
-    source = pictures(folder / "in", arguments.pictures or 64)
+    source = pictures(folder / "in", arguments.pictures or 64, arguments.side)
     files = sorted(source.iterdir())
     some = files[:: max(1, len(files) // arguments.calls)][: arguments.calls]
     each = [cost(partial(_restore, file, folder)) for file in some]
@@ -66,7 +67,7 @@ def calls(folder: Path, arguments: argparse.Namespace) -> None:
 
 def workers(folder: Path, arguments: argparse.Namespace) -> None:
     """The ways to use the cores."""
-    source = pictures(folder / "in", arguments.pictures or 64)
+    source = pictures(folder / "in", arguments.pictures or 64, arguments.side)
     count = os.cpu_count() or 1
     print("| workers | threads of each | seconds | CPU seconds |\n|---|---|---|---|")
     for many, threads in ((count, 1), (1, count), (1, 1)):
@@ -77,7 +78,7 @@ def workers(folder: Path, arguments: argparse.Namespace) -> None:
 
 def ray(folder: Path, arguments: argparse.Namespace) -> None:
     """Local and Ray by turns, with their start and without."""
-    source = pictures(folder / "in", arguments.pictures or 32)
+    source = pictures(folder / "in", arguments.pictures or 32, arguments.side)
     count = os.cpu_count() or 1
     print("| engine | seconds | once every worker has given a result |\n|---|---|---|")
     warm: dict[str, list[float]] = {"local": [], "ray": []}
@@ -94,7 +95,7 @@ def ray(folder: Path, arguments: argparse.Namespace) -> None:
 
 def memory(folder: Path, arguments: argparse.Namespace) -> None:
     """What the worker processes hold after so many pictures."""
-    source = pictures(folder / "in", arguments.pictures or MEMORY_AT[-1])
+    source = pictures(folder / "in", arguments.pictures or MEMORY_AT[-1], arguments.side)
     seats: dict[int, ProcessSeat] = {}
 
     class Watched(LocalEngine):
@@ -148,15 +149,15 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
 }
 
 
-def pictures(folder: Path, count: int) -> Path:
-    """A folder of so many."""
+def pictures(folder: Path, count: int, side: int) -> Path:
+    """A folder of so many of that side in pixels."""
     folder.mkdir()
     photos = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
     dice = np.random.default_rng(0)
     for number in range(count):
         photo = photos[number % len(photos)]
-        top, left = (int(dice.integers(0, side - SIDE)) for side in photo.shape[:2])
-        part = photo[top : top + SIDE, left : left + SIDE].astype(float)
+        top, left = (int(dice.integers(0, length - side)) for length in photo.shape[:2])
+        part = photo[top : top + side, left : left + side].astype(float)
         kind = number % 4
         if kind == 0:
             part += dice.normal(0, 25, part.shape)
