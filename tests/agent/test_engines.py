@@ -224,7 +224,7 @@ def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one(
 
     def kill(tally: Tally, entry: Entry | None) -> None:
         seats = engines[0].opened
-        if entry is not None and len(seats) == 2:
+        if entry is not None and len(seats) == 2 and seats[0].process.is_alive():
             os.kill(seats[0].process.pid or 0, signal.SIGKILL)
             seats[0].process.join()
 
@@ -248,8 +248,11 @@ def test_ray_actors_of_which_one_is_killed_give_the_bytes_of_a_worker_process(
             opened.append(super().open_seat(number))
             return opened[-1]
 
+    killed: list[ActorSeat] = []
+
     def kill(tally: Tally, entry: Entry | None) -> None:
-        if entry is not None and len(opened) == 2:
+        if entry is not None and len(opened) == 2 and not killed:
+            killed.append(opened[0])
             opened[0].close()
 
     report, digests = restored(photos, tmp_path, lambda orders: WatchedRay(orders, workers=2), kill)
