@@ -143,7 +143,7 @@ class _Table:
         judge = Judge(
             Image(from_numpy(aligned.crop)), self.step, self.profile, self.experts, self.clock, self.description
         )
-        contestants = [self._judged(judge.of_input(), aligned.crop, wanted)]
+        contestants = [self._judged(judge.of_input().verdict, aligned.crop, wanted)]
         for index, card in enumerate(self.cards):
             part = control.part(index / len(self.cards), (index + 1) / len(self.cards))
             contestants.append(self._run(card, aligned, wanted, judge, part))
@@ -174,7 +174,7 @@ class _Table:
             return _Contestant(Verdict(expert=card.name, score=0.0, error=str(error)), None)
         seconds = time.perf_counter() - started
         control.check()
-        return self._judged(judge.of(card, result, seconds), to_numpy(result.pixels), wanted)
+        return self._judged(judge.of(card, result, seconds).verdict, to_numpy(result.pixels), wanted)
 
     def _judged(self, verdict: Verdict, crop: FloatArray, wanted: FloatArray) -> _Contestant:
         """Identity x face quality x general quality, as their geometric mean; a stranger cannot win."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.state import Plan, Step
 from imaging.colour import align_low_frequencies
+from imaging.convert import rounded
 from imaging.image import Image
 from imaging.pixels import strips, zeros
 from imaging.resizing import resize
@@ -13,11 +14,12 @@ ALIGN_FROM_SIDE = 1024
 """4KAgent aligns the colours of super-resolution results from this longer side on."""
 
 
-def align_colour(result: Image, before: Image, step: Step) -> Image:
-    """Take the colours of a large super-resolution result from the step's input; other results stay as they are."""
-    if step.task is not Task.SUPER_RESOLUTION or result.long_side < ALIGN_FROM_SIDE:
-        return result
-    return result.with_pixels(align_low_frequencies(result.pixels, before.pixels))
+def as_kept(result: Image, before: Image, step: Step) -> Image:
+    """A candidate as it is kept if it wins: in 16 bit; a large super-resolution result in the colours of `before`."""
+    pixels = result.pixels
+    if step.task is Task.SUPER_RESOLUTION and result.long_side >= ALIGN_FROM_SIDE:
+        pixels = align_low_frequencies(pixels, before.pixels)
+    return result.with_pixels(rounded(pixels))
 
 
 def finish(image: Image, plan: Plan) -> Image:

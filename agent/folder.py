@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +61,8 @@ class RunFolder:
         except ValidationError as error:
             raise RunError(f"{file} is damaged or of another version: {error.errors()[0]['msg']}") from error
 
-    def save_image(self, node: int, image: Image) -> Image:
-        """Keep a node's image, and give it back as it was kept: rounded to 16 bit, so that a resumed run, which
-        reads it, goes on from the same pixels as one that was never stopped.
-        """
+    def save_image(self, node: int, image: Image) -> None:
+        """Keep a node's image, in 16 bit."""
         small: dict[str, NDArray[Any]] = {
             "icc": np.frombuffer(image.icc_profile or b"", np.uint8),
             "exif": np.frombuffer(image.exif or b"", np.uint8),
@@ -77,10 +75,10 @@ class RunFolder:
             for name, array in small.items():
                 with archive.open(f"{name}.npy", "w") as entry:
                     np.lib.format.write_array(entry, array, allow_pickle=False)
-            pixels = _save(archive, "pixels", image.pixels)
-            alpha = None if image.alpha is None else _save(archive, "alpha", image.alpha)
+            _save(archive, "pixels", image.pixels)
+            if image.alpha is not None:
+                _save(archive, "alpha", image.alpha)
         temporary.replace(file)
-        return replace(image, pixels=pixels, alpha=alpha)
 
     def load_image(self, node: int) -> Image:
         """A node's image; `RunError` where it is missing or damaged."""
@@ -138,18 +136,15 @@ class RunFolder:
         return self.path / "nodes" / f"{node}.npz"
 
 
-def _save(archive: zipfile.ZipFile, name: str, pixels: Tensor) -> Tensor:
-    """Write (C, H, W) pixels as an array of 16 bit, as `np.savez` does but a strip at a time; give them rounded."""
-    rounded = zeros(tuple(pixels.shape))
+def _save(archive: zipfile.ZipFile, name: str, pixels: Tensor) -> None:
+    """Write (C, H, W) pixels as an array of 16 bit, as `np.savez` does but a strip at a time."""
     header = {"descr": "<u2", "fortran_order": False, "shape": tuple(pixels.shape)}
     with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
         np.lib.format.write_array_header_1_0(entry, header)
         for channel in range(len(pixels)):
-            for rows in strips(pixels, rounded):
+            for rows in strips(pixels):
                 integers = to_uint16(pixels[channel, rows].numpy())
-                rounded.numpy()[channel, rows] = to_float(integers)
                 entry.write(integers.astype("<u2", copy=False).data)
-    return rounded
 
 
 def _load(archive: zipfile.ZipFile, name: str) -> Tensor:

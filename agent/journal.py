@@ -1,6 +1,15 @@
-"""The memory of a run: its state, saved after every step; its images; and what it tells the world."""
+"""The memory of a run: its state, saved after every step; its images; and what it tells the world.
+
+Images and states are written by a thread of their own, one after another, while the run goes on: what is on disk is
+at every moment the run as it was, at most one step ago.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import ParamSpec
 
 from agent.clock import Clock
 from agent.errors import RunError
@@ -9,7 +18,12 @@ from agent.folder import RunFolder
 from agent.report import write_report
 from agent.state import ModelCall, Node, Perception, Plan, RunState
 from imaging.control import Control
+from imaging.convert import rounded
 from imaging.image import Image
+from iqa.crops import Box, crops_of
+from iqa.seen import Seen, see
+
+P = ParamSpec("P")
 
 
 class Journal:
@@ -24,12 +38,17 @@ class Journal:
         self.control = control
         self._listener = listener
         self._image: Image | None = None
+        self._seen: Seen | None = None
+        self._crops: tuple[Box, ...] = ()
         self._told = 0.0
+        self._writer = ThreadPoolExecutor(1, "restore4k-trace")
+        self._written: list[Future[object]] = []
 
     def begin(self, image: Image) -> None:
         """Keep the input, so that from here on the run can be resumed without its source."""
         self._image = self.keep(0, image)
         self.save()
+        self.settle()
         self._tell_start(resumed=False)
 
     def take_up(self) -> None:
@@ -48,6 +67,16 @@ class Journal:
         if self._image is None:
             raise RunError(f"run {self.state.id} has not begun")
         return self._image
+
+    @property
+    def seen(self) -> Seen:
+        """What is seen of it, in the same crops during the whole run: those of the input."""
+        if self._seen is None:
+            if not self._crops:
+                first = self.image if self.state.current == 0 else self.folder.load_image(0)
+                self._crops = crops_of(first)
+            self._seen = see(self.image, self._crops)
+        return self._seen
 
     @property
     def perception(self) -> Perception:
@@ -90,9 +119,11 @@ class Journal:
         nodes[node.id] = node
         self._change(nodes=tuple(nodes))
 
-    def move_to(self, node: Node, image: Image | None = None) -> None:
-        """Go on from that node; its image is read where it is not given."""
-        self._image = image or self.folder.load_image(node.id)
+    def move_to(self, node: Node, image: Image | None = None, seen: Seen | None = None) -> None:
+        """Go on from that node; what is not given of it is read, or looked at when it is needed."""
+        if image is None:
+            self.settle()
+        self._image, self._seen = image or self.folder.load_image(node.id), seen
         self._change(current=node.id)
 
     def begin_again(self, root: Node) -> None:
@@ -102,23 +133,42 @@ class Journal:
         self.move_to(root)
 
     def keep(self, node: int, image: Image) -> Image:
-        """Save a node's image and thumbnail; gives the image as it was kept."""
+        """Save a node's image and thumbnail; gives the image as it is kept, in 16 bit.
+
+        A resumed run, which reads it, goes on from the same pixels as one that was never stopped.
+        """
         with self.clock.part("trace"):
-            kept = self.folder.save_image(node, image)
-            self.folder.save_thumbnail(str(node), kept)
+            alpha = None if image.alpha is None else rounded(image.alpha)
+            kept = replace(image, pixels=rounded(image.pixels), alpha=alpha)
+            self.settle()  # no more than one image waits for the disk
+            self._write(self.folder.save_image, node, kept)
+            self._write(self.folder.save_thumbnail, str(node), kept)
         return kept
 
     def save(self) -> None:
         """Put the state on disk."""
         with self.clock.part("trace"):
             self._change(seconds=self.clock.seconds())
-            self.folder.save_state(self.state)
+            self._write(self.folder.save_state, self.state)
+
+    def settle(self) -> None:
+        """Wait until all is on disk. Raises `OSError` where it could not be written."""
+        with self.clock.part("trace"):
+            written, self._written = self._written, []
+            for one in written:
+                one.result()
+
+    def close(self) -> None:
+        """The same, for good."""
+        self.settle()
+        self._writer.shutdown()
 
     def finished(self) -> None:
         """The result is written: say so on disk, write the report, free the images."""
         self._change(finished=True)
         self.save()
         self.write_report()
+        self.settle()
         self.folder.drop_images()
 
     def write_report(self) -> None:
@@ -150,6 +200,9 @@ class Journal:
         self._told = max(self._told, min(fraction, 1.0))
         if self._listener:
             self._listener(Progress(fraction=self._told, message=message, at=round(self.clock.total(), 3)))
+
+    def _write(self, write: Callable[P, object], *what: P.args, **named: P.kwargs) -> None:
+        self._written.append(self._writer.submit(write, *what, **named))
 
     def _change(self, **changes: object) -> None:
         self.state = self.state.model_copy(update=changes)

@@ -12,7 +12,7 @@ from agent.clock import Clock
 from agent.state import KEEP_INPUT, FaceWork, Step, Verdict
 from imaging.image import Image
 from iqa.consistency import consistency
-from iqa.crops import crops_of
+from iqa.crops import Box
 from iqa.merit import Merit, origin_of, own_error, removal, score
 from iqa.published import chosen, measure_published
 from iqa.quality import Origin, quality_of
@@ -35,6 +35,8 @@ class Candidate:
     verdict: Verdict
     image: Image | None = None
     faces: FaceWork | None = None
+    seen: Seen | None = None
+    """What the judge saw of the image."""
 
 
 @dataclass(slots=True)
@@ -81,11 +83,19 @@ def select_best(judged: Iterable[Candidate]) -> Candidate | None:
 
 
 class Judge:
-    """Gives verdicts on what experts made of one image in one step, all by the same crops."""
+    """Gives verdicts on what experts made of one image in one step, all looked at in the same crops."""
 
     def __init__(
-        self, before: Image, step: Step, profile: Profile, pool: ExpertPool, clock: Clock, description: str = ""
+        self,
+        before: Image,
+        step: Step,
+        profile: Profile,
+        pool: ExpertPool,
+        clock: Clock,
+        description: str = "",
+        seen: Seen | None = None,
     ) -> None:
+        """`seen`: what has been seen of `before` already; its crops are then those of the candidates too."""
         self._before = before
         self._step = step
         self._fidelity_weight = profile.fidelity_weight
@@ -94,24 +104,30 @@ class Judge:
         self._description = description
         self._metrics = chosen(profile.reflection, profile.non_commercial, pool.store)
         with clock.part("scoring"):
-            self._crops = crops_of(before)
-            self._seen = see(before, self._crops)
-            self._origin = origin_of(step.task, enlarged(self._seen, before, self._crops, step.scale))
+            self._seen = seen or see(before)
+            self._origin = origin_of(step.task, enlarged(self._seen, before, step.scale))
 
-    def of_input(self) -> Verdict:
-        """The verdict on doing nothing."""
+    @property
+    def crops(self) -> tuple[Box, ...]:
+        """Where it looks, the most active place first."""
+        return self._seen.crops
+
+    def of_input(self) -> Candidate:
+        """Doing nothing."""
         with self._clock.part("scoring"):
             values = self._published(self._before)
-            return verdict_on(KEEP_INPUT, self._seen, self._origin, 1.0, self._fidelity_weight, values)
+            verdict = verdict_on(KEEP_INPUT, self._seen, self._origin, 1.0, self._fidelity_weight, values)
+        return Candidate(verdict, self._before, seen=self._seen)
 
-    def of(self, card: ExpertCard, result: Image, seconds: float) -> Verdict:
-        """The verdict on an expert's result."""
+    def of(self, card: ExpertCard, result: Image, seconds: float) -> Candidate:
+        """An expert's result."""
         with self._clock.part("scoring"):
-            seen = see(result, self._crops)
+            seen = see(result, self._seen.crops)
             faithful = consistency(self._step.task, self._before, result)
             values = self._published(result)
             verdict = verdict_on(card.name, seen, self._origin, faithful, self._fidelity_weight, values)
-        return verdict.model_copy(update={"cost": COSTS[card.loader], "seconds": seconds})
+        verdict = verdict.model_copy(update={"cost": COSTS[card.loader], "seconds": seconds})
+        return Candidate(verdict, result, seen=seen)
 
     def _published(self, image: Image) -> dict[str, float]:
         measured = measure_published(self._metrics, [image], self._pool, self._pool.store, self._description)

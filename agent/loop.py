@@ -10,7 +10,7 @@ from pathlib import Path
 from agent import planning
 from agent.events import CandidateJudged, Finished, StepFinished, StepStarted
 from agent.face_step import run_face_step
-from agent.finishing import align_colour, finish
+from agent.finishing import finish
 from agent.journal import Journal
 from agent.judging import Candidate, Contest
 from agent.perceiving import perceive
@@ -19,7 +19,7 @@ from agent.reasoner import Reasoner
 from agent.rollback import LATE, reflect, settle
 from agent.state import KEEP_INPUT, Node, Step, Verdict
 from imaging.writing import write_image
-from iqa.degradations import estimate_degradations
+from iqa.degradations import estimates_from
 from iqa.quality import rollback_threshold
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
@@ -45,7 +45,7 @@ def run_loop(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
 def _perceive(journal: Journal, reasoner: Reasoner) -> None:
     journal.progress(0.0, "looking at the image")
     with journal.clock.part("perception"):
-        perception = perceive(journal.image, reasoner)
+        perception = perceive(journal.image, reasoner, journal.seen)
     journal.perceived(perception)
 
 
@@ -94,11 +94,8 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     contest, verdicts = _run_candidates(journal, step, cards, experts, new_id)
     best = _chosen(journal, step, contest, reasoner)
     contest.let_go()
-    image = journal.image
-    if best and best.image:
-        with journal.clock.part("finishing"):
-            image = align_colour(best.image, journal.image, step)
-        best = replace(best, image=None)
+    image, seen = (best.image or journal.image, best.seen) if best else (journal.image, None)
+    best = replace(best, image=None) if best else None
     child = Node(
         id=new_id,
         parent=node.id,
@@ -119,7 +116,7 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     if child.failed:
         reflect(journal, step, reasoner)
     else:
-        journal.move_to(child, image)
+        journal.move_to(child, image, seen)
     journal.save()
 
 
@@ -135,7 +132,7 @@ def _is_gone_already(journal: Journal, step: Step) -> bool:
     if journal.node.step is None or profile.plan is not None:
         return False
     with journal.clock.part("perception"):
-        now = estimate_degradations(journal.image).get(step.task.degradation)
+        now = estimates_from(journal.seen).get(step.task.degradation)
     return now is not None and now.severity is Severity.VERY_LOW
 
 
@@ -147,9 +144,11 @@ def _run_candidates(
     control = journal.control.watched_by(
         lambda fraction: journal.progress(done + share * fraction, f"{step} by {len(cards)} experts")
     )
-    run = run_candidates
     if step.task is Task.FACE_RESTORATION:
         run = partial(run_face_step, original=journal.folder.load_image(0))
+    else:
+        with journal.clock.part("scoring"):
+            run = partial(run_candidates, seen=journal.seen)
     judged = run(
         journal.image,
         step,

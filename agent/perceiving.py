@@ -9,18 +9,18 @@ from imaging.image import Image
 from iqa.content import ContentKind, content_of
 from iqa.degradations import estimates_from
 from iqa.quality import quality_of
-from iqa.seen import see
+from iqa.seen import Seen, see
 from toolbox.tasks import Degradation
 
 
-def perceive(image: Image, reasoner: Reasoner = RULES) -> Perception:
-    """What is wrong with `image`."""
-    return reasoner.perceive(image, measure(image))
+def perceive(image: Image, reasoner: Reasoner = RULES, seen: Seen | None = None) -> Perception:
+    """What is wrong with `image`; `seen`: what has been seen of it already."""
+    return reasoner.perceive(image, measure(image, seen))
 
 
-def measure(image: Image) -> Perception:
+def measure(image: Image, seen: Seen | None = None) -> Perception:
     """What the metrics and the estimator say, before anybody has reasoned about it."""
-    seen, faces = see(image), face_finding(image)
+    seen, faces = seen or see(image), face_finding(image)
     measured, content = quality_of(seen), content_of(seen)
     return Perception(
         width=image.width,

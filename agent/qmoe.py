@@ -11,12 +11,14 @@ from queue import SimpleQueue
 from statistics import fmean
 
 from agent.clock import Clock
+from agent.finishing import as_kept
 from agent.judging import Candidate, Judge, experience, is_known
 from agent.state import Step, Verdict
 from imaging.control import Control
 from imaging.device import device_memory, devices, on_device
 from imaging.image import Image
-from iqa.crops import crops_of, cut
+from iqa.crops import Box, cut
+from iqa.seen import Seen
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError, RegistryError, WeightsError
@@ -28,7 +30,8 @@ GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
 """What these do to a crop is not what they do to the whole: they are never scouted."""
 SCOUT_ABOVE_PIXELS = 512 * 512
 SCOUT_CROPS = 3
-SCOUT_SIDE = 192
+SCOUT_SIDE, SCOUTED_SIDE = 192, 512
+"""Pixels of the side of a crop, and at most of what is made of it."""
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 """What a tile of an expert takes at least, by the memory class of its card."""
 FAVOURITES = 2
@@ -85,53 +88,75 @@ def run_candidates(
     control: Control | None = None,
     clock: Clock | None = None,
     description: str = "",
+    seen: Seen | None = None,
 ) -> Iterator[Candidate]:
     """Run the experts of `cards` on `image` one after another and judge each result.
 
     "Keep the input" comes first, for every task but super-resolution. Large images are scouted: all experts run on a
-    few informative crops, and only the best of them on the whole; the others yield their scout verdict alone."""
+    few informative crops, and only the best of them on the whole; the others yield their scout verdict alone.
+
+    `seen`: what has been seen of `image` already; candidates are looked at in its crops.
+    """
     control = control or Control()
     clock = clock or Clock()
-    judge = Judge(image, step, profile, experts, clock, description)
+    judge = Judge(image, step, profile, experts, clock, description, seen)
     if profile.keep_input and step.task is not Task.SUPER_RESOLUTION:
-        yield Candidate(judge.of_input(), image)
+        yield judge.of_input()
     share = 0.0
     if len(cards) > 1 and not profile.exhaustive and _is_scouted(image, step):
         share = 0.3
         scouted = []
-        for verdict in _scout(image, step, cards, profile, experts, control.part(0.0, share), clock):
+        for verdict in _scout(image, step, cards, profile, experts, control.part(0.0, share), clock, judge.crops):
             scouted.append(verdict)
             yield Candidate(verdict)
         best = max(scouted, key=lambda verdict: (verdict.score, verdict.consistency))
         cards = [card for card in cards if card.name == best.expert and best.error is None]
-    yield from _judged(image, cards, experts, judge, control.part(share, 1.0), clock)
+    yield from _judged(image, step, cards, experts, judge, control.part(share, 1.0), clock)
 
 
 def _judged(
-    image: Image, cards: Sequence[ExpertCard], experts: ExpertPool, judge: Judge, control: Control, clock: Clock
+    image: Image,
+    step: Step,
+    cards: Sequence[ExpertCard],
+    experts: ExpertPool,
+    judge: Judge,
+    control: Control,
+    clock: Clock,
 ) -> Iterator[Candidate]:
-    """Each expert's result with its verdict, in the cards' order; side by side where there are several devices."""
+    """Each expert's result as it would be kept, with its verdict, in the cards' order."""
+    for card, made in _each_made(image, cards, experts, control, clock):
+        if made.image is None:
+            yield Candidate(Verdict(expert=card.name, score=0.0, error=made.error))
+            continue
+        with clock.part("finishing"):
+            kept = as_kept(made.image, image, step)
+        yield judge.of(card, kept, made.seconds)
+
+
+def _each_made(
+    image: Image, cards: Sequence[ExpertCard], experts: ExpertPool, control: Control, clock: Clock
+) -> Iterator[tuple[ExpertCard, _Made]]:
+    """What each expert made, one after another; side by side where there are several devices."""
     seats = min(len(devices()), len(cards))
     if seats > 1:
-        yield from _side_by_side(image, cards, experts, judge, control, clock, seats)
+        yield from _side_by_side(image, cards, experts, control, clock, seats)
         return
     for index, card in enumerate(cards):
         part = control.part(index / len(cards), (index + 1) / len(cards))
         with clock.part("experts"):
             made = _made(image, card, experts, part)
         control.check()
-        yield _verdict(card, made, judge)
+        yield card, made
 
 
 def _side_by_side(
     image: Image,
     cards: Sequence[ExpertCard],
     experts: ExpertPool,
-    judge: Judge,
     control: Control,
     clock: Clock,
     seats: int,
-) -> Iterator[Candidate]:
+) -> Iterator[tuple[ExpertCard, _Made]]:
     free: SimpleQueue[int] = SimpleQueue()
     for number in range(seats):
         free.put(number)
@@ -152,7 +177,7 @@ def _side_by_side(
                 made = under_way.popleft().result()
             under_way.extend(threads.submit(make, later) for later in cards[index + seats : index + seats + 1])
             control.report((index + 1) / len(cards))
-            yield _verdict(card, made, judge)
+            yield card, made
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +198,6 @@ def _made(image: Image, card: ExpertCard, experts: ExpertPool, control: Control)
     return _Made(result, "", time.perf_counter() - started)
 
 
-def _verdict(card: ExpertCard, made: _Made, judge: Judge) -> Candidate:
-    if made.image is None:
-        return Candidate(Verdict(expert=card.name, score=0.0, error=made.error))
-    return Candidate(judge.of(card, made.image, made.seconds), made.image)
-
-
 def _is_scouted(image: Image, step: Step) -> bool:
     return step.task not in GLOBAL_TASKS and image.width * image.height > SCOUT_ABOVE_PIXELS
 
@@ -191,15 +210,16 @@ def _scout(
     experts: ExpertPool,
     control: Control,
     clock: Clock,
+    crops: Sequence[Box],
 ) -> Iterator[Verdict]:
     """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own."""
-    with clock.part("scoring"):
-        views = [Image(cut(image, box, largest=SCOUT_SIDE).contiguous()) for box in crops_of(image)[:SCOUT_CROPS]]
+    side = min(SCOUT_SIDE, SCOUTED_SIDE // step.scale)
+    views = [Image(cut(image, box, largest=side).contiguous()) for box in crops[:SCOUT_CROPS]]
     judges = [Judge(view, step, profile, experts, clock) for view in views]
     by_view = []
     for n, (view, judge) in enumerate(zip(views, judges, strict=True)):
         part = control.part(n / len(views), (n + 1) / len(views))
-        by_view.append([one.verdict for one in _judged(view, cards, experts, judge, part, clock)])
+        by_view.append([one.verdict for one in _judged(view, step, cards, experts, judge, part, clock)])
     yield from map(_mean, zip(*by_view, strict=True))
 
 

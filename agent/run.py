@@ -169,4 +169,6 @@ def _go_on(journal: Journal, experts: ExpertPool, reasoner: Reasoner, warning: s
         journal.save()
         journal.write_report()
         raise
+    finally:
+        journal.close()
     return Restoration(journal.state, journal.folder.path)

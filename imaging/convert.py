@@ -55,6 +55,14 @@ def to_uint16(array: FloatArray) -> NDArray[np.uint16]:
     return np.rint(np.clip(array, 0, 1) * 65535).astype(np.uint16)
 
 
+def rounded(pixels: Tensor) -> Tensor:
+    """(C, H, W) in [0, 1] as 16 bit hold them: what `to_float` makes of `to_uint16`, in a tensor of its own."""
+    kept = zeros(tuple(pixels.shape))
+    for rows in strips(pixels, kept):
+        kept[:, rows] = pixels[:, rows].clamp(0, 1).mul_(65535).round_().div_(65535)
+    return kept
+
+
 def to_float(array: NDArray[Any]) -> FloatArray:
     """8 or 16 bit integers -> float32 in [0, 1]."""
     return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)

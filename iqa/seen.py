@@ -10,7 +10,7 @@ import numpy as np
 
 from iqa.crops import Box, crops_of
 from iqa.evidence.measure import measure_evidence
-from iqa.evidence.view import view_of
+from iqa.evidence.view import View, view_of
 from iqa.niqe import niqe_of
 from iqa.pieces import Pieces, pieces_of
 
@@ -27,6 +27,8 @@ class Seen:
     evidence: Mapping[str, float]
     """Measured numbers by names that end in their unit; `niqe` among them."""
     pieces: Pieces
+    crops: tuple[Box, ...]
+    """Where it was looked at."""
 
 
 def see(image: Image, crops: tuple[Box, ...] | None = None) -> Seen:
@@ -36,11 +38,13 @@ def see(image: Image, crops: tuple[Box, ...] | None = None) -> Seen:
     `crops`, so that candidates of one step are compared on the same places, or the picture's own `crops_of`.
     """
     boxes = crops or crops_of(image)
-    view = view_of(image, boxes)
-    niqe = min(WORST_NIQE, niqe_of([np.rint(luma) for luma in view.lumas]))
-    return Seen({**measure_evidence(view), "niqe": niqe}, pieces_of(image, boxes))
+    return Seen(measure_evidence(view_of(image, boxes), _niqe), pieces_of(image, boxes), boxes)
 
 
-def enlarged(seen: Seen, image: Image, crops: tuple[Box, ...], scale: int) -> Seen:
+def _niqe(view: View) -> dict[str, float]:
+    return {"niqe": min(WORST_NIQE, niqe_of([np.rint(luma) for luma in view.lumas]))}
+
+
+def enlarged(seen: Seen, image: Image, scale: int) -> Seen:
     """The same picture with pieces as it would have if it were `scale` times larger; evidence stays its own."""
-    return seen if scale == 1 else Seen(seen.evidence, pieces_of(image, crops, scale))
+    return seen if scale == 1 else Seen(seen.evidence, pieces_of(image, seen.crops, scale), seen.crops)

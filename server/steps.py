@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from agent.face_step import run_face_step
-from agent.finishing import align_colour, finish
+from agent.finishing import finish
 from agent.judging import Candidate, Contest, select_best
 from agent.qmoe import candidates, favourites, is_allowed, run_candidates
 from agent.state import KEEP_INPUT, Plan, Step, Verdict
@@ -218,7 +218,7 @@ def _finish_step(
             what = "this was chosen, though others score better"
         summary = f"{step}: {what}; the input is kept, and nothing was written."
     else:
-        image = align_colour(best.image, source.image, step)
+        image = best.image
         picture = Picture(handle=service.workspace.keep_image(image), width=image.width, height=image.height)
         file = service.save(image, name)
         summary = f"{step} by {describe(winner)}; saved as {file}."

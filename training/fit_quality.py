@@ -132,8 +132,8 @@ class Steps:
         return np.array(
             [
                 judged_row(
-                    Seen(row["evidence"], nothing),
-                    Seen(row["evidence" if blind else "before"], nothing),
+                    Seen(row["evidence"], nothing, ()),
+                    Seen(row["evidence" if blind else "before"], nothing, ()),
                     None if blind else Task(row["task"]),
                     self.names,
                 )

@@ -313,13 +313,13 @@ class Kept:
         """Its candidates."""
         image, task = self.problem.image, self.problem.task
         crops = crops_of(image)
-        before = enlarged(see(image, crops), image, crops, self.problem.scale)
+        before = enlarged(see(image, crops), image, self.problem.scale)
         return [
             Judged(
                 group,
                 task,
                 name,
-                Seen(row["evidence"], pieces_of(Image(from_numpy(to_float(self.results[name]))), crops)),
+                Seen(row["evidence"], pieces_of(Image(from_numpy(to_float(self.results[name]))), crops), crops),
                 before,
                 row["consistency"],
                 row["psnr_db"],

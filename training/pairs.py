@@ -24,8 +24,9 @@ def degrader(name: str, scale: int) -> Degrader:
 
     `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
     again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and unlimited, as the
-    literature measures denoisers); `all` (any same-size degradation, and mixtures); or one degradation by its name,
-    or several joined by `+`, of which one is drawn.
+    literature measures denoisers); `blocks` (JPEG, half of it coarse, where there is most to mend); `all` (any
+    same-size degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is
+    drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -35,6 +36,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return stored
     if name == "grain":
         return lambda patch, rng: (white if rng.random() < 0.5 else degrader("noise", scale))(patch, rng)
+    if name == "blocks":
+        return lambda patch, rng: (coarse if rng.random() < 0.5 else degrader("jpeg_artifact", scale))(patch, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -51,6 +54,8 @@ def kinds(name: str, scale: int) -> dict[str, Degrader]:
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
     if name == "grain":
         return {**kinds("noise", scale), "white": white, "clean": clean}
+    if name == "blocks":
+        return {**kinds("jpeg_artifact", scale), "coarse": coarse, "clean": clean}
     if name == "face":
         return {str(Degradation.LOW_QUALITY_FACE): face, "clean": clean}
     if name == "all":
@@ -92,6 +97,12 @@ def white(patch: Bytes, rng: np.random.Generator) -> Pair:
     """White Gaussian noise, neither rounded nor limited to [0, 1]."""
     target = to_float(patch)
     return gaussian_noise(target, rng, float(rng.uniform(3, 55))), target
+
+
+def coarse(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """JPEG of low quality, once, its grid at the corner."""
+    target = to_float(patch)
+    return jpeg(target, int(rng.integers(5, 26))), target
 
 
 def noise_then_jpeg(patch: Bytes, rng: np.random.Generator) -> Pair:

@@ -91,7 +91,7 @@ def test_clean_beats_clean_in_other_colours(name: str) -> None:
     noisy = gaussian_noise(pixels, np.random.default_rng(0), 25)
     judge = Judge(picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Clock())
     clean, *others = (
-        judge.of(CARD, picture(pixels * np.float32(gains)), seconds=0).score
+        judge.of(CARD, picture(pixels * np.float32(gains)), seconds=0).verdict.score
         for gains in ([1, 1, 1], [1, 0.8, 0.55], [0.6, 0.8, 1], [1, 0.7, 1])
     )
     assert clean > max(others)
@@ -110,14 +110,17 @@ def noisy_astronaut() -> tuple[FloatArray, Judge]:
 def test_clean_beats_clean_with_a_known_failure(failure: str, noisy_astronaut: tuple[FloatArray, Judge]) -> None:
     pixels, judge = noisy_astronaut
     spoilt = FAILURES[failure](pixels, np.random.default_rng(0))
-    assert judge.of(CARD, picture(pixels), seconds=0).score > judge.of(CARD, picture(spoilt), seconds=0).score
+    assert (
+        judge.of(CARD, picture(pixels), seconds=0).verdict.score
+        > judge.of(CARD, picture(spoilt), seconds=0).verdict.score
+    )
 
 
 def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_doing_nothing(
     noisy_astronaut: tuple[FloatArray, Judge],
 ) -> None:
     pixels, judge = noisy_astronaut
-    unknown = judge.of(CARD, picture(pixels), seconds=0)
+    unknown = judge.of(CARD, picture(pixels), seconds=0).verdict
     assert not is_known(Task.DENOISING, CARD.name)
     best = experience(Task.DENOISING, "restore4k_denoise")
     assert experience(Task.DENOISING, "keep_input") < 0 < unknown.experience <= best / 2
