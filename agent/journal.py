@@ -145,6 +145,10 @@ class Journal:
             self._write(self.folder.save_thumbnail, str(node), kept)
         return kept
 
+    def show_result(self, result: Image) -> None:
+        """Save what the report's slider shows."""
+        self._write(lambda: self.folder.save_before_after(self.folder.load_image(0), result))
+
     def save(self) -> None:
         """Put the state on disk."""
         with self.clock.part("trace"):

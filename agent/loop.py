@@ -201,8 +201,7 @@ def _finish(journal: Journal) -> None:
     journal.progress(1 - FINISHING_SHARE, "finishing")
     with journal.clock.part("finishing"):
         result = finish(journal.image, journal.plan)
-    with journal.clock.part("trace"):
-        journal.folder.save_before_after(journal.folder.load_image(0), result)
+    journal.show_result(result)
     journal.progress(1 - FINISHING_SHARE / 2, "writing")
     with journal.clock.part("writing"):
         write_image(result, output, overwrite=journal.state.overwrite)

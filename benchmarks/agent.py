@@ -28,7 +28,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from agent import judging, qmoe
+from agent import journal, judging, qmoe
 from agent.reasoner import RULES, Ordering, Reasoner, RuleReasoner
 from agent.run import Restoration
 from agent.state import KEEP_INPUT, Perception, Verdict
@@ -38,10 +38,11 @@ from benchmarks.combinations import SIDE, degraded_and_clean
 from imaging.control import Control
 from imaging.image import Image
 from imaging.resizing import resize
+from iqa.crops import Box
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim import ssim
 from iqa.quality import combine
-from iqa.seen import Seen
+from iqa.seen import Seen, see
 from profiles.loading import load_profile
 from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
@@ -74,11 +75,10 @@ class Agent:
     def __call__(self, image: Image, scale: int) -> Result:
         """Restore `image`, `scale` times as large."""
         profile = load_profile("default").model_copy(update=dict(self.changes))
-        with self.context():
+        looks = list[float]()
+        with self.context(), _counted(looks, image):
             after, _, restoration = restored_by_agent(image, scale, profile, _pool(), self.reasoner)
-        runs = _full_size_runs(restoration)
-        kept = sum(verdict.expert == KEEP_INPUT for node in restoration.state.nodes for verdict in node.verdicts)
-        return Result(after, runs, runs + kept + 1, sum(restoration.state.seconds.values()))
+        return Result(after, _full_size_runs(restoration), sum(looks), sum(restoration.state.seconds.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,18 @@ AGENTS: dict[str, Callable[[Image, int], Result]] = {
 @cache
 def _pool() -> ExpertPool:
     return ExpertPool()
+
+
+@contextmanager
+def _counted(looks: list[float], whole: Image) -> Iterator[None]:
+    """Every look of the estimator and the metrics; one at a crop counts by its share of the whole."""
+
+    def see_and_count(image: Image, crops: tuple[Box, ...] | None = None) -> Seen:
+        looks.append(min(1.0, image.width * image.height / (whole.width * whole.height)))
+        return see(image, crops)
+
+    with patch.object(judging, "see", see_and_count), patch.object(journal, "see", see_and_count):
+        yield
 
 
 def _full_size_runs(restoration: Restoration) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -103,6 +105,11 @@ class ExpertPool(ModelPool):
     def runnable(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
         """The experts for a task that can run here: embedded, or with their weights in the store."""
         return tuple(card for card in self.catalogue.for_task(task, scale) if availability(card, self.store).can_run)
+
+    def get_ready(self) -> None:
+        """Begin to import what networks need, which takes more than a second, beside whatever is done meanwhile."""
+        if "spandrel" not in sys.modules:
+            threading.Thread(target=importlib.import_module, args=["spandrel"], daemon=True).start()
 
     def get(self, name: str) -> Expert:
         """The expert of that name, loaded on the device that this thread works on, one for each device.

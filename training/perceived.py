@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -33,6 +34,10 @@ CLEAN = 0.5
 """Share of untouched photos."""
 SINGLE, MIO = 0.4, 0.35
 """Shares of single degradations and of MiO100's combinations among the others; the rest are other mixtures."""
+REDUCED, SMALL = 1 / 3, 1 / 6
+"""Shares of pictures that are made a little smaller before anything else, and so small that they are thumbnails."""
+SMALL_PX = 96, 300
+"""Long sides of thumbnails."""
 KEPT_AS_JPEG = 0.35
 """Share of pictures that are stored as a good JPEG at the end, which is no degradation."""
 
@@ -62,11 +67,17 @@ def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
     """A photo (H, W, 3), degraded at random and rounded to 8 bits, and the truth about it.
 
     Half of those of low resolution are enlarged again, as they lie on the web; whatever else befalls them is then
-    as fine as the new pixels.
+    as fine as the new pixels. Thumbnails are not reduced once more.
     """
-    if rng.random() < 1 / 3:
+    chance = rng.random()
+    is_small = REDUCED <= chance < REDUCED + SMALL
+    if chance < REDUCED:
         pixels = _shrunk(pixels, 1 / rng.uniform(1, 1.8))
+    elif is_small:
+        pixels = _shrunk(pixels, min(1, math.exp(rng.uniform(*np.log(SMALL_PX))) / max(pixels.shape)))
     kinds = [] if rng.random() < CLEAN else draw_kinds(rng)
+    if is_small:
+        kinds = [kind for kind in kinds if kind is not Degradation.LOW_RESOLUTION]
     applied, enlarged = dict[Degradation, Severity](), 1.0
     for kind in kinds:
         size = pixels.shape[:2]
