@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from imaging.convert import to_numpy, to_uint8, to_uint16
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
-from imaging.pixels import let_go, strips, zeros
+from imaging.pixels import is_in_file, let_go, strips, zeros
 from imaging.resizing import fitted, resize
 
 FORMAT_OF = {
@@ -66,15 +66,24 @@ def write_image(image: Image, path: Path, *, overwrite: bool = False, quality: i
     JPEG, WebP and AVIF. Raises `OutputError`; then the path is as it was before.
     """
     check_output(path, overwrite)
-    data = _encoded(image, FORMAT_OF[path.suffix.lower()], quality)
+    kind = FORMAT_OF[path.suffix.lower()]
+    data = None if _goes_to_file(image, kind) else _encoded(image, kind, quality)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _new_file(path, overwrite) as stream:
-            stream.write(data)
+        with _new_file(path, overwrite) as (temporary, stream):
+            if data is None:
+                _png(image, image.bit_depth == 16, image.alpha is None, temporary)
+            else:
+                stream.write(data)
     except FileExistsError as error:
         raise OutputExists(f"{path} exists already", "choose another name, or ask for overwriting") from error
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _goes_to_file(image: Image, kind: str) -> bool:
+    """Whether there is no memory for the bytes of the file beside the picture: OpenCV then writes a PNG by itself."""
+    return kind == "PNG" and not (image.greyscale and image.alpha is not None) and is_in_file(image.pixels)
 
 
 def encode_image(image: Image, kind: str, quality: int = 95) -> bytes:
@@ -165,8 +174,8 @@ def _profile(channels: int, image: Image) -> bytes | None:
     return image.icc_profile if image.icc_profile and image.icc_profile[16:20] == space else None
 
 
-def _png(image: Image, deep: bool, opaque: bool) -> memoryview:
-    """By OpenCV, which keeps 16 bit and is faster than Pillow with 8."""
+def _png(image: Image, deep: bool, opaque: bool, file: Path | None = None) -> memoryview:
+    """By OpenCV, which keeps 16 bit and is faster than Pillow with 8. With `file`, into it, and nothing is given."""
     array = _integers(image, opaque=opaque, deep=deep, order=(0,) if image.greyscale else (2, 1, 0, 3))
     kinds, blobs = [], []
     profile = _profile(array.shape[2], image)
@@ -174,9 +183,12 @@ def _png(image: Image, deep: bool, opaque: bool) -> memoryview:
         if blob:
             kinds.append(kind)
             blobs.append(np.frombuffer(blob.removeprefix(b"Exif\x00\x00"), np.uint8))
-    done, data = cv2.imencodeWithMetadata(".png", array, kinds, blobs, PNG_OPTIONS)
+    if file:
+        done, data = cv2.imwriteWithMetadata(str(file), array, kinds, blobs, PNG_OPTIONS), np.empty(0, np.uint8)
+    else:
+        done, data = cv2.imencodeWithMetadata(".png", array, kinds, blobs, PNG_OPTIONS)
     if not done:
-        raise OutputError("the picture cannot be written as PNG", "choose TIFF")
+        raise OutputError("the picture cannot be written as PNG", "is the disk full? otherwise choose TIFF")
     return data.data
 
 
@@ -205,12 +217,12 @@ def _text_tags(image: Image) -> list[tuple[int, str]]:
 
 
 @contextmanager
-def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when it is complete and on disk."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[Path, BinaryIO]]:
+    """A file that has its name only when it is complete and on disk; until then another, which is given too."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         with temporary.open("xb") as stream:
-            yield stream
+            yield temporary, stream
             stream.flush()
             os.fsync(stream.fileno())
         if overwrite:

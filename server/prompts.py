@@ -97,12 +97,16 @@ def _image(photo: str) -> dict[str, str]:
     return {"handle": photo} if re.fullmatch(HANDLE_PATTERN, photo) else {"path": photo}
 
 
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
+
+
 def _photos(service: Service, folder: str) -> list[Path]:
     """The photos of a folder that may be read, without its sub-folders. Raises `RequestError`."""
     real = service.access.readable(folder)
     if not real.is_dir():
         raise RequestError(f"{folder!r} is no folder", "give a folder inside an allowed one")
-    photos = sorted(path for path in real.iterdir() if path.suffix.lower() in READABLE and path.is_file())
+    photos = sorted(path for path in real.iterdir() if _is_photo(path))
     if not photos:
         raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")
     if len(photos) > MOST_IN_A_FOLDER:

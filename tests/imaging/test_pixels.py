@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from imaging import pixels
-from imaging.errors import ResourceError
+from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
 from imaging.pixels import MEMORY_VARIABLE, copied, is_in_file, let_go, memory_budget, strips, zeros
+from imaging.writing import encode_image, write_image
 
 MEGAPIXEL = (3, 1000, 1000)
 
@@ -45,6 +46,31 @@ def test_the_more_budget_the_larger_the_pictures_in_memory(monkeypatch: pytest.M
         monkeypatch.setenv(MEMORY_VARIABLE, gigabytes)
         places.append(is_in_file(zeros(MEGAPIXEL)))
     assert places == [True, False]
+
+
+@pytest.fixture
+def beyond_memory(tight: None) -> Image:
+    del tight
+    image = Image(zeros((3, 500, 300)).uniform_(generator=torch.Generator().manual_seed(0)), bit_depth=16)
+    assert is_in_file(image.pixels)
+    return image
+
+
+def test_a_picture_beyond_the_budget_is_written_as_any_other(beyond_memory: Image, tmp_path: Path) -> None:
+    write_image(beyond_memory, tmp_path / "out.png")
+    assert (tmp_path / "out.png").read_bytes() == encode_image(beyond_memory, "PNG")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.png"]
+
+
+def test_a_picture_beyond_the_budget_that_finds_no_place_leaves_the_old_file(
+    beyond_memory: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "out.png"
+    file.write_bytes(b"precious")
+    monkeypatch.setattr("cv2.imwriteWithMetadata", lambda *_: False)  # what OpenCV says on a full disk
+    with pytest.raises(OutputError, match="disk full"):
+        write_image(beyond_memory, file, overwrite=True)
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"precious"]
 
 
 @pytest.mark.usefixtures("tight")
