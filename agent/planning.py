@@ -45,15 +45,8 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
         if step.task is Task.SUPER_RESOLUTION and not catalogue.for_task(step.task, step.scale):
             raise PlanError(f"no expert enlarges {step.scale}x", "install one, or choose another scale")
     width, height = _final_size(perception, profile, factor)
-    if (
-        profile.upscale_4k
-        and profile.scale_factor is None
-        and factor * max(perception.width, perception.height) < (FOUR_K_TOLERANCE * profile.long_side)
-    ):
-        warnings.append(
-            f"even 16x brings {max(perception.width, perception.height)} pixels not to {profile.long_side}: "
-            "the rest is plain resizing"
-        )
+    if profile.upscale_4k and profile.scale_factor is None:
+        warnings += _size_warnings(max(perception.width, perception.height), profile.long_side, factor)
     return Plan(
         steps=steps,
         final_width=width,
@@ -109,6 +102,14 @@ def enlargement(picture: Sized, profile: Profile) -> int:
     if Task.SUPER_RESOLUTION in asked or longer < profile.require_sr_size:
         return 4
     return 1
+
+
+def _size_warnings(longer: int, long_side: int, factor: int) -> list[str]:
+    if longer > long_side:
+        return [f"the longer side has {longer} pixels, more than the {long_side} to reach: the size stays as it is"]
+    if factor * longer < FOUR_K_TOLERANCE * long_side:
+        return [f"even 16x brings {longer} pixels not to {long_side}: the rest is plain resizing"]
+    return []
 
 
 def _final_size(perception: Perception, profile: Profile, factor: int) -> tuple[int, int]:

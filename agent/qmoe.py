@@ -32,6 +32,8 @@ SCOUT_ABOVE_PIXELS = 512 * 512
 SCOUT_CROPS = 3
 SCOUT_SIDE, SCOUTED_SIDE = 192, 512
 """Pixels of the side of a crop, and at most of what is made of it."""
+SCOUT_ERROR = 0.02
+"""Scores of scouts that differ by less say nothing about the whole; wrong choices had 0.004 to 0.013 between them."""
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 """What a tile of an expert takes at least, by the memory class of its card."""
 FAVOURITES = 2
@@ -93,7 +95,8 @@ def run_candidates(
     """Run the experts of `cards` on `image` one after another and judge each result.
 
     "Keep the input" comes first, for every task but super-resolution. Large images are scouted: all experts run on a
-    few informative crops, and only the best of them on the whole; the others yield their scout verdict alone.
+    few informative crops, and only the best of them on the whole, or the best two where the crops cannot tell them
+    apart; the others yield their scout verdict alone.
 
     `seen`: what has been seen of `image` already; candidates are looked at in its crops.
     """
@@ -109,8 +112,8 @@ def run_candidates(
         for verdict in _scout(image, step, cards, profile, experts, control.part(0.0, share), clock, judge.crops):
             scouted.append(verdict)
             yield Candidate(verdict)
-        best = max(scouted, key=lambda verdict: (verdict.score, verdict.consistency))
-        cards = [card for card in cards if card.name == best.expert and best.error is None]
+        worth = _worth_a_run([verdict for verdict in scouted if verdict.error is None])
+        cards = [card for card in cards if card.name in worth]
     yield from _judged(image, step, cards, experts, judge, control.part(share, 1.0), clock)
 
 
@@ -221,6 +224,12 @@ def _scout(
         part = control.part(n / len(views), (n + 1) / len(views))
         by_view.append([one.verdict for one in _judged(view, step, cards, experts, judge, part, clock)])
     yield from map(_mean, zip(*by_view, strict=True))
+
+
+def _worth_a_run(scouted: Sequence[Verdict]) -> set[str]:
+    """The expert whose scouts did best, and the second where that says nothing."""
+    best = sorted(scouted, key=lambda verdict: (verdict.score, verdict.consistency), reverse=True)[:2]
+    return {verdict.expert for verdict in best if verdict.score > best[0].score - SCOUT_ERROR}
 
 
 def _mean(verdicts: Sequence[Verdict]) -> Verdict:

@@ -46,6 +46,7 @@ def main() -> None:
         "peers": peers,
         "arithmetic": arithmetic,
         "growth": growth,
+        "variants": variants,
         "start-up": lambda _: start_up(),
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,6 +128,25 @@ def growth(arguments: argparse.Namespace) -> None:
     unexplained = ((seconds - slope * pixels - start) ** 2).sum() / ((seconds - seconds.mean()) ** 2).sum()
     figures = ", ".join(f"{side}²: {value:.2f} s" for side, value in zip(sides, seconds, strict=True))
     print(f"{figures}\n{start:.2f} s + {slope * 1e6:.3f} s per megapixel of the result, R² {1 - unexplained:.4f}")
+
+
+def variants(arguments: argparse.Namespace) -> None:
+    """What the engine does without: four tiles together, and torch.compile; seconds of a tile."""
+    print(
+        "| network | tile | alone, s | of four together, s | compiled, s | compiling, s |\n|---|---|---|---|---|---|"
+    )
+    for name in ("restore4k_sr_x4", "restore4k_denoise"):
+        expert = next(one for one in networks() if one.card.name == name)
+        run = expert.mixed or expert.descriptor
+        compiled = torch.compile(run, dynamic=False)
+        tile = torch.rand(1, 3, 256, 256)
+        four = tile.expand(4, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        started = time.perf_counter()
+        compiled(tile)
+        compiling = time.perf_counter() - started
+        runs: Runs = {"alone": partial(run, tile), "four": partial(run, four), "compiled": partial(compiled, tile)}
+        s = race(runs, arguments.rounds)
+        print(f"| {name} | 256² | {s['alone']:.3f} | {s['four'] / 4:.3f} | {s['compiled']:.3f} | {compiling:.0f} |")
 
 
 def race(runs: Runs, rounds: int) -> dict[str, float]:

@@ -92,9 +92,10 @@ def test_the_longer_side_becomes_exactly_4096_and_the_aspect_is_kept(longer: int
     assert planned.final_height == pytest.approx(4096 * (longer * 2 // 3) / longer, abs=0.5)
 
 
-def test_an_image_larger_than_4k_keeps_its_size() -> None:
+def test_an_image_larger_than_4k_keeps_its_size_and_that_is_said() -> None:
     planned = plan(seen(width=5000, height=3000), profile(), CATALOGUE)
     assert (planned.final_width, planned.final_height) == (5000, 3000)
+    assert any("stays as it is" in warning for warning in planned.warnings)
 
 
 def test_what_even_16x_does_not_reach_is_said() -> None:
