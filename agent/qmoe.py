@@ -35,7 +35,7 @@ SCOUT_CROPS = 3
 SCOUT_SIDE, SCOUTED_SIDE = 192, 512
 """Pixels of the side of a crop, and at most of what is made of it."""
 SCOUT_ERROR = 0.02
-"""Scores of scouts that differ by less say nothing about the whole: five of five wrong choices were closer than this."""
+"""Scores of scouts that differ by less say nothing about the whole; five of five wrong choices were closer."""
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 """What a tile of an expert takes at least, by the memory class of its card."""
 FAVOURITES = 2

@@ -15,6 +15,7 @@ from agent.state import KEEP_INPUT, Step
 from imaging.control import Control
 from imaging.device import DEVICE_VARIABLE, devices, seat
 from imaging.image import Image
+from imaging.resizing import resize
 from profiles.loading import load_profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
@@ -134,3 +135,52 @@ def test_two_devices_give_the_same_verdicts_and_pixels_as_one(
             assert one.verdict.model_copy(update={"seconds": 0}) == other.verdict.model_copy(update={"seconds": 0})
             assert (one.image is None) == (other.image is None)
             assert one.image is None or other.image is None or torch.equal(one.image.pixels, other.image.pixels)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """An expert that gives so much of the truth and of the input."""
+
+    card: ExpertCard
+    truth: Image
+    share: float
+
+    def __call__(self, image: Image, control: Control) -> Image:
+        whole = image.width == self.truth.width
+        # Of a crop, which is somewhere in the picture, only blurring is known.
+        better = self.truth.pixels if whole else torch.nn.functional.avg_pool2d(image.pixels, 5, 1, 2)
+        return image.with_pixels(self.share * better + (1 - self.share) * image.pixels)
+
+
+class MixingPool(ExpertPool):
+    """Experts of whom some do more."""
+
+    def __init__(self, truth: Image, shares: dict[str, float]) -> None:
+        cards = [NEW.model_copy(update={"name": name}) for name in shares]
+        self._mixing = {card.name: Mixing(card, truth, shares[card.name]) for card in cards}
+        super().__init__(Catalogue(tuple(cards)))
+
+    def get(self, name: str) -> Expert:
+        return self._mixing[name]
+
+
+def on_the_whole(task: Task, shares: dict[str, float]) -> set[str]:
+    """Whose result on a noisy picture of 0.36 megapixels there is."""
+    truth = Image(resize(torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(1)), 600, 600))
+    noise = 0.1 * torch.randn(3, 600, 600, generator=torch.Generator().manual_seed(2))
+    pool, profile = MixingPool(truth, shares), load_profile("default")
+    step = Step(task=task)
+    judged = run_candidates(truth.with_pixels(truth.pixels + noise), step, tuple(pool.catalogue), profile, pool)
+    return {one.verdict.expert for one in judged if one.image is not None} - {KEEP_INPUT}
+
+
+def test_of_a_large_picture_the_expert_runs_on_the_whole_that_does_best_on_crops() -> None:
+    assert on_the_whole(Task.DENOISING, {"idle": 0.0, "eager": 1.0}) == {"eager"}
+
+
+def test_experts_that_crops_cannot_tell_apart_both_run_on_the_whole() -> None:
+    assert on_the_whole(Task.DENOISING, {"idle": 0.0, "one": 1.0, "other": 1.0}) == {"one", "other"}
+
+
+def test_motion_deblurring_is_not_scouted() -> None:
+    assert on_the_whole(Task.MOTION_DEBLURRING, {"idle": 0.0, "eager": 1.0}) == {"idle", "eager"}
