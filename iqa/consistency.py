@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from imaging.convert import FloatArray, to_numpy
+from imaging.image import Image
 from imaging.jpeg_table import STANDARD_TABLE
 from imaging.pixels import strips
 from imaging.resizing import resize
@@ -25,7 +26,7 @@ from iqa.luma import FULL, weighted
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
-    from imaging.image import Image
+    from torch import Tensor
 
 Pair: TypeAlias = tuple[FloatArray, FloatArray]
 """The same piece of the input and of the result, (h, w, 3) in [0, 1]."""
@@ -57,8 +58,18 @@ def consistency(task: Task, before: Image, after: Image) -> float:
 
 
 def _reduced(before: Image, after: Image) -> float:
-    """Brought down to the input's size by an antialiased kernel, the result is the input (back-projection)."""
+    """Brought down to the input's size by an antialiased kernel, the result is the input (back-projection).
+
+    Or it is the input without noise and compression, from which a picture is better freed before it is enlarged.
+    """
     reduced = resize(after.pixels, before.height, before.width)
+    same = _same(before, reduced)
+    if same == 1:
+        return same
+    return max(same, min(part(before, Image(reduced)) for part in PARTS[Task.DENOISING]))
+
+
+def _same(before: Image, reduced: Tensor) -> float:
     squares = sum(
         float((reduced[:, rows] - before.pixels[:, rows]).square().sum()) for rows in strips(reduced, before.pixels)
     )

@@ -124,6 +124,13 @@ def compress(pixels: FloatArray, rng: np.random.Generator, strength: float) -> t
     return jpeg(pixels, quality), {"quality": quality}
 
 
+def resized(pixels: FloatArray, rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    """In another size by any of the usual methods. What happened before does not lie on its grid any more."""
+    methods = [cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA if height < len(pixels) else cv2.INTER_LANCZOS4]
+    method = methods[int(rng.integers(len(methods)))]
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method).clip(0, 1), np.float32)
+
+
 def jpeg(pixels: FloatArray, quality: int) -> FloatArray:
     """There and back through JPEG with 4:2:0 chroma."""
     done, data = cv2.imencode(".jpg", to_uint8(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -10,13 +10,24 @@ from imaging.convert import FloatArray, from_numpy, to_float, to_numpy
 from imaging.resizing import resize
 from toolbox.tasks import Degradation, Severity
 from training.data import Bytes, Degrader, Pair, shrink
-from training.degradations import MAKERS, MIO100, degrade, downscale, gaussian_blur, gaussian_noise, jpeg, mix
+from training.degradations import (
+    MAKERS,
+    MIO100,
+    degrade,
+    downscale,
+    gaussian_blur,
+    gaussian_noise,
+    jpeg,
+    mix,
+    resized,
+)
 
 LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
 SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
 STORED = (Degradation.NOISE, Degradation.JPEG_ARTIFACT)
 CLEAN_SHARE = 0.05
 """Every blind network also learns to leave a clean photo alone."""
+STORED_BEFORE = 0.4
 
 
 def degrader(name: str, scale: int) -> Degrader:
@@ -118,13 +129,25 @@ def mixture(patch: Bytes, rng: np.random.Generator) -> Pair:
 
 
 def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
-    """What a small picture from the web went through: blur, reduction, noise, compression, each of them sometimes."""
+    """What a small picture from the web went through: blur, reduction, noise, compression, each of them sometimes.
+
+    Two in five were stored before at another size (Real-ESRGAN, Wang et al. 2021, calls that second order).
+    """
     target = to_float(patch)
     degraded: FloatArray = target
     if rng.random() < 0.6:
         blur = Degradation.DEFOCUS_BLUR if rng.random() < 0.7 else Degradation.MOTION_BLUR
         degraded, _ = mix(degraded, [blur], rng, [LOW[int(rng.integers(len(LOW)))]])
-    degraded = np.clip(downscale(degraded, scale, str(rng.choice(["bicubic", "area", "lanczos"]))), 0, 1)
+    if rng.random() < STORED_BEFORE:
+        height, width = (size // scale for size in target.shape[:2])
+        before = rng.uniform(0.7, 2.2)
+        degraded = resized(degraded, rng, round(height * before), round(width * before))
+        degraded, _ = degrade(
+            degraded, Degradation.JPEG_ARTIFACT, rng, Severity(int(rng.integers(Severity.VERY_HIGH)))
+        )
+        degraded = resized(degraded, rng, height, width)
+    else:
+        degraded = np.clip(downscale(degraded, scale, str(rng.choice(["bicubic", "area", "lanczos"]))), 0, 1)
     for name in (Degradation.NOISE, Degradation.JPEG_ARTIFACT):
         if rng.random() < 0.6:
             degraded, _ = degrade(degraded, name, rng, LOW[int(rng.integers(len(LOW)))])

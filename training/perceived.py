@@ -15,7 +15,7 @@ from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.degradations import low_resolution
 from toolbox.tasks import Degradation, Severity
-from training.degradations import MIO100, degrade, jpeg
+from training.degradations import MIO100, degrade, jpeg, resized
 from training.photos import read_pixels
 
 Seen = TypeVar("Seen")
@@ -38,6 +38,10 @@ REDUCED, SMALL = 1 / 3, 1 / 6
 """Shares of pictures that are made a little smaller before anything else, and so small that they are thumbnails."""
 SMALL_PX = 96, 300
 """Long sides of thumbnails."""
+RESIZED, FACTORS = 0.5, (0.5, 1.5)
+"""Share of compressed pictures whose size was changed afterwards, as on the web, and by what factor."""
+WEAKER_BELOW = 0.7
+"""Reduced by that much, compression shows one level less."""
 KEPT_AS_JPEG = 0.35
 """Share of pictures that are stored as a good JPEG at the end, which is no degradation."""
 
@@ -80,12 +84,17 @@ def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
         kinds = [kind for kind in kinds if kind is not Degradation.LOW_RESOLUTION]
     applied, enlarged = dict[Degradation, Severity](), 1.0
     for kind in kinds:
-        size = pixels.shape[:2]
+        size = pixels.shape[0], pixels.shape[1]
         pixels, one = degrade(pixels, kind, rng, Severity(int(rng.integers(len(Severity)))))
         applied[kind] = one.severity
+        if kind is Degradation.JPEG_ARTIFACT and rng.random() < RESIZED:
+            pixels, factor = _sent_on(pixels, rng)
+            enlarged *= max(1, factor)
+            if factor < WEAKER_BELOW:
+                applied[kind] = Severity(max(0, one.severity - 1))
         if kind is Degradation.LOW_RESOLUTION and rng.random() < 0.5:
             enlarged = size[1] / pixels.shape[1]
-            pixels = _enlarged(pixels, size, rng)
+            pixels = resized(pixels, rng, *size)
     if Degradation.JPEG_ARTIFACT not in kinds and rng.random() < KEPT_AS_JPEG:
         pixels = jpeg(pixels, int(rng.integers(86, 98)))
     image = Image(from_numpy(to_float(to_uint8(pixels))))
@@ -136,8 +145,9 @@ def _shrunk(pixels: FloatArray, share: float) -> FloatArray:
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _enlarged(pixels: FloatArray, size: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-    import cv2
-
-    method = int(rng.choice([cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4]))
-    return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=method).clip(0, 1), np.float32)
+def _sent_on(pixels: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, float]:
+    """In another size, sometimes stored as a good JPEG once more; and by what factor."""
+    factor = math.exp(rng.uniform(*np.log(FACTORS)))
+    height, width = (max(32, round(side * factor)) for side in pixels.shape[:2])
+    pixels = resized(pixels, rng, height, width)
+    return (jpeg(pixels, int(rng.integers(86, 98))) if rng.random() < KEPT_AS_JPEG else pixels), factor

@@ -15,6 +15,7 @@ from imaging.resizing import resize
 from iqa.consistency import PARTS, consistency
 from iqa.errors import SizesDiffer
 from toolbox.tasks import Task
+from training.degradations import jpeg
 
 Picture = Callable[[FloatArray], Image]
 Degrade = Callable[[FloatArray], FloatArray]
@@ -154,6 +155,24 @@ def test_enlargements_are_judged_by_what_they_shrink_to(
     assert scores[3] < min(scores[:3])
     turned = Image(truth.pixels.flip(-1))
     assert consistency(Task.SUPER_RESOLUTION, small, turned) < 0.1
+
+
+@pytest.mark.parametrize("spoilt", ["noise", "compression", "compression, then another size"])
+def test_an_enlargement_may_take_away_noise_and_compression(photo: FloatArray, picture: Picture, spoilt: str) -> None:
+    truth = picture(photo)
+    small = to_numpy(resize(truth.pixels, truth.height // 2, truth.width // 2))
+    if spoilt == "noise":
+        small = noisy(small)
+    else:
+        small = jpeg(small, 15)
+        if "another" in spoilt:
+            small = to_numpy(resize(from_numpy(small), truth.height // 3, truth.width // 3))
+    before = picture(small)
+    cleaned, turned = (
+        consistency(Task.SUPER_RESOLUTION, before, one) for one in (truth, Image(truth.pixels.flip(-1)))
+    )
+    assert cleaned > 0.6
+    assert turned < 0.1
 
 
 def test_a_colour_cast_of_an_enlargement_is_punished(photo: FloatArray, picture: Picture) -> None:
