@@ -34,6 +34,7 @@ from toolbox.network import WEIGHTS
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Task
 from training.degradations import MIO100, degrade, downscale, mix
+from training.pairs import real
 from training.perceived import draw_kinds, single_threaded
 from training.photos import read_pixels
 from training.spoilt import FAILURES
@@ -58,6 +59,8 @@ WORTH: Mapping[Task, float] = {
 """Which share of the steps a task has: most is lost where light is guessed, and the experts of these cost least."""
 LATER = 0.3
 """Share of drawn steps on mixtures that come after another task's expert."""
+FROM_THE_WEB, NOISY = 0.35, 0.2
+"""Shares of what is enlarged that suffers from everything at once, and from noise alone."""
 KEPT = "keep_input"
 HALF_RESTORED = "half_restored"
 """Halfway from the degraded picture to the true one; no expert made it."""
@@ -229,8 +232,9 @@ def _drawn(task: Task, path: Path, rng: np.random.Generator) -> Problem:
 
 def _super_resolution(clean: FloatArray, rng: np.random.Generator) -> Problem:
     scale = int(rng.choice(ENLARGED))
-    small = downscale(clean, scale)
-    if rng.random() < 0.3:
+    chance = rng.random()
+    small = real(to_uint8(clean), scale, rng)[0] if chance < FROM_THE_WEB else downscale(clean, scale)
+    if chance > 1 - NOISY:
         small, _ = degrade(small, Degradation.NOISE, rng)
     return Problem(_stored(small), Image(from_numpy(clean)), Task.SUPER_RESOLUTION, scale)
 
