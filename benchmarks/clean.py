@@ -1,10 +1,11 @@
 """Clean photos in: how far the result is from a plain enlargement, and what was done that nobody needed.
 
-    python -m benchmarks.clean --data DATA/bench/bsd100/hr --photos 8 [--scale 2]
+    python -m benchmarks.clean --data DATA/bench/bsd100/hr --photos 8 [--scale 2] [--side 120]
 
 PSNR (RGB) of the default profile's result against the photo itself. Where a scale is given, against what the same
-profile's super-resolution makes of the photo, and in brackets against its bicubic enlargement (from which a good one
-must differ). Nothing is wrong with these photos: every step but super-resolution is one too many.
+profile's super-resolution makes of the photo, and in brackets against its bicubic enlargement (from which a good
+one must differ). With a side, of the photos reduced to that: thumbnails. Nothing is wrong with these photos: every
+step but super-resolution is one too many.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from agent.state import KEEP_INPUT
 from benchmarks.agent_on import restored_by_agent
 from imaging.image import Image
 from imaging.reading import read_image
-from imaging.resizing import resize
+from imaging.resizing import fitted, resize
 from iqa.metrics.psnr import psnr
 from profiles.loading import load_profile
 from profiles.schema import Profile
@@ -35,6 +36,13 @@ def enlarged_alone(photo: Image, scale: int, profile: Profile, experts: ExpertPo
     return restored_by_agent(photo, scale, alone, experts)[0] if scale > 1 else photo
 
 
+def reduced(photo: Image, side: int | None) -> Image:
+    """The photo with that longer side."""
+    return (
+        photo if side is None else photo.with_pixels(resize(photo.pixels, *fitted(photo.height, photo.width, side)))
+    )
+
+
 def steps_of(run: Restoration) -> tuple[list[str], bool]:
     """What was done, and whether it changed more than the size."""
     taken = [node for node in run.path_taken() if node.step and node.expert != KEEP_INPUT]
@@ -48,6 +56,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photos")
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--scale", type=int, default=1, choices=(1, 2, 4, 8, 16))
+    parser.add_argument("--side", type=int, help="reduce the photos to this longer side")
     parser.add_argument("--profile", default="default")
     arguments = parser.parse_args()
     files = sorted(path for path in arguments.data.rglob("*") if path.suffix in (".png", ".webp", ".jpg"))
@@ -56,7 +65,7 @@ def main() -> None:
     distances, changed = list[float](), 0
     name = "the photo" if arguments.scale == 1 else f"plain super-resolution {arguments.scale}x"
     for index in chosen:
-        photo = read_image(files[index])
+        photo = reduced(read_image(files[index]), arguments.side)
         result, _, run = restored_by_agent(photo, arguments.scale, profile, experts)
         told, was_restored = steps_of(run)
         distances.append(psnr(result, enlarged_alone(photo, arguments.scale, profile, experts)))
