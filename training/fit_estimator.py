@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +29,7 @@ from iqa.sight import Sight
 from toolbox.tasks import Degradation, Severity
 from training.perceived import ORDER, Truth, samples
 from training.photos import held_out, others, photos
-from training.sights import Looks, Rows, as_input, fresh, look, rows_of, save, train
+from training.sights import BEGINNING, GOING_ON, Looks, Rows, as_input, fresh, go_on_from, look, rows_of, save, train
 
 Matrix = NDArray[np.float64]
 OTHERS = 0.125
@@ -38,8 +37,6 @@ LEVELS = len(Severity) - 1
 ENLARGED = 2 ** (0.5 * (np.arange(LEVELS) + 0.5))
 """Factors of enlargement from which the network should see one more level of `OCTAVES_PER_LEVEL`."""
 BATCH, PIECES = 48, 4
-BEGINNING, GOING_ON = 2e-3, 5e-4
-"""Learning rates."""
 CALIBRATED = 0.12
 """Share of what was drawn that only sets the thresholds."""
 FALSE_ALARMS = 0.03
@@ -85,7 +82,7 @@ def fit(
     """Binary cross-entropy of reaching each level; from the weights in `begin` on, or from fresh ones."""
     network = fresh(3, rows, len(ORDER) * LEVELS, seed)
     if begin:
-        network.load_state_dict({name: value.float() for name, value in load_file(begin).items()})
+        go_on_from(network, begin)
     rng = np.random.default_rng(seed)
 
     def loss(network: Sight) -> Tensor:

@@ -2,6 +2,7 @@
 
     python -m training.fit_quality --data DATA --looks FOLDER [--steps 3000] [--minutes 30]
     python -m training.fit_quality --data DATA --looks FOLDER --minutes 0 --tasks TASK ...   # where experts are new
+    python -m training.fit_quality ... --begin iqa/predicted_fidelity.safetensors            # going on with the network
 
 Writes iqa/predicted_fidelity.safetensors and agent/experience.toml. What the experts made of degraded photographs
 (training/judged.py), none of them held out, is kept in FOLDER, one folder for each task: an expert runs again only if
@@ -38,7 +39,7 @@ from toolbox.tasks import Task
 from training.fit_estimator import draw_paths
 from training.judged import WORTH, Judged, files_in, judged_in, rows_of
 from training.judged import draw as draw_steps
-from training.sights import Looks, Rows, fresh, save, train
+from training.sights import BEGINNING, GOING_ON, Looks, Rows, fresh, go_on_from, save, train
 
 PIECES = 4
 """Of nine, kept of every candidate."""
@@ -163,9 +164,11 @@ class Steps:
         return torch.from_numpy(np.where(blind[:, None], self.blind[chosen], self.seeing[chosen]))
 
 
-def fit(steps: Steps, minutes: float, seed: int) -> Sight:
+def fit(steps: Steps, minutes: float, seed: int, begin: Path | None = None) -> Sight:
     """Absolute errors of the predicted likeness, and of its differences between candidates of one step."""
     network = fresh(6, steps.seeing, 1, seed)
+    if begin:
+        go_on_from(network, begin)
     rng = np.random.default_rng(seed)
 
     def loss(network: Sight) -> Tensor:
@@ -179,7 +182,7 @@ def fit(steps: Steps, minutes: float, seed: int) -> Sight:
         within = (error[:, None] - error[None])[same]
         return _size(error).mean() + WITHIN * _size(within).mean()
 
-    return train(network, loss, minutes)
+    return train(network, loss, minutes, GOING_ON if begin else BEGINNING)
 
 
 def _size(error: Tensor) -> Tensor:
@@ -194,6 +197,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--tasks", type=Task, nargs="+", default=list(WORTH), choices=list(WORTH), metavar="TASK")
+    parser.add_argument("--begin", type=Path, help="weights to go on from")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--fidelity", type=Path, default=Path("iqa/predicted_fidelity.safetensors"))
@@ -204,7 +208,7 @@ def main() -> None:
     if arguments.minutes > 0:
         collect(arguments.looks)
         steps = Steps(arguments.looks)
-        network = fit(steps, arguments.minutes, arguments.seed)
+        network = fit(steps, arguments.minutes, arguments.seed, arguments.begin)
         save(
             network, {"evidence": steps.names, "outputs": ["predicted_fidelity"], "least": [0.5]}, arguments.fidelity
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from imaging.image import Image
@@ -23,6 +23,8 @@ Looks = NDArray[np.uint8]
 """(n, 10, 3, 96, 96): nine pieces and the small whole of every picture."""
 Rows = NDArray[np.float32]
 KEEP = 0.998
+BEGINNING, GOING_ON = 2e-3, 5e-4
+"""Learning rates."""
 
 
 def look(image: Image) -> tuple[Looks, dict[str, float]]:
@@ -47,7 +49,14 @@ def fresh(channels: int, rows: Rows, outputs: int, seed: int) -> Sight:
     return network
 
 
-def train(network: Sight, loss_of: Callable[[Sight], Tensor], minutes: float, learning_rate: float = 2e-3) -> Sight:
+def go_on_from(network: Sight, file: Path) -> None:
+    """Take over the weights that `save` has written for a network of the same kind."""
+    network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+
+
+def train(
+    network: Sight, loss_of: Callable[[Sight], Tensor], minutes: float, learning_rate: float = BEGINNING
+) -> Sight:
     """The averaged weights after that many minutes of steps; every call of `loss_of` takes a batch of its own."""
     network.train().to(memory_format=torch.channels_last)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
