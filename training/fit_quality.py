@@ -2,7 +2,7 @@
 
     python -m training.fit_quality --data DATA --looks FOLDER [--steps 3000] [--minutes 30]
     python -m training.fit_quality --data DATA --looks FOLDER --minutes 0 --tasks TASK ...   # where experts are new
-    python -m training.fit_quality ... --begin iqa/predicted_fidelity.safetensors            # going on with the network
+    python -m training.fit_quality ... --begin iqa/predicted_fidelity.safetensors   # going on with the network
 
 Writes iqa/predicted_fidelity.safetensors and agent/experience.toml. What the experts made of degraded photographs
 (training/judged.py), none of them held out, is kept in FOLDER, one folder for each task: an expert runs again only if
