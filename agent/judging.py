@@ -13,7 +13,7 @@ from agent.state import KEEP_INPUT, FaceWork, Step, Verdict
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import Box
-from iqa.merit import Merit, origin_of, own_error, removal, score
+from iqa.merit import UNCLEAN_LEVEL, Merit, origin_of, own_error, removal, score, situation
 from iqa.published import chosen, measure_published
 from iqa.quality import Origin, quality_of
 from iqa.seen import Seen, enlarged, see
@@ -105,7 +105,7 @@ class Judge:
         self._metrics = chosen(profile.reflection, profile.non_commercial, pool.store)
         with clock.part("scoring"):
             self._seen = seen or see(before)
-            self._origin = origin_of(step.task, enlarged(self._seen, before, step.scale))
+            self._origin = origin_of(step.task, self._seen, enlarged(self._seen, before, step.scale))
 
     @property
     def crops(self) -> tuple[Box, ...]:
@@ -144,7 +144,7 @@ def verdict_on(
 ) -> Verdict:
     """The verdict on a result that has been looked at, and whose consistency is known."""
     measured = quality_of(seen, origin, published)
-    known = _trust(origin.task, expert, faithful)
+    known = _trust(origin, expert, faithful)
     opinion = NO_OPINION if origin.task in NEVER_SEEN and not published else measured.score
     merit = Merit(origin.task, opinion, removal(origin, seen), faithful, known)
     return Verdict(
@@ -158,25 +158,39 @@ def verdict_on(
     )
 
 
-def experience(task: Task, expert: str) -> float:
-    """How much nearer to the truth than its rivals an expert came on synthesised degradations; 0 where unknown."""
-    return _experience().get(task.value, {}).get(expert, 0.0)
+def experience(task: Task, expert: str, level: float = 0.0) -> float:
+    """How much nearer to the truth than its rivals an expert came on synthesised degradations; 0 where unknown.
+
+    `level`: that of the step's `Origin`.
+    """
+    return _known(task, level).get(expert, 0.0)
 
 
-def _trust(task: Task, expert: str, faithful: float) -> float:
+def promise(task: Task, expert: str) -> float:
+    """The best that experience says of an expert in any situation."""
+    return max(experience(task, expert), experience(task, expert, UNCLEAN_LEVEL))
+
+
+def _known(task: Task, level: float = 0.0) -> Mapping[str, float]:
+    tables = _experience()
+    return tables.get(situation(task, level)) or tables.get(task.value, {})
+
+
+def _trust(origin: Origin, expert: str, faithful: float) -> float:
     """Experience with an expert; one that nothing is known of is half as good as the best, where it is faithful.
 
     What it cannot explain it must be expected to have made up, and then doing nothing is the better expert.
     """
+    task, level = origin.task, origin.level
     if is_known(task, expert):
-        return experience(task, expert)
-    best = max(_experience().get(task.value, {}).values(), default=0.0)
-    return faithful * best / 2 + (1 - faithful) * experience(task, KEEP_INPUT)
+        return experience(task, expert, level)
+    best = max(_known(task, level).values(), default=0.0)
+    return faithful * best / 2 + (1 - faithful) * experience(task, KEEP_INPUT, level)
 
 
 def is_known(task: Task, expert: str) -> bool:
     """Whether there is any experience with an expert."""
-    return expert in _experience().get(task.value, {})
+    return expert in _known(task)
 
 
 @cache

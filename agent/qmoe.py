@@ -12,7 +12,7 @@ from statistics import fmean
 
 from agent.clock import Clock
 from agent.finishing import as_kept
-from agent.judging import Candidate, Judge, experience, is_known
+from agent.judging import Candidate, Judge, is_known, promise
 from agent.state import Step, Verdict
 from imaging.control import Control
 from imaging.device import device_memory, devices, on_device
@@ -53,7 +53,7 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     if named:
         return named
     cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory()]
-    cards.sort(key=lambda card: -experience(card.task, card.name))
+    cards.sort(key=lambda card: -promise(card.task, card.name))
     preferred = [card for card in cards if is_preferred(card, profile)]
     return tuple(preferred if preferred or profile.strict_preference else cards)
 

@@ -102,8 +102,10 @@ class ShuffledOrder(RuleReasoner):
 
 @contextmanager
 def _without_experience() -> Iterator[None]:
-    nothing = patch.object(judging, "experience", lambda task, expert: 0.0)
-    with nothing, patch.object(qmoe, "experience", lambda task, expert: 0.0):
+    def nothing(task: Task, expert: str, level: float = 0.0) -> float:
+        return 0.0
+
+    with patch.object(judging, "experience", nothing), patch.object(qmoe, "promise", nothing):
         yield
 
 

@@ -11,10 +11,14 @@ from importlib import resources
 from iqa.degradations import estimates_from
 from iqa.quality import Origin
 from iqa.seen import Seen
-from toolbox.tasks import Task
+from toolbox.tasks import Degradation, Task
 
 LEAST_LEVEL = 0.5
 """Below half a level of severity, what is left of it is the estimator's own noise."""
+
+
+UNCLEAN_LEVEL = 0.6
+"""Levels of noise and compression together from which a picture that is enlarged counts as unclean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,21 @@ class Merit:
     """How much nearer to the truth than its rivals its expert came on synthesised degradations, -1..1."""
 
 
-def origin_of(task: Task, before: Seen) -> Origin:
-    """What the candidates of a step are compared with."""
-    return Origin(task, before, _level(task, before))
+def origin_of(task: Task, before: Seen, enlarged: Seen | None = None) -> Origin:
+    """What the candidates of a step are compared with; `enlarged`: the same with pieces as large as theirs."""
+    return Origin(task, enlarged or before, _level(task, before))
+
+
+def situation(task: Task, level: float) -> str:
+    """Under which name experience with experts is kept. To enlarge what is noisy or compressed is a task of its own."""
+    unclean = task is Task.SUPER_RESOLUTION and level >= UNCLEAN_LEVEL
+    return f"{task.value}_of_unclean" if unclean else task.value
 
 
 def removal(origin: Origin, seen: Seen) -> float:
-    """In [-1, 1]; 0 where the degradation was not seen before."""
+    """In [-1, 1]; 0 where the degradation was not seen before, and for super-resolution, whose place is another."""
+    if origin.task is Task.SUPER_RESOLUTION:
+        return 0.0
     before = origin.level
     return max(-1.0, (before - _level(origin.task, seen)) / max(before, LEAST_LEVEL)) if before else 0.0
 
@@ -59,8 +71,14 @@ def own_error() -> float:
 
 
 def _level(task: Task, seen: Seen) -> float:
-    """How much of the step's degradation the estimator sees: levels of severity, 0 to 4. None in super-resolution."""
-    estimate = None if task is Task.SUPER_RESOLUTION else estimates_from(seen).get(task.degradation)
+    """How much of the step's degradation the estimator sees: levels of severity, 0 to 4.
+
+    In super-resolution, of what should not be enlarged: noise and compression together.
+    """
+    estimates = estimates_from(seen)
+    if task is Task.SUPER_RESOLUTION:
+        return estimates[Degradation.NOISE].level + estimates[Degradation.JPEG_ARTIFACT].level
+    estimate = estimates.get(task.degradation)
     return estimate.level if estimate else 0.0
 
 

@@ -23,6 +23,7 @@ from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import CROP, crops_of
+from iqa.merit import origin_of, situation
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim_y import ssim_y
 from iqa.pieces import pieces_of
@@ -155,8 +156,10 @@ def rows_of(file: Path, step: int) -> list[dict[str, object]]:
     """Of every candidate that an agent could have, whose it is and how near to the truth."""
     with np.load(file) as arrays:
         table = json.loads(arrays["table"].tobytes())
+        task, image = Task(table["task"]), Image(from_numpy(to_float(arrays["image"])))
+    told = situation(task, origin_of(task, see(image)).level)
     return [
-        {"step": step, "task": table["task"], "name": name, "truth": truth_of(row["psnr_db"], row["ssim"])}
+        {"step": step, "task": told, "name": name, "truth": truth_of(row["psnr_db"], row["ssim"])}
         for name, row in table["rows"].items()
         if is_of_an_expert(name)
     ]
