@@ -42,7 +42,7 @@ def origin_of(task: Task, before: Seen, enlarged: Seen | None = None) -> Origin:
 
 
 def situation(task: Task, level: float) -> str:
-    """Under which name experience with experts is kept. To enlarge what is noisy or compressed is a task of its own."""
+    """Under which name experience with experts is kept: to enlarge noise or compression is a task of its own."""
     unclean = task is Task.SUPER_RESOLUTION and level >= UNCLEAN_LEVEL
     return f"{task.value}_of_unclean" if unclean else task.value
 

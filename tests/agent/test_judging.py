@@ -116,6 +116,24 @@ def test_clean_beats_clean_with_a_known_failure(failure: str, noisy_astronaut: t
     )
 
 
+def test_which_enlarging_expert_is_trusted_depends_on_noise() -> None:
+    small = to_float(skimage.data.astronaut()[::2, ::2])[:128, 50:178]
+    trust = {}
+    for name, pixels in (("clean", small), ("noisy", gaussian_noise(small, np.random.default_rng(0), 25))):
+        judge = Judge(
+            picture(pixels),
+            Step(task=Task.SUPER_RESOLUTION, scale=4),
+            Profile(name="test"),
+            ExpertPool(Catalogue(())),
+            Clock(),
+        )
+        larger = picture(np.kron(pixels, np.ones((4, 4, 1), np.float32)))
+        cards = (CARD.model_copy(update={"name": f"restore4k_sr_x4{kind}"}) for kind in ("", "_real"))
+        trust[name] = [judge.of(card, larger, seconds=0).verdict.experience for card in cards]
+    assert trust["clean"][0] > trust["clean"][1]
+    assert trust["noisy"][0] < trust["noisy"][1]
+
+
 def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_doing_nothing(
     noisy_astronaut: tuple[FloatArray, Judge],
 ) -> None:
