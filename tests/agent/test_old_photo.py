@@ -9,7 +9,7 @@ import pytest
 from agent.judging import Candidate, select_best
 from agent.qmoe import candidates, run_candidates
 from agent.state import KEEP_INPUT, Step
-from imaging.convert import FloatArray, from_numpy, to_numpy
+from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint16
 from imaging.image import Image
 from profiles.loading import load_profile
 from toolbox.pool import ExpertPool
@@ -47,4 +47,4 @@ def test_an_old_photo_comes_nearer_to_what_it_was(new: FloatArray, scratched: bo
 def test_a_photo_that_shows_no_age_stays_as_it_is(new: FloatArray) -> None:
     image = restored(new).image
     assert image is not None
-    assert np.array_equal(to_numpy(image.pixels), new)
+    assert np.array_equal(to_numpy(image.pixels), to_float(to_uint16(new)))
