@@ -136,7 +136,7 @@ def variants(arguments: argparse.Namespace) -> None:
         "| network | tile | alone, s | of four together, s | compiled, s | compiling, s |\n|---|---|---|---|---|---|"
     )
     for name in ("restore4k_sr_x4", "restore4k_denoise"):
-        expert = next(one for one in networks() if one.card.name == name)
+        expert = load(default_catalogue().card(name))
         run = expert.mixed or expert.descriptor
         compiled = torch.compile(run, dynamic=False)
         tile = torch.rand(1, 3, 256, 256)
