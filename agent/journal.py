@@ -20,6 +20,7 @@ from agent.state import ModelCall, Node, Perception, Plan, RunState
 from imaging.control import Control
 from imaging.convert import rounded
 from imaging.image import Image
+from imaging.pixels import is_in_file
 from iqa.crops import Box, crops_of
 from iqa.seen import Seen, see
 
@@ -143,11 +144,13 @@ class Journal:
             self.settle()  # no more than one image waits for the disk
             self._write(self.folder.save_image, node, kept)
             self._write(self.folder.save_thumbnail, str(node), kept)
+            self._settle_where_memory_is_short(kept)
         return kept
 
     def show_result(self, result: Image) -> None:
         """Save what the report's slider shows."""
         self._write(lambda: self.folder.save_before_after(self.folder.load_image(0), result))
+        self._settle_where_memory_is_short(result)
 
     def save(self) -> None:
         """Put the state on disk."""
@@ -161,6 +164,11 @@ class Journal:
             written, self._written = self._written, []
             for one in written:
                 one.result()
+
+    def _settle_where_memory_is_short(self, image: Image) -> None:
+        """Two who go over a picture beyond the budget at once would need it in memory."""
+        if is_in_file(image.pixels):
+            self.settle()
 
     def close(self) -> None:
         """The same, for good."""

@@ -117,7 +117,8 @@ def restore_file(
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(profile, experts)
     with clock.part("reading"):
         image = read_image(source, limits or Limits())
-    experts.get_ready()
+    if not profile.experts:  # those that are named may need no network, nor its 400 MB
+        experts.get_ready()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = RunFolder.create(runs / f"{stamp}-{secrets.token_hex(3)}")
     root = Node(id=0, width=image.width, height=image.height, agenda=())
