@@ -37,9 +37,10 @@ from iqa.seen import Seen, see
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 from training.degradations import MIO100
-from training.judged import KEPT, SPOILT, Judged, judged
+from training.judged import KEPT, SPOILT, Judged, judged, truth_of
 from training.perceived import ORDER, Truth, samples, single_threaded
 from training.photos import for_weights, held_out, photos, read_pixels
+from training.series import LARGEST, degraded
 
 Levels = dict[Degradation, int]
 PIXEL = Image(torch.zeros(3, 1, 1))
@@ -103,6 +104,24 @@ def detection_table(drawn: Sequence[tuple[Seen, Truth]], estimator: Callable[[Se
 
 def _f1(found: NDArray[np.bool_], there: NDArray[np.bool_]) -> float:
     return float(2 * (found & there).sum() / max(1, found.sum() + there.sum()))
+
+
+def pictures_table(paths: Sequence[Path], workers: int) -> str:
+    """How scores rank pictures that no expert has touched: one of each photo, one to three things wrong with it."""
+    jobs = list(enumerate(paths))
+    with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
+        network, by_niqe, ssim, likeness = zip(*pool.imap(_picture, jobs, chunksize=8), strict=True)
+    lines = ["score            Spearman with SSIM  with SSIM and PSNR, halves"]
+    for name, scores in (("NIQE", by_niqe), ("quality network", network)):
+        lines.append(f"{name:15} {_spearman(scores, ssim):19.3f}  {_spearman(scores, likeness):26.3f}")
+    return "\n".join([*lines, f"{len(ssim)} pictures"])
+
+
+def _picture(job: tuple[int, Path]) -> tuple[float, float, float, float]:
+    index, path = job
+    picture, psnr_db, ssim = degraded(read_pixels(path)[:LARGEST, :LARGEST], np.random.default_rng([1003, index]))
+    seen = see(picture)
+    return predicted_fidelity(seen), -seen.evidence["niqe"], ssim, truth_of(psnr_db, ssim)
 
 
 def ranking_table(steps: Sequence[Sequence[Judged]], workers: int) -> str:
@@ -301,8 +320,11 @@ def main() -> None:
     if not arguments.ranking_only:
         print(time_table(unseen[0]), "\n", flush=True)
         drawn = list(samples(repeated[: arguments.samples], 1001, arguments.workers, see))
-        print(f"The network\n{detection_table(drawn, learned)}\n", flush=True)
-        print(f"The hand-made estimator of before\n{detection_table(drawn, hand_made)}\n", flush=True)
+        plain = [one for one in drawn if not one[1].from_the_web]
+        for name, estimator in (("The network", learned), ("The hand-made estimator of before", hand_made)):
+            print(f"{name}, on all pictures\n{detection_table(drawn, estimator)}\n", flush=True)
+            print(f"{name}, without those from the web\n{detection_table(plain, estimator)}\n", flush=True)
+        print(f"Pictures of mixed degradations\n{pictures_table(repeated[: arguments.samples], arguments.workers)}\n")
     steps = list(judged(repeated[: arguments.steps], 1002, arguments.workers, MIO100, arguments.kept))
     print(f"Steps of the sixteen combinations\n{ranking_table(steps, arguments.workers)}")
 

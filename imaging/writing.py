@@ -17,7 +17,6 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from imaging.convert import to_numpy, to_uint8, to_uint16
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
 from imaging.pixels import is_in_file, let_go, strips, zeros
@@ -114,11 +113,16 @@ def thumbnail_jpeg(image: Image, long_side: int, quality: int = 80) -> bytes:
 
 def _rows(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> NDArray[Any]:
     """(h, W, 1..4) integers: grey or RGB, with alpha unless it has to be opaque."""
-    colours = to_numpy((image.pixels[:1] if image.greyscale else image.pixels)[:, rows])
+    import torch
+
+    colours = (image.pixels[:1] if image.greyscale else image.pixels)[:, rows]
     if image.alpha is not None:
-        alpha = to_numpy(image.alpha[:, rows])
-        colours = colours * alpha + (1 - alpha) if opaque else np.concatenate([colours, alpha], axis=2)
-    return to_uint16(colours) if deep else to_uint8(colours)
+        alpha = image.alpha[:, rows]
+        colours = colours * alpha + (1 - alpha) if opaque else torch.cat([colours, alpha])
+    most, kind = (65535, torch.uint16) if deep else (255, torch.uint8)
+    integers = (colours.clamp(0, 1) * most).round_().to(kind)
+    array: NDArray[Any] = integers.permute(1, 2, 0).contiguous().numpy()
+    return array
 
 
 def _integers(image: Image, *, opaque: bool, deep: bool, order: Sequence[int] = (0, 1, 2, 3)) -> NDArray[Any]:

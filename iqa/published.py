@@ -122,7 +122,7 @@ def measure_published(
     """
     import torch
 
-    inputs = [_fitting(image) for image in images]
+    inputs = [_fitting(image) for image in images] if names else []
     values: dict[str, list[float]] = {}
     for name in names:
         metric = published_metrics().get(name)

@@ -1,13 +1,14 @@
 """Trains what judges candidates: the network that predicts fidelity, and the experience with every expert.
 
-    python -m training.fit_quality --data DATA --looks FOLDER [--steps 3000] [--minutes 30]
+    python -m training.fit_quality --data DATA --looks FOLDER [--steps 3000] [--series 1000] [--minutes 30]
     python -m training.fit_quality --data DATA --looks FOLDER --minutes 0 --tasks TASK ...   # where experts are new
     python -m training.fit_quality ... --begin iqa/predicted_fidelity.safetensors   # going on with the network
 
 Writes iqa/predicted_fidelity.safetensors and agent/experience.toml. What the experts made of degraded photographs
 (training/judged.py), none of them held out, is kept in FOLDER, one folder for each task: an expert runs again only if
 it is new or has new weights. The result on the held-out photographs is printed by `python -m benchmarks.perception`.
-The order of the candidates of one step is what decides, so differences within a step count most.
+The order of the candidates of one step is what decides, so differences within a step count most. Series of pictures
+that no expert has touched (training/series.py) stand beside them, always seen without their input.
 
 With `--minutes 0` the network stays; with `--tasks` only the experience with the experts for these is written anew,
 after that many of the `--steps` as they would have among all tasks.
@@ -36,6 +37,7 @@ from iqa.quality import judged_row, with_change
 from iqa.seen import Seen
 from iqa.sight import Sight
 from toolbox.tasks import Task
+from training import series
 from training.fit_estimator import draw_paths
 from training.judged import WORTH, Judged, files_in, judged_in, rows_of
 from training.judged import draw as draw_steps
@@ -45,7 +47,9 @@ PIECES = 4
 """Of nine, kept of every candidate."""
 MOST = 12
 """Candidates of one step."""
-STEPS_PER_BATCH = 8
+STEPS_PER_BATCH, SERIES_PER_BATCH = 8, 6
+SERIES = "series"
+"""Folder of the series in that of the steps."""
 BLIND = 0.35
 """Share of steps that are shown without their input, as a picture of unknown origin."""
 WITHIN = 4.0
@@ -63,19 +67,25 @@ def draw(data: Path, folder: Path, tasks: Sequence[Task], steps: int, seed: int,
 
 
 def collect(folder: Path) -> None:
-    """Fill FOLDER with what the network sees of its steps: candidates.npy, inputs.npy and rows.json."""
-    steps = len(files_in(folder))
-    piece = (PIECES + 1, 3, SIDE, SIDE)
-    after = np.lib.format.open_memmap(folder / "candidates.npy", "w+", np.uint8, (steps * MOST, *piece))
+    """Fill FOLDER with what the network sees of its steps and series: candidates.npy, inputs.npy and rows.json."""
+    steps, untouched = len(files_in(folder)), np.load(folder / SERIES / "looks.npy", mmap_mode="r")
+    known: list[list[series.Row]] = json.loads((folder / SERIES / "rows.json").read_text())
+    piece, touched = (PIECES + 1, 3, SIDE, SIDE), sum(min(MOST, len(step)) for step in judged_in(folder))
+    count = touched + len(known) * series.LENGTH
+    after = np.lib.format.open_memmap(folder / "candidates.npy", "w+", np.uint8, (count, *piece))
     before = np.lib.format.open_memmap(folder / "inputs.npy", "w+", np.uint8, (steps, *piece))
-    rows, index = list[dict[str, object]](), 0
+    rows = list[dict[str, object]]()
     for number, step in enumerate(judged_in(folder)):
         chosen = np.random.default_rng(number).permutation(COUNT)[:PIECES]
         before[number] = _bytes(step[0].before, chosen)
         for one in step[:MOST]:
-            after[index] = _bytes(one.seen, chosen)
+            after[len(rows)] = _bytes(one.seen, chosen)
             rows.append(_row(one, number))
-            index += 1
+    for number, of_one in enumerate(known):
+        chosen = np.random.default_rng(number).permutation(COUNT)[:PIECES]
+        for pixels, row in zip(untouched[number], of_one, strict=True):
+            after[len(rows)] = pixels[[*chosen, COUNT]]
+            rows.append({**row, "step": steps + number, "task": None, "before": row["evidence"]})
     (folder / "rows.json").write_text(json.dumps(rows))
 
 
@@ -127,6 +137,7 @@ class Steps:
         self.step = np.array([row["step"] for row in table])
         self.seeing, self.blind = (self._rows(table, blind) for blind in (False, True))
         self.members = [np.flatnonzero(self.step == step) for step in range(self.step.max() + 1)]
+        self.of_experts = len(self.inputs)
 
     def _rows(self, table: Sequence[Mapping[str, Any]], blind: bool) -> Rows:
         nothing = Pieces(torch.empty(0), torch.empty(0), ())
@@ -135,7 +146,7 @@ class Steps:
                 judged_row(
                     Seen(row["evidence"], nothing, ()),
                     Seen(row["evidence" if blind else "before"], nothing, ()),
-                    None if blind else Task(row["task"]),
+                    None if blind or row["task"] is None else Task(row["task"]),
                     self.names,
                 )
                 for row in table
@@ -144,18 +155,18 @@ class Steps:
         )
 
     def batch(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """All candidates of some steps, and which of them are shown without their input."""
-        steps = rng.choice(len(self.members), STEPS_PER_BATCH, replace=False)
-        hidden = rng.random(STEPS_PER_BATCH) < BLIND
-        chosen = np.concatenate([self.members[step] for step in steps])
-        blind = np.repeat(hidden, [len(self.members[step]) for step in steps])
-        return chosen, blind
+        """All candidates of some steps and all pictures of some series, and which are shown without their input."""
+        several = rng.choice(self.of_experts, STEPS_PER_BATCH, replace=False)
+        untouched = self.of_experts + rng.choice(len(self.members) - self.of_experts, SERIES_PER_BATCH, replace=False)
+        hidden = [*(rng.random(STEPS_PER_BATCH) < BLIND), *np.ones(SERIES_PER_BATCH, bool)]
+        members = [self.members[step] for step in (*several, *untouched)]
+        return np.concatenate(members), np.repeat(hidden, [len(of_one) for of_one in members])
 
     def pixels(self, chosen: NDArray[np.int64], blind: NDArray[np.bool_], flip: bool) -> Tensor:
         """(b, pieces + 1, 6, 96, 96)."""
         after = torch.from_numpy(self.candidates[chosen]).float() / 255
-        before = torch.from_numpy(self.inputs[self.step[chosen]]).float() / 255
-        before[torch.from_numpy(blind)] = after[torch.from_numpy(blind)]
+        before = after.clone()
+        before[torch.from_numpy(~blind)] = torch.from_numpy(self.inputs[self.step[chosen[~blind]]]).float() / 255
         both = with_change(after, before)
         return both.flip(-1) if flip else both
 
@@ -195,6 +206,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--looks", type=Path, required=True, help="folder for what is drawn (about 5 GB)")
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--series", type=int, default=1000, help="of pictures that no expert has touched")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--tasks", type=Task, nargs="+", default=list(WORTH), choices=list(WORTH), metavar="TASK")
     parser.add_argument("--begin", type=Path, help="weights to go on from")
@@ -206,6 +218,8 @@ def main() -> None:
     draw(arguments.data, arguments.looks, arguments.tasks, arguments.steps, arguments.seed, arguments.workers)
     write_experience(arguments.looks, arguments.tasks, arguments.experience)
     if arguments.minutes > 0:
+        paths = draw_paths(arguments.data, arguments.series, arguments.seed)
+        series.draw(paths, arguments.seed, arguments.workers, arguments.looks / SERIES)
         collect(arguments.looks)
         steps = Steps(arguments.looks)
         network = fit(steps, arguments.minutes, arguments.seed, arguments.begin)

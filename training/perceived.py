@@ -56,6 +56,8 @@ class Truth:
     """How much each calls for its task; low resolution, which a picture can have by nature, is always named."""
     enlarged: float
     """By what factor the picture was enlarged after it had been reduced."""
+    from_the_web: bool = False
+    """Whether it is a thumbnail, or was brought to another size after it had been compressed."""
 
 
 def need(applied: Severity) -> Severity:
@@ -82,13 +84,14 @@ def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
     kinds = [] if rng.random() < CLEAN else draw_kinds(rng)
     if is_small:
         kinds = [kind for kind in kinds if kind is not Degradation.LOW_RESOLUTION]
-    applied, enlarged = dict[Degradation, Severity](), 1.0
+    applied, enlarged, from_the_web = dict[Degradation, Severity](), 1.0, is_small
     for kind in kinds:
         size = pixels.shape[0], pixels.shape[1]
         pixels, one = degrade(pixels, kind, rng, Severity(int(rng.integers(len(Severity)))))
         applied[kind] = one.severity
         if kind is Degradation.JPEG_ARTIFACT and rng.random() < RESIZED:
             pixels, factor = _sent_on(pixels, rng)
+            from_the_web = True
             enlarged *= max(1, factor)
             if factor < WEAKER_BELOW:
                 applied[kind] = Severity(max(0, one.severity - 1))
@@ -100,7 +103,7 @@ def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
     image = Image(from_numpy(to_float(to_uint8(pixels))))
     needs = {kind: need(severity) for kind, severity in applied.items()}
     needs[Degradation.LOW_RESOLUTION] = low_resolution(image.long_side / enlarged)
-    return image, Truth(applied, needs, enlarged)
+    return image, Truth(applied, needs, enlarged, from_the_web)
 
 
 def samples(

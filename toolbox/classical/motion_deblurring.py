@@ -10,7 +10,7 @@ import numpy as np
 from imaging.control import Control
 from imaging.convert import FloatArray
 from toolbox.classical.blur_kernel import find_motion
-from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution
+from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution, wiener_deconvolution
 from toolbox.classical.filters import Filter, luma, noise_sigma, unchanged
 from toolbox.classical.sampling import middle
 from toolbox.classical.streaks import with_its_tail
@@ -39,16 +39,30 @@ def line_lucy(pixels: FloatArray, control: Control) -> Filter:
     return lambda tile: richardson_lucy(tile, kernel, 12, control.watched_by(None))
 
 
-def blind(pixels: FloatArray, control: Control) -> Filter:
+def blind_total_variation(pixels: FloatArray, control: Control) -> Filter:
     """A free kernel, estimated from predicted sharp edges (Cho & Lee 2009), total-variation prior."""
     if pixels[..., 0].size < LEAST_PIXELS:
         return unchanged
+    kernel, noise = _kernel_and_noise(pixels, control)
+    return lambda tile: total_variation_deconvolution(tile, kernel, noise, control.watched_by(None))
+
+
+def blind_wiener(pixels: FloatArray, control: Control) -> Filter:
+    """A free kernel, estimated from predicted sharp edges (Cho & Lee 2009), Wiener filter."""
+    if pixels[..., 0].size < LEAST_PIXELS:
+        return unchanged
+    kernel, noise = _kernel_and_noise(pixels, control)
+    # A Wiener filter trusts a kernel more than a total-variation prior does: twice the doubt.
+    return lambda tile: wiener_deconvolution(tile, kernel, 2 * noise)
+
+
+def _kernel_and_noise(pixels: FloatArray, control: Control) -> tuple[FloatArray, float]:
+    """Kernel (k, k) and deviation of the noise in [0, 1], no less than what the kernel is in doubt by."""
     # The middle of a large picture; the blur is taken to be the same everywhere.
     analysed = luma(middle(pixels, ANALYSED_SIDE))
     kernel = with_its_tail(free_kernel(analysed, control.watched_by(None)))
     doubt = 0.0025 * max(1.0, 400 / math.sqrt(pixels[:, :, 0].size))  # few pixels show few edges
-    noise = max(noise_sigma(pixels), doubt)
-    return lambda tile: total_variation_deconvolution(tile, kernel, noise, control.watched_by(None))
+    return kernel, max(noise_sigma(pixels), doubt)
 
 
 def free_kernel(plane: FloatArray, control: Control) -> FloatArray:
