@@ -48,7 +48,8 @@ WORLD = (
     Degradation.JPEG_ARTIFACT,
 )
 """The order in which light, lens, sensor and storage add them."""
-SIDE = 224
+SIDE = 288
+"""Enough for every expert: blind motion deblurring leaves smaller pictures alone."""
 EXPERTS = 2
 FIDELITY_WEIGHT = 0.5
 SAME_DB = 0.05
