@@ -44,6 +44,8 @@ class ExpertCard(BaseModel):
     """
     begins_with: str | None = None
     """spandrel: name of the classical expert that runs first; the network finishes its work."""
+    alone: bool = True
+    """Whether it is a candidate; otherwise it only begins what others finish."""
     weights: str | None = None
     """spandrel: file name in toolbox/weights/, for what is embedded."""
     file: WeightFile | None = None

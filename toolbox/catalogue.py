@@ -46,8 +46,8 @@ class Catalogue:
         raise UnknownExpert(f"unknown expert {name!r}", f"{guess}`restore4k experts` lists all {len(self.cards)}")
 
     def for_task(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
-        """All cards that do `task` at that scale."""
-        return tuple(card for card in self.cards if card.task is task and card.scale == scale)
+        """All cards that do `task` at that scale, each by itself."""
+        return tuple(card for card in self.cards if card.task is task and card.scale == scale and card.alone)
 
 
 def parse_cards(toml: str, source: str) -> list[ExpertCard]:
