@@ -31,11 +31,11 @@ from imaging.image import Image
 from iqa.metrics.psnr import psnr
 from toolbox.tasks import Degradation, Task
 from training.degradations import MIO100
-from training.fit_order import SAME_DB, WORLD, Bench, Experience
+from training.fit_order import KINDS, SAME_DB, Bench, Experience
 from training.perceived import single_threaded
 
 Order = tuple[Task, ...]
-TASKS: Order = tuple(kind.task for kind in WORLD)
+TASKS: Order = tuple(kind.task for kind in KINDS)
 MIXTURES = tuple(
     kinds
     for mixture in MIO100
@@ -50,6 +50,7 @@ class Case:
     """What one degraded picture gains in dB by every order of its tasks."""
 
     mixture: int
+    photo: int
     gains: Mapping[Order, float]
 
     def by(self, order: Order) -> float:
@@ -70,7 +71,7 @@ def case_of(job: tuple[int, Path, int, int]) -> Case:
     stored = Image(from_numpy(to_float(to_uint8(to_numpy(degraded.pixels)))))
     bench, before = Bench(stored, _experience()), psnr(stored, truth)
     orders = permutations(kind.task for kind in MIXTURES[mixture])
-    return Case(mixture, {order: psnr(bench.restored(order), truth) - before for order in orders})
+    return Case(mixture, seed, {order: psnr(bench.restored(order), truth) - before for order in orders})
 
 
 @cache
@@ -90,11 +91,23 @@ def table(cases: Sequence[Case]) -> str:
     every = [[case.by(order) for case in cases] for order in permutations(TASKS)]
     means = [float(np.mean(gains)) for gains in every]
     best, worst = int(np.argmax(means)), int(np.argmin(means))
+    photos = sorted({case.photo for case in cases})
+    of_others = {
+        photo: int(
+            np.argmax(
+                [np.mean([g for g, case in zip(gains, cases, strict=True) if case.photo != photo]) for gains in every]
+            )
+        )
+        for photo in photos
+    }
     rows = {
         "ours": ours,
         "random (mean of all orders)": [float(np.mean(list(case.gains.values()))) for case in cases],
         **{name: [case.by(order) for case in cases] for name, order in fixed.items()},
         f"the best of all {len(every)} fixed orders, chosen on these pictures": every[best],
+        "the best of them, chosen on the other photos": [
+            every[of_others[case.photo]][number] for number, case in enumerate(cases)
+        ],
         f"the worst of all {len(every)} fixed orders": every[worst],
         "the best order of each picture": [max(case.gains.values()) for case in cases],
     }

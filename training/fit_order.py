@@ -38,7 +38,7 @@ from training.degradations import mix
 from training.perceived import single_threaded
 from training.photos import for_weights, photos, read_pixels
 
-WORLD = (
+KINDS = (
     Degradation.RAIN,
     Degradation.HAZE,
     Degradation.DARK,
@@ -47,9 +47,18 @@ WORLD = (
     Degradation.NOISE,
     Degradation.JPEG_ARTIFACT,
 )
-"""The order in which light, lens, sensor and storage add them."""
-SIDE = 288
-"""Enough for every expert: blind motion deblurring leaves smaller pictures alone."""
+WORLD = (
+    Degradation.RAIN,
+    Degradation.HAZE,
+    Degradation.MOTION_BLUR,
+    Degradation.DARK,
+    Degradation.DEFOCUS_BLUR,
+    Degradation.NOISE,
+    Degradation.JPEG_ARTIFACT,
+)
+"""The order in which light, lens, sensor and storage add them: MiO100's, which once has haze after defocus, too."""
+SIDE, SIDE_OF_MOTION = 288, 448
+"""Pixels that photos are cut to; how a camera moved can be read from large ones alone."""
 EXPERTS = 2
 FIDELITY_WEIGHT = 0.5
 SAME_DB = 0.05
@@ -64,8 +73,10 @@ Experience = Mapping[str, Mapping[str, float]]
 def samples_of(job: Job) -> list[Sample]:
     """For both orders of each pair in one mixture, what it gains."""
     path, kinds, seed, experience = job
-    pixels = read_pixels(path)[:SIDE, :SIDE]
-    rng = np.random.default_rng([seed, len(kinds), *map(WORLD.index, kinds)])
+    side = SIDE_OF_MOTION if Degradation.MOTION_BLUR in kinds else SIDE
+    pixels = read_pixels(path)[:side, :side]
+    rng = np.random.default_rng([seed, len(kinds), *map(KINDS.index, kinds)])
+    kinds = tuple(sorted(kinds, key=WORLD.index))
     severities = [Severity(int(rng.integers(Severity.MEDIUM, Severity.VERY_HIGH + 1))) for _ in kinds]
     degraded, _ = mix(pixels, kinds, rng, severities)
     bench = Bench(Image(from_numpy(to_float(to_uint8(degraded)))), _experience(experience))
@@ -127,7 +138,7 @@ def jobs(paths: Sequence[Path], per_pair: int, per_triple: int, experience: Path
     """Every pair and every triple, each with photos of its own."""
     number = 0
     for size, count in ((2, per_pair), (3, per_triple)):
-        for kinds in combinations(WORLD, size):
+        for kinds in combinations(KINDS, size):
             for seed in range(count):
                 yield paths[number % len(paths)], kinds, seed, experience
                 number += 1
