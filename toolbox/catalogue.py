@@ -46,7 +46,7 @@ class Catalogue:
         raise UnknownExpert(f"unknown expert {name!r}", f"{guess}`restore4k experts` lists all {len(self.cards)}")
 
     def for_task(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
-        """All cards that do `task` at that scale, each by itself."""
+        """The candidates for `task` at that scale; not those that only begin what others finish."""
         return tuple(card for card in self.cards if card.task is task and card.scale == scale and card.alone)
 
 

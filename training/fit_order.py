@@ -47,6 +47,7 @@ KINDS = (
     Degradation.NOISE,
     Degradation.JPEG_ARTIFACT,
 )
+"""What is combined, in the order that the seeds are made of."""
 WORLD = (
     Degradation.RAIN,
     Degradation.HAZE,

@@ -190,3 +190,10 @@ def test_a_card_whose_function_is_not_there_is_a_bad_card(function: str) -> None
     card = parse_cards(GOOD, "mine.toml")[0].model_copy(update={"function": function})
     with pytest.raises(BadCard, match="my_denoise"):
         load_expert(card)
+
+
+def test_what_only_begins_is_no_candidate_but_what_finishes_it_is() -> None:
+    candidates = {card.name: card for card in default_catalogue().for_task(Task.MOTION_DEBLURRING)}
+    beginner = default_catalogue().card(candidates["restore4k_motion"].begins_with or "")
+    assert not beginner.alone
+    assert beginner.name not in candidates
