@@ -25,9 +25,12 @@ from training.recipe import Recipe
 
 SIDE = 320
 """Of the pieces of photos; fewer pixels tell too little of a blur."""
+BEYOND = 32
+"""What lies around a piece is blurred into it, as far as this; then it is cut off, as the frame of a camera does."""
 STORED = ((0.3, Degradation.JPEG_ARTIFACT, Severity.MEDIUM), (0.25, Degradation.NOISE, Severity.LOW))
 """How often the blurred picture is compressed or noisy too, and how badly at most."""
 
+FRAME = slice(BEYOND, BEYOND + SIDE)
 BLURRED, BEGUN, TARGET = slice(0, 3), slice(3, 6), slice(6, 9)
 """Channels of a piece."""
 
@@ -72,9 +75,10 @@ def begun_rows(pieces: list[Bytes], recipe: Recipe) -> dict[str, list[Row]]:
 
 def _piece(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
     rng = np.random.default_rng([recipe.seed, number])
-    target = random_patch(photos[int(rng.integers(len(photos)))], SIDE, rng)
+    whole = random_patch(photos[int(rng.integers(len(photos)))], SIDE + 2 * BEYOND, rng)
     kind = _degradation(recipe, number)
-    blurred, _ = degrade(to_float(target), kind, rng)
+    blurred, _ = degrade(to_float(whole), kind, rng)
+    blurred, target = np.ascontiguousarray(blurred[FRAME, FRAME]), np.ascontiguousarray(whole[FRAME, FRAME])
     for chance, also, worst in STORED:
         if rng.random() < chance:
             blurred, _ = degrade(blurred, also, rng, Severity(int(rng.integers(worst + 1))))
