@@ -10,15 +10,16 @@ import pytest
 from skimage import data
 
 from imaging.control import Control
-from imaging.convert import FloatArray, from_numpy, to_float, to_numpy
+from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.errors import Cancelled
 from imaging.image import Image
 from imaging.resizing import resize
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
+from toolbox.classical.streaks import line_kernel
 from toolbox.expert import load_expert, run_expert
 from toolbox.tasks import Degradation, Severity, Task
-from training.degradations import Applied, degrade, downscale
+from training.degradations import Applied, convolve, degrade, downscale
 
 OTHERS = {Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION}
 """Tasks whose degradation no synthesiser makes; tests of their own look at them."""
@@ -176,3 +177,15 @@ def test_what_back_projection_enlarges_reduces_to_its_input(card: ExpertCard, ph
     plain_again = to_numpy(resize(from_numpy(plain), *small.shape[:2]))
     assert psnr(again, small) > max(40, psnr(plain_again, small) + 6)
     assert psnr(restored(card, small), photos[0]) > psnr(np.clip(plain, 0, 1), photos[0])
+
+
+@pytest.mark.parametrize("name", ["tv_motion", "blind_deconvolution", "tv_defocus", "wiener_defocus"])
+def test_a_border_is_restored_too_though_what_lies_beyond_was_blurred_into_it(name: str) -> None:
+    photo = to_float(data.coffee()[:400, :400])
+    straight = default_catalogue().card(name).task is Task.MOTION_DEBLURRING
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)).astype(np.float32)
+    kernel = line_kernel(15, 40) if straight else disk
+    bad = to_float(to_uint8(np.ascontiguousarray(convolve(photo, kernel / kernel.sum())[40:360, 40:360])))
+    result, truth = restored(default_catalogue().card(name), bad), photo[40:360, 40:360]
+    border = np.pad(np.zeros((288, 288), bool), 16, constant_values=True)
+    assert psnr(result[border], truth[border]) > psnr(bad[border], truth[border]) + 0.5
