@@ -44,6 +44,8 @@ Combinations = Sequence[tuple[Degradation, ...]]
 Bytes = NDArray[np.uint8]
 SIDES = (192, 192, CROP)
 """Sides of the squares that are drawn; of given combinations they are as large as what an estimator looks at."""
+SIDES_OF_MOTION = (CROP, 448)
+"""Motion takes more: on a smaller square no blind expert does anything."""
 ENLARGED = (2, 4)
 OF_MIO100 = 0.5
 """Share of the other drawn steps that are of MiO100's combinations."""
@@ -219,7 +221,8 @@ def _any_task(rng: np.random.Generator) -> Task:
 
 def _drawn(task: Task, path: Path, rng: np.random.Generator) -> Problem:
     """This task on some mixture that calls for it, sometimes after an expert for another."""
-    clean = _patch(read_pixels(path), rng, int(rng.choice(SIDES)))
+    sides = SIDES_OF_MOTION if task is Task.MOTION_DEBLURRING else SIDES
+    clean = _patch(read_pixels(path), rng, int(rng.choice(sides)))
     if task is Task.SUPER_RESOLUTION:
         return _super_resolution(clean, rng)
     kinds: list[Degradation] = []
