@@ -26,15 +26,15 @@ def total_variation_deconvolution(
     margin = 2 * max(kernel.shape)
     continued = _continued(pixels, kernel, margin)
     shape = tuple(next_fast_len(side, real=True) for side in continued.shape[:2])
-    transfer = rfft2(_centred(kernel, shape), workers=2)
-    difference = [rfft2(_centred(np.array(d, np.float32), shape), workers=2) for d in ([[1, -1]], [[1], [-1]])]
+    transfer = rfft2(centred(kernel, shape), workers=2)
+    difference = [rfft2(centred(np.array(d, np.float32), shape), workers=2) for d in ([[1, -1]], [[1], [-1]])]
     power = np.abs(transfer) ** 2
     edges = sum(np.abs(d) ** 2 for d in difference)
     fidelity = 1 / max(noise, 0.0015) ** 2 * 0.006
     output = np.empty_like(pixels)
     weights = [4.0 * 2.8**step for step in range(7)]
     for channel in range(3):
-        plane = _filled(continued[:, :, channel], margin, shape)
+        plane = filled(continued[:, :, channel], margin, shape)
         data = np.conj(transfer) * rfft2(plane, workers=2)
         latent = plane
         for done, weight in enumerate(weights):
@@ -72,7 +72,7 @@ def _filter(pixels: FloatArray, kernel: FloatArray) -> FloatArray:
     return filtered
 
 
-def _centred(kernel: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+def centred(kernel: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """The kernel in an array of that shape, its middle at the origin."""
     padded = np.zeros(shape, np.float32)
     padded[: kernel.shape[0], : kernel.shape[1]] = kernel
@@ -97,13 +97,13 @@ def _divided(padded: FloatArray, kernel: FloatArray, noise: float, margin: int) 
 
     height, width = padded.shape[:2]
     shape = (next_fast_len(height, real=True), next_fast_len(width, real=True))
-    transfer = rfft2(_centred(kernel, shape), workers=2)
-    laplacian = rfft2(_centred(np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32), shape), workers=2)
+    transfer = rfft2(centred(kernel, shape), workers=2)
+    laplacian = rfft2(centred(np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]], np.float32), shape), workers=2)
     balance = max(noise, 0.002) ** 2 * 60
     inverse = np.conj(transfer) / (np.abs(transfer) ** 2 + balance * (np.abs(laplacian) ** 2 + 0.01))
     output = np.empty_like(padded)
     for channel in range(3):
-        plane = _filled(padded[:, :, channel], margin, shape)
+        plane = filled(padded[:, :, channel], margin, shape)
         output[:, :, channel] = irfft2(inverse * rfft2(plane, workers=2), shape, workers=2)[:height, :width]
     return np.clip(output, 0, 1)
 
@@ -117,8 +117,8 @@ def _within(padded: FloatArray, margin: int) -> FloatArray:
     return padded[margin:-margin, margin:-margin]
 
 
-def _filled(plane: FloatArray, margin: int, shape: tuple[int, ...]) -> FloatArray:
-    """Up to `shape`, so that the far edges fade into each other within half the margin (no ringing there)."""
+def filled(plane: FloatArray, margin: int, shape: tuple[int, ...]) -> FloatArray:
+    """(H, W) up to `shape`, so that the far edges fade into each other within half the margin (no ringing there)."""
     height, width = plane.shape
     filled = cv2.copyMakeBorder(plane, 0, shape[0] - height, 0, shape[1] - width, cv2.BORDER_REFLECT)
     return _faded(_faded(filled, margin).T, margin).T
