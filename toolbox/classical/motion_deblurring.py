@@ -11,7 +11,6 @@ from toolbox.classical.deconvolution import richardson_lucy, total_variation_dec
 from toolbox.classical.filters import Filter, luma, noise_sigma, unchanged
 from toolbox.classical.free_kernel import free_kernel
 from toolbox.classical.sampling import middle
-from toolbox.classical.streaks import with_its_tail
 
 ANALYSED_SIDE = 640
 LEAST_LINE = 8.0
@@ -43,7 +42,7 @@ def line_lucy(pixels: FloatArray, control: Control) -> Filter:
 
 
 def blind_total_variation(pixels: FloatArray, control: Control) -> Filter:
-    """A free kernel, estimated from few steep edges (Xu et al. 2013), total-variation prior."""
+    """A free kernel, estimated from steep edges (Cho & Lee 2009; Xu et al. 2013), total-variation prior."""
     if pixels[..., 0].size < LEAST_PIXELS:
         return unchanged
     kernel, noise = _kernel_and_noise(pixels, control)
@@ -71,8 +70,7 @@ def _kernel_and_noise(pixels: FloatArray, control: Control) -> tuple[FloatArray,
     """Kernel (k, k) and deviation of the noise in [0, 1], no less than what the kernel is in doubt by."""
     # The middle of a large picture; the blur is taken to be the same everywhere.
     analysed = luma(middle(pixels, ANALYSED_SIDE))
-    found = free_kernel(analysed, control.watched_by(None))
-    kernel = with_its_tail(found)
-    doubt = DOUBT if kernel is found else DOUBT_OF_KNOWN_SHAPE
+    kernel, known = free_kernel(analysed, control.watched_by(None))
+    doubt = DOUBT_OF_KNOWN_SHAPE if known else DOUBT
     few = max(1.0, 400 / math.sqrt(pixels[:, :, 0].size))  # pixels show few edges
     return kernel, max(noise_sigma(pixels), doubt * few)

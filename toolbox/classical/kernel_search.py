@@ -1,0 +1,54 @@
+"""What searches for the kernel of a blur share: sizes of the picture from coarse to fine, and a tidy kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from imaging.control import Control
+from imaging.convert import FloatArray
+
+SIDE = 35
+"""Of the largest kernel, in pixels."""
+SCALES = (0.25, 0.354, 0.5, 0.707, 1.0)
+
+
+def coarse_to_fine(plane: FloatArray, control: Control) -> Iterator[tuple[FloatArray, int]]:
+    """A picture (H, W) in growing sizes, each with the side of its kernel; those that show enough of it."""
+    for done, scale in enumerate(SCALES):
+        control.report(done / len(SCALES))
+        side = max(3, round(SIDE * scale) | 1)
+        if min(plane.shape) * scale >= 2 * side:
+            yield cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), side
+
+
+def tidied(kernel: FloatArray, faint: float) -> FloatArray:
+    """Of a (k, k) estimate the main body alone, recentred; a point if nothing is left.
+
+    Weights up to `faint` times the largest count as noise.
+    """
+    body = _largest_piece(np.where(kernel > faint * kernel.max(), kernel, 0).astype(np.float32))
+    if body.sum() > 0:
+        return recentred(body / body.sum())
+    body[len(body) // 2, len(body) // 2] = 1
+    return body
+
+
+def recentred(kernel: FloatArray) -> FloatArray:
+    """The centre of mass in the middle, so that the picture does not move."""
+    half = (kernel.shape[0] - 1) / 2
+    rows, columns = np.indices(kernel.shape)
+    move = np.array([[1, 0, half - (kernel * columns).sum()], [0, 1, half - (kernel * rows).sum()]], np.float32)
+    moved: FloatArray = np.clip(cv2.warpAffine(kernel, move, kernel.shape[::-1], flags=cv2.INTER_LINEAR), 0, None)
+    return moved / max(float(moved.sum()), 1e-8)
+
+
+def _largest_piece(kernel: FloatArray) -> FloatArray:
+    """Drop specks that do not hang together with the kernel's main body."""
+    _, labels = cv2.connectedComponents((kernel > 0).astype(np.uint8), connectivity=8)
+    weights = np.bincount(labels.ravel(), weights=kernel.ravel())
+    keep = weights >= 0.1 * weights.max()
+    keep[0] = False
+    return np.where(keep[labels], kernel, 0).astype(np.float32)
