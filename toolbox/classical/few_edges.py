@@ -94,7 +94,7 @@ def _explain(blurred: FloatArray, sharp: list[FloatArray], side: int) -> FloatAr
     def again(kernel: FloatArray) -> FloatArray:
         return cut(power * rfft2(centred(kernel, shape), workers=2)) + SMALL * kernel
 
-    kernel = np.maximum(cut(cross / (power + 0.02 * float(np.mean(power)))), 0)
+    kernel = np.maximum(cut(cross / (power + 0.02 * float(np.mean(power)) + 1e-12)), 0)
     error = cut(cross) - again(kernel)
     direction, left = error, float((error**2).sum())
     enough = 1e-10 * left

@@ -46,7 +46,7 @@ def _explain(blurred: FloatArray, predicted: list[FloatArray], side: int) -> Flo
     spectra = [np.fft.rfft2(gradient) for gradient in predicted]
     power = sum(np.abs(spectrum) ** 2 for spectrum in spectra)
     cross = sum(np.conj(s) * np.fft.rfft2(o) for s, o in zip(spectra, observed, strict=True))
-    whole = np.fft.irfft2(cross / (power + 0.02 * float(np.mean(power))), blurred.shape)
+    whole = np.fft.irfft2(cross / (power + 0.02 * float(np.mean(power)) + 1e-12), blurred.shape)
     half = side // 2
     return tidied(np.roll(whole, (half, half), (0, 1))[:side, :side].astype(np.float32), FAINT)
 
