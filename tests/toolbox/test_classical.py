@@ -16,10 +16,11 @@ from imaging.image import Image
 from imaging.resizing import resize
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
+from toolbox.classical.free_kernel import free_kernel
 from toolbox.classical.streaks import line_kernel
 from toolbox.expert import load_expert, run_expert
 from toolbox.tasks import Degradation, Severity, Task
-from training.degradations import Applied, convolve, degrade, downscale
+from training.degradations import Applied, convolve, degrade, downscale, path_kernel
 
 OTHERS = {Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION}
 """Tasks whose degradation no synthesiser makes; tests of their own look at them."""
@@ -189,3 +190,15 @@ def test_a_border_is_restored_too_though_what_lies_beyond_was_blurred_into_it(na
     result, truth = restored(default_catalogue().card(name), bad), photo[40:360, 40:360]
     border = np.pad(np.zeros((288, 288), bool), 16, constant_values=True)
     assert psnr(result[border], truth[border]) > psnr(bad[border], truth[border]) + 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_path_of_a_shaking_hand_is_found(seed: int) -> None:
+    photo = to_float(data.coffee()[:400, 100:500])
+    bad = to_float(to_uint8(convolve(photo, path_kernel(14, np.random.default_rng(seed)))))
+    assert psnr(restored(default_catalogue().card("blind_motion"), bad), photo) > psnr(bad, photo) + 2
+
+
+def test_a_plain_picture_has_no_kernel() -> None:
+    kernel, _ = free_kernel(np.full((300, 280), 0.5, np.float32), Control())
+    assert kernel.max() == kernel.sum() == 1
