@@ -35,4 +35,6 @@ async def _show_progress(progress: float, total: float | None, message: str | No
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     anyio.run(main, Path(sys.argv[1]).absolute())
