@@ -37,6 +37,7 @@ def from_few_edges(plane: FloatArray, control: Control) -> FloatArray:
         kernel = _short_line(side) if kernel is None else _enlarged(kernel, side)
         cost = EDGES
         for _ in range(ROUNDS):
+            control.check()
             kernel = _explain(blurred, _salient(few_edges(blurred, kernel, cost), side), side)
             cost = max(cost / FEWER, LEAST_EDGES)
     return np.ones((1, 1), np.float32) if kernel is None else kernel

@@ -22,6 +22,7 @@ def from_sharpened_edges(plane: FloatArray, control: Control) -> FloatArray:
     for blurred, side in coarse_to_fine(plane, control):
         latent = blurred if latent is None else cv2.resize(latent, blurred.shape[::-1], interpolation=cv2.INTER_CUBIC)
         for _ in range(ROUNDS):
+            control.check()
             kernel = _explain(blurred, _predicted(latent, side), side)
             latent = _smooth_deconvolution(blurred, kernel)
     return kernel
