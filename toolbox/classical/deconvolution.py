@@ -120,8 +120,8 @@ def _within(padded: FloatArray, margin: int) -> FloatArray:
 def filled(plane: FloatArray, margin: int, shape: tuple[int, ...]) -> FloatArray:
     """(H, W) up to `shape`, so that the far edges fade into each other within half the margin (no ringing there)."""
     height, width = plane.shape
-    filled = cv2.copyMakeBorder(plane, 0, shape[0] - height, 0, shape[1] - width, cv2.BORDER_REFLECT)
-    return _faded(_faded(filled, margin).T, margin).T
+    whole = cv2.copyMakeBorder(plane, 0, shape[0] - height, 0, shape[1] - width, cv2.BORDER_REFLECT)
+    return _faded(_faded(whole, margin).T, margin).T
 
 
 def _faded(plane: FloatArray, margin: int) -> FloatArray:
