@@ -71,7 +71,8 @@ def execution(arguments: argparse.Namespace) -> None:
             image, bare = picture(side // expert.card.scale), bare_network(expert.card)
             whole = image.pixels[None].bfloat16().contiguous(memory_format=torch.channels_last)
             runs: Runs = {"bare": partial(bare, whole), "ours": partial(expert, image, Control())}
-            seconds = race(runs, arguments.rounds if side <= 2048 else 1)
+            quick = side <= 2048 or best_device().type != "cpu"
+            seconds = race(runs, arguments.rounds if quick else 1)
             share = seconds["bare"] / seconds["ours"]
             print(
                 f"| {expert.card.name} | {side}² | {seconds['bare']:.2f} | {seconds['ours']:.2f} | {share:.0%} |",
@@ -107,10 +108,10 @@ def arithmetic(arguments: argparse.Namespace) -> None:
     best = max(rates.values())
     print("\n| network | GFLOP per megapixel | GFLOP/s | of the best |\n|---|---|---|---|")
     for expert in networks():
-        image, bare = picture(384), recognised(WEIGHTS / str(expert.card.weights))
+        image, bare = picture(384 * _larger()), recognised(WEIGHTS / str(expert.card.weights))
         with FlopCounterMode(display=False) as counter:
-            bare(image.pixels[None].to(bare.dtype))
-        flops = counter.get_total_flops()
+            bare(image.pixels[None, :, :384, :384].to(bare.dtype))
+        flops = counter.get_total_flops() * (image.width / 384) ** 2
         seconds = race({"ours": partial(expert, image, Control())}, 2 * arguments.rounds)["ours"]
         rate = flops / seconds / GIGA
         per_megapixel = flops / image.width / image.height / 1e3
@@ -139,7 +140,7 @@ def variants(arguments: argparse.Namespace) -> None:
         expert = load(default_catalogue().card(name))
         run = expert.mixed or expert.descriptor
         compiled = torch.compile(run, dynamic=False)
-        tile = torch.rand(1, 3, 256, 256)
+        tile = torch.rand(1, 3, 256, 256, device=best_device())
         four = tile.expand(4, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         started = time.perf_counter()
         compiled(tile)
@@ -157,6 +158,8 @@ def race(runs: Runs, rounds: int) -> dict[str, float]:
         for name, run in runs.items():
             started = clock()
             run()
+            if best_device().type == "cuda":
+                torch.cuda.synchronize()
             if warm:
                 best[name] = min(best[name], clock() - started)
     return best
@@ -187,7 +190,7 @@ def bare_network(card: ExpertCard) -> Callable[[Tensor], Tensor]:
     """Spandrel's network wholly in bfloat16, channels last."""
     descriptor = recognised(WEIGHTS / str(card.weights))
     model = descriptor.model.eval().to(best_device(), torch.bfloat16).to(memory_format=torch.channels_last)
-    return lambda pixels: descriptor._call_fn(model, pixels.to(best_device()))
+    return lambda pixels: descriptor._call_fn(model, pixels.to(best_device())).cpu()
 
 
 def tile_loop(network: Callable[[Tensor], Tensor], pixels: Tensor, scale: int) -> Tensor:
@@ -235,13 +238,20 @@ def onnx_session(card: ExpertCard) -> Callable[[Tensor], Tensor]:
 
 def kernels() -> dict[str, tuple[Callable[[], Tensor], int]]:
     """A large matrix product, and 3x3 convolutions of the widths that our networks have; with their operations."""
-    one, other = torch.rand(1024, 1024).bfloat16(), torch.rand(1024, 1024).bfloat16()
-    found: dict[str, tuple[Callable[[], Tensor], int]] = {"GEMM": (partial(torch.mm, one, other), 2 * 1024**3)}
+    side, device = 1024 * _larger(), best_device()
+    one, other = (torch.rand(side, side, device=device).bfloat16() for _ in range(2))
+    found: dict[str, tuple[Callable[[], Tensor], int]] = {"GEMM": (partial(torch.mm, one, other), 2 * side**3)}
     for width in (32, 48, 64, 128, 256):
-        x, w = (torch.rand(shape).bfloat16() for shape in ((1, width, 128, 128), (width, width, 3, 3)))
+        shapes = (1, width, side // 8, side // 8), (width, width, 3, 3)
+        x, w = (torch.rand(shape, device=device).bfloat16() for shape in shapes)
         x, w = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, w))
-        found[f"conv {width}"] = (partial(torch.conv2d, x, w, padding=1), 18 * width**2 * 128**2)
+        found[f"conv {width}"] = (partial(torch.conv2d, x, w, padding=1), 18 * width**2 * (side // 8) ** 2)
     return found
+
+
+def _larger() -> int:
+    """How many times larger, by side, work has to be to fill the device."""
+    return 1 if best_device().type == "cpu" else 8
 
 
 def picture(side: int) -> Image:

@@ -47,7 +47,7 @@ def begun_pieces(photos: list[Bytes], recipe: Recipe, cache: Path, count: int) -
         pieces = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 9))
 
         def make(number: int) -> None:
-            pieces[number] = _piece(photos, recipe, number)
+            pieces[number] = begun_piece(photos, recipe, number)
 
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(make, range(count)):
@@ -73,7 +73,8 @@ def begun_rows(pieces: list[Bytes], recipe: Recipe) -> dict[str, list[Row]]:
     return rows
 
 
-def _piece(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
+def begun_piece(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
+    """One of them, (SIDE, SIDE, 9); the number says which."""
     rng = np.random.default_rng([recipe.seed, number])
     whole = random_patch(photos[int(rng.integers(len(photos)))], SIDE + 2 * BEYOND, rng)
     kind = _degradation(recipe, number)

@@ -28,10 +28,11 @@ from torch import Tensor, nn
 
 from imaging.device import best_device
 from training.begun import begun_pair, begun_pieces, begun_rows
-from training.data import Patches, load_photo, load_photos, photo_files, split
+from training.data import Bytes, Patches, load_photo, load_photos, photo_files, split
 from training.measure import Row, gains, held_out_rows
 from training.networks import begin, build, forward
 from training.pairs import degrader
+from training.pool import Pool
 from training.recipe import Recipe, load_recipe
 
 SAVE_EVERY_SECONDS = 120
@@ -66,11 +67,12 @@ def train(
     files, held_out_files = split(photo_files(data / recipe.photos))
     photos = load_photos(files, cache=run_dir.parent)
     run = Run(recipe, run_dir, training_photos=len(photos))
-    make, rows = degrader(recipe.degrade, recipe.scale), rows_of(recipe, held_out_files, cache=run_dir.parent)
-    if recipe.begins_with:
-        make, photos = begun_pair, begun_pieces(photos, recipe, run_dir.parent, BEGUN_PIECES)
-    workers = 1 if run.device.type == "cpu" else torch.get_num_threads()
-    batches = Patches(photos, make, recipe.patch, recipe.batch, recipe.seed).batches(run.step, workers)
+    rows = rows_of(recipe, held_out_files, cache=run_dir.parent)
+    if run.device.type == "cpu":
+        batches = _patches(recipe, photos, run_dir.parent).batches(run.step)
+    else:
+        workers = max(1, torch.get_num_threads() - 1)
+        batches = Pool(recipe, files, run_dir.parent, run.device, workers).batches(run.step)
     saved_at, losses = time.monotonic(), []
     for progress in _progress(run, recipe.steps, minutes, stop or threading.Event()):
         losses.append(run.take_step(*next(batches), progress))
@@ -82,6 +84,13 @@ def train(
             saved_at = time.monotonic()
     run.save()
     run.log(finished=True, **run.gains(rows))
+
+
+def _patches(recipe: Recipe, photos: list[Bytes], cache: Path) -> Patches:
+    if recipe.begins_with:
+        photos = begun_pieces(photos, recipe, cache, BEGUN_PIECES)
+    make = begun_pair if recipe.begins_with else degrader(recipe.degrade, recipe.scale)
+    return Patches(photos, make, recipe.patch, recipe.batch, recipe.seed)
 
 
 def rows_of(recipe: Recipe, held_out: list[Path], cache: Path) -> dict[str, list[Row]]:

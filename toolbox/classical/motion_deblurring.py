@@ -7,7 +7,7 @@ import math
 from imaging.control import Control
 from imaging.convert import FloatArray
 from toolbox.classical.blur_kernel import find_motion
-from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution, wiener_deconvolution
+from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution
 from toolbox.classical.filters import Filter, luma, noise_sigma, unchanged
 from toolbox.classical.free_kernel import free_kernel
 from toolbox.classical.sampling import middle
@@ -50,10 +50,10 @@ def blind_total_variation(pixels: FloatArray, control: Control) -> Filter:
 
 
 def blind_deconvolution(pixels: FloatArray, control: Control) -> Filter:
-    """A long straight line where the spectrum shows one (total-variation prior), else a free kernel (Wiener filter).
+    """A long straight line where the spectrum shows one, else a free kernel; total-variation prior.
 
-    The zeros of a straight line's spectrum leave a Wiener filter 2.4 dB behind the prior; all else that the prior
-    smooths away is lost to the network that finishes this.
+    Unlike a Wiener filter it leaves no ripples, which the network that finishes this would keep; and less smooth than
+    `blind_total_variation`, since what the prior takes away is lost to the network.
     """
     blur, _ = find_motion(pixels)
     if blur.size >= LEAST_LINE:
@@ -62,8 +62,7 @@ def blind_deconvolution(pixels: FloatArray, control: Control) -> Filter:
     if pixels[..., 0].size < LEAST_PIXELS:
         return unchanged
     kernel, noise = _kernel_and_noise(pixels, control)
-    # A Wiener filter trusts a kernel more than a total-variation prior does: twice the doubt.
-    return lambda tile: wiener_deconvolution(tile, kernel, 2 * noise)
+    return lambda tile: total_variation_deconvolution(tile, kernel, 0.6 * noise, control.watched_by(None))
 
 
 def _kernel_and_noise(pixels: FloatArray, control: Control) -> tuple[FloatArray, float]:
