@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 
 import cv2
+import numpy as np
 
 from imaging.control import Control
 from imaging.convert import FloatArray
 from toolbox.classical.few_edges import few_edges, from_few_edges
 from toolbox.classical.sharpened_edges import from_sharpened_edges
-from toolbox.classical.streaks import with_its_tail
+from toolbox.classical.streaks import fades, with_its_tail
 
 COST = 1e-3
 """Of an edge, where kernels are compared."""
+LEAD_OF_KNOWN = 0.95
+"""A tail wins unless the kernel without it leaves a twentieth less unexplained: if it is missed, all is shifted."""
 
 
 _latest: dict[bytes, tuple[FloatArray, bool]] = {}
@@ -23,10 +26,8 @@ _latest: dict[bytes, tuple[FloatArray, bool]] = {}
 def free_kernel(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
     """(k, k) kernel, sum 1, of a blurred picture (H, W) in [0, 1], and whether its shape is a known one.
 
-    Of two estimates, each with its tail if it has one, that by which a picture of few edges explains better what is
-    seen. On 25 pieces of 448 pixels of held-out photos, total variation reaches 28.9 dB with it; with either alone
-    28.3 and 28.6 dB, with the better one each time 29.0 dB, and 32.5 dB with the true kernel. A picture that is too
-    small gives (1, 1).
+    Of two estimates, each as it is and, where it fades to one side, with its tail, that by which a picture of few
+    edges explains best what is seen. A picture that is too small gives (1, 1).
     """
     picture = hashlib.sha256(plane.tobytes()).digest()
     known = _latest.get(picture)
@@ -39,9 +40,10 @@ def free_kernel(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
 
 def _search(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
     found = [from_sharpened_edges(plane, control), from_few_edges(plane, control)]
-    candidates = [(with_its_tail(kernel), kernel) for kernel in found]
-    best, as_found = min(candidates, key=lambda candidate: _unexplained(plane, candidate[0]))
-    return best, best is not as_found
+    fading = [with_its_tail(kernel) for kernel in found if fades(kernel)]
+    candidates = [(kernel, False) for kernel in found] + [(kernel, True) for kernel in fading]
+    errors = [_unexplained(plane, kernel) * (LEAD_OF_KNOWN if known else 1) for kernel, known in candidates]
+    return candidates[int(np.argmin(errors))]
 
 
 def _unexplained(plane: FloatArray, kernel: FloatArray) -> float:
