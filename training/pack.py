@@ -2,17 +2,16 @@
 
     python -m training.pack --data DATA/train --output PACK --megabytes 30
 
-Every photo gives its most detailed piece; where the megabytes allow it, a second, third, ... one; where they do not,
-some photos of every folder are left out. What the recipes hold out comes as the very pixels that training.measure
-looks at, in folders called held_out, so that it is held out of a training on the pack too. A pack is as free as its
-photos are: where they may not be passed on, neither may the pack, and it has no place in a commit.
+Photos of every folder are copied as they are: a network that was trained on photos compressed once more learned to
+leave out the finest detail, 0.1 dB of super-resolution. What the recipes hold out comes as the very pixels that
+training.measure looks at, in folders called held_out, so that it is held out of a training on the pack too. A pack is
+as free as its photos are: where they may not be passed on, neither may the pack, and it has no place in a commit.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,6 @@ from training.data import HELD_OUT_FOLDER, Bytes, central_patch, load_photo, pho
 from training.measure import SIDE
 from training.recipe import load_recipe
 
-CROP = 256
-"""Side of a piece; the largest patch of a recipe is 192."""
-LOOKS = 8
-"""Places that are looked at for each piece."""
-ROUNDS = 20
-QUALITY = 90
-"""Of WebP. Measured: 40 dB to the pixels before, and 20 kB a piece."""
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -44,7 +36,7 @@ def main() -> None:
     held_out = sum(file.parent.name == HELD_OUT_FOLDER for file in written)
     megabytes = sum(file.stat().st_size for file in written) / 1e6
     print(
-        f"{len(written) - held_out} pieces and {held_out} held-out pictures, {megabytes:.1f} MB in {arguments.output}"
+        f"{len(written) - held_out} photos and {held_out} held-out pictures, {megabytes:.1f} MB in {arguments.output}"
     )
 
 
@@ -58,21 +50,20 @@ def pack(data: Path, output: Path, megabytes: float, seed: int = 0) -> list[Path
         raise FileExistsError(f"{output} is not empty; name a new folder as --output")
     files = photo_files(data)
     held_out = _held_out(data)
-    measured = {file: _webp(central_patch(load_photo(file), SIDE), lossless=True) for file in held_out}
+    measured = {file: _lossless(central_patch(load_photo(file), SIDE)) for file in held_out}
     left = round(megabytes * 1e6) - sum(map(len, measured.values()))
     if left < 0:
         raise ValueError(f"{megabytes} megabytes are too few for the {len(held_out)} held-out pictures; give more")
     written = [
-        _write(output / file.parent.relative_to(data) / HELD_OUT_FOLDER / file.name, encoded)
+        _write(output / file.parent.relative_to(data) / HELD_OUT_FOLDER / f"{file.stem}.webp", encoded)
         for file, encoded in measured.items()
     ]
     training = [file for file in files if not any(related(file, other) for other in held_out)]
-    for file, name, piece in _pieces(spread(training, seed), seed):
-        encoded = _webp(piece)
-        if len(encoded) > left:
-            break
-        left -= len(encoded)
-        written.append(_write(output / file.parent.relative_to(data) / name, encoded))
+    for file in spread(training, seed):
+        size = file.stat().st_size
+        if size <= left:
+            left -= size
+            written.append(_write(output / file.relative_to(data), file.read_bytes()))
     return written
 
 
@@ -96,39 +87,16 @@ def spread(files: list[Path], seed: int) -> list[Path]:
     return sorted(files, key=lambda file: places[file])
 
 
-def _pieces(files: list[Path], seed: int) -> Iterator[tuple[Path, str, Bytes]]:
-    """Photo, name and pixels of one piece after the other, round after round; small photos have but one."""
-    for turn in range(ROUNDS):
-        for number, file in enumerate(files):
-            photo = load_photo(file)
-            if turn == 0 or min(photo.shape[:2]) > CROP:
-                name = f"{file.stem}.webp" if turn == 0 else f"{file.stem}_piece{turn + 1}.webp"
-                yield file, name, most_detailed(photo, np.random.default_rng([seed, turn, number]))
-
-
-def most_detailed(photo: Bytes, rng: np.random.Generator) -> Bytes:
-    """Of a few random pieces of at most `CROP` x `CROP` pixels the one with the largest mean gradient."""
-    height, width = (min(CROP, length) for length in photo.shape[:2])
-    corners = rng.integers((photo.shape[0] - height + 1, photo.shape[1] - width + 1), size=(LOOKS, 2))
-    pieces = [photo[top : top + height, left : left + width] for top, left in corners]
-    return max(pieces, key=_mean_gradient)
-
-
-def _mean_gradient(piece: Bytes) -> float:
-    grey = piece.mean(axis=2)
-    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())
-
-
-def _webp(pixels: Bytes, lossless: bool = False) -> bytes:
+def _lossless(pixels: Bytes) -> bytes:
     stream = io.BytesIO()
-    PIL.Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "WEBP", lossless=lossless, quality=QUALITY)
+    PIL.Image.fromarray(pixels).save(stream, "WEBP", lossless=True)
     return stream.getvalue()
 
 
 def _write(file: Path, content: bytes) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.with_suffix(".webp").write_bytes(content)
-    return file.with_suffix(".webp")
+    file.write_bytes(content)
+    return file
 
 
 if __name__ == "__main__":
