@@ -23,7 +23,7 @@ def test_resizing_is_pillows_bicubic(photo: Image, size: tuple[int, int]) -> Non
     assert np.abs(to_numpy(resize(photo.pixels, *size)) - expected).max() < 1 / 255
 
 
-@pytest.mark.parametrize("size", [(128, 100), (700, 611), (20, 700), (700, 20), (512, 300), (9, 1)])
+@pytest.mark.parametrize("size", [(128, 100), (700, 611), (20, 700), (700, 20), (512, 300), (210, 1)])
 def test_strip_by_strip_the_numbers_are_those_of_one_go(
     photo: Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,6 +31,20 @@ def test_strip_by_strip_the_numbers_are_those_of_one_go(
         monkeypatch.setattr(module, "STRIP_PIXELS", 20_000)
     whole = torch.nn.functional.interpolate(photo.pixels[None], size=size, mode="bicubic", antialias=True)[0]
     assert torch.equal(resize(photo.pixels, *size), whole.clamp(0, 1))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (100, 60), (25, 25), (9, 1)])
+def test_what_becomes_much_smaller_is_nearly_so_and_in_its_place(
+    photo: Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = torch.nn.functional.interpolate(photo.pixels[None], size=size, mode="bicubic", antialias=True)[0]
+    at_once = resize(photo.pixels, *size)
+    difference = (at_once - exact.clamp(0, 1)).abs()
+    assert difference.max() < 8 / 255
+    assert difference.mean() < 1 / 255
+    for module in (pixels, resizing):
+        monkeypatch.setattr(module, "STRIP_PIXELS", 20_000)
+    assert torch.allclose(resize(photo.pixels, *size), at_once, atol=1e-6)
 
 
 def test_arrays_and_tensors_of_one_memory(photo: Image) -> None:
