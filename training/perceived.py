@@ -30,15 +30,14 @@ ORDER = (
     Degradation.JPEG_ARTIFACT,
 )
 """As the world adds them: the scene, then imaging, then storage."""
-SCENE = ORDER[:3]
 CLEAN = 0.5
 """Share of untouched photos."""
 SINGLE, MIO = 0.4, 0.35
 """Shares of single degradations and of MiO100's combinations among the others; the rest are other mixtures."""
 REDUCED, SMALL = 1 / 3, 1 / 6
 """Shares of pictures that are made a little smaller before anything else, and so small that they are thumbnails."""
-SMALL_PX, SCENE_PX = (64, 300), (1, 4)
-"""Long sides of thumbnails; by how much the scene was larger."""
+SMALL_PX = 96, 300
+"""Long sides of thumbnails."""
 RESIZED, FACTORS = 0.5, (0.5, 1.5)
 """Share of compressed pictures whose size was changed afterwards, as on the web, and by what factor."""
 WEAKER_BELOW = 0.7
@@ -74,17 +73,18 @@ def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
     """A photo (H, W, 3), degraded at random and rounded to 8 bits, and the truth about it.
 
     Half of those of low resolution are enlarged again, as they lie on the web; whatever else befalls them is then
-    as fine as the new pixels. Thumbnails are not reduced once more; darkness and weather were there before they were.
+    as fine as the new pixels. Thumbnails are not reduced once more.
     """
     chance = rng.random()
     is_small = REDUCED <= chance < REDUCED + SMALL
-    kinds = [] if rng.random() < CLEAN else draw_kinds(rng)
-    applied, enlarged, from_the_web = dict[Degradation, Severity](), 1.0, is_small
     if chance < REDUCED:
         pixels = _shrunk(pixels, 1 / rng.uniform(1, 1.8))
     elif is_small:
-        pixels = _thumbnail(pixels, [kind for kind in kinds if kind in SCENE], applied, rng)
-        kinds = [kind for kind in kinds if kind not in (*SCENE, Degradation.LOW_RESOLUTION)]
+        pixels = _shrunk(pixels, min(1, math.exp(rng.uniform(*np.log(SMALL_PX))) / max(pixels.shape)))
+    kinds = [] if rng.random() < CLEAN else draw_kinds(rng)
+    if is_small:
+        kinds = [kind for kind in kinds if kind is not Degradation.LOW_RESOLUTION]
+    applied, enlarged, from_the_web = dict[Degradation, Severity](), 1.0, is_small
     for kind in kinds:
         size = pixels.shape[0], pixels.shape[1]
         pixels, one = degrade(pixels, kind, rng, Severity(int(rng.integers(len(Severity)))))
@@ -139,20 +139,6 @@ def draw_kinds(rng: np.random.Generator) -> list[Degradation]:
         return list(MIO100[int(rng.integers(len(MIO100)))])
     chosen = set(rng.choice(len(ORDER), size=int(rng.integers(2, 4)), replace=False).tolist())
     return [kind for index, kind in enumerate(ORDER) if index in chosen]
-
-
-def _thumbnail(
-    pixels: FloatArray, kinds: list[Degradation], applied: dict[Degradation, Severity], rng: np.random.Generator
-) -> FloatArray:
-    """What befell the scene, which goes into `applied` too, made small."""
-    side = max(pixels.shape)
-    small = min(side, math.exp(rng.uniform(*np.log(SMALL_PX))))
-    large = min(side, small * rng.uniform(*SCENE_PX))
-    pixels = _shrunk(pixels, large / side)
-    for kind in kinds:
-        pixels, one = degrade(pixels, kind, rng, Severity(int(rng.integers(len(Severity)))))
-        applied[kind] = one.severity
-    return _shrunk(pixels, small / large)
 
 
 def _shrunk(pixels: FloatArray, share: float) -> FloatArray:
