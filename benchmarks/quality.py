@@ -93,7 +93,7 @@ def table(columns: Sequence[Trial], runners: dict[str, Runner]) -> list[Row]:
 def as_markdown(group: str, columns: Sequence[Trial], rows: Sequence[Row]) -> str:
     """The table, our rows first, then what others have published."""
     names = [trial.name for trial in columns]
-    photos = ", ".join(sorted({str(len(trial.photos)) for trial in columns}))
+    photos = ", ".join(dict.fromkeys(str(len(trial.photos)) for trial in columns))
     lines = [
         f"\n### {group} ({'RGB' if columns[0].rgb else 'Y'}, photos: {photos})\n",
         f"| | {' | '.join(names)} | gain | MP/s |",
