@@ -17,7 +17,7 @@ from imaging.resizing import resize
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
 from toolbox.classical.free_kernel import free_kernel
-from toolbox.classical.streaks import line_kernel
+from toolbox.classical.streaks import half_gaussian_kernel, line_kernel
 from toolbox.expert import load_expert, run_expert
 from toolbox.tasks import Degradation, Severity, Task
 from training.degradations import Applied, convolve, degrade, downscale, path_kernel
@@ -192,12 +192,21 @@ def test_a_border_is_restored_too_though_what_lies_beyond_was_blurred_into_it(na
     assert psnr(result[border], truth[border]) > psnr(bad[border], truth[border]) + 0.5
 
 
-@pytest.mark.parametrize(("photo", "length", "seed"), [("coffee", 14, 0), ("coffee", 10, 5), ("astronaut", 20, 6)])
+@pytest.mark.parametrize(
+    ("photo", "length", "seed"), [("coffee", 14, 0), ("coffee", 10, 5), ("astronaut", 20, 6), ("astronaut", 16, 0)]
+)
 def test_the_path_of_a_shaking_hand_is_found(photo: str, length: float, seed: int) -> None:
-    """By both estimates of a kernel; by that from sharpened edges alone; by that from few edges alone."""
+    """By both estimates of a kernel; by that from sharpened edges alone; by that from few edges alone; untailed."""
     truth = to_float({"coffee": data.coffee()[:400, 100:500], "astronaut": data.astronaut()[50:450, 50:450]}[photo])
     bad = to_float(to_uint8(convolve(truth, path_kernel(length, np.random.default_rng(seed)))))
     assert psnr(restored(default_catalogue().card("blind_motion"), bad), truth) > psnr(bad, truth) + 3
+
+
+@pytest.mark.parametrize(("sigma", "angle"), [(4, 30), (6, 120)])
+def test_an_exposure_that_fades_is_undone_and_the_picture_moved_back(sigma: float, angle: float) -> None:
+    truth = to_float(data.coffee()[:400, 100:500])
+    bad = to_float(to_uint8(convolve(truth, half_gaussian_kernel(sigma, angle))))
+    assert psnr(restored(default_catalogue().card("blind_motion"), bad), truth) > psnr(bad, truth) + 5
 
 
 def test_a_plain_picture_has_no_kernel() -> None:
