@@ -108,10 +108,15 @@ class Patches:
 
     def _batch(self, number: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, number])
-        sizes = np.array([photo.shape[0] * photo.shape[1] for photo in self.photos], np.float64)
-        chosen = rng.choice(len(self.photos), self.batch, p=sizes / sizes.sum())
-        pairs = [self.degrade(random_patch(self.photos[index], self.patch, rng), rng) for index in chosen]
+        chosen = random_photos(self.photos, self.batch, rng)
+        pairs = [self.degrade(random_patch(photo, self.patch, rng), rng) for photo in chosen]
         return stack([pair[0] for pair in pairs]), stack([pair[1] for pair in pairs])
+
+
+def random_photos(photos: list[Bytes], count: int, rng: np.random.Generator) -> list[Bytes]:
+    """So many of them, large ones more often."""
+    sizes = np.array([photo.shape[0] * photo.shape[1] for photo in photos], np.float64)
+    return [photos[index] for index in rng.choice(len(photos), count, p=sizes / sizes.sum())]
 
 
 def random_patch(photo: Bytes, side: int, rng: np.random.Generator) -> Bytes:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from training.begun import SIDE as BEGUN_SIDE
 from training.begun import begun_pair, begun_piece
-from training.data import Bytes, load_photos, random_patch
+from training.data import Bytes, load_photos, random_patch, random_photos
 from training.pairs import degrader
 from training.recipe import Recipe
 
@@ -29,7 +29,7 @@ Halves = NDArray[np.float16]
 SIDE = 256
 """Of a piece's target in pixels."""
 SIZE = 8192
-"""Pieces: 4 GB with their targets."""
+"""Pieces: 6 GB with their targets, 10 GB of those that a classical expert has begun."""
 AT_FIRST = 256
 """Pieces that are there before the first batch is drawn."""
 GRID = 8
@@ -113,7 +113,6 @@ def _make(number: int) -> tuple[Halves, Halves]:
         given, target = begun_pair(begun_piece(_photos, recipe, number), np.random.default_rng())
     else:
         rng = np.random.default_rng([recipe.seed, number])
-        sizes = np.array([photo.shape[0] * photo.shape[1] for photo in _photos], np.float64)
-        photo = _photos[rng.choice(len(_photos), p=sizes / sizes.sum())]
+        [photo] = random_photos(_photos, 1, rng)
         given, target = degrader(recipe.degrade, recipe.scale)(random_patch(photo, SIDE, rng), rng)
     return given.astype(np.float16), target.astype(np.float16)
