@@ -22,7 +22,7 @@ from iqa.seen import Seen
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError, RegistryError, WeightsError
-from toolbox.expert import run_expert
+from toolbox.expert import looking_once, run_expert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
@@ -197,7 +197,8 @@ class _Made:
 def _made(image: Image, card: ExpertCard, experts: ExpertPool, control: Control) -> _Made:
     started = time.perf_counter()
     try:
-        result = run_expert(experts.get(card.name), image, control)
+        expert = experts.get(card.name)
+        result = run_expert(expert if card.views > 1 else looking_once(expert), image, control)
     except (ExpertError, WeightsError, RegistryError) as error:
         return _Made(None, str(error), 0.0)
     return _Made(result, "", time.perf_counter() - started)
@@ -217,7 +218,11 @@ def _scout(
     clock: Clock,
     crops: Sequence[Box],
 ) -> Iterator[Verdict]:
-    """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own."""
+    """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own.
+
+    Looked at once, for the sake of speed, and because the whole is too large to be looked at from several sides.
+    """
+    cards = [card.model_copy(update={"views": 1}) for card in cards]
     side = min(SCOUT_SIDE, SCOUTED_SIDE // step.scale)
     views = [Image(cut(image, box, largest=side).contiguous()) for box in crops[:SCOUT_CROPS]]
     judges = [Judge(view, step, profile, experts, clock) for view in views]

@@ -182,8 +182,8 @@ def networks() -> Iterator[NetworkExpert]:
 
 
 def load(card: ExpertCard) -> NetworkExpert:
-    """An embedded network as the product runs it."""
-    return load_network(card, ModelStore())
+    """An embedded network as the product runs it on large pictures."""
+    return load_network(card.model_copy(update={"views": 1}), ModelStore())
 
 
 def bare_network(card: ExpertCard) -> Callable[[Tensor], Tensor]:

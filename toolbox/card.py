@@ -89,6 +89,10 @@ class ExpertCard(BaseModel):
     """The same: context in input pixels that a tile needs around it (the receptive field, or near it)."""
     multiple_of: int = Field(default=1, ge=1, le=512)
     """The same: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
+    views: Literal[1, 2, 4] = 1
+    """spandrel: from how many sides the network looks at a small picture (upright, turned by 180 degrees, mirrored
+    both ways); what it gives is their mean. Not for those that invent, whose detail would be averaged away.
+    """
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """The lowest precision in which the result still holds: bfloat16 for spandrel, through autocast; float16 for
     diffusion, on a GPU."""

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
+SIDES: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
+"""Axes along which a picture is mirrored before the network, and its result after it: the first two are enough for
+two views. Never transposed: rain falls from above.
+"""
+VIEWED_PIXELS = 1024 * 1024
+"""All views of a picture together have at most so many, so that a large one is run once and costs what it did."""
 PLAIN_LAYOUT = frozenset({"GFPGAN"})
 """Architectures whose code cannot work on tensors with channels last, which are faster everywhere else."""
 
@@ -45,12 +51,18 @@ class NetworkExpert:
     """The network in bfloat16 with the picture in float32, instead of autocast; None where it is not for it."""
 
     def __call__(self, image: Image, control: Control) -> Image:
-        """Run the network over the image."""
+        """Run the network over the image, a small one from several sides (self-ensemble, Timofte et al. 2016)."""
         import torch
+
+        sides = _sides(image, self.card)
+
+        def run(tile: Tensor) -> Tensor:
+            views = [self._run(tile.flip(side)).float().flip(side) for side in sides]
+            return torch.stack(views).mean(0) if len(views) > 1 else views[0]
 
         with torch.inference_mode():
             pixels = run_tiled(
-                self._run,
+                run,
                 image.pixels,
                 scale=self.card.scale,
                 tile=self.card.tile + 2 * self.card.halo,
@@ -86,6 +98,12 @@ class NetworkExpert:
         if self.card.dtype == "bfloat16":
             return bfloat16_where_fast(self.device)
         return contextlib.nullcontext()
+
+
+def _sides(image: Image, card: ExpertCard) -> tuple[tuple[int, ...], ...]:
+    """From where a network looks at a picture: from as many sides as its card says and `VIEWED_PIXELS` allow."""
+    affordable = [views for views in (2, 4) if views * image.width * image.height <= VIEWED_PIXELS]
+    return SIDES[: min(card.views, max(affordable, default=1))]
 
 
 def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) -> NetworkExpert:

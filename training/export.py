@@ -78,7 +78,7 @@ def cards_worth_having(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
 def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
     """Let the cards of these names be the ones in a TOML file that use the recipe's weights; leave all others.
 
-    How a card that is there already has its network run (context, tile, precision) stays.
+    How a card that is there already has its network run (context, tile, views, precision) stays.
     """
     weights = f"{recipe.name}.safetensors"
     tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
@@ -86,7 +86,9 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
     tables = {name: card for name, card in tables.items() if name not in before}
     for name in names:
         begins_with = recipe.begins_with.get(Task(recipe.cards[name]["task"]).degradation)
-        as_it_runs = {key: value for key, value in before.get(name, {}).items() if key in ("halo", "tile", "dtype")}
+        as_it_runs = {
+            key: value for key, value in before.get(name, {}).items() if key in ("halo", "tile", "views", "dtype")
+        }
         tables[name] = (
             recipe.cards[name]
             | as_it_runs

@@ -17,8 +17,9 @@ from imaging.control import Control
 from imaging.errors import Cancelled
 from imaging.image import Image
 from toolbox.card import ExpertCard
+from toolbox.catalogue import default_catalogue
 from toolbox.errors import WeightsError, WeightsMissing
-from toolbox.expert import run_expert
+from toolbox.expert import FinishingExpert, load_expert, looking_once, run_expert
 from toolbox.network import load_network
 from toolbox.store import ModelStore
 
@@ -61,6 +62,35 @@ def test_a_picture_of_many_tiles_equals_the_network_on_the_whole(weights: Path) 
         whole = expert.descriptor(image.pixels[None])[0]
     tiled = expert(image, Control()).pixels
     assert float((tiled - whole).abs().max()) < 1e-4
+
+
+def test_a_small_picture_is_looked_at_from_several_sides(weights: Path) -> None:
+    expert = load_network(card(views=4), ModelStore(weights))
+    image = picture(30, 41)
+    for side in ((-1,), (-2,)):
+        mirrored = run_expert(expert, Image(image.pixels.flip(side)), Control()).pixels
+        upright = run_expert(expert, image, Control()).pixels
+        torch.testing.assert_close(mirrored.flip(side), upright, rtol=0, atol=1e-5)
+        once = run_expert(looking_once(expert), Image(image.pixels.flip(side)), Control()).pixels
+        assert (once.flip(side) - upright).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("width", "views"), [(500, 4), (1024, 2), (1100, 1)])
+def test_a_large_picture_is_looked_at_from_fewer_sides(weights: Path, width: int, views: int) -> None:
+    image = picture(512, width)
+    many, few = (
+        run_expert(load_network(card(views=number), ModelStore(weights)), image, Control()).pixels
+        for number in (4, views)
+    )
+    assert torch.equal(many, few)
+
+
+def test_a_network_that_finishes_can_look_once_too(weights: Path) -> None:
+    first = load_expert(default_catalogue().card("gain_brighten"))
+    quick = looking_once(FinishingExpert(first.card, first, load_network(card(views=4), ModelStore(weights))))
+    plain = FinishingExpert(first.card, first, load_network(card(), ModelStore(weights)))
+    image = picture(20, 20)
+    assert torch.equal(quick(image, Control()).pixels, plain(image, Control()).pixels)
 
 
 def test_a_bfloat16_card_stays_near_float32(weights: Path) -> None:
