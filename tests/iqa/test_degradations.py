@@ -114,6 +114,19 @@ def test_noise_and_compression_of_a_photo_made_four_times_smaller_are_both_found
     assert {Degradation.NOISE, Degradation.JPEG_ARTIFACT, Degradation.LOW_RESOLUTION} <= seen
 
 
+@pytest.mark.parametrize(("name", "seed"), [("coffee", 2), ("chelsea", 0)])
+def test_rain_that_was_there_before_a_photo_was_made_a_thumbnail_is_found(
+    name: str, seed: int, photos: dict[str, FloatArray], picture: Picture
+) -> None:
+    def thumbnail(pixels: FloatArray) -> Image:
+        return picture(cv2.resize(np.clip(pixels, 0, 1), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA))
+
+    share = 320 / max(photos[name].shape)
+    photo = cv2.resize(photos[name], None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    assert Degradation.RAIN in found(thumbnail(rainy(photo, np.random.default_rng(seed))))
+    assert Degradation.RAIN not in found(thumbnail(photo))
+
+
 @pytest.mark.parametrize("offset", [(0, 3), (5, 1)])
 def test_the_grid_of_a_cropped_jpeg_is_found(
     offset: tuple[int, int], photos: dict[str, FloatArray], picture: Picture
