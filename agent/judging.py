@@ -13,7 +13,7 @@ from agent.state import KEEP_INPUT, FaceWork, Step, Verdict
 from imaging.image import Image
 from iqa.consistency import consistency
 from iqa.crops import Box
-from iqa.merit import UNCLEAN_LEVEL, Merit, origin_of, own_error, removal, score, situation
+from iqa.merit import UNCLEAN_LEVEL, Merit, known_of, origin_of, own_error, removal, score
 from iqa.published import chosen, measure_published
 from iqa.quality import Origin, quality_of
 from iqa.seen import Seen, enlarged, see
@@ -158,12 +158,12 @@ def verdict_on(
     )
 
 
-def experience(task: Task, expert: str, level: float = 0.0) -> float:
+def experience(task: Task, expert: str, beside: float = 0.0) -> float:
     """How much nearer to the truth than its rivals an expert came on synthesised degradations; 0 where unknown.
 
-    `level`: that of the step's `Origin`.
+    `beside`: of the step's `Origin`.
     """
-    return _known(task, level).get(expert, 0.0)
+    return known_of(_experience(), task, beside).get(expert, 0.0)
 
 
 def promise(task: Task, expert: str) -> float:
@@ -171,26 +171,21 @@ def promise(task: Task, expert: str) -> float:
     return max(experience(task, expert), experience(task, expert, UNCLEAN_LEVEL))
 
 
-def _known(task: Task, level: float = 0.0) -> Mapping[str, float]:
-    tables = _experience()
-    return tables.get(situation(task, level)) or tables.get(task.value, {})
-
-
 def _trust(origin: Origin, expert: str, faithful: float) -> float:
     """Experience with an expert; one that nothing is known of is half as good as the best, where it is faithful.
 
     What it cannot explain it must be expected to have made up, and then doing nothing is the better expert.
     """
-    task, level = origin.task, origin.level
+    task, beside = origin.task, origin.beside
     if is_known(task, expert):
-        return experience(task, expert, level)
-    best = max(_known(task, level).values(), default=0.0)
-    return faithful * best / 2 + (1 - faithful) * experience(task, KEEP_INPUT, level)
+        return experience(task, expert, beside)
+    best = max(known_of(_experience(), task, beside).values(), default=0.0)
+    return faithful * best / 2 + (1 - faithful) * experience(task, KEEP_INPUT, beside)
 
 
 def is_known(task: Task, expert: str) -> bool:
     """Whether there is any experience with an expert."""
-    return expert in _known(task)
+    return expert in known_of(_experience(), task)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,9 +16,14 @@ from toolbox.tasks import Degradation, Task
 LEAST_LEVEL = 0.5
 """Below half a level of severity, what is left of it is the estimator's own noise."""
 
-
+BESIDE: Mapping[Task, tuple[Degradation, ...]] = {
+    Task.SUPER_RESOLUTION: (Degradation.NOISE, Degradation.JPEG_ARTIFACT),
+    Task.DENOISING: (Degradation.JPEG_ARTIFACT,),
+    Task.JPEG_ARTIFACT_REMOVAL: (Degradation.NOISE,),
+}
+"""What else a picture may suffer from that decides which expert for a task is the best."""
 UNCLEAN_LEVEL = 0.6
-"""Levels of noise and compression together from which a picture that is enlarged counts as unclean."""
+"""Levels of these together from which a picture counts as unclean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,18 @@ class Merit:
 
 def origin_of(task: Task, before: Seen, enlarged: Seen | None = None) -> Origin:
     """What the candidates of a step are compared with; `enlarged`: the same with pieces as large as theirs."""
-    return Origin(task, enlarged or before, _level(task, before))
+    beside = _level(before, BESIDE.get(task, ()))
+    return Origin(task, enlarged or before, _level(before, (task.degradation,)), beside)
 
 
-def situation(task: Task, level: float) -> str:
-    """Under which name experience with experts is kept: to enlarge noise or compression is a task of its own."""
-    unclean = task is Task.SUPER_RESOLUTION and level >= UNCLEAN_LEVEL
-    return f"{task.value}_of_unclean" if unclean else task.value
+def situation(task: Task, beside: float) -> str:
+    """Under which name experience with experts is kept; what stands `BESIDE` makes another task of it."""
+    return f"{task.value}_of_unclean" if beside >= UNCLEAN_LEVEL else task.value
+
+
+def known_of(tables: Mapping[str, Mapping[str, float]], task: Task, beside: float = 0.0) -> Mapping[str, float]:
+    """Experience with the experts for a task, by name, in the situation that `beside` tells."""
+    return tables.get(situation(task, beside)) or tables.get(task.value, {})
 
 
 def removal(origin: Origin, seen: Seen) -> float:
@@ -52,7 +62,8 @@ def removal(origin: Origin, seen: Seen) -> float:
     if origin.task is Task.SUPER_RESOLUTION:
         return 0.0
     before = origin.level
-    return max(-1.0, (before - _level(origin.task, seen)) / max(before, LEAST_LEVEL)) if before else 0.0
+    left = _level(seen, (origin.task.degradation,))
+    return max(-1.0, (before - left) / max(before, LEAST_LEVEL)) if before else 0.0
 
 
 def score(merit: Merit, fidelity_weight: float, weights: Mapping[str, float] | None = None) -> float:
@@ -70,16 +81,10 @@ def own_error() -> float:
     return _fidelity_aware()["error"]
 
 
-def _level(task: Task, seen: Seen) -> float:
-    """How much of the step's degradation the estimator sees: levels of severity, 0 to 4.
-
-    In super-resolution, of what should not be enlarged: noise and compression together.
-    """
+def _level(seen: Seen, kinds: Sequence[Degradation]) -> float:
+    """How much of these the estimator sees: levels of severity, 0 to 4 for each that it knows."""
     estimates = estimates_from(seen)
-    if task is Task.SUPER_RESOLUTION:
-        return estimates[Degradation.NOISE].level + estimates[Degradation.JPEG_ARTIFACT].level
-    estimate = estimates.get(task.degradation)
-    return estimate.level if estimate else 0.0
+    return sum(estimates[kind].level for kind in kinds if kind in estimates)
 
 
 @cache

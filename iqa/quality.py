@@ -62,6 +62,8 @@ class Origin:
     """The input; its pieces as large as the candidate's."""
     level: float = 0.0
     """How much of the task's degradation it shows, in levels of severity."""
+    beside: float = 0.0
+    """How much of what decides beside it which expert is best; see `iqa.merit.BESIDE`."""
 
 
 def quality(image: Image) -> Quality:

@@ -27,7 +27,7 @@ from imaging.control import Control
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.consistency import consistency
-from iqa.merit import Merit, origin_of, removal, score
+from iqa.merit import Merit, known_of, origin_of, removal, score
 from iqa.metrics.psnr import psnr
 from iqa.quality import quality_of
 from iqa.seen import see
@@ -107,9 +107,9 @@ class Bench:
         return self._done[order]
 
     def _step(self, image: Image, task: Task) -> Image:
-        known = self._experience.get(task.value, {})
         before = see(image)
         origin = origin_of(task, before)
+        known = known_of(self._experience, task, origin.beside)
 
         def merit(name: str, result: Image) -> float:
             seen = before if result is image else see(result)

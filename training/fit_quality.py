@@ -234,7 +234,7 @@ def write_experience(looks: Path, tasks: Sequence[Task], file: Path) -> None:
     for task in tasks:
         files = files_in(looks / task.value)
         rows = [row for step, one in enumerate(files) for row in rows_of(one, step)]
-        table |= experience(rows)  # of super-resolution two: of clean pictures and of others
+        table |= experience(rows)  # two, where what stands beside counts
     head = "# Written by: python -m training.fit_quality\n"
     file.write_text(head + _tables(dict(sorted(table.items()))), "utf-8")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqa.merit import Merit, origin_of, removal, score
+from iqa.merit import Merit, known_of, origin_of, removal, score
 from iqa.quality import quality_of
 from training.degradations import MIO100
 from training.judged import Judged, judged
@@ -56,7 +56,7 @@ def known(step: Sequence[Judged], experience: Mapping[str, Mapping[str, float]])
     origin = origin_of(step[0].task, step[0].before)
     found = Step()
     for one in (one for one in step if one.of_an_expert):
-        about = experience.get(one.task.value, {}).get(one.name, 0.0)
+        about = known_of(experience, one.task, origin.beside).get(one.name, 0.0)
         merit = Merit(one.task, quality_of(one.seen, origin).score, removal(origin, one.seen), one.consistency, about)
         found.append(Known(merit, one.truth, one.psnr_db))
     return found

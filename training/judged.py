@@ -159,7 +159,7 @@ def rows_of(file: Path, step: int) -> list[dict[str, object]]:
     with np.load(file) as arrays:
         table = json.loads(arrays["table"].tobytes())
         task, image = Task(table["task"]), Image(from_numpy(to_float(arrays["image"])))
-    told = situation(task, origin_of(task, see(image)).level)
+    told = situation(task, origin_of(task, see(image)).beside)
     return [
         {"step": step, "task": told, "name": name, "truth": truth_of(row["psnr_db"], row["ssim"])}
         for name, row in table["rows"].items()

@@ -10,7 +10,7 @@ import pytest
 
 from imaging.convert import FloatArray
 from imaging.image import Image
-from iqa.merit import Merit, origin_of, removal, score
+from iqa.merit import Merit, known_of, origin_of, removal, score
 from iqa.seen import see
 from toolbox.tasks import Task
 
@@ -39,6 +39,18 @@ def test_super_resolution_has_nothing_to_remove() -> None:
 def test_scores_stay_in_range() -> None:
     assert score(Merit(Task.DENOISING, 1.0, 1.0, 1.0, 1.0), 1.0) == 1
     assert score(Merit(Task.DENOISING, 0.0, -1.0, 0.0, -1.0), 0.0) == 0
+
+
+@pytest.mark.parametrize("task", [Task.JPEG_ARTIFACT_REMOVAL, Task.SUPER_RESOLUTION])
+def test_experience_is_that_with_noisy_pictures_where_there_is_noise(
+    task: Task, photos: dict[str, FloatArray], picture: Picture
+) -> None:
+    tables = {task.value: {"some": 0.1}, f"{task.value}_of_unclean": {"some": 0.2}}
+    grain = 0.12 * np.random.default_rng(0).normal(size=photos["coffee"].shape).astype(np.float32)
+    clean, noisy = (origin_of(task, see(picture(photos["coffee"] + added))) for added in (0 * grain, grain))
+    assert known_of(tables, task, clean.beside) == {"some": 0.1}
+    assert known_of(tables, task, noisy.beside) == {"some": 0.2}
+    assert known_of({task.value: {"some": 0.1}}, task, noisy.beside) == {"some": 0.1}
 
 
 def test_noise_that_is_gone_was_removed_and_more_of_it_was_not(
