@@ -35,6 +35,10 @@ class Recipe(BaseModel):
     batch: int = Field(ge=1)
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
+    charbonnier: float = Field(default=1e-3, gt=0)
+    """Difference (of pixels in [0, 1]) up to which the loss is about a square, and beyond which about linear: small
+    ones keep edges, large ones give the last hundredths of a dB.
+    """
     warm_up: int = Field(default=200, ge=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
     seed: int = 0

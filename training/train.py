@@ -138,7 +138,7 @@ class Run:
             group["lr"] = self.recipe.learning_rate * warm * max(cosine, LOWEST)
         inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         output = forward(self.network, self.recipe, inputs)
-        loss = torch.sqrt((output - targets) ** 2 + 1e-6).mean()
+        loss = torch.sqrt((output - targets) ** 2 + self.recipe.charbonnier**2).mean()
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
