@@ -16,11 +16,12 @@ from imaging.image import Image
 from imaging.resizing import resize
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
+from toolbox.classical.filters import luma
 from toolbox.classical.free_kernel import free_kernel
 from toolbox.classical.streaks import half_gaussian_kernel, line_kernel
 from toolbox.expert import load_expert, run_expert
 from toolbox.tasks import Degradation, Severity, Task
-from training.degradations import Applied, convolve, degrade, downscale, path_kernel
+from training.degradations import Applied, convolve, degrade, downscale, jpeg, path_kernel
 
 OTHERS = {Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION}
 """Tasks whose degradation no synthesiser makes; tests of their own look at them."""
@@ -207,6 +208,15 @@ def test_an_exposure_that_fades_is_undone_and_the_picture_moved_back(sigma: floa
     truth = to_float(data.coffee()[:400, 100:500])
     bad = to_float(to_uint8(convolve(truth, half_gaussian_kernel(sigma, angle))))
     assert psnr(restored(default_catalogue().card("blind_motion"), bad), truth) > psnr(bad, truth) + 5
+
+
+@pytest.mark.parametrize(("length", "angle", "quality"), [(7, 60, 20), (9, 25, 15)])
+def test_a_wide_kernel_that_fades_by_chance_gets_no_tail(length: float, angle: float, quality: int) -> None:
+    """Compressed, a short line looks wide; a tail would move the picture."""
+    truth = to_float(data.chelsea()[:320, :320])
+    bad = jpeg(np.clip(convolve(truth, line_kernel(length, angle)), 0, 1), quality)
+    _, has_tail = free_kernel(luma(bad), Control())
+    assert not has_tail
 
 
 def test_a_plain_picture_has_no_kernel() -> None:

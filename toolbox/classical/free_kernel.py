@@ -11,12 +11,14 @@ from imaging.control import Control
 from imaging.convert import FloatArray
 from toolbox.classical.few_edges import few_edges, from_few_edges
 from toolbox.classical.sharpened_edges import from_sharpened_edges
-from toolbox.classical.streaks import fades, with_its_tail
+from toolbox.classical.streaks import fades, is_thin, with_its_tail
 
 COST = 1e-3
 """Of an edge, where kernels are compared."""
 LEAD_OF_KNOWN = 0.95
-"""A tail wins unless the kernel without it leaves a twentieth less unexplained: if it is missed, all is shifted."""
+"""The tail of a thin kernel wins unless the kernel without it leaves a twentieth less unexplained: if it is missed,
+all is shifted. A wide one may fade by chance, and its tail must explain more outright.
+"""
 
 
 _latest: dict[bytes, tuple[FloatArray, bool]] = {}
@@ -40,9 +42,10 @@ def free_kernel(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
 
 def _search(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
     found = [from_sharpened_edges(plane, control), from_few_edges(plane, control)]
-    fading = [with_its_tail(kernel) for kernel in found if fades(kernel)]
-    candidates = [(kernel, False) for kernel in found] + [(kernel, True) for kernel in fading]
-    errors = [_unexplained(plane, kernel) * (LEAD_OF_KNOWN if known else 1) for kernel, known in candidates]
+    fading = [kernel for kernel in found if fades(kernel)]
+    candidates = [(kernel, False) for kernel in found] + [(with_its_tail(kernel), True) for kernel in fading]
+    leads = [1.0 for _ in found] + [LEAD_OF_KNOWN if is_thin(kernel) else 1.0 for kernel in fading]
+    errors = [_unexplained(plane, kernel) * lead for (kernel, _), lead in zip(candidates, leads, strict=True)]
     return candidates[int(np.argmin(errors))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from imaging.convert import FloatArray
 
 LEAST_SKEW = 0.3
 """From which skewness along it a kernel fades to one side."""
+THIN_PX = 1.0
+"""Deviation across below which a kernel is a line."""
 
 
 def line_kernel(length: float, angle_degrees: float, taper: float = 0.0) -> FloatArray:
@@ -51,7 +54,12 @@ def splat(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> FloatArray:
 
 def fades(kernel: FloatArray) -> bool:
     """Whether an estimated kernel (k, k) is weaker towards one end of its longer axis."""
-    return abs(_spread(kernel)[1]) >= LEAST_SKEW
+    return abs(_spread(kernel).skew) >= LEAST_SKEW
+
+
+def is_thin(kernel: FloatArray) -> bool:
+    """Whether an estimated kernel (k, k) is about a line."""
+    return _spread(kernel).across < THIN_PX
 
 
 def with_its_tail(kernel: FloatArray) -> FloatArray:
@@ -60,15 +68,28 @@ def with_its_tail(kernel: FloatArray) -> FloatArray:
     Such an exposure (MiO100) moves the picture along. Blurred edges alone do not tell by how much; the shape does.
     The estimate lacks the faint tail, hence 1.2.
     """
-    along, skew, angle = _spread(kernel)
-    return half_gaussian_kernel(1.2 * along / math.sqrt(1 - 2 / math.pi), angle if skew > 0 else angle + 180)
+    spread = _spread(kernel)
+    angle = spread.angle if spread.skew > 0 else spread.angle + 180
+    return half_gaussian_kernel(1.2 * spread.along / math.sqrt(1 - 2 / math.pi), angle)
 
 
-def _spread(kernel: FloatArray) -> tuple[float, float, float]:
-    """Deviation in pixels along the longer axis, skewness along it, and its angle in degrees."""
+class _Spread(NamedTuple):
+    """How an estimated kernel lies."""
+
+    across: float
+    """Deviation in pixels along the shorter axis."""
+    along: float
+    """The same along the longer axis."""
+    skew: float
+    """Skewness along that."""
+    angle: float
+    """Of that, in degrees."""
+
+
+def _spread(kernel: FloatArray) -> _Spread:
     rows, columns = np.indices(kernel.shape)
     offsets = np.stack([columns - (kernel * columns).sum(), rows - (kernel * rows).sum()]).reshape(2, -1)
-    (_, major), axes = np.linalg.eigh((offsets * kernel.ravel()) @ offsets.T)
-    along = math.sqrt(max(major, 1e-8))
+    (minor, major), axes = np.linalg.eigh((offsets * kernel.ravel()) @ offsets.T)
+    across, along = (math.sqrt(max(value, 1e-8)) for value in (minor, major))
     skew = float((kernel.ravel() * (axes[:, 1] @ offsets) ** 3).sum()) / along**3
-    return along, skew, math.degrees(math.atan2(axes[1, 1], axes[0, 1]))
+    return _Spread(across, along, skew, math.degrees(math.atan2(axes[1, 1], axes[0, 1])))
