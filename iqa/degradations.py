@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iqa.pieces import COUNT
+from iqa.rain import THUMBNAIL_PX, second_look
 from iqa.seen import Seen, see
 from toolbox.tasks import Degradation, Severity
 
@@ -19,12 +20,6 @@ SMALL_PX = (1000, 400, 260, 140)
 """Long sides below which resolution is low by one more level; 4KAgent takes 300 as small."""
 OCTAVES_PER_LEVEL = 0.5
 """A picture that is enlarged by 2 has risen by two levels of the network's."""
-THUMBNAIL_PX, LEAST_OF_RAIN = 320, 0.4
-"""Long side below which rain is taken for present from this chance on, and not only from the one of the best F1.
-
-So small, streaks are hardly seen; 4x enlarged without them a picture gains 1.4 dB, and one that had none loses 0.8 dB
-(110 held-out photos of 80 pixels a side), so that deraining pays from a chance of 0.37 on.
-"""
 NAMED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.NOISE: ("noise_luma_1px_flat_sigma_255", "noise_chroma_1px_flat_sigma_255", "spectrum_floor_db"),
     Degradation.JPEG_ARTIFACT: ("quantisation_of_q50", "grid_excess", "zero_excess"),
@@ -83,10 +78,11 @@ def estimates_from(seen: Seen) -> dict[Degradation, Estimate]:
             estimates[kind] = _resolution(evidence["long_side_px"], sum(reached))
         else:
             grid = _grid(pieces.cells, levels[:, index].tolist())
-            least = shipped.least[index]
             if kind is Degradation.RAIN and evidence["long_side_px"] < THUMBNAIL_PX:
-                least = min(least, LEAST_OF_RAIN)
-            estimates[kind] = _estimate(reached, least, {name: evidence[name] for name in NAMED[kind]}, grid)
+                reached = second_look(reached, pieces)
+            estimates[kind] = _estimate(
+                reached, shipped.least[index], {name: evidence[name] for name in NAMED[kind]}, grid
+            )
     return estimates
 
 
