@@ -27,6 +27,7 @@ from imaging.device import bfloat16_where_fast
 from iqa.pieces import COUNT, SIDE
 from iqa.sight import Sight
 from toolbox.tasks import Degradation, Severity
+from training.logistic import logistic
 from training.perceived import ORDER, Truth, samples
 from training.photos import held_out, others, photos
 from training.sights import BEGINNING, GOING_ON, Looks, Rows, as_input, fresh, go_on_from, look, rows_of, save, train
@@ -139,15 +140,8 @@ def f1(found: NDArray[np.bool_], there: NDArray[np.bool_]) -> float:
     return float(2 * (found & there).sum() / max(1, found.sum() + there.sum()))
 
 
-def _platt(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[float, float]:
-    from scipy.optimize import minimize
-
-    def cost(parameters: NDArray[np.float64]) -> float:
-        moved = parameters[0] * logits + parameters[1]
-        return float(np.mean(np.logaddexp(0, moved) - truth * moved) + 1e-3 * np.square(parameters - [1, 0]).sum())
-
-    scale, shift = minimize(cost, np.array([1.0, 0.0]), method="Nelder-Mead").x
-    return float(scale), float(shift)
+def _platt(logits: Matrix, truth: NDArray[np.float32]) -> Matrix:
+    return logistic(np.column_stack([logits, np.ones(len(logits))]), truth, [1, 0])
 
 
 @torch.no_grad()

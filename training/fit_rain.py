@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
@@ -28,6 +27,7 @@ from iqa.seen import see
 from iqa.sight import compressed, load_sight
 from toolbox.tasks import Degradation, Severity
 from training.degradations import degrade, resized
+from training.logistic import logistic
 from training.perceived import ORDER, single_threaded
 from training.photos import for_weights, held_out, photos, read_pixels
 
@@ -66,16 +66,6 @@ def sample(job: tuple[Path, int]) -> tuple[list[float], bool]:
     return [float(levels[Severity.MEDIUM - 1]), math.log(removed_255(seen.pieces) + FAINT)], rainy
 
 
-def fit(rows: Matrix, rainy: NDArray[np.bool_]) -> Matrix:
-    """Weights of the columns of `rows`."""
-
-    def cost(weights: Matrix) -> float:
-        logits = rows @ weights
-        return float(np.mean(np.logaddexp(0, logits) - rainy * logits) + 1e-3 * np.square(weights).sum())
-
-    return np.asarray(minimize(cost, np.zeros(rows.shape[1])).x)
-
-
 def _drawn(paths: Sequence[Path], count: int, first: int, workers: int) -> tuple[Matrix, NDArray[np.bool_]]:
     jobs = [(paths[number % len(paths)], first + number) for number in range(count)]
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
@@ -95,7 +85,7 @@ def main() -> None:
     unseen, others = (
         [path for path in every if held_out(path) and for_weights(path) is own] for own in (True, False)
     )
-    weights = fit(*_drawn(unseen, arguments.samples, 0, arguments.workers))
+    weights = logistic(*_drawn(unseen, arguments.samples, 0, arguments.workers), np.zeros(3))
     rows, rainy = _drawn(others, arguments.samples // 2, arguments.samples, arguments.workers)
     least = load_sight(NETWORK, 3).least[ORDER.index(Degradation.RAIN)]
     for name, logits in (("estimator", rows[:, 0]), ("second look", rows @ weights)):
