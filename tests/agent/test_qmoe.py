@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agent.judging import Candidate, experience
-from agent.qmoe import FAVOURITES, candidates, favourites, run_candidates
+from agent.qmoe import FAVOURITES, SCOUT_CROPS, candidates, favourites, run_candidates
 from agent.state import KEEP_INPUT, Step
 from imaging.control import Control
 from imaging.device import DEVICE_VARIABLE, devices, seat
@@ -20,6 +20,7 @@ from profiles.loading import load_profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.expert import Expert
+from toolbox.network import NetworkExpert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
@@ -184,3 +185,22 @@ def test_experts_that_crops_cannot_tell_apart_both_run_on_the_whole() -> None:
 
 def test_motion_deblurring_is_not_scouted() -> None:
     assert on_the_whole(Task.MOTION_DEBLURRING, {"idle": 0.0, "eager": 1.0}) == {"idle", "eager"}
+
+
+def test_scouts_look_once_and_the_whole_is_looked_at_from_as_many_sides_as_it_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[int] = []
+
+    def run(self: NetworkExpert, tile: torch.Tensor) -> torch.Tensor:
+        looks.append(tile.shape[-1])
+        return tile
+
+    monkeypatch.setattr(NetworkExpert, "_run", run)
+    pool, profile = ExpertPool(), load_profile("default")
+    cards = [pool.catalogue.card(name) for name in ("restore4k_denoise", "restore4k_clean_noise")]
+    image = Image(torch.rand(3, 600, 600, generator=torch.Generator().manual_seed(0)))
+    whole = [one for one in run_candidates(image, STEP, cards, profile, pool) if one.verdict.stage == "full"]
+    experts = len(whole) - 1  # beside the input
+    assert sum(side < 600 for side in looks) == len(cards) * SCOUT_CROPS
+    assert sum(side == 600 for side in looks) == 2 * experts
