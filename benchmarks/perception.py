@@ -29,6 +29,7 @@ from benchmarks.additive import load_models, logistic
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.degradations import estimate_degradations, estimates_from
+from iqa.likeness import Likeness, likeness_of
 from iqa.merit import origin_of
 from iqa.metrics.niqe import niqe
 from iqa.niqe import default_model
@@ -110,18 +111,24 @@ def pictures_table(paths: Sequence[Path], workers: int) -> str:
     """How scores rank pictures that no expert has touched: one of each photo, one to three things wrong with it."""
     jobs = list(enumerate(paths))
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
-        network, by_niqe, ssim, likeness = zip(*pool.imap(_picture, jobs, chunksize=8), strict=True)
-    lines = ["score            Spearman with SSIM  with SSIM and PSNR, halves"]
-    for name, scores in (("NIQE", by_niqe), ("quality network", network)):
-        lines.append(f"{name:15} {_spearman(scores, ssim):19.3f}  {_spearman(scores, likeness):26.3f}")
+        found, by_niqe, of_origins, ssim, likeness = zip(*pool.imap(_picture, jobs, chunksize=8), strict=True)
+    scores = {
+        "NIQE": (by_niqe, by_niqe),
+        "network of candidates": (of_origins, of_origins),
+        "likeness": ([one.ssim for one in found], [one.mean for one in found]),
+    }
+    lines = ["score                  Spearman with SSIM  with SSIM and PSNR, halves"]
+    for name, (by_ssim, by_both) in scores.items():
+        lines.append(f"{name:21} {_spearman(by_ssim, ssim):19.3f}  {_spearman(by_both, likeness):26.3f}")
     return "\n".join([*lines, f"{len(ssim)} pictures"])
 
 
-def _picture(job: tuple[int, Path]) -> tuple[float, float, float, float]:
+def _picture(job: tuple[int, Path]) -> tuple[Likeness, float, float, float, float]:
     index, path = job
     picture, psnr_db, ssim = degraded(read_pixels(path)[:LARGEST, :LARGEST], np.random.default_rng([1003, index]))
     seen = see(picture)
-    return predicted_fidelity(seen), -seen.evidence["niqe"], ssim, truth_of(psnr_db, ssim)
+    niqe, network = -seen.evidence["niqe"], predicted_fidelity(seen, None)
+    return likeness_of(seen), niqe, network, ssim, truth_of(psnr_db, ssim)
 
 
 def ranking_table(steps: Sequence[Sequence[Judged]], workers: int) -> str:
@@ -182,7 +189,7 @@ def opinions_on(step: Sequence[Judged]) -> list[Opinion]:
     for one in step:
         verdict = verdict_on(one.name, one.seen, origin, one.consistency, FIDELITY_WEIGHT)
         verdict = verdict.model_copy(update={"cost": _cost(one.name)})
-        found.append(Opinion(verdict, one.seen.evidence["niqe"], predicted_fidelity(one.seen)))
+        found.append(Opinion(verdict, one.seen.evidence["niqe"], likeness_of(one.seen).mean))
     return found
 
 

@@ -39,6 +39,17 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
     return result
 
 
+def averaged(pixels: Tensor, long_side: int) -> Tensor:
+    """Averaged in whole blocks as far as `resize` to that long side does so first; (C, H, W) -> (C, H / n, W / n).
+
+    Several small pictures are made of it sooner than of a large picture, each with the same numbers.
+    """
+    height, width = pixels.shape[-2:]
+    if max(height, width) <= long_side:
+        return pixels
+    return _averaged(pixels, _block((height, width), *fitted(height, width, long_side)))
+
+
 def _block(sides: Sequence[int], height: int, width: int) -> int:
     """Side of the largest blocks that divide both sides and leave `LEAST_LEFT` times the size that is wanted."""
     tall, wide = sides

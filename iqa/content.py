@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from iqa.errors import BadParameters
 from iqa.seen import Seen
+from iqa.sighting import sighting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,22 +47,9 @@ def content_of(seen: Seen) -> Content:
 
     weight, bias = _parameters()
     with torch.inference_mode():
-        chances = torch.softmax(weight @ features(seen) + bias, 0)
+        chances = torch.softmax(weight @ sighting(seen).description + bias, 0)
     best = int(chances.argmax())
     return Content(list(ContentKind)[best], float(chances[best]))
-
-
-def features(seen: Seen) -> Tensor:
-    """(f,): features of the small whole, the mean of those of the pieces, and the evidence."""
-    import torch
-
-    from iqa.degradations import NETWORK
-    from iqa.sight import compressed, load_sight
-
-    estimator = load_sight(NETWORK, 3)
-    with torch.inference_mode():
-        row = torch.tensor([compressed(seen.evidence, estimator.evidence)])
-        return estimator.network.describe(seen.pieces.near[None], seen.pieces.whole[None], row)[0]
 
 
 @cache

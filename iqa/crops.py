@@ -34,13 +34,13 @@ class Box:
     bottom: float
 
 
-def crops_of(image: Image) -> tuple[Box, ...]:
+def crops_of(image: Image, small: Image | None = None) -> tuple[Box, ...]:
     """Nine boxes of at most 288x288 pixels, one in each cell of a 3x3 grid, at the cell's most active place.
 
     Where a cell is not larger than that, the box is the cell. The box with most activity comes first. The same
-    picture always has the same boxes.
+    picture always has the same boxes. `small`: the same picture, averaged for `OVERVIEW`, where that is at hand.
     """
-    rgb = overview(image, OVERVIEW)
+    rgb = overview(small or image, OVERVIEW)
     height, width = rgb.shape[:2]
     box_height = max(1, round(height * min(1 / GRID, CROP / image.height)))
     box_width = max(1, round(width * min(1 / GRID, CROP / image.width)))

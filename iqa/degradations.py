@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 from iqa.pieces import COUNT
 from iqa.rain import THUMBNAIL_PX, second_look
 from iqa.seen import Seen, see
+from iqa.sighting import estimator, sighting
 from toolbox.tasks import Degradation, Severity
 
 if TYPE_CHECKING:
     from imaging.image import Image
 
-NETWORK = "degradations.safetensors"
 SMALL_PX = (1000, 400, 260, 140)
 """Long sides below which resolution is low by one more level; 4KAgent takes 300 as small."""
 OCTAVES_PER_LEVEL = 0.5
 """A picture that is enlarged by 2 has risen by two levels of the network's."""
 NAMED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.NOISE: ("noise_luma_1px_flat_sigma_255", "noise_chroma_1px_flat_sigma_255", "spectrum_floor_db"),
-    Degradation.JPEG_ARTIFACT: ("quantisation_of_q50", "grid_excess", "zero_excess"),
+    Degradation.JPEG_ARTIFACT: ("quantisation_of_q50", "grid_excess", "zero_excess", "regrid_log", "regrid_px"),
     Degradation.MOTION_BLUR: ("edge_1px_narrowest_direction_px", "edge_1px_widest_direction_px", "cepstrum_line_dip"),
     Degradation.DEFOCUS_BLUR: ("edge_1px_sharp_width_px", "spectrum_fall_to_4px_db", "cepstrum_ring_dip"),
     Degradation.HAZE: ("dark_channel_mean", "airlight", "local_contrast", "saturation_mean"),
     Degradation.RAIN: ("streak_strength_log", "streak_over_other_directions_log", "streak_contrast_255"),
-    Degradation.DARK: ("luminance_mean", "luminance_percentile_50", "luminance_percentile_99"),
+    Degradation.DARK: ("luminance_mean", "luminance_percentile_50", "luminance_percentile_99", "luma_largest_255"),
 }
 """The measured numbers that a person understands, for the report; the network weighs all of them."""
 
@@ -59,20 +59,12 @@ def estimate_degradations(image: Image) -> dict[Degradation, Estimate]:
 
 def estimates_from(seen: Seen) -> dict[Degradation, Estimate]:
     """The same of a picture that has been looked at already."""
-    import torch
-
-    from iqa.sight import compressed, load_sight
-
-    shipped = load_sight(NETWORK, 3)
-    evidence, pieces = seen.evidence, seen.pieces
-    with torch.inference_mode():
-        row = torch.tensor([compressed(evidence, shipped.evidence)])
-        answers = shipped.network(pieces.near[None], pieces.whole[None], row)
-        whole, local = (answer.sigmoid().unflatten(-1, (len(shipped.outputs), -1)) for answer in answers)
-    levels = local[0].sum(2)
+    shipped, evidence, pieces = estimator(), seen.evidence, seen.pieces
+    found = sighting(seen)
+    whole, levels = found.whole.sigmoid(), found.local.sigmoid().sum(2)
     estimates: dict[Degradation, Estimate] = {}
     for index, name in enumerate(shipped.outputs):
-        reached = whole[0, index].tolist()
+        reached = whole[index].tolist()
         kind = Degradation(name)
         if kind is Degradation.LOW_RESOLUTION:
             estimates[kind] = _resolution(evidence["long_side_px"], sum(reached))

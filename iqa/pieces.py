@@ -32,10 +32,13 @@ class Pieces:
     """Where each piece lies: the cell of a 3x3 grid, row by row."""
 
 
-def pieces_of(image: Image, crops: tuple[Box, ...] | None = None, enlarged: int = 1) -> Pieces:
+def pieces_of(
+    image: Image, crops: tuple[Box, ...] | None = None, enlarged: int = 1, small: Image | None = None
+) -> Pieces:
     """Pieces from the middles of `crops`, or of the picture's own `crops_of`.
 
     `enlarged`: 2 or 4 gives the pieces that the picture would have if it were so many times larger (bicubic).
+    `small`: the same picture, averaged for no less than `SIDE`, where that is at hand.
     """
     import torch
 
@@ -46,7 +49,7 @@ def pieces_of(image: Image, crops: tuple[Box, ...] | None = None, enlarged: int 
         + min(GRID - 1, int(GRID * (box.left + box.right) / 2))
         for box in boxes
     )
-    return Pieces(near, resize(image.pixels, SIDE, SIDE).clamp(0, 1), cells)
+    return Pieces(near, resize((small or image).pixels, SIDE, SIDE), cells)
 
 
 def _window(image: Image, box: Box, enlarged: int) -> Tensor:

@@ -16,6 +16,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from iqa.errors import BadParameters
+from iqa.likeness import likeness_of
 from iqa.seen import Seen, see
 from toolbox.tasks import Task
 
@@ -79,11 +80,12 @@ def quality_of(seen: Seen, origin: Origin | None = None, published: Mapping[str,
 
     `published`: values of published metrics, where they can be measured; then they make up the score.
 
-    `predicted_fidelity` is the likeness to the unseen original (the mean of SSIM and of PSNR from 10 to 40 dB) in
-    about [0, 1], by a network trained on degraded photos and on what experts make of them
-    (`python -m training.fit_quality`).
+    `predicted_fidelity` is the likeness to the unseen original (the mean of SSIM and of PSNR from 10 to 40 dB), in
+    [0, 1]: of a picture alone by `iqa.likeness`, of a candidate by a network that sees its origin too and knows what
+    experts make of pictures (`python -m training.fit_quality`).
     """
-    own = {"niqe": seen.evidence["niqe"], "predicted_fidelity": predicted_fidelity(seen, origin)}
+    predicted = predicted_fidelity(seen, origin) if origin else likeness_of(seen).mean
+    own = {"niqe": seen.evidence["niqe"], "predicted_fidelity": predicted}
     parts = {**own, **(published or {})}
     return Quality(combine(parts), parts)
 
@@ -99,8 +101,8 @@ def rollback_threshold(parts: Mapping[str, float]) -> float | None:
     return THRESHOLD_OF_HPSV2 if known & parts.keys() - {"niqe"} == {"hpsv2"} else None
 
 
-def predicted_fidelity(seen: Seen, origin: Origin | None = None) -> float:
-    """What the network says; see `quality_of`."""
+def predicted_fidelity(seen: Seen, origin: Origin | None) -> float:
+    """What the network that knows origins says; without one, of a picture that comes from nowhere."""
     import torch
 
     from iqa.sight import load_sight

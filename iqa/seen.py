@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iqa.crops import Box, crops_of
+from imaging.image import Image
+from imaging.resizing import averaged
+from iqa.crops import OVERVIEW, Box, crops_of
 from iqa.evidence.measure import measure_evidence
 from iqa.evidence.view import View, view_of
 from iqa.niqe import niqe_of
 from iqa.pieces import Pieces, pieces_of
 
-if TYPE_CHECKING:
-    from imaging.image import Image
-
 WORST_NIQE = 100.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Seen:
     """One picture, looked at."""
 
@@ -37,8 +35,10 @@ def see(image: Image, crops: tuple[Box, ...] | None = None) -> Seen:
     Up to 0.75 megapixels evidence comes from the whole picture, above that from nine crops of 288x288: the middles of
     `crops`, so that candidates of one step are compared on the same places, or the picture's own `crops_of`.
     """
-    boxes = crops or crops_of(image)
-    return Seen(measure_evidence(view_of(image, boxes), _niqe), pieces_of(image, boxes), boxes)
+    small = Image(averaged(image.pixels, OVERVIEW))
+    boxes = crops or crops_of(image, small)
+    evidence = measure_evidence(view_of(image, boxes, small), _niqe)
+    return Seen(evidence, pieces_of(image, boxes, small=small), boxes)
 
 
 def _niqe(view: View) -> dict[str, float]:

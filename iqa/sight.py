@@ -47,18 +47,24 @@ class Sight(nn.Module):
 
         Pixels lie in [0, 1], or in [-1, 1] for differences; evidence is as `compressed` gives it.
         """
-        count = near.shape[1]
-        details = _pooled(self.near(near.flatten(0, 1) - 0.5)).reshape(len(near), count, -1)
-        context = torch.cat([self._scene(whole), self._standard(evidence)], 1)[:, None].expand(-1, count, -1)
+        return self.answer(self.details(near), self.scene(whole), evidence)
+
+    def answer(self, details: Tensor, scene: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from what `details` and `scene` give."""
+        context = torch.cat([scene, self._standard(evidence)], 1)[:, None].expand(-1, details.shape[1], -1)
         said, weight = self.say(torch.cat([details, context], 2)).chunk(2, 2)
         return (said * weight.softmax(1)).sum(1), said
 
-    def describe(self, near: Tensor, whole: Tensor, evidence: Tensor) -> Tensor:
+    def describe(self, details: Tensor, scene: Tensor, evidence: Tensor) -> Tensor:
         """(b, f): what the answers are made of, for another judge: scene, mean of the pieces, evidence."""
-        details = _pooled(self.near(near.flatten(0, 1) - 0.5)).reshape(len(near), near.shape[1], -1).mean(1)
-        return torch.cat([self._scene(whole), details, self._standard(evidence)], 1)
+        return torch.cat([scene, details.mean(1), self._standard(evidence)], 1)
 
-    def _scene(self, whole: Tensor) -> Tensor:
+    def details(self, near: Tensor) -> Tensor:
+        """(b, n, 192): what the convolutions see of each piece."""
+        return _pooled(self.near(near.flatten(0, 1) - 0.5)).reshape(*near.shape[:2], -1)
+
+    def scene(self, whole: Tensor) -> Tensor:
+        """(b, 192): what they see of the whole."""
         return _pooled(self.far(whole - 0.5))
 
     def _standard(self, evidence: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from imaging.convert import from_numpy
 from imaging.image import Image
-from iqa.content import ContentKind, features
+from iqa.content import ContentKind
 from iqa.seen import see
+from iqa.sighting import sighting
 from training.perceived import draw, single_threaded
 from training.photos import held_out, others, photos, read_pixels
 from training.screens import screenshot
@@ -65,7 +66,7 @@ def _features(job: tuple[Job, Path]) -> tuple[Tensor, int, bool]:
         rng = np.random.default_rng([seed, len(path.name)])
         pixels, unseen = read_pixels(path), held_out(path)
     image = Image(from_numpy(pixels)) if seed % 2 == 0 else draw(pixels, rng)[0]
-    return features(see(image)), list(ContentKind).index(kind), unseen
+    return sighting(see(image)).description, list(ContentKind).index(kind), unseen
 
 
 def fit(rows: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
-from iqa.degradations import NETWORK
 from iqa.rain import FAINT, THUMBNAIL_PX, removed_255
 from iqa.seen import see
-from iqa.sight import compressed, load_sight
+from iqa.sighting import estimator, sighting
 from toolbox.tasks import Degradation, Severity
 from training.degradations import degrade, resized
 from training.logistic import logistic
@@ -42,8 +41,6 @@ Matrix = NDArray[np.float64]
 
 def sample(job: tuple[Path, int]) -> tuple[list[float], bool]:
     """Logit of the estimator's chance of rain and logarithm of what deraining takes away; whether it rained."""
-    import torch
-
     path, number = job
     rng = np.random.default_rng([8, number])
     pixels = read_pixels(path)
@@ -58,11 +55,8 @@ def sample(job: tuple[Path, int]) -> tuple[list[float], bool]:
     if rng.random() < SUFFERING:
         severity = Severity(int(rng.integers(Severity.LOW, Severity.HIGH + 1)))
         pixels, _ = degrade(pixels, BESIDE[int(rng.integers(len(BESIDE)))], rng, severity)
-    seen, shipped = see(Image(from_numpy(to_float(to_uint8(pixels))))), load_sight(NETWORK, 3)
-    row = torch.tensor([compressed(seen.evidence, shipped.evidence)])
-    with torch.inference_mode():
-        answer = shipped.network(seen.pieces.near[None], seen.pieces.whole[None], row)[0]
-    levels = answer.unflatten(-1, (len(shipped.outputs), -1))[0, shipped.outputs.index(Degradation.RAIN.value)]
+    seen = see(Image(from_numpy(to_float(to_uint8(pixels)))))
+    levels = sighting(seen).whole[estimator().outputs.index(Degradation.RAIN.value)]
     return [float(levels[Severity.MEDIUM - 1]), math.log(removed_255(seen.pieces) + FAINT)], rainy
 
 
@@ -87,7 +81,7 @@ def main() -> None:
     )
     weights = logistic(*_drawn(unseen, arguments.samples, 0, arguments.workers), np.zeros(3))
     rows, rainy = _drawn(others, arguments.samples // 2, arguments.samples, arguments.workers)
-    least = load_sight(NETWORK, 3).least[ORDER.index(Degradation.RAIN)]
+    least = estimator().least[ORDER.index(Degradation.RAIN)]
     for name, logits in (("estimator", rows[:, 0]), ("second look", rows @ weights)):
         called = logits > math.log(least / (1 - least))
         print(f"{name}: found {called[rainy].mean():.2f}, alarms {called[~rainy].mean():.3f}")

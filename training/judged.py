@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
@@ -109,7 +109,12 @@ class Problem:
 
 def truth_of(psnr_db: float, ssim: float) -> float:
     """How near a result is to its reference: mean of SSIM (Y) and of PSNR (RGB) taken from 10 to 40 dB, in [0, 1]."""
-    return (max(0.0, ssim) + min(1.0, max(0.0, (psnr_db - 10) / 30))) / 2
+    return (max(0.0, ssim) + psnr_share(psnr_db)) / 2
+
+
+def psnr_share(psnr_db: float) -> float:
+    """PSNR taken from 10 to 40 dB, in [0, 1]."""
+    return min(1.0, max(0.0, (psnr_db - 10) / 30))
 
 
 def is_of_an_expert(name: str) -> bool:
@@ -302,11 +307,17 @@ class Kept:
         partial_file.replace(file)
 
     def bring_up_to_date(self) -> bool:
-        """Run every expert that is new or has other weights than before, forget those that are gone; whether any."""
+        """Run every expert that is new or has other weights than before, forget those that are gone, and measure what
+        was not measured then; whether any.
+        """
         versions = _versions(self.problem.task, self.problem.scale)
         known = {name: row["version"] for name, row in self.rows.items() if row["version"]}
+        unmeasured = [name for name, row in self.rows.items() if row["evidence"].keys() != _measured()]
+        for name in unmeasured:
+            result = Image(from_numpy(to_float(self.results[name])))
+            self.rows[name]["evidence"] = dict(see(result, crops_of(self.problem.image)).evidence)
         if known == versions:
-            return False
+            return bool(unmeasured)
         for name in known.keys() - versions.keys():
             del self.rows[name], self.results[name]
         for name in versions:
@@ -354,6 +365,12 @@ class Kept:
 def _versions(task: Task, scale: int) -> Mapping[str, str]:
     """What each expert for a task is now, in few letters."""
     return {card.name: _version(card) for card in _pool().runnable(task, scale)}
+
+
+@cache
+def _measured() -> Set[str]:
+    """The names of what is measured of a picture."""
+    return see(Image(from_numpy(np.zeros((8, 8, 3), np.float32)))).evidence.keys()
 
 
 def _version(card: ExpertCard) -> str:

@@ -19,17 +19,27 @@ Restore = Callable[[nn.Module, Sequence[Tensor]], Tensor]
 """What a network makes of a batch: all but the last tensor of the samples to (n, pixels, channels)."""
 
 
-def fit(samples: Sequence[Tensor], outputs: int, restore: Restore, steps: int, batch: int, seed: int) -> nn.Module:
+def fit(
+    samples: Sequence[Tensor],
+    outputs: int,
+    restore: Restore,
+    steps: int,
+    batch: int,
+    seed: int,
+    dropped: float = 0.0,
+) -> nn.Module:
     """AdamW on the root mean square error of each picture: certain ones count fully, doubtful ones are hedged.
 
     `samples`: features (n, ..., k) first, the truth (n, pixels, channels) last. Begins with outputs of zero.
+    `dropped`: share of hidden units that is left out at each step.
     """
     torch.manual_seed(seed)
     last = nn.Linear(HIDDEN, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     first = nn.Linear(samples[0].shape[-1], HIDDEN)
-    network = nn.Sequential(first, nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), last)
+    hidden = (nn.ReLU(), nn.Dropout(dropped), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Dropout(dropped))
+    network = nn.Sequential(first, *hidden, last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rows = torch.Generator().manual_seed(seed)
@@ -41,7 +51,7 @@ def fit(samples: Sequence[Tensor], outputs: int, restore: Restore, steps: int, b
         torch.autograd.backward(errors.add(1e-5).sqrt().mean())
         optimiser.step()
         schedule.step()
-    return network
+    return network.eval()
 
 
 def gain(network: nn.Module, samples: Sequence[Tensor], degraded: Tensor, restore: Restore) -> tuple[float, float]:
@@ -55,11 +65,16 @@ def gain(network: nn.Module, samples: Sequence[Tensor], degraded: Tensor, restor
     return float(before[worse].mean()), float(after[worse].mean())
 
 
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """Its layers by number, in half precision."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    weights = {f"{index}.weight": layer.weight.half().contiguous() for index, layer in enumerate(layers)}
+    return weights | {f"{index}.bias": layer.bias.half().contiguous() for index, layer in enumerate(layers)}
+
+
 def save(network: nn.Module, file: Path) -> None:
     """As `toolbox.classical.perceptron` reads it."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    state = {f"{index}.weight": layer.weight.half().contiguous() for index, layer in enumerate(layers)}
-    save_file(state | {f"{index}.bias": layer.bias.half().contiguous() for index, layer in enumerate(layers)}, file)
+    save_file(state_of(network), file)
 
 
 def small_photos(data: Path, side: int) -> tuple[list[FloatArray], list[FloatArray]]:

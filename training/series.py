@@ -5,7 +5,7 @@ learns of pictures that no expert has touched. No expert has to run, so there ca
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim_y import ssim_y
-from iqa.pieces import COUNT, SIDE
-from iqa.seen import see
+from iqa.pieces import COUNT, SIDE, Pieces
+from iqa.seen import Seen, see
 from toolbox.tasks import Degradation
 from training.degradations import MIO100, mix
 from training.judged import Bytes, truth_of
@@ -33,7 +33,7 @@ OF_MIO100 = 0.5
 """Share of pictures whose degradations are one of MiO100's combinations."""
 
 Row = dict[str, Any]
-"""`truth` (see `training.judged.truth_of`) and `evidence`."""
+"""`psnr_db` and `ssim` to the photo, `truth` (see `training.judged.truth_of`), and `evidence`."""
 
 
 def degraded(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, float, float]:
@@ -62,6 +62,14 @@ def draw(paths: Sequence[Path], seed: int, workers: int, folder: Path) -> None:
     (folder / "rows.json").write_text(json.dumps(rows))
 
 
+def seen_in(folder: Path) -> Iterator[tuple[Seen, Row]]:
+    """Every picture that `draw` left there, as it was looked at, with its row."""
+    looks, rows = np.load(folder / "looks.npy", mmap_mode="r"), json.loads((folder / "rows.json").read_text())
+    for pixels, of_one in zip(looks, rows, strict=True):
+        for each, row in zip(torch.from_numpy(np.array(pixels)).float() / 255, of_one, strict=True):
+            yield Seen(row["evidence"], Pieces(each[:COUNT], each[COUNT], ()), ()), row
+
+
 def _series(job: tuple[Path, int, int]) -> tuple[Bytes, list[Row]]:
     path, seed, index = job
     rng = np.random.default_rng([seed, index])
@@ -72,5 +80,6 @@ def _series(job: tuple[Path, int, int]) -> tuple[Bytes, list[Row]]:
         seen = see(picture)
         pieces = torch.cat([seen.pieces.near, seen.pieces.whole[None]])
         looks.append(np.asarray((pieces * 255).round().byte()))
-        rows.append({"truth": truth_of(psnr_db, ssim), "evidence": dict(seen.evidence)})
+        measured = {"truth": truth_of(psnr_db, ssim), "psnr_db": psnr_db, "ssim": ssim}
+        rows.append({**measured, "evidence": dict(seen.evidence)})
     return np.stack(looks), rows

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
+from imaging.device import bfloat16_where_fast
 from imaging.image import Image
 from iqa.evidence.measure import measure_evidence
 from iqa.evidence.view import view_of
@@ -25,6 +27,8 @@ Rows = NDArray[np.float32]
 KEEP = 0.998
 BEGINNING, GOING_ON = 2e-3, 5e-4
 """Learning rates."""
+AT_ONCE = 24
+"""Pictures whose features are computed together."""
 
 
 def look(image: Image) -> tuple[Looks, dict[str, float]]:
@@ -54,15 +58,64 @@ def go_on_from(network: Sight, file: Path) -> None:
     network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
 
 
+def grown_from(file: Path, rows: Rows) -> Sight:
+    """The network in a file, which takes the columns of `rows` from now on; those that are new come last.
+
+    Evidence that it does not know yet counts nothing.
+    """
+    state = {name: value.float() for name, value in load_file(file).items()}
+    known = len(state["centre"])
+    network = fresh(state["near.0.weight"].shape[1], rows, len(state["say.4.bias"]) // 2, 0)
+    for name, value in (("centre", network.centre), ("spread", network.spread)):
+        state[name] = torch.cat([state[name], value[known:]])
+    heard = state["say.0.weight"]
+    state["say.0.weight"] = functional.pad(heard, (0, rows.shape[1] - known))
+    network.load_state_dict(state)
+    return network
+
+
+@torch.inference_mode()
+def seen_by(network: Sight, looks: Looks) -> tuple[Tensor, Tensor]:
+    """What the convolutions see: of the pieces (n, 9, f), of the whole (n, f), in half precision."""
+    details, scenes = list[Tensor](), list[Tensor]()
+    network.to(memory_format=torch.channels_last)
+    for start in range(0, len(looks), AT_ONCE):
+        near, whole = as_input(looks[start : start + AT_ONCE], False, COUNT, np.random.default_rng(0))
+        with bfloat16_where_fast(torch.device("cpu")):
+            details.append(network.details(near).half())
+            scenes.append(network.scene(whole).half())
+    return torch.cat(details), torch.cat(scenes)
+
+
+def with_dropout(say: nn.Sequential, share: float) -> nn.Sequential:
+    """The same layers, some of whose hidden units are left out at each step of training."""
+    first, *others = say
+    dropped = [nn.Sequential(nn.Dropout(share), each) if isinstance(each, nn.Linear) else each for each in others]
+    return nn.Sequential(first, *dropped)
+
+
 def train(
     network: Sight, loss_of: Callable[[Sight], Tensor], minutes: float, learning_rate: float = BEGINNING
 ) -> Sight:
     """The averaged weights after that many minutes of steps; every call of `loss_of` takes a batch of its own."""
+    began = time.monotonic()
+    return _train(network, loss_of, lambda _: (time.monotonic() - began) / (60 * minutes), learning_rate)
+
+
+def train_steps(network: Sight, loss_of: Callable[[Sight], Tensor], steps: int, learning_rate: float) -> Sight:
+    """The same after that many steps."""
+    return _train(network, loss_of, lambda step: step / steps, learning_rate)
+
+
+def _train(
+    network: Sight, loss_of: Callable[[Sight], Tensor], progress_at: Callable[[int], float], learning_rate: float
+) -> Sight:
     network.train().to(memory_format=torch.channels_last)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-2)
-    began, losses, step = time.monotonic(), list[float](), 0
-    while (progress := (time.monotonic() - began) / (60 * minutes)) < 1:
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=learning_rate, weight_decay=1e-2)
+    losses, step = list[float](), 0
+    while (progress := progress_at(step)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * min(1, (step + 1) / 100) * max(0.01, 0.5 * (1 + np.cos(np.pi * progress)))
         loss = loss_of(network)

@@ -8,12 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 from iqa.evidence.compression import compression
 from iqa.evidence.light import light
 from iqa.evidence.noise import noise
+from iqa.evidence.regrid import regrid
 from iqa.evidence.sharpness import edges
 from iqa.evidence.spectrum import spectrum
 from iqa.evidence.streaks import streaks
+from iqa.evidence.tones import tones
 from iqa.evidence.view import View
 
-SOURCES: tuple[Callable[[View], dict[str, float]], ...] = (compression, edges, light, noise, spectrum, streaks)
+SOURCES: tuple[Callable[[View], dict[str, float]], ...] = (
+    compression,
+    edges,
+    light,
+    noise,
+    spectrum,
+    streaks,
+    tones,
+    regrid,
+)
 
 
 def measure_evidence(view: View, *more: Callable[[View], dict[str, float]]) -> dict[str, float]:

@@ -35,10 +35,11 @@ class View:
     height: int
 
 
-def view_of(image: Image, crops: tuple[Box, ...] | None = None) -> View:
+def view_of(image: Image, crops: tuple[Box, ...] | None = None, small: Image | None = None) -> View:
     """The picture's view; where it is large, its pieces are the middles of `crops`, otherwise of its own.
 
-    Pictures below 32 pixels are continued by reflection.
+    Pictures below 32 pixels are continued by reflection. `small`: the same picture, averaged for no less than
+    `THUMBNAIL`, where that is at hand.
     """
     if image.width * image.height <= MOST_PIXELS:
         pieces = [to_numpy(image.pixels)]
@@ -48,7 +49,7 @@ def view_of(image: Image, crops: tuple[Box, ...] | None = None) -> View:
     return View(
         lumas=tuple(weighted(piece, FULL) for piece in pieces),
         chromas=tuple(np.concatenate([weighted(piece, CB), weighted(piece, CR)]) for piece in pieces),
-        thumbnail=overview(image, THUMBNAIL),
+        thumbnail=overview(small or image, THUMBNAIL),
         width=image.width,
         height=image.height,
     )

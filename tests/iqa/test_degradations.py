@@ -135,6 +135,25 @@ def test_the_grid_of_a_cropped_jpeg_is_found(
     assert Degradation.JPEG_ARTIFACT in found(picture(cropped))
 
 
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+@pytest.mark.parametrize("share", [0.7, 1.3])
+def test_a_jpeg_is_found_after_its_size_was_changed(
+    share: float, name: str, photos: dict[str, FloatArray], picture: Picture
+) -> None:
+    sent_on = cv2.resize(jpeg(photos[name], 15), None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    estimate = estimate_degradations(picture(sent_on))[Degradation.JPEG_ARTIFACT]
+    assert estimate.severity >= Severity.MEDIUM
+    assert estimate.evidence["regrid_px"] == pytest.approx(8 * share, rel=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_photo_without_its_lightest_tones_is_found_dark(
+    name: str, photos: dict[str, FloatArray], picture: Picture
+) -> None:
+    assert Degradation.DARK in found(picture((photos[name] - 0.25).clip(0, 1)))
+    assert Degradation.DARK in found(picture(photos[name] * 0.4))
+
+
 @pytest.mark.parametrize("kind", [Degradation.NOISE, Degradation.JPEG_ARTIFACT, Degradation.DEFOCUS_BLUR])
 def test_the_level_rises_with_the_degradation(
     kind: Degradation, photos: dict[str, FloatArray], picture: Picture
