@@ -11,7 +11,8 @@ from agent.state import Finding
 from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.image import Image
 from imaging.resizing import fitted, resize
-from iqa.quality import quality
+from iqa.quality import combine, predicted_fidelity
+from iqa.seen import see
 from toolbox.faces.face import Face
 from toolbox.faces.models import face_models, path_of
 from toolbox.store import ModelStore
@@ -48,7 +49,9 @@ class FaceTools:
         """Of an aligned crop, (512, 512, 3) in [0, 1]; 0..1, higher is better."""
         if self.published_quality:
             return self.published_quality(crop)
-        return quality(Image(from_numpy(crop[MIDDLE, MIDDLE]))).score
+        # An enlarged face is unlike the pictures that likeness was trained on: it takes a cleaned one for worse.
+        seen = see(Image(from_numpy(crop[MIDDLE, MIDDLE])))
+        return combine({"niqe": seen.evidence["niqe"], "predicted_fidelity": predicted_fidelity(seen, None)})
 
 
 @dataclass(frozen=True, slots=True)
