@@ -6,7 +6,7 @@ from agent.state import Plan, Step
 from imaging.colour import align_low_frequencies
 from imaging.convert import rounded
 from imaging.image import Image
-from imaging.pixels import strips, zeros
+from imaging.pixels import empty, strips
 from imaging.resizing import resize
 from toolbox.tasks import Task
 
@@ -26,7 +26,7 @@ def finish(image: Image, plan: Plan) -> Image:
     """The result in its final size; grey stays grey."""
     pixels = resize(image.pixels, plan.final_height, plan.final_width)
     if image.greyscale:
-        grey = zeros(tuple(pixels.shape))
+        grey = empty(tuple(pixels.shape))
         for rows in strips(pixels, grey):
             grey[:, rows] = pixels[:, rows].mean(dim=0)
         pixels = grey

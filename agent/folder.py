@@ -19,7 +19,7 @@ from agent.events import Event
 from agent.state import RunState
 from imaging.convert import to_float, to_uint16
 from imaging.image import Image
-from imaging.pixels import strips, zeros
+from imaging.pixels import empty, strips
 from imaging.resizing import fitted, resize
 from imaging.writing import thumbnail_jpeg
 
@@ -152,7 +152,7 @@ def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
     with archive.open(f"{name}.npy") as entry:
         np.lib.format.read_magic(entry)
         shape, _, _ = np.lib.format.read_array_header_1_0(entry)
-        pixels = zeros(shape)
+        pixels = empty(shape)
         for channel in range(shape[0]):
             for rows in strips(pixels):
                 size = (rows.stop - rows.start) * shape[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imaging.pixels import strips, zeros
+from imaging.pixels import empty, strips
 from imaging.resizing import resize
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def align_low_frequencies(pixels: Tensor, reference: Tensor, coarse_side: int = 
     shift = resize(reference, *coarse) - resize(pixels, *coarse)
     # Not `resize`: a difference is not within [0, 1].
     tall, widen = _cubic(shift, height, coarse[1])[0], _cubic(torch.eye(coarse[1])[None], coarse[1], width)[0, 0]
-    aligned = zeros((len(pixels), height, width))
+    aligned = empty((len(pixels), height, width))
     for rows in strips(pixels, aligned):
         # As a product of matrices it takes half as long as torch's own interpolation.
         aligned[:, rows] = (tall[:, rows] @ widen).add_(pixels[:, rows]).clamp_(0, 1)
@@ -70,7 +70,7 @@ def clamped(pixels: Tensor) -> Tensor:
     """Within [0, 1], contiguous; the same tensor where it is so already."""
     if pixels.is_contiguous() and all(_is_within(pixels[:, rows]) for rows in strips(pixels)):
         return pixels
-    result = zeros(tuple(pixels.shape))
+    result = empty(tuple(pixels.shape))
     for rows in strips(pixels, result):
         result[:, rows] = pixels[:, rows].clamp(0, 1)
     return result

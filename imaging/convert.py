@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.pixels import let_go, strips, zeros
+from imaging.pixels import empty, let_go, strips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ FloatArray: TypeAlias = NDArray[np.float32]
 
 def to_numpy(pixels: Tensor) -> FloatArray:
     """(C, H, W) tensor -> (H, W, C) float32 array, contiguous."""
-    array = zeros((*pixels.shape[1:], len(pixels)))
+    array = empty((*pixels.shape[1:], len(pixels)))
     for rows in strips(pixels):
         array[rows] = pixels[:, rows].detach().permute(1, 2, 0)
         let_go(array)
@@ -39,7 +39,7 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
     planes = (array[:, :, None] if array.ndim == 2 else array).transpose(2, 0, 1)
     if planes.dtype == np.float32 and planes.flags.c_contiguous and planes.flags.writeable:
         return torch.from_numpy(planes)
-    pixels = zeros(planes.shape)
+    pixels = empty(planes.shape)
     for rows in strips(pixels):
         pixels.numpy()[:, rows] = planes[:, rows]
     return pixels
@@ -57,7 +57,7 @@ def to_uint16(array: FloatArray) -> NDArray[np.uint16]:
 
 def rounded(pixels: Tensor) -> Tensor:
     """(C, H, W) in [0, 1] as 16 bit hold them: what `to_float` makes of `to_uint16`, in a tensor of its own."""
-    kept = zeros(tuple(pixels.shape))
+    kept = empty(tuple(pixels.shape))
     for rows in strips(pixels, kept):
         kept[:, rows] = pixels[:, rows].clamp(0, 1).mul_(65535).round_().div_(65535)
     return kept

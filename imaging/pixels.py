@@ -48,18 +48,18 @@ def memory_budget() -> int:
     return round(min(gigabytes, 1e9) * GIGABYTE)
 
 
-def zeros(shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of zeros (float32), in a file where it is larger than its share of the budget.
+def empty(shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor (float32) to be filled, in a file where it is larger than its share of the budget.
 
     Raises `ResourceError` where the disk is full.
     """
     import torch
 
     dtype = dtype or torch.float32
-    size, share = math.prod(shape) * dtype.itemsize, (memory_budget() - PROGRAM_BYTES) // ALIVE
+    size = math.prod(shape) * dtype.itemsize
     with torch.inference_mode(False):  # so that it may be written to outside as well
-        if size <= max(share, SMALLEST_FILE) or os.name == "nt":
-            return torch.zeros(shape, dtype=dtype)
+        if size <= SMALLEST_FILE or size <= (memory_budget() - PROGRAM_BYTES) // ALIVE or os.name == "nt":
+            return torch.empty(shape, dtype=dtype)
         return _in_file(size // dtype.itemsize, dtype).reshape(shape)
 
 
@@ -80,7 +80,7 @@ def strips(*pictures: Tensor) -> Iterator[slice]:
 
 def copied(pixels: Tensor) -> Tensor:
     """A (C, H, W) tensor of one's own."""
-    copy = zeros(tuple(pixels.shape), pixels.dtype)
+    copy = empty(tuple(pixels.shape), pixels.dtype)
     for rows in strips(pixels, copy):
         copy[:, rows] = pixels[:, rows]
     return copy
@@ -96,7 +96,7 @@ def let_go(pixels: Tensor) -> None:
 
 
 def _in_file(count: int, dtype: torch.dtype) -> Tensor:
-    """So many zeros in a file without a name, which is gone with its last user, however the process ends."""
+    """So many numbers in a file without a name, which is gone with its last user, however the process ends."""
     import torch
 
     # Not /tmp, which is often memory itself.

@@ -22,7 +22,7 @@ from PIL import ImageCms
 from imaging.convert import FloatArray, as_array, to_float
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
 from imaging.image import Image
-from imaging.pixels import let_go, strips, zeros
+from imaging.pixels import empty, let_go, strips
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
 """Pillow's names of what is read, where this Pillow has them; MPO is a JPEG with a preview behind it."""
@@ -266,8 +266,8 @@ def _image(stored: _Stored, orientation: int) -> Image:
 
     sides = (stored.width, stored.height) if orientation in TURNED else (stored.height, stored.width)
     greyscale, has_alpha = stored.channels <= 2, stored.channels in (2, 4)
-    pixels = zeros((3, *sides))
-    alpha = zeros((1, *sides)) if has_alpha else None
+    pixels = empty((3, *sides))
+    alpha = empty((1, *sides)) if has_alpha else None
     colours = 1 if greyscale else 3
     for rows in strips(torch.empty(0, stored.height, stored.width)):
         values = stored.rows(rows)

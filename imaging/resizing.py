@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imaging.pixels import STRIP_PIXELS, let_go, strips, zeros
+from imaging.pixels import STRIP_PIXELS, empty, let_go, strips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +25,11 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
         return pixels
     pixels = _averaged(pixels, _block(pixels.shape[-2:], height, width))
     channels, before, _ = pixels.shape
-    wide = pixels if pixels.shape[-1] == width else zeros((channels, before, width))
+    wide = pixels if pixels.shape[-1] == width else empty((channels, before, width))
     if wide is not pixels:
         for rows in strips(pixels, wide):
             wide[:, rows] = _resampled(pixels[:, rows], rows.stop - rows.start, width)
-    result = zeros((channels, height, width))
+    result = empty((channels, height, width))
     parts = max(1, min(width // 2, max(before, height) * width // STRIP_PIXELS))  # torch errs on single columns
     for part in range(parts):
         columns = slice(width * part // parts, width * (part + 1) // parts)
@@ -64,7 +64,7 @@ def _averaged(pixels: Tensor, block: int) -> Tensor:
     if block == 1:
         return pixels
     channels, height, width = pixels.shape
-    result = zeros((channels, height // block, width // block))
+    result = empty((channels, height // block, width // block))
     rows = max(1, STRIP_PIXELS // (width * block))
     for top in range(0, result.shape[1], rows):
         strip = pixels[:, top * block : (top + rows) * block]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from imaging.control import Control
 from imaging.errors import ResourceError
-from imaging.pixels import let_go, strips, zeros
+from imaging.pixels import empty, let_go, strips
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 Network: TypeAlias = "Callable[[Tensor], Tensor]"
@@ -57,56 +58,90 @@ def run_tiled(
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """One tile along one axis: its place, and how much its pixels count (they sum to 1 over all tiles)."""
+    """One tile along one axis: its place in the input, and the part of its result that counts in the output."""
 
     start: int
     stop: int
-    weight: torch.Tensor
+    first: int
+    """Where its part begins in the output."""
+    seam: int
+    """So many pixels from there on other tiles have written to before."""
+    weight: Tensor
+    """How much each of its pixels counts; over all tiles they sum to 1."""
+
+    @property
+    def place(self) -> slice:
+        """Of its part in the output."""
+        return slice(self.first, self.first + len(self.weight))
+
+    def part(self, scale: int) -> slice:
+        """Of the tile's result."""
+        before = self.first - self.start * scale
+        return slice(before, before + len(self.weight))
 
 
 def _run(
     network: Network, pixels: Tensor, scale: int, tile: int, halo: int, multiple_of: int, control: Control
 ) -> Tensor:
     height, width = pixels.shape[-2:]
-    output = zeros((len(pixels), height * scale, width * scale))
     padded = _pad(pixels, multiple_of)
     halo = _round_up(halo, multiple_of)
     tile = max(_round_up(tile, multiple_of), 2 * halo + multiple_of)
-    rows = _spans(padded.shape[-2], tile, halo, multiple_of, scale)
-    columns = _spans(padded.shape[-1], tile, halo, multiple_of, scale)
-    if len(rows) == len(columns) == 1:
-        control.report(0.0)
-        output[:] = network(padded[None])[0].float().cpu()[:, : height * scale, : width * scale]
-        control.report(1.0)
-        return output
-    _blend(network, padded, output, scale, rows, columns, control)
+    rows, columns = (_spans(length, tile, halo, multiple_of, scale) for length in padded.shape[-2:])
+    output = empty((len(pixels), height * scale, width * scale))
+    grid = [(row, column) for row in rows for column in columns]
+    behind: deque[Callable[[], None]] = deque()
+    for done, (row, column) in enumerate(grid):
+        control.report(done / len(grid))
+        part = _part(network, padded, scale, row, column)
+        behind.append(partial(_put, _to_cpu(part), output, row, column))
+        # A GPU works on the next tile while the CPU puts the one before into its place.
+        while len(behind) > (part.device.type == "cuda"):
+            behind.popleft()()
+        del part
+        if column is columns[-1]:
+            let_go(padded)
+            let_go(output)
+    for put in behind:
+        put()
+    control.report(1.0)
     return output
 
 
-def _blend(
-    network: Network,
-    pixels: Tensor,
-    output: Tensor,
-    scale: int,
-    rows: list[_Span],
-    columns: list[_Span],
-    control: Control,
-) -> None:
-    """Add every tile to `output`, which ends where the padding begins."""
-    for done, (row, column) in enumerate(_grid(rows, columns)):
-        control.report(done / (len(rows) * len(columns)))
-        part = network(pixels[None, :, row.start : row.stop, column.start : column.stop])[0].float().cpu()
-        part = (part * row.weight[:, None]).mul_(column.weight)
-        place = output[:, row.start * scale : row.stop * scale, column.start * scale : column.stop * scale]
-        place += part[:, : place.shape[1], : place.shape[2]]
-        if column is columns[-1]:
-            let_go(pixels)
-            let_go(output)
-    control.report(1.0)
+def _part(network: Network, pixels: Tensor, scale: int, row: _Span, column: _Span) -> Tensor:
+    """What counts of a tile's result, weighted, where the network has made it."""
+    made = network(pixels[None, :, row.start : row.stop, column.start : column.stop])[0]
+    part = made[:, row.part(scale), column.part(scale)].float()
+    if (row.stop - row.start, column.stop - column.start) == tuple(pixels.shape[-2:]):
+        return part
+    return (part * row.weight.to(part.device)[:, None]).mul_(column.weight.to(part.device))
 
 
-def _grid(rows: list[_Span], columns: list[_Span]) -> Iterator[tuple[_Span, _Span]]:
-    return ((row, column) for row in rows for column in columns)
+def _put(ready: Callable[[], Tensor], output: Tensor, row: _Span, column: _Span) -> None:
+    """A part into its place, which ends where the padding begins: added to what other tiles have written."""
+    place = output[:, row.place, column.place]
+    part = ready()[:, : place.shape[1], : place.shape[2]]
+    place[:, : row.seam] += part[:, : row.seam]
+    place[:, row.seam :, : column.seam] += part[:, row.seam :, : column.seam]
+    place[:, row.seam :, column.seam :] = part[:, row.seam :, column.seam :]
+
+
+def _to_cpu(part: Tensor) -> Callable[[], Tensor]:
+    """Begin to bring a part to the CPU; what is given waits until it is there."""
+    import torch
+
+    if part.device.type != "cuda":
+        part = part.cpu()
+        return lambda: part
+    arriving = torch.empty(part.shape, pin_memory=True)
+    arriving.copy_(part, non_blocking=True)
+    arrived = torch.cuda.current_stream(part.device).record_event()
+
+    def wait() -> Tensor:
+        arrived.synchronize()
+        return arriving
+
+    return wait
 
 
 def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> list[_Span]:
@@ -114,34 +149,29 @@ def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> l
     import torch
 
     if length <= tile:
-        return [_Span(0, length, torch.ones(length * scale))]
+        return [_Span(0, length, 0, 0, torch.ones(length * scale))]
     count = -(-(length - 2 * halo) // (tile - 2 * halo))
     tile = _round_up(-(-(length + 2 * halo * (count - 1)) // count), multiple_of)
     starts = [min(index * (tile - 2 * halo), length - tile) for index in range(count)]
-    weights = []
-    for start in starts:
-        ramp = torch.ones(tile * scale)
-        edge = _ramp(halo * scale, min(FEATHER, halo) * scale)
-        if start > 0:
-            ramp[: len(edge)] = edge
-        if start + tile < length:
-            ramp[len(ramp) - len(edge) :] = edge.flip(0)
-        weights.append(ramp)
+    fade = min(FEATHER, halo)
     total = torch.zeros(length * scale)
-    for start, weight in zip(starts, weights, strict=True):
-        total[start * scale : (start + tile) * scale] += weight
+    parts = []
+    for start in starts:
+        ahead, after = start > 0, start + tile < length
+        first, last = start + (halo - fade) * ahead, start + tile - (halo - fade) * after
+        weight = torch.ones((last - first) * scale)
+        ramp = (torch.arange(2 * fade * scale) + 0.5) / (2 * fade * scale or 1)
+        if ahead:
+            weight[: len(ramp)] = ramp
+        if after:
+            weight[len(weight) - len(ramp) :] = ramp.flip(0)
+        total[first * scale : last * scale] += weight
+        parts.append((start, first * scale, last * scale, weight))
+    before = [0, *(last for _, _, last, _ in parts)]
     return [
-        _Span(start, start + tile, weight / total[start * scale : (start + tile) * scale])
-        for start, weight in zip(starts, weights, strict=True)
+        _Span(start, start + tile, first, end - first, weight / total[first:last])
+        for end, (start, first, last, weight) in zip(before, parts, strict=False)
     ]
-
-
-def _ramp(middle: int, feather: int) -> Tensor:
-    """Nothing up to `middle` - `feather`, everything from `middle` + `feather` on, straight in between."""
-    import torch
-
-    position = torch.arange(middle + feather, dtype=torch.float32) + 0.5
-    return ((position - (middle - feather)) / max(2 * feather, 1)).clamp(0, 1)
 
 
 def _pad(pixels: Tensor, multiple_of: int) -> Tensor:
@@ -150,7 +180,7 @@ def _pad(pixels: Tensor, multiple_of: int) -> Tensor:
     bottom, right = -height % multiple_of, -width % multiple_of
     if not bottom and not right:
         return pixels
-    padded = zeros((len(pixels), height + bottom, width + right))
+    padded = empty((len(pixels), height + bottom, width + right))
     for rows in strips(pixels):
         padded[:, rows, :width] = pixels[:, rows]
         padded[:, rows, width:] = pixels[:, rows, -1:]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
-from imaging.pixels import is_in_file, let_go, strips, zeros
+from imaging.pixels import empty, is_in_file, let_go, strips
 from imaging.resizing import fitted, resize
 
 FORMAT_OF = {
@@ -130,7 +130,7 @@ def _integers(image: Image, *, opaque: bool, deep: bool, order: Sequence[int] = 
     import torch
 
     channels = _rows(image, slice(0, 1), opaque=opaque).shape[2]
-    array = zeros((image.height, image.width, channels), torch.uint16 if deep else torch.uint8)
+    array = empty((image.height, image.width, channels), torch.uint16 if deep else torch.uint8)
     for rows in strips(image.pixels):
         array.numpy()[rows] = _rows(image, rows, opaque=opaque, deep=deep)[:, :, list(order[:channels])]
         let_go(array)

@@ -12,7 +12,7 @@ from imaging.control import Control
 from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
-from imaging.pixels import let_go, strips, zeros
+from imaging.pixels import empty, let_go, strips
 from imaging.resizing import resize
 from imaging.tiling import run_tiled
 from toolbox.card import ExpertCard
@@ -80,7 +80,7 @@ def _by_reduced(function: ClassicalFunction, pixels: Tensor, control: Control) -
     scale = math.sqrt(REDUCED_PIXELS / (height * width))
     small = to_numpy(resize(pixels, max(1, round(height * scale)), max(1, round(width * scale))))
     apply = carried(small, function(small, control.part(0.0, 0.5)))
-    result = zeros(tuple(pixels.shape))
+    result = empty(tuple(pixels.shape))
     for rows in strips(pixels, result):
         control.report(0.5 + 0.5 * rows.start / height)
         result[:, rows] = from_numpy(apply(to_numpy(pixels[:, rows]), rows, height))
@@ -162,7 +162,8 @@ def run_expert(expert: Expert, image: Image, control: Control) -> Image:
             f"expert {card.name} made {result.width}x{result.height} of {image.width}x{image.height}, "
             f"which is not {card.scale} times as large"
         )
-    if not all(bool(result.pixels[:, rows].isfinite().all()) for rows in strips(result.pixels)):
+    # A sum takes half the time of looking at every pixel.
+    if not all(bool(result.pixels[:, rows].sum().isfinite()) for rows in strips(result.pixels)):
         raise ExpertError(f"expert {card.name} made pixels that are not numbers")
     return result
 

@@ -57,8 +57,10 @@ class NetworkExpert:
         sides = _sides(image, self.card)
 
         def run(tile: Tensor) -> Tensor:
-            views = [self._run(tile.flip(side)).float().flip(side) for side in sides]
-            return torch.stack(views).mean(0) if len(views) > 1 else views[0]
+            tile = self._there(tile)
+            if len(sides) == 1:
+                return self._run(tile)
+            return torch.stack([self._run(tile.flip(side)).float().flip(side) for side in sides]).mean(0)
 
         with torch.inference_mode():
             pixels = run_tiled(
@@ -72,11 +74,13 @@ class NetworkExpert:
             )
         return image.with_pixels(pixels)
 
-    def _run(self, tile: Tensor) -> Tensor:
+    def _there(self, tile: Tensor) -> Tensor:
+        """On the device, always a copy: some published networks (RCAN) write into their input."""
         if self.device.type == "cuda":
             tile = tile.pin_memory()
-        # Always a copy: some published networks (RCAN) write into their input.
-        tile = tile.to(self.device, copy=True, non_blocking=True, memory_format=_layout(self.descriptor))
+        return tile.to(self.device, copy=True, non_blocking=True, memory_format=_layout(self.descriptor))
+
+    def _run(self, tile: Tensor) -> Tensor:
         if self.mixed is not None:
             return self.mixed(tile)
         with self._precision():

@@ -13,7 +13,7 @@ import torch
 from imaging import pixels
 from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
-from imaging.pixels import MEMORY_VARIABLE, copied, is_in_file, let_go, memory_budget, strips, zeros
+from imaging.pixels import MEMORY_VARIABLE, copied, empty, is_in_file, let_go, memory_budget, strips
 from imaging.writing import encode_image, write_image
 
 MEGAPIXEL = (3, 1000, 1000)
@@ -34,7 +34,7 @@ def resident_file_bytes() -> int:
 
 def test_what_fits_into_the_budget_lives_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MEMORY_VARIABLE, "2")
-    made = zeros(MEGAPIXEL)
+    made = empty(MEGAPIXEL)
     assert not is_in_file(made)
     assert made.shape == MEGAPIXEL
     assert made.dtype == torch.float32
@@ -44,14 +44,14 @@ def test_the_more_budget_the_larger_the_pictures_in_memory(monkeypatch: pytest.M
     places = []
     for gigabytes in ("1.05", "1.1"):
         monkeypatch.setenv(MEMORY_VARIABLE, gigabytes)
-        places.append(is_in_file(zeros(MEGAPIXEL)))
+        places.append(is_in_file(empty(MEGAPIXEL)))
     assert places == [True, False]
 
 
 @pytest.fixture
 def beyond_memory(tight: None) -> Image:
     del tight
-    image = Image(zeros((3, 500, 300)).uniform_(generator=torch.Generator().manual_seed(0)), bit_depth=16)
+    image = Image(empty((3, 500, 300)).uniform_(generator=torch.Generator().manual_seed(0)), bit_depth=16)
     assert is_in_file(image.pixels)
     return image
 
@@ -75,11 +75,11 @@ def test_a_picture_beyond_the_budget_that_finds_no_place_leaves_the_old_file(
 
 @pytest.mark.usefixtures("tight")
 def test_what_does_not_fit_lives_in_a_file_and_is_used_like_any_other() -> None:
-    made = zeros(MEGAPIXEL, torch.uint8)
+    made = empty(MEGAPIXEL, torch.uint8)
     assert is_in_file(made[:, 5:9])
     assert int(made.sum(dtype=torch.int64)) == 0
     with torch.inference_mode():
-        inside = zeros(MEGAPIXEL)
+        inside = empty(MEGAPIXEL)
         inside += 0.25
     inside *= 2
     assert float(inside.mean()) == 0.5
@@ -88,7 +88,7 @@ def test_what_does_not_fit_lives_in_a_file_and_is_used_like_any_other() -> None:
 
 @pytest.mark.usefixtures("tight")
 def test_small_tensors_need_no_file() -> None:
-    assert not is_in_file(zeros((3, 64, 64)))
+    assert not is_in_file(empty((3, 64, 64)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux tells it")
@@ -98,7 +98,7 @@ def test_its_file_has_no_name_and_goes_with_the_tensor() -> None:
         return Path("/proc/self/maps").read_text().count("(deleted)")
 
     before, names = mapped(), set(Path("/var/tmp").glob("restore4k-*"))
-    made = zeros(MEGAPIXEL)
+    made = empty(MEGAPIXEL)
     assert mapped() == before + 1
     assert set(Path("/var/tmp").glob("restore4k-*")) == names
     del made
@@ -108,7 +108,7 @@ def test_its_file_has_no_name_and_goes_with_the_tensor() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux tells it")
 @pytest.mark.usefixtures("tight")
 def test_after_letting_go_the_memory_is_free_and_the_pixels_are_there() -> None:
-    made = zeros((3, 2000, 2000))
+    made = empty((3, 2000, 2000))
     made.fill_(0.5)
     full = resident_file_bytes()
     let_go(made)
@@ -136,14 +136,14 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(ResourceError, match=r"11 MiB.*No space left.*TMPDIR"):
-        zeros(MEGAPIXEL)
+        empty(MEGAPIXEL)
 
 
 @pytest.mark.usefixtures("tight")
 def test_files_lie_where_tmpdir_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     with pytest.raises(ResourceError, match="absent"):
-        zeros(MEGAPIXEL)
+        empty(MEGAPIXEL)
 
 
 @pytest.mark.parametrize("value", ["much", "0", "-2", "nan"])
@@ -160,7 +160,7 @@ def test_without_a_wish_half_of_what_is_free_may_be_taken(monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("tight")
 def test_pixels_within_range_are_taken_over_as_they_are_and_others_clamped() -> None:
-    fine, wild = zeros(MEGAPIXEL), zeros(MEGAPIXEL)
+    fine, wild = empty(MEGAPIXEL), empty(MEGAPIXEL)
     wild += 2
     image = Image(fine)
     assert image.with_pixels(fine).pixels is fine
