@@ -68,7 +68,7 @@ def _cubic(planes: Tensor, height: int, width: int) -> Tensor:
 
 def clamped(pixels: Tensor) -> Tensor:
     """Within [0, 1], contiguous; the same tensor where it is so already."""
-    if pixels.is_contiguous() and all(_is_within(pixels[:, rows]) for rows in strips(pixels)):
+    if pixels.is_contiguous() and all(_is_within(plane[rows]) for rows in strips(pixels) for plane in pixels):
         return pixels
     result = empty(tuple(pixels.shape))
     for rows in strips(pixels, result):
@@ -76,6 +76,6 @@ def clamped(pixels: Tensor) -> Tensor:
     return result
 
 
-def _is_within(pixels: Tensor) -> bool:
-    least, most = pixels.aminmax()
+def _is_within(plane: Tensor) -> bool:
+    least, most = plane.aminmax()
     return bool(least >= 0) and bool(most <= 1)

@@ -27,7 +27,7 @@ PROGRAM_BYTES = 1 * GIGABYTE
 """Of the budget for Python, torch, the models, a tile and a strip."""
 ALIVE = 6
 """Tensors of the size of the picture that a run holds at once, at most."""
-SMALLEST_FILE = 1 << 20
+SMALLEST_FILE = 4 << 20
 """Smaller tensors always live in memory."""
 STRIP_PIXELS = 2_000_000
 DONT_NEED = 4

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from imaging.control import Control
 from imaging.errors import ResourceError
 from imaging.pixels import empty, let_go, strips
+from imaging.transfer import to_cpu, to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,6 +74,12 @@ class _Span:
         """Of its part in the output."""
         return slice(self.first, self.first + len(self.weight))
 
+    def only(self, band: slice) -> _Span:
+        """Of its part a band alone."""
+        size = band.stop - band.start
+        seam = min(max(0, self.seam - band.start), size)
+        return replace(self, first=self.first + band.start, seam=seam, weight=self.weight[band])
+
     def part(self, scale: int) -> slice:
         """Of the tile's result."""
         before = self.first - self.start * scale
@@ -90,15 +96,19 @@ def _run(
     rows, columns = (_spans(length, tile, halo, multiple_of, scale) for length in padded.shape[-2:])
     output = empty((len(pixels), height * scale, width * scale))
     grid = [(row, column) for row in rows for column in columns]
-    behind: deque[Callable[[], None]] = deque()
+    behind: list[Callable[[], None]] = []
     for done, (row, column) in enumerate(grid):
         control.report(done / len(grid))
         part = _part(network, padded, scale, row, column)
-        behind.append(partial(_put, _to_cpu(part), output, row, column))
-        # A GPU works on the next tile while the CPU puts the one before into its place.
-        while len(behind) > (part.device.type == "cuda"):
-            behind.popleft()()
-        del part
+        coming: list[Callable[[], None]] = [
+            partial(_put, wait, output, row.only(band), column) for band, wait in to_cpu(part)
+        ]
+        # A GPU works on this tile while the CPU puts the one before into its place.
+        on_gpu = part.device.type == "cuda"
+        for put in behind if on_gpu else coming:
+            put()
+        behind = coming if on_gpu else []
+        del part, coming
         if column is columns[-1]:
             let_go(padded)
             let_go(output)
@@ -114,34 +124,17 @@ def _part(network: Network, pixels: Tensor, scale: int, row: _Span, column: _Spa
     part = made[:, row.part(scale), column.part(scale)].float()
     if (row.stop - row.start, column.stop - column.start) == tuple(pixels.shape[-2:]):
         return part
-    return (part * row.weight.to(part.device)[:, None]).mul_(column.weight.to(part.device))
+    down, along = (to_device(weight, part.device) for weight in (row.weight[:, None], column.weight[None]))
+    return (part * down).mul_(along)
 
 
-def _put(ready: Callable[[], Tensor], output: Tensor, row: _Span, column: _Span) -> None:
+def _put(wait: Callable[[], Tensor], output: Tensor, row: _Span, column: _Span) -> None:
     """A part into its place, which ends where the padding begins: added to what other tiles have written."""
     place = output[:, row.place, column.place]
-    part = ready()[:, : place.shape[1], : place.shape[2]]
+    part = wait()[:, : place.shape[1], : place.shape[2]]
     place[:, : row.seam] += part[:, : row.seam]
     place[:, row.seam :, : column.seam] += part[:, row.seam :, : column.seam]
     place[:, row.seam :, column.seam :] = part[:, row.seam :, column.seam :]
-
-
-def _to_cpu(part: Tensor) -> Callable[[], Tensor]:
-    """Begin to bring a part to the CPU; what is given waits until it is there."""
-    import torch
-
-    if part.device.type != "cuda":
-        part = part.cpu()
-        return lambda: part
-    arriving = torch.empty(part.shape, pin_memory=True)
-    arriving.copy_(part, non_blocking=True)
-    arrived = torch.cuda.current_stream(part.device).record_event()
-
-    def wait() -> Tensor:
-        arrived.synchronize()
-        return arriving
-
-    return wait
 
 
 def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> list[_Span]:

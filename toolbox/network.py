@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imaging.control import Control
-from imaging.device import best_device, bfloat16_is_fast, bfloat16_where_fast, keep_buffers
+from imaging.device import best_device, bfloat16_is_fast, bfloat16_where_fast, device_memory, keep_buffers
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.tiling import run_tiled
+from imaging.transfer import to_device
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.checkpoint import read_state_dict
@@ -35,6 +36,10 @@ two views. Never transposed: rain falls from above.
 """
 VIEWED_PIXELS = 1024 * 1024
 """All views of a picture together have at most so many, so that a large one is run once and costs what it did."""
+LARGER_ON_GPU = 4
+"""Times: a halo then counts for less, and 4096x4096 pixels are one tile."""
+BYTES_PER_PIXEL = 2048
+"""Of a tile that our networks need at most."""
 PLAIN_LAYOUT = frozenset({"GFPGAN"})
 """Architectures whose code cannot work on tensors with channels last, which are faster everywhere else."""
 
@@ -57,7 +62,8 @@ class NetworkExpert:
         sides = _sides(image, self.card)
 
         def run(tile: Tensor) -> Tensor:
-            tile = self._there(tile)
+            # Always a copy: some published networks (RCAN) write into their input.
+            tile = to_device(tile, self.device).contiguous(memory_format=_layout(self.descriptor))
             if len(sides) == 1:
                 return self._run(tile)
             return torch.stack([self._run(tile.flip(side)).float().flip(side) for side in sides]).mean(0)
@@ -67,18 +73,22 @@ class NetworkExpert:
                 run,
                 image.pixels,
                 scale=self.card.scale,
-                tile=self.card.tile + 2 * self.card.halo,
+                tile=self._tile() + 2 * self.card.halo,
                 halo=self.card.halo,
                 multiple_of=math.lcm(self.card.multiple_of, int(self.descriptor.size_requirements.multiple_of or 1)),
                 control=control,
             )
         return image.with_pixels(pixels)
 
-    def _there(self, tile: Tensor) -> Tensor:
-        """On the device, always a copy: some published networks (RCAN) write into their input."""
-        if self.device.type == "cuda":
-            tile = tile.pin_memory()
-        return tile.to(self.device, copy=True, non_blocking=True, memory_format=_layout(self.descriptor))
+    def _tile(self) -> int:
+        """Side without halo: what is right for a CPU, and larger on a GPU, for as much as its memory surely holds.
+
+        Published networks stay with their card's: nobody has measured what they need.
+        """
+        if self.device.type != "cuda" or self.mixed is None:
+            return self.card.tile
+        fitting = math.isqrt(device_memory() // 2 // BYTES_PER_PIXEL)
+        return max(self.card.tile, min(LARGER_ON_GPU * self.card.tile, fitting))
 
     def _run(self, tile: Tensor) -> Tensor:
         if self.mixed is not None:

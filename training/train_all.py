@@ -108,16 +108,20 @@ def timetable(recipes: Sequence[Recipe], together: int) -> dict[str, float]:
 
 
 def startable(waiting: Sequence[Recipe], running: Collection[str], together: int) -> list[Recipe]:
-    """Those whose beginning is neither waiting nor running, as many as there is room for."""
+    """Those whose beginning is neither waiting nor running, as many as there is room for.
+
+    One that begins with itself goes on from what is shipped.
+    """
     unfinished = {*running, *(recipe.name for recipe in waiting)}
-    return [recipe for recipe in waiting if recipe.init not in unfinished][: max(0, together - len(running))]
+    able = [recipe for recipe in waiting if recipe.init == recipe.name or recipe.init not in unfinished]
+    return able[: max(0, together - len(running))]
 
 
 def by_urgency(recipes: Sequence[Recipe]) -> list[Recipe]:
     """First those with the longest chain of trainings that wait for them, in shares."""
 
     def chain(recipe: Recipe, behind: tuple[str, ...] = ()) -> float:
-        followers = [one for one in recipes if one.init == recipe.name and one.name not in behind]
+        followers = [one for one in recipes if one.init == recipe.name and one.name not in (*behind, recipe.name)]
         return recipe.share + max((chain(one, (*behind, recipe.name)) for one in followers), default=0.0)
 
     return sorted(recipes, key=lambda recipe: -chain(recipe))

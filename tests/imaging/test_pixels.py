@@ -51,7 +51,7 @@ def test_the_more_budget_the_larger_the_pictures_in_memory(monkeypatch: pytest.M
 @pytest.fixture
 def beyond_memory(tight: None) -> Image:
     del tight
-    image = Image(empty((3, 500, 300)).uniform_(generator=torch.Generator().manual_seed(0)), bit_depth=16)
+    image = Image(empty((3, 700, 600)).uniform_(generator=torch.Generator().manual_seed(0)), bit_depth=16)
     assert is_in_file(image.pixels)
     return image
 
@@ -75,7 +75,7 @@ def test_a_picture_beyond_the_budget_that_finds_no_place_leaves_the_old_file(
 
 @pytest.mark.usefixtures("tight")
 def test_what_does_not_fit_lives_in_a_file_and_is_used_like_any_other() -> None:
-    made = empty(MEGAPIXEL, torch.uint8)
+    made = empty(MEGAPIXEL, torch.int16)
     assert is_in_file(made[:, 5:9])
     assert int(made.sum(dtype=torch.int64)) == 0
     with torch.inference_mode():

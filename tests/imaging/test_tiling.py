@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from imaging import transfer
 from imaging.control import Control
 from imaging.errors import Cancelled, ResourceError
 from imaging.tiling import run_tiled
@@ -45,6 +46,15 @@ def test_tiles_change_nothing_where_the_receptive_field_fits(height: int, width:
     network, pixels = convolutions(depth), photo_like(height, width)
     with torch.inference_mode():
         tiled = run_tiled(network, pixels, tile=tile, halo=16)
+    assert float((tiled - untiled(network, pixels)).abs().max()) < BOUND
+
+
+@pytest.mark.parametrize("band_bytes", [1, 3000, 20_000])
+def test_bands_in_which_a_tile_comes_change_nothing(band_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "BAND_BYTES", band_bytes)
+    network, pixels = convolutions(6), photo_like(131, 203)
+    with torch.inference_mode():
+        tiled = run_tiled(network, pixels, tile=64, halo=16)
     assert float((tiled - untiled(network, pixels)).abs().max()) < BOUND
 
 

@@ -1,0 +1,56 @@
+"""Pixels onto a GPU and back, by bands of pinned memory: the CPU fills or empties one while others are on their way.
+
+A copy of memory that is not pinned would wait for all that the GPU still has to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+BAND_BYTES = 16 << 20
+
+
+def to_device(pixels: Tensor, device: torch.device) -> Tensor:
+    """A copy of (..., H, W) float32 pixels on a device."""
+    import torch
+
+    if device.type != "cuda":
+        return pixels.to(device, copy=True)
+    there = torch.empty(pixels.shape, device=device)
+    for band in _bands(pixels):
+        pinned = torch.empty(pixels[..., band, :].shape, pin_memory=True).copy_(pixels[..., band, :])
+        there[..., band, :].copy_(pinned, non_blocking=True)
+    return there
+
+
+def to_cpu(pixels: Tensor) -> list[tuple[slice, Callable[[], Tensor]]]:
+    """Begin to bring (..., H, W) float32 pixels to the CPU: rows, and what waits until they are there."""
+    return [(band, _coming(pixels[..., band, :])) for band in _bands(pixels)]
+
+
+def _coming(pixels: Tensor) -> Callable[[], Tensor]:
+    import torch
+
+    if pixels.device.type != "cuda":
+        here = pixels.cpu()
+        return lambda: here
+    pinned = torch.empty(pixels.shape, pin_memory=True).copy_(pixels, non_blocking=True)
+    arrived = torch.cuda.current_stream(pixels.device).record_event()
+
+    def wait() -> Tensor:
+        arrived.synchronize()
+        return pinned
+
+    return wait
+
+
+def _bands(pixels: Tensor) -> Iterator[slice]:
+    """Rows, a few at a time."""
+    height = pixels.shape[-2]
+    rows = max(1, BAND_BYTES * height // max(4 * pixels.numel(), 1))
+    return (slice(top, min(height, top + rows)) for top in range(0, height, rows))
