@@ -40,10 +40,11 @@ class Image:
         """The larger of width and height."""
         return max(self.width, self.height)
 
-    def with_pixels(self, pixels: Tensor) -> Image:
+    def with_pixels(self, pixels: Tensor, *, clamp: bool = True) -> Image:
         """The same picture with other pixels; where their size differs, alpha is resized along.
 
-        `pixels`: (3, H, W) float32; clamped to [0, 1], and not to be written to any more.
+        `pixels`: (3, H, W) float32; clamped to [0, 1], and not to be written to any more. `clamp`: False where they
+        are contiguous and within these bounds for sure, which takes as long to see as to read them all.
         """
         from imaging.colour import clamped
         from imaging.resizing import resize
@@ -52,4 +53,4 @@ class Image:
         height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
         if alpha is not None and (height, width) != (self.height, self.width):
             alpha = resize(alpha, height, width)
-        return replace(self, pixels=clamped(pixels), alpha=alpha)
+        return replace(self, pixels=clamped(pixels) if clamp else pixels, alpha=alpha)

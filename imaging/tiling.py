@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from imaging.control import Control
 from imaging.errors import ResourceError
 from imaging.pixels import empty, let_go, strips
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Network: TypeAlias = "Callable[[Tensor], Tensor]"
-"""(1, 3, h, w) float32 in [0, 1] -> (1, 3, h * scale, w * scale)."""
+"""(1, 3, h, w) float32 in [0, 1] -> (1, 3, h * scale, w * scale) in [0, 1]."""
 
 FEATHER = 8
 """Two tiles are cross-faded over at most twice this many input pixels around the middle of their overlap."""
@@ -132,9 +134,10 @@ def _put(wait: Callable[[], Tensor], output: Tensor, row: _Span, column: _Span) 
     """A part into its place, which ends where the padding begins: added to what other tiles have written."""
     place = output[:, row.place, column.place]
     part = wait()[:, : place.shape[1], : place.shape[2]]
-    place[:, : row.seam] += part[:, : row.seam]
-    place[:, row.seam :, : column.seam] += part[:, row.seam :, : column.seam]
-    place[:, row.seam :, column.seam :] = part[:, row.seam :, column.seam :]
+    for seam in (np.s_[:, : row.seam], np.s_[:, row.seam :, : column.seam]):
+        place[seam].add_(part[seam]).clamp_(max=1)  # what rounding adds
+    rest = np.s_[:, row.seam :, column.seam :]
+    place[rest] = part[rest]
 
 
 def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> list[_Span]:

@@ -78,7 +78,7 @@ class NetworkExpert:
                 multiple_of=math.lcm(self.card.multiple_of, int(self.descriptor.size_requirements.multiple_of or 1)),
                 control=control,
             )
-        return image.with_pixels(pixels)
+        return image.with_pixels(pixels, clamp=False)
 
     def _tile(self) -> int:
         """Side without halo: what is right for a CPU, and larger on a GPU, for as much as its memory surely holds.

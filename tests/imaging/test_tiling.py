@@ -22,7 +22,7 @@ def convolutions(depth: int, seed: int = 0) -> nn.Sequential:
     """A network whose receptive field reaches `depth` pixels; edges as in spandrel's networks (zeros)."""
     torch.manual_seed(seed)
     layers = [nn.Conv2d(3, 3, 3, padding=1) for _ in range(depth)]
-    return nn.Sequential(*layers).eval()
+    return nn.Sequential(*layers, nn.Sigmoid()).eval()
 
 
 def photo_like(height: int, width: int) -> Tensor:
@@ -59,7 +59,7 @@ def test_bands_in_which_a_tile_comes_change_nothing(band_bytes: int, monkeypatch
 
 
 def test_a_network_that_enlarges_is_tiled_without_a_difference() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 48, 3, padding=1), nn.PixelShuffle(4)).eval()
+    network = nn.Sequential(nn.Conv2d(3, 48, 3, padding=1), nn.PixelShuffle(4), nn.Sigmoid()).eval()
     pixels = photo_like(100, 131)
     with torch.inference_mode():
         tiled = run_tiled(network, pixels, scale=4, tile=48, halo=12)
