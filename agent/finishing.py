@@ -19,7 +19,7 @@ def as_kept(result: Image, before: Image, step: Step) -> Image:
     pixels = result.pixels
     if step.task is Task.SUPER_RESOLUTION and result.long_side >= ALIGN_FROM_SIDE:
         pixels = align_low_frequencies(pixels, before.pixels)
-    return result.with_pixels(rounded(pixels))
+    return result.with_pixels(rounded(pixels), clamp=False)
 
 
 def finish(image: Image, plan: Plan) -> Image:

