@@ -44,6 +44,11 @@ def test_a_beginning_that_is_not_to_be_trained_is_not_waited_for(recipe: Recipe)
     assert timetable([called(recipe, "b", "trained before")], together=2) == {"b": 1.0}
 
 
+def test_what_goes_on_from_itself_waits_for_nobody(recipe: Recipe) -> None:
+    recipes = by_urgency([called(recipe, "a", "a"), called(recipe, "b", "a")])
+    assert timetable(recipes, together=2) == {"a": 0.5, "b": 1.0}
+
+
 def test_no_more_are_begun_than_there_is_room_for(recipe: Recipe) -> None:
     recipes = [called(recipe, name) for name in "abc"]
     assert [one.name for one in startable(recipes, {"x"}, together=3)] == ["a", "b"]
