@@ -21,6 +21,7 @@ from training.degradations import (
     mix,
     resized,
 )
+from training.showers import shower
 
 LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
 SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
@@ -35,9 +36,9 @@ def degrader(name: str, scale: int) -> Degrader:
 
     `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
     again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and unlimited, as the
-    literature measures denoisers); `blocks` (JPEG, half of it coarse, where there is most to mend); `all` (any
-    same-size degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is
-    drawn.
+    literature measures denoisers); `blocks` (JPEG, half of it coarse, where there is most to mend); `showers` (rain,
+    two thirds of it drawn in other ways); `all` (any same-size degradation, and mixtures); or one degradation by its
+    name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -49,6 +50,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return lambda patch, rng: (white if rng.random() < 0.5 else degrader("noise", scale))(patch, rng)
     if name == "blocks":
         return lambda patch, rng: (coarse if rng.random() < 0.5 else degrader("jpeg_artifact", scale))(patch, rng)
+    if name == "showers":
+        return lambda patch, rng: (shower if rng.random() < 2 / 3 else degrader("rain", scale))(patch, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -67,6 +70,8 @@ def kinds(name: str, scale: int) -> dict[str, Degrader]:
         return {**kinds("noise", scale), "white": white, "clean": clean}
     if name == "blocks":
         return {**kinds("jpeg_artifact", scale), "coarse": coarse, "clean": clean}
+    if name == "showers":
+        return {**kinds("rain", scale), "shower": shower, "clean": clean}
     if name == "face":
         return {str(Degradation.LOW_QUALITY_FACE): face, "clean": clean}
     if name == "all":
