@@ -18,7 +18,6 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +61,8 @@ def main() -> None:
     pool = ExpertPool()
     tables: dict[str, list[Row]] = {}
     wanted = [trial for trial in trials(arguments.data, arguments.photos) if _is_in(trial.group, arguments.group)]
-    for group, columns in groupby(wanted, key=lambda trial: trial.group):
-        own = list(columns)
+    for group in dict.fromkeys(trial.group for trial in wanted):
+        own = [trial for trial in wanted if trial.group == group]
         runners = _runners(own[0], pool, arguments.expert, arguments.weights, arguments.pipeline)
         tables[group] = table(own, runners)
         print(as_markdown(group, own, tables[group]), flush=True)
