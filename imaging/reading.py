@@ -22,7 +22,7 @@ from PIL import ImageCms
 from imaging.convert import FloatArray, as_array, to_float
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
 from imaging.image import Image
-from imaging.pixels import empty, let_go, strips
+from imaging.pixels import empty, let_go, memory_budget, strips
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
 """Pillow's names of what is read, where this Pillow has them; MPO is a JPEG with a preview behind it."""
@@ -78,8 +78,9 @@ def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
 
     Colours stay in the file's own RGB space, whose ICC profile comes along; CMYK becomes sRGB. EXIF orientation is
     applied. Raises an `ImageError` that names the file: `NotAnImage`, `BrokenImage`, `UnsupportedImage` (animated,
-    several pages, below 8 pixels a side, camera raw) or `ImageTooLarge`.
+    several pages, below 8 pixels a side, camera raw) or `ImageTooLarge`; `ResourceError` as `memory_budget`.
     """
+    memory_budget()  # one that is no number is told before any work
     limits = limits or Limits()
     name = str(source) if isinstance(source, Path) else "the image data"
     data = read_bytes(source, limits) if isinstance(source, Path) else source

@@ -19,13 +19,17 @@ def test_a_shower_gives_a_pair_of_the_patch_s_size_within_bounds(seed: int) -> N
         assert pixels.shape == PATCH.shape
         assert pixels.dtype == np.float32
         assert 0 <= pixels.min() <= pixels.max() <= 1
-    assert np.abs(rainy - target).max() > 0.05
+
+
+def test_it_rains_on_most_pictures_and_not_on_all() -> None:
+    pairs = [shower(PATCH, np.random.default_rng(seed)) for seed in range(40)]
+    assert 25 < sum(not np.array_equal(rainy, target) for rainy, target in pairs) < 40
 
 
 def test_noise_and_compression_are_in_both_so_that_they_are_not_learned_to_be_rain() -> None:
     pairs = [shower(PATCH, np.random.default_rng(seed)) for seed in range(40)]
     stored = [pair for pair in pairs if not np.array_equal(pair[1], PATCH.astype(np.float32) / 255)]
-    assert 5 < len(stored) < 25
+    assert 10 < len(stored) < 30
     for rainy, target in stored:
         before = np.abs(target - PATCH / 255).mean()
         dry = np.abs(rainy - target).mean(axis=2)
