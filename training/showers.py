@@ -16,9 +16,9 @@ from training.degradations import convolve, gaussian_noise, jpeg
 
 LARGER = (1.0, 3.0)
 """Times: rain falls on the scene, and a picture of it is often made smaller."""
-STORED, NOISY = 0.5, 0.5
-"""Share of pictures that are noisy and compressed as well, and of these the share with strong noise; that is not to
-be taken away. A network that had seen light noise alone took the brighter half of strong noise for rain.
+STORED, NOISY, COMPRESSED = 0.5, 0.5, 0.5
+"""Share of pictures that are noisy as well, and of these the shares with strong noise and with compression after it;
+that is not to be taken away. A network that had seen light noise alone took half of the strong for rain.
 """
 DRY = 0.15
 """Share of pictures in which it has not rained."""
@@ -30,15 +30,16 @@ def shower(patch: Bytes, rng: np.random.Generator) -> Pair:
     light = _streaks(target.shape[0], target.shape[1], rng)[:, :, None] * np.float32(rng.random() >= DRY)
     # 0 adds light, 0.4 is what `training.degradations.rain` does, 1 covers what is behind.
     cover, colour = float(rng.uniform(0, 1)), float(rng.uniform(0.7, 1))
-    rainy = np.clip(target + light * (colour - cover * target), 0, 1)
+    rainy = np.clip(target + light * (colour - cover * target), 0, 1).astype(np.float32)
     if rng.random() >= STORED:
-        return rainy.astype(np.float32), target
+        return rainy, target
     sigma = float(rng.uniform(8, 50) if rng.random() < NOISY else rng.uniform(0, 8))
-    quality, seed = int(rng.integers(40, 96)), int(rng.integers(1 << 30))
-    stored = [
-        jpeg(np.clip(gaussian_noise(pixels, np.random.default_rng(seed), sigma), 0, 1), quality)
-        for pixels in (rainy.astype(np.float32), target)
+    quality, seed = int(rng.integers(40, 96)) if rng.random() < COMPRESSED else None, int(rng.integers(1 << 30))
+    noisy = [
+        np.clip(gaussian_noise(pixels, np.random.default_rng(seed), sigma), 0, 1).astype(np.float32)
+        for pixels in (rainy, target)
     ]
+    stored = [jpeg(pixels, quality) if quality else pixels for pixels in noisy]
     return stored[0], stored[1]
 
 
