@@ -53,6 +53,7 @@ def test_tiles_change_nothing_where_the_receptive_field_fits(height: int, width:
 def test_bands_in_which_a_tile_comes_change_nothing(band_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "BAND_BYTES", band_bytes)
     network, pixels = convolutions(6), photo_like(131, 203)
+    assert len(transfer.to_cpu(pixels)) > 1
     with torch.inference_mode():
         tiled = run_tiled(network, pixels, tile=64, halo=16)
     assert float((tiled - untiled(network, pixels)).abs().max()) < BOUND
