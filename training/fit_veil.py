@@ -1,6 +1,8 @@
 """Fits the veil that dehazing takes away (toolbox/classical/veil.py) on hazed photos and on photos as they are.
 
-    python -m training.fit_veil --data DATA [--samples 6000] [--output toolbox/classical/veil.safetensors]
+Most of them suffer from something else too: the veil is told from what all of that leaves, and judged without it.
+
+    python -m training.fit_veil --data DATA [--samples 14000] [--output toolbox/classical/veil.safetensors]
 
 One photo in five, by name, is held out; what is gained on those is printed.
 """
@@ -18,17 +20,21 @@ from torch import Tensor, nn
 from imaging.convert import FloatArray
 from toolbox.classical.dehazing import air_light
 from toolbox.classical.veil import CLEAR, LEAST_TRANSMISSION, THUMBNAIL, WEIGHTS, veil_features
-from training.degradations import add_haze
-from training.perceptron import fit, gain, piece, save, small_photos, stored
+from toolbox.tasks import Degradation
+from training.company import in_company
+from training.perceptron import fit, gain, piece, save, small, small_photos
 
 UNTOUCHED = 0.25
 """Share of photos without haze."""
 PLAIN = 0.3
 """Share of those that are one colour all over: there is nothing in them to be cleared."""
+LARGEST = 3 * THUMBNAIL
+"""Long side of the photos: what else they suffer from is as fine as in pictures that are not reduced yet."""
 PIXELS = 192
 """Of each picture, on which the result is judged."""
-EPOCHS = 30
+EPOCHS = 25
 BATCH = 64
+HIDDEN = 192
 
 
 def draw(pictures: Sequence[FloatArray], count: int, seed: int) -> list[Tensor]:
@@ -39,15 +45,16 @@ def draw(pictures: Sequence[FloatArray], count: int, seed: int) -> list[Tensor]:
         clean, untouched = piece(pictures, rng), rng.random() < UNTOUCHED
         if untouched and rng.random() < PLAIN:
             clean = np.broadcast_to(rng.random((1, 1, 3), np.float32) ** np.float32(0.3), clean.shape).copy()
-        hazy = stored(clean if untouched else add_haze(clean, rng, float(rng.random()))[0])
-        chosen = rng.integers(clean.shape[0] * clean.shape[1], size=PIXELS)
-        features = veil_features(hazy)
+        stages = in_company(clean, Degradation.HAZE, rng, happens=not untouched)
+        seen, hazy, truth = (small(part, THUMBNAIL) for part in (stages.seen, stages.with_it, stages.without))
+        chosen = rng.integers(seen.shape[0] * seen.shape[1], size=PIXELS)
+        features = veil_features(seen)
         rows.append(
             (
                 features.reshape(-1, features.shape[2])[chosen],
                 hazy.reshape(-1, 3)[chosen],
-                air_light(hazy)[None],
-                clean.reshape(-1, 3)[chosen],
+                air_light(seen)[None],
+                truth.reshape(-1, 3)[chosen],
             )
         )
     return [torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True)]
@@ -66,13 +73,14 @@ def main() -> None:
     """Draw, fit, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=6000)
+    parser.add_argument("--samples", type=int, default=14_000)
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
-    learned, measured = small_photos(arguments.data, THUMBNAIL)
+    learned, measured = small_photos(arguments.data, LARGEST)
     samples = draw(learned, arguments.samples, arguments.seed)
-    network = fit(samples, 2, cleared, EPOCHS * arguments.samples // BATCH, BATCH, arguments.seed)
+    steps = EPOCHS * arguments.samples // BATCH
+    network = fit(samples, 2, cleared, steps, BATCH, arguments.seed, hidden=HIDDEN)
     unseen = draw(measured, 800, arguments.seed + 1)
     before, after = gain(network, unseen, unseen[1], cleared)
     print(f"held-out photos that were hazed: {before:.2f} -> {after:.2f} dB")

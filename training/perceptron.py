@@ -27,6 +27,7 @@ def fit(
     batch: int,
     seed: int,
     dropped: float = 0.0,
+    hidden: int = HIDDEN,
 ) -> nn.Module:
     """AdamW on the root mean square error of each picture: certain ones count fully, doubtful ones are hedged.
 
@@ -34,12 +35,12 @@ def fit(
     `dropped`: share of hidden units that is left out at each step.
     """
     torch.manual_seed(seed)
-    last = nn.Linear(HIDDEN, outputs)
+    last = nn.Linear(hidden, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    first = nn.Linear(samples[0].shape[-1], HIDDEN)
-    hidden = (nn.ReLU(), nn.Dropout(dropped), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Dropout(dropped))
-    network = nn.Sequential(first, *hidden, last)
+    first = nn.Linear(samples[0].shape[-1], hidden)
+    between = (nn.ReLU(), nn.Dropout(dropped), nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropped))
+    network = nn.Sequential(first, *between, last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rows = torch.Generator().manual_seed(seed)
@@ -81,7 +82,7 @@ def small_photos(data: Path, side: int) -> tuple[list[FloatArray], list[FloatArr
     """Photos to learn from and held-out ones, (H, W, 3) with a long side of at most `side`."""
     paths = photos(data)
     learned, measured = (
-        [_read(path, side) for path in paths if held_out(path) is is_out] for is_out in (False, True)
+        [small(read_pixels(path), side) for path in paths if held_out(path) is is_out] for is_out in (False, True)
     )
     return learned, measured
 
@@ -101,7 +102,7 @@ def stored(pixels: FloatArray) -> FloatArray:
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.float32) / np.float32(255)
 
 
-def _read(path: Path, side: int) -> FloatArray:
-    pixels = read_pixels(path)
+def small(pixels: FloatArray, side: int) -> FloatArray:
+    """Reduced to a long side of at most `side`."""
     scale = min(1.0, side / max(pixels.shape[:2]))
     return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
