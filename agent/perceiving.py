@@ -7,7 +7,7 @@ from agent.reasoner import RULES, SURE, Reasoner
 from agent.state import Finding, Perception
 from imaging.image import Image
 from iqa.content import ContentKind, content_of
-from iqa.degradations import estimates_from
+from iqa.degradations import compressed, estimates_from
 from iqa.quality import quality_of
 from iqa.seen import Seen, see
 from toolbox.tasks import Degradation
@@ -22,6 +22,18 @@ def measure(image: Image, seen: Seen | None = None) -> Perception:
     """What the metrics and the estimator say, before anybody has reasoned about it."""
     seen, faces = seen or see(image), face_finding(image)
     measured, content = quality_of(seen), content_of(seen)
+    findings = {
+        name: Finding(
+            severity=estimate.severity,
+            confidence=estimate.confidence,
+            evidence=dict(estimate.evidence),
+            where=estimate.where,
+        )
+        for name, estimate in estimates_from(seen).items()
+    }
+    if image.quantisation_of_q50 is not None:
+        found = findings[Degradation.JPEG_ARTIFACT]
+        findings[Degradation.JPEG_ARTIFACT] = _at_least_as_stated(found, image.quantisation_of_q50)
     return Perception(
         width=image.width,
         height=image.height,
@@ -29,19 +41,19 @@ def measure(image: Image, seen: Seen | None = None) -> Perception:
         metrics=dict(measured.parts),
         content=content.kind,
         content_confidence=content.confidence,
-        findings={
-            name: Finding(
-                severity=estimate.severity,
-                confidence=estimate.confidence,
-                evidence=dict(estimate.evidence),
-                where=estimate.where,
-            )
-            for name, estimate in estimates_from(seen).items()
-        }
-        | ({Degradation.LOW_QUALITY_FACE: faces} if faces else {}),
+        findings=findings | ({Degradation.LOW_QUALITY_FACE: faces} if faces else {}),
         description="",
         by="measurement",
     )
+
+
+def _at_least_as_stated(found: Finding, quantisation_of_q50: float) -> Finding:
+    """What is seen of compression, and no less than the file's own table says: older compression it cannot know."""
+    stated = compressed(quantisation_of_q50)
+    evidence = {**found.evidence, "stated_quantisation_of_q50": quantisation_of_q50}
+    if stated <= found.severity:
+        return found.model_copy(update={"evidence": evidence})
+    return found.model_copy(update={"severity": stated, "confidence": 1.0, "evidence": evidence})
 
 
 PROFILES = {

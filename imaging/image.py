@@ -24,6 +24,8 @@ class Image:
     """8 or 16: what the file held, and what it is written back as."""
     greyscale: bool = False
     """The file held one colour channel; the three here are equal, and one is written back."""
+    quantisation_of_q50: float | None = None
+    """How coarse a JPEG the file holds, by its own table: luminance steps relative to quality 50; None of others."""
 
     @property
     def height(self) -> int:
@@ -53,4 +55,5 @@ class Image:
         height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
         if alpha is not None and (height, width) != (self.height, self.width):
             alpha = resize(alpha, height, width)
-        return replace(self, pixels=clamped(pixels) if clamp else pixels, alpha=alpha)
+        pixels = clamped(pixels) if clamp else pixels
+        return replace(self, pixels=pixels, alpha=alpha, quantisation_of_q50=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 STANDARD_TABLE = np.array(
@@ -18,3 +20,15 @@ STANDARD_TABLE = np.array(
     np.float32,
 )
 """The standard's example steps for luminance (ITU-T T.81, annex K.1), which encoders use at quality 50."""
+
+
+def quantisation_of_q50(tables: Any) -> float | None:
+    """How coarse a JPEG is by the tables that Pillow found in it: luminance steps relative to those of quality 50.
+
+    The median over the 64 coefficients, whatever table an encoder scaled; None where there is no whole table.
+    """
+    try:
+        steps = np.asarray(tables[0], np.float32)
+    except (TypeError, KeyError, IndexError, ValueError):
+        return None
+    return float(np.median(steps / STANDARD_TABLE.ravel())) if steps.shape == (64,) else None

@@ -22,6 +22,7 @@ from PIL import ImageCms
 from imaging.convert import FloatArray, as_array, to_float
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
 from imaging.image import Image
+from imaging.jpeg_table import quantisation_of_q50
 from imaging.pixels import empty, let_go, memory_budget, strips
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
@@ -97,7 +98,8 @@ def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
             raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
         profile = picture.info.get("icc_profile") if picture.mode not in ("CMYK", "LAB") else None
         image = _image(stored, orientation)
-    return replace(image, icc_profile=profile or None, exif=exif)
+        steps = quantisation_of_q50(getattr(picture, "quantization", None))
+    return replace(image, icc_profile=profile or None, exif=exif, quantisation_of_q50=steps)
 
 
 def read_bytes(path: Path, limits: Limits) -> bytes:

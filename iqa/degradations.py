@@ -20,6 +20,8 @@ SMALL_PX = (1000, 400, 260, 140)
 """Long sides below which resolution is low by one more level; 4KAgent takes 300 as small."""
 OCTAVES_PER_LEVEL = 0.5
 """A picture that is enlarged by 2 has risen by two levels of the network's."""
+QUANTISATION_OF_Q50 = (0.5, 1.0, 1.38, 1.95)
+"""Steps of JPEG, relative to quality 50, from which it is worse by one more level: qualities 75, 50, 36 and 26."""
 NAMED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.NOISE: ("noise_luma_1px_flat_sigma_255", "noise_chroma_1px_flat_sigma_255", "spectrum_floor_db"),
     Degradation.JPEG_ARTIFACT: ("quantisation_of_q50", "grid_excess", "zero_excess", "regrid_log", "regrid_px"),
@@ -81,6 +83,11 @@ def estimates_from(seen: Seen) -> dict[Degradation, Estimate]:
 def low_resolution(resolved_px: float) -> Severity:
     """How low the resolution of a picture is whose long side shows that many pixels."""
     return Severity(sum(resolved_px < limit for limit in SMALL_PX))
+
+
+def compressed(quantisation_of_q50: float) -> Severity:
+    """How badly a picture is compressed whose JPEG has such steps, as the synthesiser would call it."""
+    return Severity(sum(quantisation_of_q50 > limit for limit in QUANTISATION_OF_Q50))
 
 
 def _estimate(

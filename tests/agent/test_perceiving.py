@@ -1,0 +1,47 @@
+"""What a file says of its own compression, beside what is seen of it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+from skimage import data
+
+from agent.perceiving import measure
+from imaging.image import Image
+from imaging.reading import read_image
+from toolbox.tasks import Degradation, Severity
+
+SMOOTH = np.broadcast_to(np.linspace(40, 200, 160, dtype=np.uint8)[:, None, None], (160, 200, 3))
+
+
+def jpeg(pixels: np.ndarray, quality: int) -> Image:
+    stream = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return read_image(stream.getvalue())
+
+
+@pytest.mark.parametrize(("quality", "least"), [(10, Severity.VERY_HIGH), (30, Severity.HIGH), (40, Severity.MEDIUM)])
+@pytest.mark.parametrize("pixels", [SMOOTH, data.coffee()[:256, :256]], ids=["nothing to see", "photo"])
+def test_compression_is_found_where_the_file_tells_of_it(pixels: np.ndarray, quality: int, least: Severity) -> None:
+    found = measure(jpeg(pixels, quality)).findings[Degradation.JPEG_ARTIFACT]
+    assert found.severity >= least
+    assert found.evidence["stated_quantisation_of_q50"] > 1
+
+
+def test_a_good_jpeg_does_not_hide_what_is_seen_in_it() -> None:
+    bad = np.asarray(
+        PIL.Image.fromarray((jpeg(data.coffee()[:256, :256], 8).pixels.permute(1, 2, 0) * 255).byte().numpy())
+    )
+    again = measure(jpeg(bad, 97)).findings[Degradation.JPEG_ARTIFACT]
+    assert again.severity >= Severity.HIGH
+    assert again.evidence["stated_quantisation_of_q50"] < 0.1
+
+
+def test_changed_pixels_are_no_longer_what_the_file_tells_of() -> None:
+    image = jpeg(SMOOTH, 10)
+    changed = image.with_pixels(image.pixels)
+    assert changed.quantisation_of_q50 is None
+    assert "stated_quantisation_of_q50" not in measure(changed).findings[Degradation.JPEG_ARTIFACT].evidence
