@@ -12,12 +12,13 @@ from statistics import fmean
 
 from agent.clock import Clock
 from agent.finishing import as_kept
-from agent.judging import Candidate, Judge, is_known, promise
+from agent.judging import Candidate, Judge, experience, is_known, promise
 from agent.state import Step, Verdict
 from imaging.control import Control
 from imaging.device import device_memory, devices, on_device
 from imaging.image import Image
 from iqa.crops import Box, cut
+from iqa.merit import origin_of, worth_a_run
 from iqa.seen import Seen
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
@@ -38,8 +39,6 @@ SCOUT_ERROR = 0.02
 """Scores of scouts that differ by less say nothing about the whole; five of five wrong choices were closer."""
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 """What a tile of an expert takes at least, by the memory class of its card."""
-FAVOURITES = 2
-"""Experts of a step that are run where experience tells them apart."""
 
 
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
@@ -68,18 +67,24 @@ def is_preferred(card: ExpertCard, profile: Profile) -> bool:
     return card.preference in ("any", profile.restore_preference)
 
 
-def favourites(cards: Sequence[ExpertCard], profile: Profile, image: Image) -> tuple[ExpertCard, ...]:
+def favourites(cards: Sequence[ExpertCard], profile: Profile, image: Image, seen: Seen) -> tuple[ExpertCard, ...]:
     """Those of `cards` that are worth a run on `image`: the best by experience, and all that nothing is known of.
 
-    All of them where the profile is exhaustive. What is left out has come last on synthesised degradations. Where the
-    profile is fast and the image large, slow experts only where there are no others.
+    All of them where the profile is exhaustive. What is left out has come last on synthesised degradations, in
+    pictures in which there was as much beside the step's degradation as in this one (`seen`). Where the profile is
+    fast and the image large, slow experts only where there are no others.
     """
     if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
         cards = [card for card in cards if not card.slow] or cards
     if profile.exhaustive:
         return tuple(cards)
     known = [card for card in cards if is_known(card.task, card.name)]
-    return tuple(card for card in cards if card not in known[FAVOURITES:])
+    if len(known) < 2:
+        return tuple(cards)
+    beside = origin_of(known[0].task, seen).beside
+    told = {card.name: experience(card.task, card.name, beside) for card in known}
+    left_out = told.keys() - worth_a_run(told)
+    return tuple(card for card in cards if card.name not in left_out)
 
 
 def run_candidates(

@@ -4,9 +4,9 @@
 
 The mixtures of MiO100 in which two or more degradations keep the size, made of clean photos. What is wrong is known,
 so that nothing but the order differs: each picture is restored in every order of its tasks, each step as in
-training.fit_order (the judge's choice among the two most experienced experts and the input). A fixed order of all
-seven tasks is looked up for the tasks at hand. Gains are PSNR (RGB) over the degraded picture; `below ours` is the
-share of the pictures on which an order ends more than 0.05 dB below ours.
+training.fit_order (the judge's choice among the experts that experience puts first and the input). A fixed order of
+all seven tasks is looked up for the tasks at hand. Gains are PSNR (RGB) over the degraded picture; `below ours` is
+the share of the pictures on which an order ends more than 0.05 dB below ours.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from agent.state import KEEP_INPUT, Plan, Step, Verdict
 from imaging.control import Control
 from imaging.image import Image
 from imaging.writing import write_image
+from iqa.seen import see
 from profiles.schema import Profile
 from server.errors import RequestError
 from server.inputs import InputImage
@@ -62,9 +63,10 @@ def take_step(
     """
     service.require_room(source.image.width * step.scale, source.image.height * step.scale)
     asked = choose_cards(service, step, profile, [expert] if expert else None)
-    cards = favourites(asked, profile, source.image)
+    seen = see(source.image)
+    cards = favourites(asked, profile, source.image, seen)
     contest, verdicts = Contest(), list[Verdict]()
-    run = run_candidates
+    run = partial(run_candidates, seen=seen)
     if step.task is Task.FACE_RESTORATION:
         run = partial(run_face_step, original=_of_the_same_shape(original, source.image))
     for candidate in run(source.image, step, cards, profile, service.experts, control=control):

@@ -3,10 +3,10 @@
     python -m training.fit_order --data DATA [--pairs 8] [--triples 2]
 
 Photographs that no fit has seen are degraded in the order in which the world does it, and restored by every order of
-the tasks; each step keeps what the judge prefers among its two most experienced experts and the input, as the agent
-does. A sample of "a before b" is how much higher the PSNR comes out over the orders in which a comes first. Writes
-agent/order_experience.toml: for every pair the share of samples in which its order is the better one, the mean gain,
-and how many there were.
+the tasks; each step keeps what the judge prefers among the experts that experience puts first and the input, as the
+agent does. A sample of "a before b" is how much higher the PSNR comes out over the orders in which a comes first.
+Writes agent/order_experience.toml: for every pair the share of samples in which its order is the better one, the mean
+gain, and how many there were.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from imaging.control import Control
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.consistency import consistency
-from iqa.merit import Merit, known_of, origin_of, removal, score
+from iqa.merit import Merit, known_of, origin_of, removal, score, worth_a_run
 from iqa.metrics.psnr import psnr
 from iqa.quality import quality_of
 from iqa.seen import see
@@ -60,7 +60,6 @@ WORLD = (
 """The order in which light, lens, sensor and storage add them: MiO100's, which once has haze after defocus, too."""
 SIDE, SIDE_OF_MOTION = 288, 448
 """Pixels that photos are cut to; how a camera moved can be read from large ones alone."""
-EXPERTS = 2
 FIDELITY_WEIGHT = 0.5
 SAME_DB = 0.05
 """Orders that end nearer to each other are equally good."""
@@ -118,8 +117,8 @@ class Bench:
             judged = Merit(task, quality, removal(origin, seen), faithful, known.get(name, 0.0))
             return score(judged, FIDELITY_WEIGHT)
 
-        cards = sorted(_pool().runnable(task, 1), key=lambda card: -known.get(card.name, 0.0))[:EXPERTS]
-        results = {card.name: run_expert(_pool().get(card.name), image, Control()) for card in cards}
+        names = worth_a_run({card.name: known.get(card.name, 0.0) for card in _pool().runnable(task, 1)})
+        results = {name: run_expert(_pool().get(name), image, Control()) for name in names}
         results["keep_input"] = image
         return max(results.items(), key=lambda item: merit(*item))[1]
 

@@ -6,16 +6,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
+from skimage import data
 
 from agent.judging import Candidate, experience
-from agent.qmoe import FAVOURITES, SCOUT_CROPS, candidates, favourites, run_candidates
+from agent.qmoe import SCOUT_CROPS, candidates, favourites, run_candidates
 from agent.state import KEEP_INPUT, Step
 from imaging.control import Control
+from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.device import DEVICE_VARIABLE, devices, seat
 from imaging.image import Image
 from imaging.resizing import resize
+from iqa.merit import FAVOURITES
+from iqa.seen import see
 from profiles.loading import load_profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
@@ -23,6 +28,7 @@ from toolbox.expert import Expert
 from toolbox.network import NetworkExpert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
+from training.degradations import gaussian_noise, jpeg
 
 STEP = Step(task=Task.DENOISING)
 PICTURE = Image(torch.zeros(3, 8, 8))
@@ -39,10 +45,25 @@ def pool() -> ExpertPool:
 def test_the_best_by_experience_run_and_every_new_one(pool: ExpertPool) -> None:
     profile = load_profile("default")
     cards = candidates(STEP, profile, pool)
-    chosen = {card.name for card in favourites(cards, profile, PICTURE)}
-    known = sorted({card.name for card in cards} - {NEW.name}, key=lambda name: experience(STEP.task, name))
+    chosen = {card.name for card in favourites(cards, profile, PICTURE, see(PICTURE))}
+    known = sorted({card.name for card in cards} - {NEW.name}, key=lambda name: -experience(STEP.task, name))
     assert len(known) > FAVOURITES
-    assert chosen == {NEW.name, *known[-FAVOURITES:]}
+    assert known[0] in chosen
+    assert chosen <= {NEW.name, *known[:FAVOURITES]}
+    assert NEW.name in chosen
+
+
+def test_an_expert_that_is_far_behind_in_such_pictures_is_not_run(pool: ExpertPool) -> None:
+    profile = load_profile("default")
+    cards = candidates(STEP, profile, pool)
+    clean = to_float(data.coffee()[:256, :256])
+    noisy = gaussian_noise(clean, np.random.default_rng(0), 25)
+    chosen = {}
+    for name, pixels in {"noise": noisy, "noise and compression": jpeg(np.clip(noisy, 0, 1), 15)}.items():
+        picture = Image(from_numpy(to_float(to_uint8(pixels))))
+        chosen[name] = {card.name for card in favourites(cards, profile, picture, see(picture))} - {NEW.name}
+    assert chosen["noise and compression"] == {"restore4k_clean_noise"}
+    assert len(chosen["noise"]) == FAVOURITES
 
 
 def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_named(
@@ -64,7 +85,7 @@ def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_na
 def test_exhaustively_all_of_them_run(pool: ExpertPool) -> None:
     profile = load_profile("default").model_copy(update={"exhaustive": True})
     cards = candidates(STEP, profile, pool)
-    assert favourites(cards, profile, PICTURE) == cards
+    assert favourites(cards, profile, PICTURE, see(PICTURE)) == cards
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from agent.qmoe import candidates, favourites, run_candidates
 from agent.state import Step
 from benchmarks.architectures import photo
 from benchmarks.random_networks import NETWORKS, RandomNetwork
+from iqa.seen import see
 from profiles.loading import load_profile
 from profiles.schema import Profile
 from server.cli import app
@@ -64,7 +65,7 @@ def test_a_file_in_a_publisher_s_form_takes_part_in_q_moe(
     pool, profile = ExpertPool(), load_profile("default")
     step = Step(task=task_of(network), scale=network.scale)
     picture = photo(32)
-    cards = favourites(candidates(step, profile, pool), profile, picture)
+    cards = favourites(candidates(step, profile, pool), profile, picture, see(picture))
     assert "mine" in [card.name for card in cards]
     mine = [card for card in cards if card.name == "mine"]
     verdicts = [one.verdict for one in run_candidates(picture, step, mine, profile, pool)]
