@@ -20,7 +20,6 @@ BESIDE: Mapping[Task, tuple[Degradation, ...]] = {
     Task.SUPER_RESOLUTION: (Degradation.NOISE, Degradation.JPEG_ARTIFACT),
     Task.DENOISING: (Degradation.JPEG_ARTIFACT,),
     Task.JPEG_ARTIFACT_REMOVAL: (Degradation.NOISE,),
-    Task.DERAINING: (Degradation.NOISE, Degradation.JPEG_ARTIFACT),
 }
 """What else a picture may suffer from that decides which expert for a task is the best."""
 UNCLEAN_LEVEL = 0.6
