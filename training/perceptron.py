@@ -55,6 +55,19 @@ def fit(
     return network.eval()
 
 
+def joined(networks: Sequence[nn.Module]) -> nn.Module:
+    """One network that gives the outputs of several with the same features, side by side."""
+    several = [[layer for layer in network.modules() if isinstance(layer, nn.Linear)] for network in networks]
+    layers = list[nn.Module]()
+    for place, same in enumerate(zip(*several, strict=True)):
+        weights = [layer.weight.detach() for layer in same]
+        weight = torch.block_diag(*weights) if place else torch.cat(weights)
+        layer = nn.Linear(weight.shape[1], weight.shape[0])
+        layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(torch.cat([one.bias.detach() for one in same]))
+        layers += [layer, nn.ReLU()]
+    return nn.Sequential(*layers[:-1]).eval()
+
+
 def gain(network: nn.Module, samples: Sequence[Tensor], degraded: Tensor, restore: Restore) -> tuple[float, float]:
     """Mean PSNR in dB before and after, of pictures with something to gain (below 40 dB)."""
     with torch.inference_mode():

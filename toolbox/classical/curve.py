@@ -28,7 +28,8 @@ def learned_curve(pixels: FloatArray, control: Control) -> Filter:
     The colour of a pixel stays: all three channels are multiplied alike. A photo that is dark by nature is
     left nearly as it is, because such photos were learned too.
     """
-    knots = curve_of(load_perceptron(WEIGHTS)(curve_features(thinned(pixels))))
+    answers = load_perceptron(WEIGHTS)(curve_features(thinned(pixels)))
+    knots = curve_of(answers.reshape(-1, KNOTS)).mean(axis=0)  # each of several networks has its own opinion
 
     def filtered(tile: FloatArray) -> FloatArray:
         value = tile.max(axis=2)
