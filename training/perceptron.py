@@ -61,7 +61,7 @@ def joined(networks: Sequence[nn.Module]) -> nn.Module:
     layers = list[nn.Module]()
     for place, same in enumerate(zip(*several, strict=True)):
         weights = [layer.weight.detach() for layer in same]
-        weight = torch.block_diag(*weights) if place else torch.cat(weights)
+        weight = torch.block_diag(*weights) if place else torch.cat(weights)  # type: ignore[no-untyped-call]
         layer = nn.Linear(weight.shape[1], weight.shape[0])
         layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(torch.cat([one.bias.detach() for one in same]))
         layers += [layer, nn.ReLU()]
