@@ -105,7 +105,8 @@ def _without_experience() -> Iterator[None]:
     def nothing(task: Task, expert: str, level: float = 0.0) -> float:
         return 0.0
 
-    with patch.object(judging, "experience", nothing), patch.object(qmoe, "promise", nothing):
+    in_qmoe = patch.multiple(qmoe, experience=nothing, promise=nothing)
+    with patch.object(judging, "experience", nothing), in_qmoe:
         yield
 
 

@@ -1,12 +1,14 @@
 """Learns in which order degradations are best undone, by undoing every pair and triple in every order.
 
     python -m training.fit_order --data DATA [--pairs 8] [--triples 2]
+    python -m training.fit_order --data DATA --pairs 10 --triples 0 --kinds dark haze   # where their experts are new
 
 Photographs that no fit has seen are degraded in the order in which the world does it, and restored by every order of
 the tasks; each step keeps what the judge prefers among the experts that experience puts first and the input, as the
 agent does. A sample of "a before b" is how much higher the PSNR comes out over the orders in which a comes first.
 Writes agent/order_experience.toml: for every pair the share of samples in which its order is the better one, the mean
-gain, and how many there were.
+gain, and how many there were. With `--kinds` only mixtures with one of these are tried, and what the table says of
+other pairs stays.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from functools import cache
 from itertools import combinations, permutations
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +71,8 @@ Job = tuple[Path, tuple[Degradation, ...], int, Path]
 Sample = tuple[Task, Task, float]
 """First, then, and the gain of this order in dB."""
 Experience = Mapping[str, Mapping[str, float]]
+Row = dict[str, Any]
+"""One entry of the table: first, then, right, gain_db, cases."""
 
 
 def samples_of(job: Job) -> list[Sample]:
@@ -144,24 +149,33 @@ def jobs(paths: Sequence[Path], per_pair: int, per_triple: int, experience: Path
                 number += 1
 
 
-def table_of(samples: Sequence[Sample]) -> str:
-    """TOML: of each pair the order that gained more in the mean."""
+def table_of(samples: Sequence[Sample]) -> list[Row]:
+    """Of each pair the order that gained more in the mean."""
     gains = defaultdict[tuple[Task, Task], list[float]](list)
     for first, then, gain in samples:
         gains[first, then].append(gain)
-    lines = []
-    for (first, then), values in sorted(gains.items()):
-        if np.mean(values) < 0:
+    rows = list[Row]()
+    for (first, then), values in gains.items():
+        mean = float(np.mean(values))
+        if mean < 0:
             continue
         decided = [value > 0 for value in values if abs(value) > SAME_DB]
         right = float(np.mean(decided)) if decided else 0.5
+        rows.append({"first": first.value, "then": then.value, "right": right, "gain_db": mean, "cases": len(values)})
+    return rows
+
+
+def written(rows: Sequence[Row]) -> str:
+    """TOML of a table."""
+    lines = []
+    for row in sorted(rows, key=lambda row: (row["first"], row["then"])):
         lines += [
             "\n[[pair]]",
-            f'first = "{first}"',
-            f'then = "{then}"',
-            f"right = {right:.2f}",
-            f"gain_db = {np.mean(values):.2f}",
-            f"cases = {len(values)}",
+            f'first = "{row["first"]}"',
+            f'then = "{row["then"]}"',
+            f"right = {row['right']:.2f}",
+            f"gain_db = {row['gain_db']:.2f}",
+            f"cases = {row['cases']}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -172,20 +186,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=8, help="photos for each pair")
     parser.add_argument("--triples", type=int, default=2, help="photos for each triple")
+    parser.add_argument("--kinds", type=Degradation, nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--experience", type=Path, default=Path("agent/experience.toml"))
     parser.add_argument("--output", type=Path, default=Path("agent/order_experience.toml"))
     arguments = parser.parse_args()
     unseen = [path for path in photos(arguments.data) if for_weights(path)]
-    work = list(jobs(unseen, arguments.pairs, arguments.triples, arguments.experience))
+    every = jobs(unseen, arguments.pairs, arguments.triples, arguments.experience)
+    work = [job for job in every if set(job[1]) & set(arguments.kinds)]
+    learned = {kind.task.value for kind in arguments.kinds}
+    before = tomllib.loads(arguments.output.read_text("utf-8"))["pair"] if arguments.output.exists() else []
+    stays = [row for row in before if not {row["first"], row["then"]} & learned]
     samples = list[Sample]()
     with get_context("spawn").Pool(arguments.workers, initializer=single_threaded) as pool:
         for number, found in enumerate(pool.imap(samples_of, work)):
             samples += found
             if (number + 1) % 25 == 0:
                 print(f"{number + 1} of {len(work)} mixtures", flush=True)
-    head = f"# Written by: python -m training.fit_order --pairs {arguments.pairs} --triples {arguments.triples}\n"
-    arguments.output.write_text(head + table_of(samples), "utf-8")
+    head = f"# Written by: python -m training.fit_order --pairs {arguments.pairs} --triples {arguments.triples}"
+    if stays:
+        head += f" --kinds {' '.join(arguments.kinds)}"
+    arguments.output.write_text(f"{head}\n{written([*stays, *table_of(samples)])}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""The table of orders: what the samples say, and what it is written as."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from toolbox.tasks import Task
+from training.fit_order import SAME_DB, table_of, written
+
+DARK, HAZE, NOISE = Task.BRIGHTENING, Task.DEHAZING, Task.DENOISING
+
+
+def test_of_each_pair_the_order_that_gains_stands_in_the_table() -> None:
+    samples = [(NOISE, DARK, 3.0), (DARK, NOISE, -3.0), (NOISE, DARK, -1.0), (DARK, NOISE, 1.0)]
+    [row] = table_of(samples)
+    assert (row["first"], row["then"]) == (NOISE.value, DARK.value)
+    assert row["gain_db"] == pytest.approx(1.0)
+    assert row["right"] == pytest.approx(0.5)
+    assert row["cases"] == 2
+
+
+def test_orders_that_end_alike_count_for_none() -> None:
+    [row] = table_of([(HAZE, DARK, SAME_DB / 2), (DARK, HAZE, -SAME_DB / 2)])
+    assert row["right"] == 0.5
+
+
+def test_what_is_written_is_read_back_sorted() -> None:
+    rows = table_of([(NOISE, HAZE, 2.0), (HAZE, NOISE, -2.0), (DARK, HAZE, 1.5), (HAZE, DARK, -1.5)])
+    read = tomllib.loads(written(rows))["pair"]
+    assert read == sorted(rows, key=lambda row: row["first"])
