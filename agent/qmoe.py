@@ -71,8 +71,9 @@ def favourites(cards: Sequence[ExpertCard], profile: Profile, image: Image, seen
     """Those of `cards` that are worth a run on `image`: the best by experience, and all that nothing is known of.
 
     All of them where the profile is exhaustive. What is left out has come last on synthesised degradations, in
-    pictures in which there was as much beside the step's degradation as in this one (`seen`). Where the profile is
-    fast and the image large, slow experts only where there are no others.
+    pictures in which there was as much beside the step's degradation as in this one (`seen`); but experience is with
+    fidelity, and the best of the profile's own preference runs in any case. Where the profile is fast and the image
+    large, slow experts only where there are no others.
     """
     if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
         cards = [card for card in cards if not card.slow] or cards
@@ -83,7 +84,8 @@ def favourites(cards: Sequence[ExpertCard], profile: Profile, image: Image, seen
         return tuple(cards)
     beside = origin_of(known[0].task, seen).beside
     told = {card.name: experience(card.task, card.name, beside) for card in known}
-    left_out = told.keys() - worth_a_run(told)
+    wanted = {card.name: told[card.name] for card in known if card.preference == profile.restore_preference}
+    left_out = told.keys() - {*worth_a_run(told), *worth_a_run(wanted)}
     return tuple(card for card in cards if card.name not in left_out)
 
 

@@ -95,7 +95,7 @@ async def test_each_task_tool_answers_with_an_image_of_the_same_size(
     report = StepReport.model_validate(result.structured_content)
     assert (report.image.width, report.image.height) == (96, 80)
     assert (report.file is None) == (report.expert == "keep_input")
-    assert len(report.verdicts) >= 3 or (tool == "restore_faces" and "no face was found" in report.summary)
+    assert len(report.verdicts) >= 2 or (tool == "restore_faces" and "no face was found" in report.summary)
 
 
 async def test_restore_faces_changes_the_face_and_says_what_became_of_it(
