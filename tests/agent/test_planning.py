@@ -157,7 +157,6 @@ def test_an_enlargement_that_no_expert_offers_is_an_error() -> None:
     [
         ("denoising", "brightening"),
         ("defocus_deblurring", "dehazing"),
-        ("motion_deblurring", "brightening"),
         ("deraining", "dehazing"),
     ],
 )
