@@ -86,7 +86,9 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     node, step = journal.node, journal.node.agenda[0]
     gone = _is_gone_already(journal, step)
     profile = journal.state.profile
-    cards = () if gone else _worth_a_run(journal, candidates(step, profile, experts))
+    with journal.clock.part("scoring"):
+        able = () if gone else candidates(step, profile, experts)
+        cards = favourites(able, profile, journal.image, journal.seen)
     if profile.max_expert_runs is not None:
         cards = cards[: profile.max_expert_runs - journal.state.expert_runs]
     new_id = len(journal.state.nodes)
@@ -118,11 +120,6 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     else:
         journal.move_to(child, image, seen)
     journal.save()
-
-
-def _worth_a_run(journal: Journal, cards: Sequence[ExpertCard]) -> Sequence[ExpertCard]:
-    with journal.clock.part("scoring"):
-        return favourites(cards, journal.state.profile, journal.image, journal.seen)
 
 
 def _is_gone_already(journal: Journal, step: Step) -> bool:

@@ -8,14 +8,12 @@ import numpy as np
 
 from imaging.convert import FloatArray
 from toolbox.tasks import Degradation
-from training.degradations import MIO100, degrade, mix
-from training.perceived import draw_kinds
+from training.degradations import degrade, mix
+from training.perceived import draw_kinds_with
 from training.perceptron import stored
 
 ALONE = 0.4
 """Share of pictures to which nothing else happens."""
-OF_MIO100 = 0.5
-"""Share of the others that are of MiO100's combinations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +30,9 @@ class Company:
 
 def in_company(clean: FloatArray, kind: Degradation, rng: np.random.Generator, happens: bool = True) -> Company:
     """Draw what else happens to a clean picture before and after `kind`, which itself may not happen."""
-    kinds = [kind] if rng.random() < ALONE else _mixture(kind, rng)
+    kinds = [kind] if rng.random() < ALONE else draw_kinds_with(kind, rng)
     place = kinds.index(kind)
     without, _ = mix(clean, kinds[:place], rng)
     with_it = degrade(without, kind, rng)[0] if happens else without
     seen, _ = mix(with_it, kinds[place + 1 :], rng)
     return Company(stored(without), stored(with_it), stored(seen))
-
-
-def _mixture(kind: Degradation, rng: np.random.Generator) -> list[Degradation]:
-    """Several that happen to one picture, `kind` among them, in the order in which they do; its size stays."""
-    kinds: list[Degradation] = []
-    while kind not in kinds:
-        several = MIO100[int(rng.integers(len(MIO100)))] if rng.random() < OF_MIO100 else draw_kinds(rng)
-        kinds = [one for one in several if one is not Degradation.LOW_RESOLUTION]
-    return kinds

@@ -205,7 +205,8 @@ def main() -> None:
                 print(f"{number + 1} of {len(work)} mixtures", flush=True)
     head = f"# Written by: python -m training.fit_order --pairs {arguments.pairs} --triples {arguments.triples}"
     if stays:
-        head += f" --kinds {' '.join(arguments.kinds)}"
+        earlier = [line for line in arguments.output.read_text("utf-8").splitlines() if line.startswith("#")]
+        head = "\n".join([*earlier, f"{head} --kinds {' '.join(arguments.kinds)}"])
     arguments.output.write_text(f"{head}\n{written([*stays, *table_of(samples)])}", "utf-8")
 
 

@@ -34,9 +34,9 @@ from toolbox.expert import run_expert
 from toolbox.network import WEIGHTS
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Task
-from training.degradations import MIO100, degrade, downscale, mix
+from training.degradations import degrade, downscale, mix
 from training.pairs import real
-from training.perceived import draw_kinds, single_threaded
+from training.perceived import draw_kinds_with, single_threaded
 from training.photos import read_pixels
 from training.spoilt import FAILURES
 
@@ -47,8 +47,6 @@ SIDES = (192, 192, CROP)
 SIDES_OF_MOTION = (CROP, 448)
 """Motion takes more: on a smaller square no blind expert does anything."""
 ENLARGED = (2, 4)
-OF_MIO100 = 0.5
-"""Share of the other drawn steps that are of MiO100's combinations."""
 WORTH: Mapping[Task, float] = {
     Task.SUPER_RESOLUTION: 1,
     Task.DENOISING: 1,
@@ -230,10 +228,7 @@ def _drawn(task: Task, path: Path, rng: np.random.Generator) -> Problem:
     clean = _patch(read_pixels(path), rng, int(rng.choice(sides)))
     if task is Task.SUPER_RESOLUTION:
         return _super_resolution(clean, rng)
-    kinds: list[Degradation] = []
-    while task.degradation not in kinds:
-        several = MIO100[int(rng.integers(len(MIO100)))] if rng.random() < OF_MIO100 else draw_kinds(rng)
-        kinds = [kind for kind in several if kind is not Degradation.LOW_RESOLUTION]
+    kinds = draw_kinds_with(task.degradation, rng)
     degraded, _ = mix(clean, kinds, rng)
     image = _stored(degraded)
     if len(kinds) > 1 and rng.random() < LATER:

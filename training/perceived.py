@@ -34,6 +34,8 @@ CLEAN = 0.5
 """Share of untouched photos."""
 SINGLE, MIO = 0.4, 0.35
 """Shares of single degradations and of MiO100's combinations among the others; the rest are other mixtures."""
+OF_MIO100 = 0.5
+"""Share of MiO100's combinations where a degradation is given."""
 REDUCED, SMALL = 1 / 3, 1 / 6
 """Shares of pictures that are made a little smaller before anything else, and so small that they are thumbnails."""
 SMALL_PX = 96, 300
@@ -139,6 +141,15 @@ def draw_kinds(rng: np.random.Generator) -> list[Degradation]:
         return list(MIO100[int(rng.integers(len(MIO100)))])
     chosen = set(rng.choice(len(ORDER), size=int(rng.integers(2, 4)), replace=False).tolist())
     return [kind for index, kind in enumerate(ORDER) if index in chosen]
+
+
+def draw_kinds_with(kind: Degradation, rng: np.random.Generator) -> list[Degradation]:
+    """What is wrong with a picture in which `kind` is; what would make it smaller is left out."""
+    kinds: list[Degradation] = []
+    while kind not in kinds:
+        several = MIO100[int(rng.integers(len(MIO100)))] if rng.random() < OF_MIO100 else draw_kinds(rng)
+        kinds = [one for one in several if one is not Degradation.LOW_RESOLUTION]
+    return kinds
 
 
 def _shrunk(pixels: FloatArray, share: float) -> FloatArray:
