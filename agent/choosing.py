@@ -14,8 +14,10 @@ from profiles.schema import Profile
 from toolbox.pool import ModelPool
 
 HOW_TO_SET = {"endpoint": endpoint.HOW_TO_SET, "local": local_vlm.HOW_TO_SET}
-SHARE_OF_TIME = 0.5
-"""How much of a profile's `max_seconds` one question may take."""
+SHARE_OF_TIME = 0.25
+"""How much of a profile's `max_seconds` one question may take: two of them, what is wrong and in which order, come
+before the first expert.
+"""
 
 
 def choose_reasoner(profile: Profile, pool: ModelPool) -> tuple[Reasoner, str]:

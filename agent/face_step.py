@@ -14,6 +14,7 @@ from agent.judging import Candidate, Contest, Judge
 from agent.state import KEEP_INPUT, FaceResult, FaceWork, Step, Verdict
 from imaging.control import Control
 from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
+from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.pixels import copied
 from imaging.resizing import resize
@@ -59,12 +60,13 @@ def run_face_step(
     description: str = "",
     original: Image | None = None,
     most_faces: int = MOST_FACES,
+    most_runs: int | None = None,
 ) -> Iterator[Candidate]:
     """Q-MoE per face. The candidates are the input and, where any face has a better crop, the picture with these.
 
     `original`: what the run began with; faces are looked for there too, and are compared with what they were there.
-    The `faces` of both candidates tell of every face. The largest `most_faces` are treated. Raises `WeightsError`
-    where a file for faces is damaged.
+    The `faces` of both candidates tell of every face. The largest `most_faces` are treated, and no more than there
+    are `most_runs` of experts for. Raises `WeightsError` where a file for faces is damaged.
     """
     from toolbox.faces.alignment import paste_into
 
@@ -74,7 +76,10 @@ def run_face_step(
         tools = face_tools(experts.store)
         found = find_faces(image, original, tools)
     pixels = as_array(image.pixels)
+    cards = cards[:most_runs]
     table = _Table(step, cards, profile, experts, clock, description, tools, original)
+    if most_runs is not None and cards:
+        most_faces = min(most_faces, most_runs // len(cards))
     results, changes, pairs = [], [], []
     for index, one in enumerate(found):
         part = control.part(index / len(found), (index + 1) / len(found))
@@ -83,7 +88,7 @@ def run_face_step(
             results.append(_result(one, left_alone=why))
             continue
         aligned, contestants = table.contest(pixels, one, part)
-        best = _winner(contestants)
+        best = _winner(contestants, profile)
         results.append(_result(one, contestants, best))
         untouched = next(each.verdict for each in contestants if each.verdict.expert == KEEP_INPUT)
         pairs.append((untouched, best.verdict))
@@ -170,7 +175,7 @@ class _Table:
         try:
             with self.clock.part("experts"):
                 result = run_on_crop(self.experts.get(card.name), aligned, control)
-        except (ExpertError, WeightsError, RegistryError) as error:
+        except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
             return _Contestant(Verdict(expert=card.name, score=0.0, error=str(error)), None)
         seconds = time.perf_counter() - started
         control.check()
@@ -209,12 +214,15 @@ def run_on_crop(expert: Expert, aligned: Aligned, control: Control) -> Image:
     return crop.with_pixels(crop.pixels + after - before)
 
 
-def _winner(contestants: Sequence[_Contestant]) -> _Contestant:
-    """By the same rules as in every other step, among those that are clearly better than the untouched crop."""
+def _winner(contestants: Sequence[_Contestant], profile: Profile) -> _Contestant:
+    """By the same rules as in every other step, among those that are clearly better than the untouched crop, or that
+    the profile names.
+    """
     contest, by_name = Contest(), {each.verdict.expert: each for each in contestants}
     untouched = by_name[KEEP_INPUT]
+    least = untouched.verdict.score + LEAST_GAIN
     for each in contestants:
-        if each.crop is not None and each.verdict.score > untouched.verdict.score + LEAST_GAIN:
+        if each.crop is not None and (each.verdict.score > least or each.verdict.expert in profile.experts):
             contest.enter(Candidate(each.verdict, Image(from_numpy(each.crop))))
     return by_name[contest.winner.verdict.expert] if contest.winner else untouched
 

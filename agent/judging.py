@@ -99,6 +99,7 @@ class Judge:
         self._before = before
         self._step = step
         self._fidelity_weight = profile.fidelity_weight
+        self._least_consistency = profile.least_consistency
         self._pool = pool
         self._clock = clock
         self._description = description
@@ -127,6 +128,9 @@ class Judge:
             values = self._published(result)
             verdict = verdict_on(card.name, seen, self._origin, faithful, self._fidelity_weight, values)
         verdict = verdict.model_copy(update={"cost": COSTS[card.loader], "seconds": seconds})
+        if faithful < self._least_consistency:
+            told = f"consistency {faithful:.2f} is below the profile's {self._least_consistency:.2f}"
+            return Candidate(verdict.model_copy(update={"score": 0.0, "error": told}))
         return Candidate(verdict, result, seen=seen)
 
     def _published(self, image: Image) -> dict[str, float]:

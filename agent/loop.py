@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,11 @@ from agent.finishing import finish
 from agent.journal import Journal
 from agent.judging import Candidate, Contest
 from agent.perceiving import perceive
-from agent.qmoe import GLOBAL_TASKS, candidates, favourites, run_candidates
+from agent.qmoe import GLOBAL_TASKS, candidates, favourites, left_out, run_candidates
 from agent.reasoner import Reasoner
-from agent.rollback import LATE, reflect, settle
+from agent.rollback import LATE, left_of, reflect, settle
 from agent.state import KEEP_INPUT, Node, Step, Verdict
+from imaging.errors import Cancelled
 from imaging.writing import write_image
 from iqa.degradations import estimates_from
 from iqa.quality import rollback_threshold
@@ -27,6 +29,12 @@ from toolbox.tasks import Severity, Task
 
 LASTING = GLOBAL_TASKS | {Task.SUPER_RESOLUTION, Task.FACE_RESTORATION}
 """What no other task's expert does by the way."""
+
+
+class _TimeIsUp(Cancelled):
+    """In the middle of an expert's work, where there is something to go on with."""
+
+
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
 
@@ -54,6 +62,8 @@ def _plan(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
     with journal.clock.part("planning"):
         plan = planning.plan(journal.perception, journal.state.profile, experts.catalogue, reasoner)
     journal.planned(plan)
+    for warning in left_out(plan.steps, journal.state.profile, experts):
+        journal.warn(warning)
 
 
 def _goes_on(journal: Journal) -> bool:
@@ -76,6 +86,11 @@ def _spent_budget(journal: Journal) -> str:
     return f"{profile.max_seconds:g} seconds" if _time_is_up(journal) else ""
 
 
+def _runs_left(journal: Journal) -> int | None:
+    most = journal.state.profile.max_expert_runs
+    return None if most is None else max(0, most - journal.state.expert_runs)
+
+
 def _time_is_up(journal: Journal) -> bool:
     most = journal.state.profile.max_seconds
     return most is not None and journal.clock.total() >= most
@@ -88,9 +103,7 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     profile = journal.state.profile
     with journal.clock.part("scoring"):
         able = () if gone else candidates(step, profile, experts)
-        cards = favourites(able, profile, journal.image, journal.seen)
-    if profile.max_expert_runs is not None:
-        cards = cards[: profile.max_expert_runs - journal.state.expert_runs]
+        cards = favourites(able, profile, journal.image, journal.seen)[: _runs_left(journal)]
     new_id = len(journal.state.nodes)
     journal.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
     contest, verdicts = _run_candidates(journal, step, cards, experts, new_id)
@@ -98,6 +111,7 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
     contest.let_go()
     image, seen = (best.image or journal.image, best.seen) if best else (journal.image, None)
     best = replace(best, image=None) if best else None
+    changed = best is not None and best.verdict.expert != KEEP_INPUT
     child = Node(
         id=new_id,
         parent=node.id,
@@ -110,7 +124,8 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
         lead=contest.lead,
         faces=best.faces if best else None,
         failed=not gone and _has_failed(journal, step, best),
-        agenda=node.agenda[1:],
+        agenda=node.agenda[1:] if changed else left_of(node),
+        not_first=() if changed else node.not_first,
     )
     runs = sum(verdict.expert != KEEP_INPUT for verdict in verdicts)
     image = journal.add(child, image, child.faces.expert_runs if child.faces else runs)
@@ -125,13 +140,14 @@ def _take_step(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> Non
 def _is_gone_already(journal: Journal, step: Step) -> bool:
     """Whether a degradation that was found has been taken away by an earlier step; keeping the input is no failure.
 
-    A task that was asked for without its degradation being found is done all the same.
+    A task that was asked for without its degradation being found is done all the same, and so is one whose
+    degradation somebody else has seen and our estimator has not: it cannot tell that it is gone.
     """
     found = journal.perception.findings.get(step.task.degradation)
     profile = journal.state.profile
     if not (found and found.present) or step.task in LASTING or not profile.keep_input:
         return False
-    if journal.node.step is None or profile.plan is not None:
+    if journal.node.step is None or profile.plan is not None or found.estimated is Severity.VERY_LOW:
         return False
     with journal.clock.part("perception"):
         now = estimates_from(journal.seen).get(step.task.degradation)
@@ -143,9 +159,14 @@ def _run_candidates(
 ) -> tuple[Contest, tuple[Verdict, ...]]:
     """The contest and every verdict; of the images only those that may still win are held in memory."""
     done, share = _progress_of(journal, step)
-    control = journal.control.watched_by(
-        lambda fraction: journal.progress(done + share * fraction, f"{step} by {len(cards)} experts")
-    )
+    contest, verdicts = Contest(), list[Verdict]()
+
+    def watch(fraction: float) -> None:
+        journal.progress(done + share * fraction, f"{step} by {len(cards)} experts")
+        if contest.winner and _time_is_up(journal):
+            raise _TimeIsUp
+
+    control = journal.control.watched_by(watch)
     if step.task is Task.FACE_RESTORATION:
         run = partial(run_face_step, original=journal.folder.load_image(0))
     else:
@@ -160,19 +181,20 @@ def _run_candidates(
         control=control,
         clock=journal.clock,
         description=journal.perception.description,
+        most_runs=_runs_left(journal),
     )
-    contest, verdicts = Contest(), list[Verdict]()
     named = {card.name for card in cards} & set(journal.state.profile.experts)
-    for candidate in judged:
-        verdicts.append(candidate.verdict)
-        if candidate.image is not None:
-            with journal.clock.part("trace"):
-                journal.folder.save_thumbnail(f"{new_id}-{candidate.verdict.expert}", candidate.image)
-        if not named or candidate.verdict.expert in named or candidate.faces:
-            contest.enter(candidate)
-        if contest.winner and _time_is_up(journal):
-            break
-        journal.tell(CandidateJudged(step=step, node=new_id, verdict=candidate.verdict))
+    with suppress(_TimeIsUp):
+        for candidate in judged:
+            verdicts.append(candidate.verdict)
+            if candidate.image is not None:
+                with journal.clock.part("trace"):
+                    journal.folder.save_thumbnail(f"{new_id}-{candidate.verdict.expert}", candidate.image)
+            if not named or candidate.verdict.expert in named or candidate.faces:
+                contest.enter(candidate)
+            if contest.winner and _time_is_up(journal):
+                break
+            journal.tell(CandidateJudged(step=step, node=new_id, verdict=candidate.verdict))
     return contest, tuple(verdicts)
 
 

@@ -53,7 +53,8 @@ def _at_least_as_stated(found: Finding, quantisation_of_q50: float) -> Finding:
     evidence = {**found.evidence, "stated_quantisation_of_q50": quantisation_of_q50}
     if stated <= found.severity:
         return found.model_copy(update={"evidence": evidence})
-    return found.model_copy(update={"severity": stated, "confidence": 1.0, "evidence": evidence})
+    said = {"severity": stated, "confidence": 1.0, "estimated": found.severity}
+    return found.model_copy(update={**said, "evidence": evidence})
 
 
 PROFILES = {

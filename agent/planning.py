@@ -45,7 +45,7 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
         if step.task is Task.SUPER_RESOLUTION and not catalogue.for_task(step.task, step.scale):
             raise PlanError(f"no expert enlarges {step.scale}x", "install one, or choose another scale")
     width, height = _final_size(perception, profile, factor)
-    if profile.upscale_4k and profile.scale_factor is None:
+    if profile.upscale_4k and profile.scale_factor is None and not _keeps_size(profile):
         warnings += _size_warnings(max(perception.width, perception.height), profile.long_side, factor)
     return Plan(
         steps=steps,
@@ -90,9 +90,11 @@ def enlargement(picture: Sized, profile: Profile) -> int:
     """How many times experts shall enlarge: 1, 2, 4, 8 or 16.
 
     `scale_factor` as it stands; for 4K the smallest that reaches it (16 where none does); otherwise 4 for an image
-    below `require_sr_size`, as in 4KAgent.
+    below `require_sr_size`, as in 4KAgent. A plan without super-resolution enlarges nothing.
     """
     longer = max(picture.width, picture.height)
+    if _keeps_size(profile):
+        return 1
     if profile.scale_factor is not None:
         return profile.scale_factor
     if profile.upscale_4k:
@@ -102,6 +104,11 @@ def enlargement(picture: Sized, profile: Profile) -> int:
     if Task.SUPER_RESOLUTION in asked or longer < profile.require_sr_size:
         return 4
     return 1
+
+
+def _keeps_size(profile: Profile) -> bool:
+    """Whether somebody has given a plan, and it does not enlarge."""
+    return profile.plan is not None and Task.SUPER_RESOLUTION not in profile.plan
 
 
 def _size_warnings(longer: int, long_side: int, factor: int) -> list[str]:
@@ -114,7 +121,8 @@ def _size_warnings(longer: int, long_side: int, factor: int) -> list[str]:
 
 def _final_size(perception: Perception, profile: Profile, factor: int) -> tuple[int, int]:
     longer = max(perception.width, perception.height)
-    if profile.scale_factor is None and profile.upscale_4k and longer < profile.long_side:
+    to_4k = profile.upscale_4k and profile.scale_factor is None and not _keeps_size(profile)
+    if to_4k and longer < profile.long_side:
         height, width = fitted(perception.height, perception.width, profile.long_side)
         return width, height
     return perception.width * factor, perception.height * factor

@@ -16,11 +16,13 @@ from agent.judging import Candidate, Judge, experience, is_known, promise
 from agent.state import Step, Verdict
 from imaging.control import Control
 from imaging.device import device_memory, devices, on_device
+from imaging.errors import ResourceError
 from imaging.image import Image
 from iqa.crops import Box, cut
 from iqa.merit import origin_of, worth_a_run
 from iqa.seen import Seen
 from profiles.schema import Profile
+from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError, RegistryError, WeightsError
 from toolbox.expert import looking_once, run_expert
@@ -57,6 +59,20 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     return tuple(preferred if preferred or profile.strict_preference else cards)
 
 
+def left_out(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
+    """Why experts that the profile names will not take part in these steps, a sentence each."""
+    told, wanted = [], {(step.task, step.scale) for step in steps}
+    for card in (card for card in experts.catalogue if card.name in profile.experts):
+        can = availability(card, experts.store)
+        if (card.task, card.scale) not in wanted:
+            told.append(f"{Step(task=card.task, scale=card.scale)} is no step of the plan: {card.name} is not used")
+        elif not can.can_run:
+            told.append(f"{card.name} cannot run here, so others take its place: {can.advice}")
+        elif not is_allowed(card, profile):
+            told.append(f"{card.name} is not used: its licence forbids commercial use (non_commercial allows it)")
+    return tuple(told)
+
+
 def is_allowed(card: ExpertCard, profile: Profile) -> bool:
     """Whether a profile allows an expert's licence."""
     return profile.non_commercial or card.commercial != "no"
@@ -68,25 +84,27 @@ def is_preferred(card: ExpertCard, profile: Profile) -> bool:
 
 
 def favourites(cards: Sequence[ExpertCard], profile: Profile, image: Image, seen: Seen) -> tuple[ExpertCard, ...]:
-    """Those of `cards` that are worth a run on `image`: the best by experience, and all that nothing is known of.
+    """Those of `cards` that are worth a run on `image`: the best by experience come first, then what is unknown.
 
     All of them where the profile is exhaustive. What is left out has come last on synthesised degradations, in
-    pictures in which there was as much beside the step's degradation as in this one (`seen`); but experience is with
-    fidelity, and the best of the profile's own preference runs in any case. Where the profile is fast and the image
-    large, slow experts only where there are no others.
+    pictures in which there was as much beside the step's degradation as in this one (`seen`). Experience is with
+    fidelity: where the profile prefers perception, the best of those experts runs in any case. Where the profile is
+    fast and the image large, slow experts only where there are no others.
     """
     if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
         cards = [card for card in cards if not card.slow] or cards
-    if profile.exhaustive:
-        return tuple(cards)
     known = [card for card in cards if is_known(card.task, card.name)]
     if len(known) < 2:
         return tuple(cards)
     beside = origin_of(known[0].task, seen).beside
     told = {card.name: experience(card.task, card.name, beside) for card in known}
-    wanted = {card.name: told[card.name] for card in known if card.preference == profile.restore_preference}
-    left_out = told.keys() - {*worth_a_run(told), *worth_a_run(wanted)}
-    return tuple(card for card in cards if card.name not in left_out)
+    cards = sorted(cards, key=lambda card: -told.get(card.name, 0.0))
+    if profile.exhaustive:
+        return tuple(cards)
+    pleasing = {card.name: told[card.name] for card in known if card.preference == "perception"}
+    wanted = worth_a_run(pleasing) if pleasing and profile.restore_preference == "perception" else []
+    unwanted = told.keys() - {*worth_a_run(told), *wanted}
+    return tuple(card for card in cards if card.name not in unwanted)
 
 
 def run_candidates(
@@ -100,6 +118,7 @@ def run_candidates(
     clock: Clock | None = None,
     description: str = "",
     seen: Seen | None = None,
+    most_runs: int | None = None,
 ) -> Iterator[Candidate]:
     """Run the experts of `cards` on `image` one after another and judge each result.
 
@@ -107,15 +126,18 @@ def run_candidates(
     few informative crops, and only the best of them on the whole, or the best two where the crops cannot tell them
     apart; the others yield their scout verdict alone.
 
-    `seen`: what has been seen of `image` already; candidates are looked at in its crops.
+    `seen`: what has been seen of `image` already; candidates are looked at in its crops. `most_runs`: as many experts
+    run at most, the first ones, and nothing is scouted where that would take more.
     """
     control = control or Control()
     clock = clock or Clock()
+    may_scout = most_runs is None or most_runs >= 2 * len(cards)
+    cards = cards[:most_runs]
     judge = Judge(image, step, profile, experts, clock, description, seen)
     if profile.keep_input and step.task is not Task.SUPER_RESOLUTION:
         yield judge.of_input()
     share = 0.0
-    if len(cards) > 1 and not profile.exhaustive and _is_scouted(image, step):
+    if len(cards) > 1 and may_scout and not profile.exhaustive and _is_scouted(image, step):
         share = 0.3
         scouted = []
         for verdict in _scout(image, step, cards, profile, experts, control.part(0.0, share), clock, judge.crops):
@@ -206,7 +228,7 @@ def _made(image: Image, card: ExpertCard, experts: ExpertPool, control: Control)
     try:
         expert = experts.get(card.name)
         result = run_expert(expert if card.views > 1 else looking_once(expert), image, control)
-    except (ExpertError, WeightsError, RegistryError) as error:
+    except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
         return _Made(None, str(error), 0.0)
     return _Made(result, "", time.perf_counter() - started)
 

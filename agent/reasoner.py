@@ -125,7 +125,8 @@ def believed(measured: Perception, findings: Mapping[Degradation, Severity], des
         severity = findings.get(name, min(known.severity, Severity.LOW))
         agreed = (severity >= Severity.MEDIUM) == known.present
         confidence = max(TOLD, known.confidence) if agreed else TOLD
-        merged[name] = known.model_copy(update={"severity": severity, "confidence": confidence})
+        said = {"severity": severity, "confidence": confidence, "estimated": known.severity}
+        merged[name] = known.model_copy(update=said)
     perception = measured.model_copy(update={"findings": merged, "by": by})
     return perception.model_copy(update={"description": plain(description) or describe(perception)})
 

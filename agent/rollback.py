@@ -33,6 +33,20 @@ def reflect(journal: Journal, step: Step, reasoner: Reasoner) -> None:
     _tell_rollback(journal, step, node, "does not help here; next from here")
 
 
+def left_of(node: Node) -> tuple[Step, ...]:
+    """What is left of a node's agenda after a first step that has changed nothing.
+
+    Nothing that has failed here comes next, since it would fail again; without anything else, it is not tried again.
+    """
+    left = node.agenda[1:]
+    other = next((step for step in left if step not in node.not_first and step.task not in LATE), None)
+    if other is None:
+        return tuple(step for step in left if step not in node.not_first)
+    if left[0] not in node.not_first:
+        return left
+    return (other, *(step for step in left if step != other))
+
+
 def settle(journal: Journal) -> None:
     """Where the run began once more from its input: go on from the better end of the two ways."""
     first, state = journal.state.set_aside, journal.state
@@ -106,7 +120,7 @@ def _compromise(journal: Journal) -> None:
     best = max(failed, key=lambda child: child.score)
     if best.expert == KEEP_INPUT:
         # The image is still the same, so what did not help before would not help now.
-        useless = [child.step for child in failed if child.expert == KEEP_INPUT]
+        useless = [child.step for child in failed]
         best = best.model_copy(update={"agenda": tuple(step for step in best.agenda if step not in useless)})
         journal.replace(best)
     journal.move_to(best)

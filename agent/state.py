@@ -25,6 +25,8 @@ class Finding(_Frozen):
     confidence: float = Field(ge=0, le=1)
     evidence: dict[str, float] = {}
     """Measured numbers, the unit in the name."""
+    estimated: Severity | None = None
+    """What our own estimator says, where another is believed."""
     where: tuple[float, ...] = ()
     """The severity in each cell of a 3x3 grid, row by row, 0..4; empty where that cannot be said."""
 
@@ -92,8 +94,8 @@ class Verdict(_Frozen):
     """How much of the step's degradation is gone in the eyes of the estimator, 0..1."""
     experience: float = 0.0
     """How much nearer to the truth than its rivals the expert came on synthesised degradations, -1..1."""
-    cost: Literal[0, 1, 2] = 0
-    """0 for the input itself, 1 for a classical algorithm, 2 for a network."""
+    cost: Literal[0, 1, 2, 3] = 0
+    """0 for the input itself, 1 for a classical algorithm, 2 for a network, 3 for one that is run many times over."""
     metrics: dict[str, float] = {}
     seconds: float = 0.0
     stage: Literal["scout", "full"] = "full"

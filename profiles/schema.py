@@ -53,7 +53,6 @@ class Profile(BaseModel):
     )
     brightening: bool = Field(default=False, description="Allow the brightening task.")
     old_photo_restoration: bool = Field(default=False, description="The photo is old: see to scratches and tones.")
-    image_type: Literal["general", "aerial", "medical", "anime", "document"] = "general"
 
     restore_preference: Literal["fidelity", "perception"] = Field(
         default="fidelity", description="Experts true to the input, or experts that please the eye."
@@ -64,6 +63,12 @@ class Profile(BaseModel):
     fidelity_weight: float = Field(
         default=0.5, ge=0, le=1, description="Share of consistency with the step's input in a candidate's score."
     )
+    least_consistency: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="A result that explains the step's input less than this is out, whatever it scores.",
+    )
     keep_input: bool = Field(default=True, description="Doing nothing is a candidate (never in super-resolution).")
     fast_4k: bool = Field(
         default=False, description="Leave slow (diffusion) experts out where the image is already large."
@@ -71,7 +76,7 @@ class Profile(BaseModel):
     fast_4k_side_threshold: int = Field(default=1024, ge=0, description="Longer side from which `fast_4k` counts.")
     exhaustive: bool = Field(
         default=False,
-        description="Run every expert on the whole image; without it the two best-known, scouted on crops.",
+        description="Run every expert on the whole image; without it the one or two best-known, scouted on crops.",
     )
 
     rollback: bool = Field(default=True, description="Undo a step that fails and try another order.")
@@ -85,7 +90,8 @@ class Profile(BaseModel):
     max_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="Begin no further step after so long; the best so far is finished.",
+        description="After so long begin nothing more, and stop what runs where there is something to go on with; the "
+        "best so far is finished.",
     )
 
     non_commercial: bool = Field(

@@ -8,11 +8,12 @@ from agent.choosing import choose_reasoner
 from agent.model_reasoner import Unheard
 from agent.perceiving import perceive
 from agent.planning import plan, reorder
-from agent.qmoe import candidates
+from agent.qmoe import candidates, favourites, left_out
 from agent.reasoner import Reasoner
 from agent.state import Perception, Step
 from imaging.control import Control
 from imaging.image import Image
+from iqa.seen import see
 from profiles.schema import Profile
 from server.models import Picture, PlanReport
 from toolbox.pool import ExpertPool
@@ -40,13 +41,17 @@ def plan_report(
     """
     notes = Unheard([])
     reasoner = reasoner or _reasoner(profile, experts, notes, control)
-    perception = perceive(image, reasoner)
+    seen = see(image)
+    perception = perceive(image, reasoner, seen)
     planned = plan(perception, profile, experts.catalogue, reasoner)
     if failed:
         why = {Step(task=task): "it did not help" for task in failed}
         planned = planned.model_copy(update={"steps": reorder(planned.steps, why, perception, reasoner)})
-    planned = planned.model_copy(update={"warnings": (*notes.warnings, *planned.warnings)})
-    names = [[card.name for card in candidates(step, profile, experts)] for step in planned.steps]
+    planned = planned.model_copy(
+        update={"warnings": (*notes.warnings, *planned.warnings, *left_out(planned.steps, profile, experts))}
+    )
+    able = [candidates(step, profile, experts) for step in planned.steps]
+    names = [[card.name for card in favourites(cards, profile, image, seen)] for cards in able]
     return PlanReport.of(planned, names, perception, profile, picture)
 
 

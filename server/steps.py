@@ -62,6 +62,8 @@ def take_step(
     `original`: what faces are compared with. Raises `RequestError` where it shows another cutting.
     """
     service.require_room(source.image.width * step.scale, source.image.height * step.scale)
+    if expert:
+        profile = profile.model_copy(update={"experts": (expert,)})
     asked = choose_cards(service, step, profile, [expert] if expert else None)
     seen = see(source.image)
     cards = favourites(asked, profile, source.image, seen)
