@@ -184,7 +184,8 @@ class Journal:
         self.folder.drop_images()
 
     def write_report(self) -> None:
-        """The page of the run as it stands."""
+        """The page of the run as it stands, with all the pictures that wait for the disk."""
+        self.settle()
         with self.clock.part("trace"):
             write_report(self.state, self.folder.path)
 

@@ -11,6 +11,7 @@ from importlib import resources
 from agent.clock import Clock
 from agent.state import KEEP_INPUT, FaceWork, Step, Verdict
 from imaging.image import Image
+from imaging.pixels import strips
 from iqa.consistency import consistency
 from iqa.crops import Box
 from iqa.merit import UNCLEAN_LEVEL, Merit, known_of, origin_of, own_error, removal, score
@@ -122,12 +123,16 @@ class Judge:
 
     def of(self, card: ExpertCard, result: Image, seconds: float) -> Candidate:
         """An expert's result."""
+        cost = {"expert": card.name, "cost": COSTS[card.loader], "seconds": seconds}
+        if _same(result, self._before):
+            # Experience with an expert is with what it changes.
+            return Candidate(self.of_input().verdict.model_copy(update=cost), result, seen=self._seen)
         with self._clock.part("scoring"):
             seen = see(result, self._seen.crops)
             faithful = consistency(self._step.task, self._before, result)
             values = self._published(result)
             verdict = verdict_on(card.name, seen, self._origin, faithful, self._fidelity_weight, values)
-        verdict = verdict.model_copy(update={"cost": COSTS[card.loader], "seconds": seconds})
+        verdict = verdict.model_copy(update=cost)
         if faithful < self._least_consistency:
             told = f"consistency {faithful:.2f} is below the profile's {self._least_consistency:.2f}"
             return Candidate(verdict.model_copy(update={"score": 0.0, "error": told}))
@@ -136,6 +141,16 @@ class Judge:
     def _published(self, image: Image) -> dict[str, float]:
         measured = measure_published(self._metrics, [image], self._pool, self._pool.store, self._description)
         return {name: values[0] for name, values in measured.items()}
+
+
+def _same(one: Image, other: Image) -> bool:
+    """Whether two images show the same to the pixel."""
+    import torch
+
+    first, second = one.pixels, other.pixels
+    if first.shape != second.shape:
+        return False
+    return all(torch.equal(first[:, rows], second[:, rows]) for rows in strips(first, second))
 
 
 def verdict_on(

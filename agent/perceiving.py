@@ -6,11 +6,14 @@ from agent.faces import face_finding
 from agent.reasoner import RULES, SURE, Reasoner
 from agent.state import Finding, Perception
 from imaging.image import Image
-from iqa.content import ContentKind, content_of
+from iqa.content import Content, ContentKind, content_of
 from iqa.degradations import compressed, estimates_from
 from iqa.quality import quality_of
 from iqa.seen import Seen, see
 from toolbox.tasks import Degradation
+
+HIDING = (Degradation.DARK, Degradation.DEFOCUS_BLUR, Degradation.MOTION_BLUR)
+"""With these, photos of anything look as if they were taken from above or through a microscope."""
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES, seen: Seen | None = None) -> Perception:
@@ -34,6 +37,9 @@ def measure(image: Image, seen: Seen | None = None) -> Perception:
     if image.quantisation_of_q50 is not None:
         found = findings[Degradation.JPEG_ARTIFACT]
         findings[Degradation.JPEG_ARTIFACT] = _at_least_as_stated(found, image.quantisation_of_q50)
+    looks_alike = faces or any(findings[name].present for name in HIDING)
+    if content.kind in (ContentKind.AERIAL, ContentKind.MEDICAL) and looks_alike:
+        content = Content(ContentKind.PHOTO, 0.0)
     return Perception(
         width=image.width,
         height=image.height,

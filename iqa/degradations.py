@@ -22,6 +22,12 @@ OCTAVES_PER_LEVEL = 0.5
 """A picture that is enlarged by 2 has risen by two levels of the network's."""
 QUANTISATION_OF_Q50 = (0.5, 1.0, 1.38, 1.95)
 """Steps of JPEG, relative to quality 50, from which it is worse by one more level: qualities 75, 50, 36 and 26."""
+EVEN = {Degradation.DARK: 0.25, Degradation.HAZE: 0.06}
+"""Range of luminance (the 5th to the 99th percentile, of 1) below which a picture is a wall, or a sky: that it is no
+brighter, or has no contrast, says nothing of the light. Of hazy photos one in a hundred has less.
+"""
+DIM = 0.4
+"""Mean luminance up to which even such a picture may be dark."""
 NAMED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.NOISE: ("noise_luma_1px_flat_sigma_255", "noise_chroma_1px_flat_sigma_255", "spectrum_floor_db"),
     Degradation.JPEG_ARTIFACT: ("quantisation_of_q50", "grid_excess", "zero_excess", "regrid_log", "regrid_px"),
@@ -74,10 +80,19 @@ def estimates_from(seen: Seen) -> dict[Degradation, Estimate]:
             grid = _grid(pieces.cells, levels[:, index].tolist())
             if kind is Degradation.RAIN and evidence["long_side_px"] < THUMBNAIL_PX:
                 reached = second_look(reached, pieces)
+            if not _tones_tell(kind, evidence):
+                reached = [0.0] * len(reached)
             estimates[kind] = _estimate(
                 reached, shipped.least[index], {name: evidence[name] for name in NAMED[kind]}, grid
             )
     return estimates
+
+
+def _tones_tell(kind: Degradation, evidence: Mapping[str, float]) -> bool:
+    """Whether tones can tell of this degradation in such a picture."""
+    spread = evidence["luminance_percentile_99"] - evidence["luminance_percentile_5"]
+    dim = kind is Degradation.DARK and evidence["luminance_mean"] <= DIM
+    return dim or spread >= EVEN.get(kind, 0.0)
 
 
 def low_resolution(resolved_px: float) -> Severity:

@@ -90,8 +90,8 @@ class Profile(BaseModel):
     max_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="After so long begin nothing more, and stop what runs where there is something to go on with; the "
-        "best so far is finished.",
+        description="After so long begin nothing more, stop what runs where there is something to go on with, and "
+        "finish the best so far.",
     )
 
     non_commercial: bool = Field(

@@ -142,3 +142,17 @@ def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_
     assert not is_known(Task.DENOISING, CARD.name)
     best = max(experience(Task.DENOISING, f"restore4k_{name}") for name in ("denoise", "clean_noise"))
     assert experience(Task.DENOISING, "keep_input") < 0 < unknown.experience <= best / 2
+
+
+def test_who_changes_nothing_is_no_better_than_the_input(noisy_astronaut: tuple[FloatArray, Judge]) -> None:
+    """However much is expected of the expert."""
+    _, judge = noisy_astronaut
+    card = CARD.model_copy(update={"name": "restore4k_denoise"})
+    kept = judge.of_input()
+    assert kept.image is not None
+    idle = judge.of(card, kept.image.with_pixels(kept.image.pixels.clone()), 1.0)
+    assert idle.verdict.score == kept.verdict.score
+    assert idle.verdict.cost == 1
+    best = select_best([kept, idle])
+    assert best is not None
+    assert best.verdict.expert == kept.verdict.expert

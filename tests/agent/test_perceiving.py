@@ -9,9 +9,10 @@ import PIL.Image
 import pytest
 from skimage import data
 
-from agent.perceiving import measure
+from agent.perceiving import measure, suggested_profile
 from imaging.image import Image
 from imaging.reading import read_image
+from iqa.content import Content, ContentKind
 from toolbox.tasks import Degradation, Severity
 
 SMOOTH = np.broadcast_to(np.linspace(40, 200, 160, dtype=np.uint8)[:, None, None], (160, 200, 3))
@@ -45,3 +46,16 @@ def test_changed_pixels_are_no_longer_what_the_file_tells_of() -> None:
     changed = image.with_pixels(image.pixels)
     assert changed.quantisation_of_q50 is None
     assert "stated_quantisation_of_q50" not in measure(changed).findings[Degradation.JPEG_ARTIFACT].evidence
+
+
+def test_a_portrait_and_a_dark_photo_are_not_taken_for_pictures_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.perceiving.content_of", lambda seen: Content(ContentKind.AERIAL, 0.9))
+    photo = data.astronaut()
+    for pixels, kind in (
+        (photo[:256, 96:352], ContentKind.PHOTO),
+        (data.coffee()[:256, :256] // 6, ContentKind.PHOTO),
+        (data.coffee()[:256, :256], ContentKind.AERIAL),
+    ):
+        perception = measure(jpeg(pixels, 95))
+        assert perception.content is kind
+        assert suggested_profile(perception) == ("Aer4K-F" if kind is ContentKind.AERIAL else "default")

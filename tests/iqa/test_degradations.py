@@ -225,3 +225,10 @@ def test_the_answer_takes_no_longer_for_a_large_picture(photos: dict[str, FloatA
     small, large = (Image(from_numpy(np.tile(photos["astronaut"], (n, n, 1)))) for n in (2, 5))
     estimate_degradations(small)
     assert min(seconds(large) for _ in range(3)) < 3 * min(seconds(small) for _ in range(3)) + 0.2
+
+
+@pytest.mark.parametrize("noise", [0, 3])
+def test_a_plain_wall_is_neither_dark_nor_hazy(noise: float) -> None:
+    wall = np.array([150, 140, 130]) + np.random.default_rng(0).normal(0, 1, (300, 400, 3)) * noise
+    found = estimate_degradations(Image(from_numpy((wall / 255).astype(np.float32))))
+    assert max(found[kind].severity for kind in (Degradation.DARK, Degradation.HAZE)) is Severity.VERY_LOW
