@@ -112,7 +112,7 @@ class RunFolder:
         """The two pictures of the report's slider, of one size."""
         height, width = fitted(after.height, after.width, min(SLIDER_SIDE, after.long_side))
         for name, image in (("before", before), ("after", after)):
-            shown = Image(resize(image.pixels, height, width))
+            shown = image.with_pixels(resize(image.pixels, height, width))
             _write_atomically(self.path / f"{name}.jpg", thumbnail_jpeg(shown, SLIDER_SIDE, quality=88))
 
     def append_event(self, event: Event) -> None:

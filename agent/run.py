@@ -20,6 +20,7 @@ from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from imaging.control import Control
 from imaging.errors import Cancelled
+from imaging.hidden import fill_hidden
 from imaging.reading import Limits, read_image
 from imaging.writing import check_output
 from profiles.schema import Profile
@@ -116,7 +117,7 @@ def restore_file(
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(profile, experts)
     with clock.part("reading"):
-        image = read_image(source, limits or Limits())
+        image = fill_hidden(read_image(source, limits or Limits()))
     if not profile.experts:  # those that are named may need no network, nor its 400 MB
         experts.get_ready()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")

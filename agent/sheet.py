@@ -31,7 +31,7 @@ SMALLEST = 64
 
 def views(image: Image, long_side: int = VIEW_SIDE, most_bytes: int = MOST_BYTES) -> tuple[bytes, ...]:
     """The whole picture no larger than `long_side`; where it is larger, a detail of 256 pixels beside it."""
-    pixels = _on_white(image)
+    pixels = on_white(image)
     if image.long_side <= long_side:
         return (encoded(pixels, most_bytes),)
     whole = resize(pixels, *fitted(image.height, image.width, long_side))
@@ -40,7 +40,7 @@ def views(image: Image, long_side: int = VIEW_SIDE, most_bytes: int = MOST_BYTES
 
 def detail(image: Image, side: int = DETAIL_SIDE) -> Tensor:
     """(3, h, w): where most happens in the picture, in its own pixels."""
-    return cut(Image(_on_white(image)), crops_of(image)[0], largest=side)
+    return cut(Image(on_white(image)), crops_of(image)[0], largest=side)
 
 
 def candidate_sheet(
@@ -81,6 +81,11 @@ def encoded(pixels: Tensor, most_bytes: int) -> bytes:
     return data
 
 
+def on_white(image: Image) -> Tensor:
+    """Its pixels as they look on a white page."""
+    return image.pixels if image.alpha is None else image.pixels * image.alpha + (1 - image.alpha)
+
+
 def mime_type(data: bytes) -> str:
     """Of a picture that was made here."""
     return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
@@ -88,8 +93,8 @@ def mime_type(data: bytes) -> str:
 
 def _part(image: Image, box: Box | None, side: int) -> Tensor:
     if box is not None:
-        return cut(Image(_on_white(image)), box, largest=side)
-    pixels = _on_white(image)
+        return cut(Image(on_white(image)), box, largest=side)
+    pixels = on_white(image)
     return resize(pixels, *fitted(image.height, image.width, min(side, image.long_side)))
 
 
@@ -117,7 +122,3 @@ def _label(text: str, width: int) -> Tensor:
     font = PIL.ImageFont.load_default(LABEL_SIZE * min(1.0, (width - 4 * MARGIN) / max(length, 1)))
     PIL.ImageDraw.Draw(strip).text((MARGIN, MARGIN), text, fill=0, font=font)
     return from_numpy(to_float(np.asarray(strip))).expand(3, -1, -1)
-
-
-def _on_white(image: Image) -> Tensor:
-    return image.pixels if image.alpha is None else image.pixels * image.alpha + (1 - image.alpha)

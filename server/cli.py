@@ -133,6 +133,7 @@ def resume(
 def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: JsonOption = False) -> None:
     """Say what is wrong with a photo."""
     with Answer(as_json) as answer:
+        from imaging.hidden import fill_hidden
         from imaging.reading import read_image
         from server.choosing import choose_profile
         from server.models import DegradationReport, Diagnosis
@@ -141,7 +142,7 @@ def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: Json
         from toolbox.pool import ExpertPool
 
         wanted = choose_profile("default", reasoner=reasoner)
-        perception, warnings = perceived(read_image(image), wanted, ExpertPool(), Control())
+        perception, warnings = perceived(fill_hidden(read_image(image)), wanted, ExpertPool(), Control())
         report = DegradationReport(image=None, diagnosis=Diagnosis.of(perception), warnings=warnings)
         answer.give(report.model_dump(mode="json"), lambda console: show_diagnosis(console, report))
 
@@ -150,12 +151,13 @@ def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: Json
 def quality(image: ImageArgument, as_json: JsonOption = False) -> None:
     """Measure how good a photo looks, by every metric that is installed."""
     with Answer(as_json) as answer:
+        from imaging.hidden import fill_hidden
         from imaging.reading import read_image
         from server.quality_report import quality_report
         from server.tables import show_quality
         from toolbox.pool import ExpertPool
 
-        report = quality_report(read_image(image), None, ExpertPool())
+        report = quality_report(fill_hidden(read_image(image)), None, ExpertPool())
         answer.give(report.model_dump(mode="json"), lambda console: show_quality(console, report))
 
 
@@ -171,6 +173,7 @@ def plan(
 ) -> None:
     """Say what would be done with a photo."""
     with Answer(as_json) as answer:
+        from imaging.hidden import fill_hidden
         from imaging.reading import read_image
         from server.choosing import choose_profile
         from server.planning import plan_report
@@ -180,7 +183,7 @@ def plan(
         wanted = choose_profile(
             profile, scale=scale, long_side=long_side, reasoner=reasoner, non_commercial=non_commercial
         )
-        report = plan_report(read_image(image), wanted, ExpertPool(), None, Control())
+        report = plan_report(fill_hidden(read_image(image)), wanted, ExpertPool(), None, Control())
         answer.give(report.model_dump(mode="json"), lambda console: show_plan(console, report))
 
 

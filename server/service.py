@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.pictures import READABLE
 from imaging.disk import require_space
 from imaging.errors import OutputExists
+from imaging.hidden import fill_hidden
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.writing import write_image
@@ -40,6 +41,7 @@ class Source:
     """An image that a caller has given."""
 
     image: Image
+    """Its hidden pixels are filled."""
     picture: Picture
     file: Path
     """Where the image can be read again."""
@@ -126,11 +128,11 @@ class Service:
             file, name = self.workspace.path(handle), handle
         elif given.path is not None:
             file = self.access.readable(given.path)
-            image = read_image(file, limits)
+            image = fill_hidden(read_image(file, limits))
             handle, name = self.workspace.keep_file(file.read_bytes()), file.stem
         else:
             data = self._fetched(given.url) if given.url is not None else decode_data(given.data or "")
-            image = read_image(data, limits)
+            image = fill_hidden(read_image(data, limits))
             handle = self.workspace.keep_file(data)
             file, name = self.workspace.path(handle), handle
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)

@@ -10,6 +10,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from agent.perceiving import perceive
+from agent.sheet import on_white
 from imaging.control import Control
 from imaging.image import Image
 from imaging.resizing import fitted, resize
@@ -245,11 +246,12 @@ def _values(name: str, first: float, second: float) -> MetricValues:
 
 
 def _side_by_side(first: Image, second: Image) -> Image:
-    """Both at one height, next to each other, without alpha."""
+    """Both at one height, next to each other, on white."""
     import torch
 
     height, _ = fitted(first.height, first.width, THUMBNAIL_SIDE)
     parts = [
-        resize(image.pixels, height, max(1, round(image.width * height / image.height))) for image in (first, second)
+        on_white(image.with_pixels(resize(image.pixels, height, max(1, round(image.width * height / image.height)))))
+        for image in (first, second)
     ]
     return Image(torch.cat(parts, dim=2))

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.state import Step, Verdict
 from imaging.disk import require_space
 from imaging.errors import OutputError, ResourceError
+from imaging.hidden import fill_hidden
 from imaging.image import Image
 from imaging.reading import Limits, read_image
 from imaging.writing import encode_image
@@ -92,10 +93,15 @@ class Workspace:
         return handle
 
     def load(self, handle: str, limits: Limits | None = None) -> Image:
-        """The image of a handle. Raises `UnknownHandle`, and `ImageError` where its file is damaged."""
+        """The image of a handle: exactly where it was made here; of a caller's file with its hidden pixels filled.
+
+        Raises `UnknownHandle`, and `ImageError` where its file is damaged.
+        """
         image = read_image(self.path(handle), limits)
         origin = self._read_origin(handle)
-        return replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale) if origin else image
+        if origin is None:
+            return fill_hidden(image)
+        return replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale)
 
     def candidate(self, handle: str) -> CandidateOf | None:
         """Which candidate the image is; None where it is none. Raises `UnknownHandle`."""

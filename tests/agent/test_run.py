@@ -319,6 +319,23 @@ def test_alpha_grey_depth_and_metadata_are_carried_through(tmp_path: Path) -> No
     assert result.alpha.shape == (1, 256, 256)
 
 
+def test_what_is_hidden_behind_a_cut_out_leaves_no_fringe_around_it(tmp_path: Path) -> None:
+    alpha = from_numpy(np.pad(np.ones((64, 64), np.float32), 32))
+    write_image(Image(alpha.expand(3, -1, -1) * 0.9, alpha), tmp_path / "in.png")  # a light square, black around it
+    restoration = run(tmp_path / "in.png", profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X))
+    result = read_image(restoration.output)
+    assert result.alpha is not None
+    assert float(result.pixels[:, result.alpha[0] > 0].min()) > 0.89
+
+
+def test_the_report_shows_a_cut_out_on_white(tmp_path: Path) -> None:
+    alpha = from_numpy(np.pad(np.ones((64, 64), np.float32), 32))
+    write_image(Image(alpha.expand(3, -1, -1) * 0.2, alpha), tmp_path / "in.png")
+    restoration = run(tmp_path / "in.png", profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X))
+    for name in ("before", "after"):
+        assert float(read_image(restoration.folder / f"{name}.jpg").pixels[:, 0, 0].min()) > 0.95
+
+
 def test_a_grey_picture_stays_grey(tmp_path: Path) -> None:
     grey = from_numpy(NOISY).mean(0, keepdim=True).expand(3, -1, -1).contiguous()
     write_image(Image(grey, greyscale=True), tmp_path / "in.png")

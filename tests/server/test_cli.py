@@ -217,6 +217,17 @@ def test_doctor_says_what_to_do_where_a_folder_cannot_be_written(
     assert check["hint"]
 
 
+@pytest.mark.parametrize("command", ["analyze", "quality", "plan"])
+def test_what_is_hidden_behind_transparency_is_not_judged(run: Any, photos: Any, command: str) -> None:
+    told = []
+    for hidden in (0, 255):
+        picture = PIL.Image.open(photos.clean).convert("RGBA")
+        picture.paste((hidden, hidden, hidden, 0), (0, 0, 96, 20))
+        picture.save(photos.folder / "cut_out.png")
+        told.append(run(command, photos.folder / "cut_out.png", "--json").stdout)
+    assert told[0] == told[1]
+
+
 def test_a_finished_run_is_only_told_again(run: Any, photos: Any, tmp_path: Path) -> None:
     first = json.loads(run("restore", photos.noisy, "--long-side", 128, "--json", "--quiet").stdout)
     again = json.loads(run("resume", Path(first["run"]).name, "--json", "--quiet").stdout)

@@ -307,6 +307,22 @@ async def test_degradations_and_plan_name_the_noise(server: MCPServer[Any], phot
     assert (plan.final_width, plan.final_height) == (192, 160)
 
 
+@pytest.mark.parametrize("tool", ["analyze_quality", "reason_degradations"])
+async def test_what_is_hidden_behind_transparency_is_not_judged(
+    server: MCPServer[Any], photos: Any, tool: str
+) -> None:
+    picture = np.dstack([np.asarray(PIL.Image.open(photos.clean)), np.full((80, 96), 255, np.uint8)])
+    picture[:, 60:, 3] = 0
+    told = []
+    async with Client(server) as client:
+        for hidden in (0, 255):
+            picture[:, 60:, :3] = hidden
+            PIL.Image.fromarray(picture).save(photos.folder / "cut_out.png")
+            result = await call(client, tool, image={"path": str(photos.folder / "cut_out.png")})
+            told.append({**(result.structured_content or {}), "image": None})
+    assert told[0] == told[1]
+
+
 async def test_comparing_gives_fidelity_only_where_sizes_are_equal(server: MCPServer[Any], photos: Any) -> None:
     clean, noisy = {"path": str(photos.clean)}, {"path": str(photos.noisy)}
     async with Client(server) as client:
@@ -319,6 +335,17 @@ async def test_comparing_gives_fidelity_only_where_sizes_are_equal(server: MCPSe
     assert 15 < fidelity["psnr"] < 35
     assert len(thumbnails(same)) == 1
     assert Comparison.model_validate(other.structured_content).full_reference is None
+
+
+async def test_compared_images_are_shown_on_white(server: MCPServer[Any], photos: Any) -> None:
+    clear = PIL.Image.open(photos.clean).convert("RGBA")
+    clear.paste((0, 0, 0, 0), (0, 0, 96, 20))
+    clear.save(photos.folder / "clear.png")
+    image = {"path": str(photos.folder / "clear.png")}
+    async with Client(server) as client:
+        result = await call(client, "compare_images", first=image, second=image)
+    with PIL.Image.open(io.BytesIO(thumbnails(result)[0])) as shown:
+        assert min(shown.convert("L").crop((0, 0, shown.width, 15)).tobytes()) > 240
 
 
 async def test_lists_show_every_expert_and_profile(server: MCPServer[Any]) -> None:

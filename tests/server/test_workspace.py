@@ -11,6 +11,7 @@ import torch
 from agent.state import Step, Verdict
 from imaging.errors import ResourceError
 from imaging.image import Image
+from imaging.writing import encode_image
 from server.errors import UnknownHandle
 from server.workspace import CandidateOf, Workspace
 from toolbox.tasks import Task
@@ -39,6 +40,15 @@ def test_an_image_comes_back_as_it_was_to_16_bit(workspace: Workspace, image: Im
     assert loaded.alpha is not None
     assert torch.allclose(loaded.alpha, image.alpha, atol=0.5 / 65535 + 1e-7)
     assert loaded.bit_depth == image.bit_depth == 8
+
+
+def test_what_is_hidden_is_filled_in_a_callers_file_and_left_in_what_was_made_here(workspace: Workspace) -> None:
+    alpha = torch.ones(1, 20, 30)
+    alpha[:, :, 15:] = 0
+    image = Image(alpha.expand(3, -1, -1).contiguous(), alpha)
+    made, given = workspace.keep_image(image), workspace.keep_file(encode_image(image, "PNG"))
+    assert float(workspace.load(made).pixels[:, :, 15:].max()) == 0
+    assert float(workspace.load(given).pixels.min()) == 1
 
 
 def test_equal_images_have_one_handle_and_others_another(workspace: Workspace, image: Image) -> None:
