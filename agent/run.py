@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from agent.choosing import choose_reasoner
 from agent.clock import Clock
+from agent.errors import RunError
 from agent.events import Listener
 from agent.folder import RunFolder
 from agent.journal import Journal
@@ -19,7 +20,7 @@ from agent.qmoe import is_allowed, is_preferred
 from agent.reasoner import Reasoner
 from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from imaging.control import Control
-from imaging.errors import Cancelled
+from imaging.errors import Cancelled, OutputExists
 from imaging.hidden import fill_hidden
 from imaging.reading import Limits, read_image
 from imaging.writing import check_output
@@ -110,7 +111,8 @@ def restore_file(
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
     `reasoner`: whom to ask instead of the one that the profile names. Raises `ImageError` or `OutputError` before
-    any work is done, `PlanError`, and `Cancelled`; after the last the run can be taken up again by `resume_run`.
+    any work is done, `PlanError`, `Cancelled`, and `OutputError` where the result cannot be written in the end. After
+    these two the run can be taken up again by `resume_run`.
     """
     check_output(output, overwrite)
     clock = Clock()
@@ -140,19 +142,26 @@ def restore_file(
 def resume_run(
     folder: Path,
     *,
+    output: Path | None = None,
+    overwrite: bool = False,
     experts: ExpertPool | None = None,
     reasoner: Reasoner | None = None,
     control: Control | None = None,
     listener: Listener | None = None,
 ) -> Restoration:
-    """Go on with a run that was killed or cancelled, from its last finished step; a finished run is only returned.
+    """Go on from the last finished step of a run that ended without a result; a finished run is only returned.
 
-    Raises `RunError` where the folder is no run, `OutputError` where something else took the output's place.
+    `output`: where the result goes instead; `overwrite`: it may replace what is there. Raises `RunError` where the
+    folder is no run, or one whose result is elsewhere already; `OutputError` where something took the result's place.
     """
     kept = RunFolder(folder)
     state = kept.load_state()
+    place = str(output.absolute()) if output else state.output
     if state.finished:
+        if place != state.output:
+            raise RunError(f"run {state.id} is finished, its result is {state.output}", "copy that file")
         return Restoration(state, folder)
+    state = state.model_copy(update={"output": place, "overwrite": state.overwrite or overwrite})
     check_output(Path(state.output), state.overwrite)
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
@@ -172,6 +181,8 @@ def _go_on(journal: Journal, experts: ExpertPool, reasoner: Reasoner, warning: s
         journal.save()
         journal.write_report()
         raise
+    except OutputExists as error:
+        raise OutputExists(error.message, "resume the run with another output, or with overwriting") from error
     finally:
         journal.close()
     return Restoration(journal.state, journal.folder.path)

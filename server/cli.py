@@ -10,9 +10,9 @@ import typer
 
 from imaging.control import Control
 from imaging.device import keep_buffers
-from imaging.errors import Cancelled
+from imaging.errors import Cancelled, OutputError
 from server.batch import batch
-from server.console import SIGNALLED, Answer, stopped_by_signals
+from server.console import BAD_REQUEST, SIGNALLED, Answer, stopped_by_signals
 from server.models_app import app as models_app
 from server.options import (
     ImageArgument,
@@ -20,6 +20,7 @@ from server.options import (
     LongSideOption,
     MemoryOption,
     NonCommercialOption,
+    OverwriteOption,
     ProfileOption,
     QuietOption,
     ReasonerOption,
@@ -70,9 +71,7 @@ def restore(
         int | None, typer.Option("--max-runs", help="Run experts so many times at most; the best so far is finished.")
     ] = None,
     non_commercial: NonCommercialOption = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the result if it is there already.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     runs: RunsOption = None,
     memory: MemoryOption = None,
     as_json: JsonOption = False,
@@ -111,12 +110,16 @@ def restore(
 @app.command()
 def resume(
     run: Annotated[str, typer.Argument(help="The run folder, or its name in the folder of run folders.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Another file for the result than the one first asked for.")
+    ] = None,
+    overwrite: OverwriteOption = False,
     runs: RunsOption = None,
     memory: MemoryOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Go on with a run that was killed or cancelled."""
+    """Go on with a run that was killed or cancelled, or whose result could not be written."""
     with Answer(as_json) as answer:
         from agent.run import resume_run
 
@@ -124,7 +127,7 @@ def resume(
         path = Path(run) if os.sep in run or Path(run).is_dir() else folder / run
 
         def work(control: Control, listener: Listener) -> Restoration:
-            return resume_run(path.absolute(), control=control, listener=listener)
+            return resume_run(path.absolute(), output=output, overwrite=overwrite, control=control, listener=listener)
 
         _run(answer, work, path.absolute().parent, quiet)
 
@@ -331,9 +334,11 @@ def _run(answer: Answer, work: Callable[[Control, Listener], Restoration], runs:
     with stopped_by_signals(control) as received, ProgressView(quiet=quiet) as view:
         try:
             restoration = work(control, view)
-        except Cancelled as error:
-            hint = f"go on with: restore4k resume {runs / view.run}" if view.run else "nothing was begun"
-            raise answer.fail("Cancelled", error.message, hint, SIGNALLED + received(), run=view.run) from None
+        except (Cancelled, OutputError) as error:
+            again = f"go on with: restore4k resume {runs / view.run}" if view.run else "nothing was begun"
+            hint = "; ".join(filter(None, (error.hint, again)))
+            code = SIGNALLED + received() if isinstance(error, Cancelled) else BAD_REQUEST
+            raise answer.fail(type(error).__name__, error.message, hint, code, run=view.run) from None
     summary = restoration.summary()
 
     def show(console: Console) -> None:

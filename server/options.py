@@ -28,6 +28,7 @@ LongSideOption = Annotated[
 RunsOption = Annotated[
     Path | None, typer.Option("--runs", help="Folder of run folders, instead of RESTORE4K_RUNS or the state folder.")
 ]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the result if it is there already.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 ReasonerOption = Annotated[
     Literal["rules", "endpoint", "local"] | None,

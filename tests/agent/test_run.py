@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from agent.errors import RunError
 from agent.events import Event, RolledBack, StepFinished, StepStarted
 from agent.folder import RunFolder
 from agent.run import Restoration, restore_file, resume_run
@@ -408,6 +410,47 @@ def test_a_finished_run_is_only_returned(noisy_file: Path) -> None:
     restoration.output.unlink()
     assert resume_run(restoration.folder, experts=ScriptedPool()).state == restoration.state
     assert not restoration.output.exists()
+
+
+def a_result_whose_name_was_taken(source: Path) -> Path:
+    """The folder of a run that found somebody else's file at its end."""
+    taken = source.parent / "out.png"
+
+    def take(image: Image) -> Image:
+        taken.write_bytes(b"precious")
+        return truth(image)
+
+    with pytest.raises(OutputExists, match="resume the run with another output, or with overwriting"):
+        run(source, profile(), ScriptedPool(expert("ideal", Task.DENOISING, take), PLAIN_2X))
+    assert taken.read_bytes() == b"precious"
+    (folder,) = (source.parent / "runs").iterdir()
+    return folder
+
+
+def test_a_result_whose_name_was_taken_is_written_elsewhere(noisy_file: Path) -> None:
+    folder = a_result_whose_name_was_taken(noisy_file)
+    other = noisy_file.parent / "other.png"
+    pool = ScriptedPool()
+    resumed = resume_run(folder, output=other, experts=pool)
+    assert resumed.output == other
+    assert read_image(other).width == 256
+    assert pool.calls == []
+    assert resume_run(folder).output == other
+
+
+def test_a_result_whose_name_was_taken_replaces_what_is_there(noisy_file: Path) -> None:
+    folder = a_result_whose_name_was_taken(noisy_file)
+    with pytest.raises(OutputExists):
+        resume_run(folder, experts=ScriptedPool())
+    resumed = resume_run(folder, overwrite=True, experts=ScriptedPool())
+    assert resumed.output == noisy_file.parent / "out.png"
+    assert read_image(resumed.output).width == 256
+
+
+def test_a_finished_run_says_where_its_result_is_instead_of_giving_it_another_name(noisy_file: Path) -> None:
+    restoration = run(noisy_file, profile(), ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X))
+    with pytest.raises(RunError, match=re.escape(str(restoration.output))):
+        resume_run(restoration.folder, output=noisy_file.parent / "other.png")
 
 
 SCRIPT = """

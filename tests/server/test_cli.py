@@ -13,6 +13,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from agent.state import Plan
+from imaging.image import Image
 from imaging.pixels import MEMORY_VARIABLE, memory_budget
 from server.cli import app
 from server.offers import offers_for_profile
@@ -258,6 +260,27 @@ def test_a_run_that_was_stopped_can_be_resumed(
     assert resumed.exit_code == 0, resumed.stderr
     with PIL.Image.open(output) as picture:
         assert max(picture.size) == 1024
+
+
+def test_a_result_whose_name_was_taken_meanwhile_can_be_written_all_the_same(
+    run: Any, photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, other = tmp_path / "out.png", tmp_path / "other.png"
+
+    def late(image: Image, plan: Plan) -> Image:
+        output.write_bytes(b"precious")
+        return image
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.loop.finish", late)
+        told = run("restore", photos.noisy, "--long-side", 96, "-o", output)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert told.exit_code == 2
+    assert f"go on with: restore4k resume {folder}" in told.stderr
+    assert run("resume", folder.name).exit_code == 2
+    assert run("resume", folder.name, "--output", other).exit_code == 0
+    assert other.exists()
+    assert output.read_bytes() == b"precious"
 
 
 def test_help_and_lists_load_no_heavy_library(environment: dict[str, str]) -> None:
