@@ -208,8 +208,9 @@ class Journal:
                 self._listener(event)
 
     def progress(self, fraction: float, message: str) -> None:
-        """How much is done; never goes back. Raises `Cancelled` where the caller asked to stop."""
-        self.control.check()
+        """How much is done; never goes back. Raises `Cancelled` where the caller asked to stop before the end."""
+        if not self.state.finished:
+            self.control.check()
         self._told = max(self._told, min(fraction, 1.0))
         if self._listener:
             self._listener(Progress(fraction=self._told, message=message, at=round(self.clock.total(), 3)))

@@ -17,7 +17,7 @@ import pytest
 import skimage.data
 
 from agent.errors import RunError
-from agent.events import Event, RolledBack, StepFinished, StepStarted
+from agent.events import Event, Finished, RolledBack, StepFinished, StepStarted
 from agent.folder import RunFolder
 from agent.run import Restoration, restore_file, resume_run
 from agent.state import KEEP_INPUT
@@ -403,6 +403,21 @@ def test_a_cancelled_run_goes_on_to_the_same_result(noisy_file: Path, after: typ
     stopped = max((noisy_file.parent / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
     resumed = resume_run(stopped, experts=ScriptedPool(*experts))
     assert np.array_equal(to_numpy(read_image(resumed.output).pixels), to_numpy(whole.pixels))
+
+
+def test_who_cancels_a_run_whose_result_is_written_gets_it(noisy_file: Path) -> None:
+    control, events = Control(), list[Event]()
+
+    def stop(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Finished):
+            control.cancel()
+
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(), pool, control=control, listener=stop)
+    assert restoration.state.finished
+    assert restoration.output.exists()
+    assert events[-1].event == "progress"
 
 
 def test_a_finished_run_is_only_returned(noisy_file: Path) -> None:
