@@ -68,6 +68,8 @@ class RunFolder:
             "exif": np.frombuffer(image.exif or b"", np.uint8),
             "kind": np.array([image.bit_depth, image.greyscale]),
         }
+        if image.quantisation_of_q50 is not None:
+            small["quantisation_of_q50"] = np.array(image.quantisation_of_q50)
         file = self._image_file(node)
         temporary = file.with_suffix(".part")
         # Not forced to disk, which takes longer than many an expert: after a power cut this step is done again.
@@ -87,6 +89,7 @@ class RunFolder:
             with np.load(file, allow_pickle=False) as arrays:
                 bit_depth, greyscale = (int(value) for value in arrays["kind"])
                 icc, exif = arrays["icc"].tobytes(), arrays["exif"].tobytes()
+                steps = float(arrays["quantisation_of_q50"]) if "quantisation_of_q50" in arrays else None
             with zipfile.ZipFile(file) as archive:
                 return Image(
                     pixels=_load(archive, "pixels"),
@@ -95,6 +98,7 @@ class RunFolder:
                     exif=exif or None,
                     bit_depth=bit_depth,
                     greyscale=bool(greyscale),
+                    quantisation_of_q50=steps,
                 )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise RunError(f"image {file.name} of run {self.path} is missing or damaged: {error}") from error

@@ -405,6 +405,22 @@ def test_a_cancelled_run_goes_on_to_the_same_result(noisy_file: Path, after: typ
     assert np.array_equal(to_numpy(read_image(resumed.output).pixels), to_numpy(whole.pixels))
 
 
+def test_a_run_that_was_stopped_before_it_looked_perceives_the_same(noisy_file: Path) -> None:
+    photo = noisy_file.with_suffix(".jpg")
+    write_image(Image(from_numpy(CLEAN)), photo, quality=30)
+    wanted, pool = profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X)
+    whole, control = run(photo, wanted, pool), Control()
+
+    def stop(event: Event) -> None:
+        control.cancel()
+
+    with pytest.raises(Cancelled):
+        run(photo, wanted, pool, overwrite=True, control=control, listener=stop)
+    stopped = max((photo.parent / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    assert RunFolder(stopped).load_state().perception is None
+    assert resume_run(stopped, experts=pool).state.perception == whole.state.perception
+
+
 def test_who_cancels_a_run_whose_result_is_written_gets_it(noisy_file: Path) -> None:
     control, events = Control(), list[Event]()
 
