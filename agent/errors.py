@@ -2,7 +2,7 @@
 
 RestoreError
 ├── PlanError   no plan can be made (for example an enlargement that no expert offers)
-├── RunError    a run folder cannot be used: not there, of another version, or damaged
+├── RunError    a run folder cannot be used: not there, of another version, damaged, or its disk is full
 ├── BatchError  a folder of pictures cannot be restored as it was asked
 ├── WorkerDied  a worker of a batch ended before its picture did
 └── ModelError  a language model is not set up, cannot be reached or gives nothing usable
@@ -19,7 +19,7 @@ class PlanError(RestoreError):
 
 
 class RunError(RestoreError):
-    """A run folder cannot be used: not there, of another version, or damaged."""
+    """A run folder cannot be used: not there, of another version, damaged, or its disk is full."""
 
 
 class BatchError(RestoreError):

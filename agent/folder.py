@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +46,9 @@ class RunFolder:
             (path / "nodes").mkdir(parents=True)
             (path / "thumbnails").mkdir()
         except OSError as error:
-            raise RunError(f"the run folder {path} cannot be made: {error.strerror}") from error
+            raise RunError(
+                f"the run folder {path} cannot be made: {error.strerror}", "free its disk, or choose another folder"
+            ) from error
         return cls(path)
 
     def save_state(self, state: RunState) -> None:
@@ -62,7 +66,7 @@ class RunFolder:
             raise RunError(f"{file} is damaged or of another version: {error.errors()[0]['msg']}") from error
 
     def save_image(self, node: int, image: Image) -> None:
-        """Keep a node's image, in 16 bit."""
+        """Keep a node's image, in 16 bit; `RunError` where the disk does not take it."""
         small: dict[str, NDArray[Any]] = {
             "icc": np.frombuffer(image.icc_profile or b"", np.uint8),
             "exif": np.frombuffer(image.exif or b"", np.uint8),
@@ -73,14 +77,15 @@ class RunFolder:
         file = self._image_file(node)
         temporary = file.with_suffix(".part")
         # Not forced to disk, which takes longer than many an expert: after a power cut this step is done again.
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, array in small.items():
-                with archive.open(f"{name}.npy", "w") as entry:
-                    np.lib.format.write_array(entry, array, allow_pickle=False)
-            _save(archive, "pixels", image.pixels)
-            if image.alpha is not None:
-                _save(archive, "alpha", image.alpha)
-        temporary.replace(file)
+        with _writing(file):
+            with zipfile.ZipFile(temporary, "w") as archive:
+                for name, array in small.items():
+                    with archive.open(f"{name}.npy", "w") as entry:
+                        np.lib.format.write_array(entry, array, allow_pickle=False)
+                _save(archive, "pixels", image.pixels)
+                if image.alpha is not None:
+                    _save(archive, "alpha", image.alpha)
+            temporary.replace(file)
 
     def load_image(self, node: int) -> Image:
         """A node's image; `RunError` where it is missing or damaged."""
@@ -121,7 +126,8 @@ class RunFolder:
 
     def append_event(self, event: Event) -> None:
         """Add a line to the trace."""
-        with (self.path / "trace.jsonl").open("ab") as stream:
+        file = self.path / "trace.jsonl"
+        with _writing(file), file.open("ab") as stream:
             stream.write(_EVENTS.dump_json(event) + b"\n")
 
     def events(self) -> list[Event]:
@@ -167,8 +173,19 @@ def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
 
 def _write_atomically(file: Path, data: bytes) -> None:
     temporary = file.with_suffix(file.suffix + ".part")
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    with _writing(file):
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Say what could not be written where the disk is full or gone."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{file} cannot be written: {error.strerror or error}"
+        raise RunError(f"the run cannot be kept: {why}", "free or unlock its disk") from error

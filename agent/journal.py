@@ -44,6 +44,7 @@ class Journal:
         self._told = 0.0
         self._writer = ThreadPoolExecutor(1, "restore4k-trace")
         self._written: list[Future[object]] = []
+        self._broken = False
 
     def begin(self, image: Image) -> None:
         """Keep the input, so that from here on the run can be resumed without its source."""
@@ -159,7 +160,7 @@ class Journal:
             self._write(self.folder.save_state, self.state)
 
     def settle(self) -> None:
-        """Wait until all is on disk. Raises `OSError` where it could not be written."""
+        """Wait until all is on disk. Raises `RunError` where it could not be written."""
         with self.clock.part("trace"):
             written, self._written = self._written, []
             for one in written:
@@ -172,8 +173,8 @@ class Journal:
 
     def close(self) -> None:
         """The same, for good."""
-        self.settle()
         self._writer.shutdown()
+        self.settle()
 
     def finished(self) -> None:
         """The result is written: say so on disk, write the report, free the images."""
@@ -216,7 +217,14 @@ class Journal:
             self._listener(Progress(fraction=self._told, message=message, at=round(self.clock.total(), 3)))
 
     def _write(self, write: Callable[P, object], *what: P.args, **named: P.kwargs) -> None:
-        self._written.append(self._writer.submit(write, *what, **named))
+        self._written.append(self._writer.submit(self._write_now, lambda: write(*what, **named)))
+
+    def _write_now(self, write: Callable[[], object]) -> None:
+        """Nothing after a write that failed: a state on disk speaks only of images that are there."""
+        if not self._broken:
+            self._broken = True
+            write()
+            self._broken = False
 
     def _change(self, **changes: object) -> None:
         self.state = self.state.model_copy(update=changes)

@@ -111,8 +111,8 @@ def restore_file(
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
     `reasoner`: whom to ask instead of the one that the profile names. Raises `ImageError` or `OutputError` before
-    any work is done, `PlanError`, `Cancelled`, and `OutputError` where the result cannot be written in the end. After
-    these two the run can be taken up again by `resume_run`.
+    any work is done, `PlanError`, `Cancelled`, `RunError` where the trace cannot be written, and `OutputError` where
+    the result cannot. After these three the run can be taken up again by `resume_run`.
     """
     check_output(output, overwrite)
     clock = Clock()

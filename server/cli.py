@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from agent.errors import RunError
 from imaging.control import Control
 from imaging.device import keep_buffers
 from imaging.errors import Cancelled, OutputError
@@ -334,7 +335,7 @@ def _run(answer: Answer, work: Callable[[Control, Listener], Restoration], runs:
     with stopped_by_signals(control) as received, ProgressView(quiet=quiet) as view:
         try:
             restoration = work(control, view)
-        except (Cancelled, OutputError) as error:
+        except (Cancelled, OutputError, RunError) as error:
             again = f"go on with: restore4k resume {runs / view.run}" if view.run else "nothing was begun"
             hint = "; ".join(filter(None, (error.hint, again)))
             code = SIGNALLED + received() if isinstance(error, Cancelled) else BAD_REQUEST

@@ -421,6 +421,27 @@ def test_a_run_that_was_stopped_before_it_looked_perceives_the_same(noisy_file: 
     assert resume_run(stopped, experts=pool).state.perception == whole.state.perception
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="files are limited as Linux does it")
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_where_there_is_room(noisy_file: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(image: Image) -> Image:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, before[1]))  # a state fits, an image does not
+        return truth(image)
+
+    full = expert("ideal", Task.DENOISING, fill_the_disk)
+    try:
+        with pytest.raises(RunError, match=r"1\.npz cannot be written: File too large; free or unlock its disk"):
+            run(noisy_file, profile(), ScriptedPool(full, PLAIN_2X))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (stopped,) = (noisy_file.parent / "runs").iterdir()
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    assert winners(resume_run(stopped, experts=pool)) == ["ideal", "plain_2x"]
+
+
 def test_who_cancels_a_run_whose_result_is_written_gets_it(noisy_file: Path) -> None:
     control, events = Control(), list[Event]()
 
