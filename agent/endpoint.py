@@ -73,7 +73,7 @@ class Endpoint:
         return cls(
             url=url,
             model=model,
-            key=told.get(KEY, "").strip(),
+            key=_key(told),
             seconds=_number(told, SECONDS) or DEFAULT_SECONDS,
             price_in=_number(told, PRICE_IN),
             price_out=_number(told, PRICE_OUT),
@@ -238,6 +238,13 @@ class _Completion(BaseModel):
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
+
+
+def _key(told: Mapping[str, str]) -> str:
+    key = told.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ModelError(f"{KEY} holds characters that no key has", "give one key, on one line")
+    return key
 
 
 def _number(told: Mapping[str, str], name: str) -> float | None:

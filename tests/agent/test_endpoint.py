@@ -229,6 +229,13 @@ def test_an_empty_answer_may_be_asked_for_again(played: Played) -> None:
         played.endpoint().ask(QUESTION, Control())
 
 
+def test_white_space_around_the_key_is_none_of_it() -> None:
+    told = {"RESTORE4K_LLM_URL": "http://localhost/v1", "RESTORE4K_LLM_MODEL": "m", "RESTORE4K_LLM_KEY": f" {KEY}\n"}
+    endpoint = Endpoint.from_environment(told)
+    assert endpoint is not None
+    assert endpoint.key == KEY
+
+
 def test_giving_up_stops_the_question_at_once(played: Played) -> None:
     played.acts = [slow]
     control = Control()
