@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from agent.errors import BadReply, ModelError
+from agent.errors import ModelError
 from agent.model_reasoner import Question, Reply
 from agent.sheet import mime_type
 from imaging.control import Control
@@ -206,12 +206,10 @@ class Endpoint:
                 f"{self.place} does not answer as a chat endpoint: {error.errors()[0]['msg']}", "check the URL"
             ) from None
         choice, usage = completion.choices[0], completion.usage or _Usage()
-        if not choice.message.content:
-            raise BadReply("the answer was empty")
         prices = (self.price_in, self.price_out)
         tokens = (usage.prompt_tokens, usage.completion_tokens)
         costs = [price * count / 1e6 for price, count in zip(prices, tokens, strict=True) if price is not None]
-        return Reply(self._without_key(choice.message.content), *tokens, sum(costs) if costs else None)
+        return Reply(self._without_key(choice.message.content or ""), *tokens, sum(costs) if costs else None)
 
     def _without_key(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text

@@ -82,6 +82,8 @@ def parse(text: str, form: type[Answer]) -> Answer:
     """
     text = text[-LONGEST_REPLY:] if len(text) > LONGEST_REPLY else text
     text = text.rpartition("</think>")[2]
+    if not text.strip():
+        raise BadReply("the answer was empty")
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         raise BadReply("there is no complete JSON object in it")

@@ -19,7 +19,7 @@ import pytest
 import skimage.data
 
 from agent.endpoint import Endpoint
-from agent.errors import BadReply, ModelError
+from agent.errors import ModelError
 from agent.model_reasoner import ModelReasoner, Question
 from agent.run import Restoration, restore_file
 from imaging.control import Control
@@ -201,7 +201,6 @@ BAD: dict[str, tuple[Act, str]] = {
     "negative tokens": (answer(completion(SEEN, prompt_tokens=-5)), "chat endpoint"),
     "packed without being asked": (answer(b"\x1f\x8b" + bytes(50), content_encoding="gzip"), "chat endpoint"),
     "content as object": (answer(completion({"a": 1})), "chat endpoint"),
-    "no content": (answer(completion(None)), "empty"),
     "not even HTTP": (lambda handler: handler.wfile.write(b"\x00\xff" * 100), "cannot be used"),
 }
 
@@ -223,10 +222,17 @@ def test_an_absent_endpoint_is_told_at_once(played: Played) -> None:
         played.endpoint(url="http://127.0.0.1:9/v1").ask(QUESTION, Control())
 
 
-def test_an_empty_answer_may_be_asked_for_again(played: Played) -> None:
-    played.acts = [answer(completion(""))]
-    with pytest.raises(BadReply):
-        played.endpoint().ask(QUESTION, Control())
+@pytest.mark.parametrize("text", ["", None, "<think>Where shall I begin?</think>\n"])
+def test_an_empty_answer_is_asked_for_again_and_its_tokens_count(played: Played, tmp_path: Path, text: Any) -> None:
+    usage = {"prompt_tokens": 900, "completion_tokens": 1000}
+    played.acts = [answer(completion(text, **usage)), answer(completion(SEEN, **usage)), answer(b"", 404)]
+    restoration = restored(tmp_path, played.endpoint(price_in=5.0, price_out=5.0))
+    assert restoration.state.perception is not None
+    assert restoration.state.perception.by == "endpoint (played)"
+    assert "the answer was empty" in played.requests[1][2]["messages"][1]["content"][0]["text"]
+    use = restoration.state.model_use
+    assert (use.prompt_tokens, use.completion_tokens) == (1800, 2000)
+    assert use.cost == pytest.approx(0.019)
 
 
 def test_white_space_around_the_key_is_none_of_it() -> None:
