@@ -152,7 +152,8 @@ def resume_run(
     """Go on from the last finished step of a run that ended without a result; a finished run is only returned.
 
     `output`: where the result goes instead; `overwrite`: it may replace what is there. Raises `RunError` where the
-    folder is no run, or one whose result is elsewhere already; `OutputError` where something took the result's place.
+    folder is no run, or one whose result is elsewhere already or gone; `OutputError` where something took the
+    result's place.
     """
     kept = RunFolder(folder)
     state = kept.load_state()
@@ -160,6 +161,10 @@ def resume_run(
     if state.finished:
         if place != state.output:
             raise RunError(f"run {state.id} is finished, its result is {state.output}", "copy that file")
+        if not Path(state.output).exists():
+            raise RunError(
+                f"run {state.id} is finished, but its result {state.output} is gone", f"restore {state.source} again"
+            )
         return Restoration(state, folder)
     state = state.model_copy(update={"output": place, "overwrite": state.overwrite or overwrite})
     check_output(Path(state.output), state.overwrite)

@@ -369,6 +369,7 @@ def test_the_trace_and_the_report_are_left_and_the_images_are_not(noisy_file: Pa
     assert told[0] == "started"
     assert told[-1] == "finished"
     assert restoration.report.stat().st_size > 1000
+    assert "no picture" not in restoration.report.read_text("utf-8")
     assert not list((restoration.folder / "nodes").iterdir())
 
 
@@ -459,9 +460,12 @@ def test_who_cancels_a_run_whose_result_is_written_gets_it(noisy_file: Path) -> 
 
 def test_a_finished_run_is_only_returned(noisy_file: Path) -> None:
     restoration = run(noisy_file, profile(), ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X))
-    restoration.output.unlink()
+    written = restoration.output.stat().st_mtime_ns
     assert resume_run(restoration.folder, experts=ScriptedPool()).state == restoration.state
-    assert not restoration.output.exists()
+    assert restoration.output.stat().st_mtime_ns == written
+    restoration.output.unlink()
+    with pytest.raises(RunError, match=r"is gone; restore .*noisy\.png again"):
+        resume_run(restoration.folder, experts=ScriptedPool())
 
 
 def a_result_whose_name_was_taken(source: Path) -> Path:

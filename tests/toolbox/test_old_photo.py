@@ -54,6 +54,20 @@ def test_scratches_are_found_in_a_large_scan(scratched: FloatArray) -> None:
     assert mask.any()
 
 
+def test_thin_scratches_are_found_in_small_prints_of_any_tone(picture: FloatArray) -> None:
+    small = cv2.resize(picture.mean(2), (256, 256), interpolation=cv2.INTER_AREA)[:, :, None]
+    found = []
+    for tone in ([1, 1, 1], [1.0, 0.86, 0.68]):
+        scan = np.clip(0.85 * small * np.array(tone, np.float32), 0, 1)
+        for start, end in SCRATCHES:
+            middle = [(x // 2, y // 2) for x, y in (start, end)]
+            cv2.line(scan, *middle, (0.97, 0.97, 0.94), 2)
+        found.append(scratch_mask(scan).mean())
+    grey, sepia = found
+    assert grey > 0
+    assert sepia > 0.7 * grey
+
+
 def test_sepia_and_grey_are_without_colours_and_a_colour_photo_is_not(picture: FloatArray) -> None:
     grey = np.repeat(picture.mean(2, keepdims=True), 3, axis=2)
     sepia = np.clip(grey * np.array([1.0, 0.86, 0.68], np.float32), 0, 1)

@@ -115,7 +115,9 @@ def _scratches(pixels: FloatArray) -> Mask:
     mask = np.zeros(shape, bool)
     if min(shape) < 3 * ALONG:
         return mask
-    neutral = np.ptp(cv2.GaussianBlur(pixels, (0, 0), 0.7), axis=2) < NEUTRAL
+    # In a picture of one hue, colour says nothing: the blur brings the paper's tone into thin lines.
+    toned, _ = _toning(pixels)
+    neutral = toned | (np.ptp(cv2.GaussianBlur(pixels, (0, 0), 0.7), axis=2) < NEUTRAL)
     white, black = max(WHITE, float(np.percentile(grey, 90))), min(BLACK, float(np.percentile(grey, 10)))
     for plane, extreme in ((grey, neutral & (grey > white)), (1 - grey, neutral & (grey < black))):
         for step in range(DIRECTIONS):
