@@ -15,7 +15,7 @@ from agent.finishing import finish
 from agent.journal import Journal
 from agent.judging import Candidate, Contest
 from agent.perceiving import perceive
-from agent.qmoe import GLOBAL_TASKS, candidates, favourites, left_out, run_candidates
+from agent.qmoe import GLOBAL_TASKS, absentees, candidates, favourites, run_candidates
 from agent.reasoner import Reasoner
 from agent.rollback import LATE, left_of, reflect, settle
 from agent.state import KEEP_INPUT, Node, Step, Verdict
@@ -29,14 +29,12 @@ from toolbox.tasks import Severity, Task
 
 LASTING = GLOBAL_TASKS | {Task.SUPER_RESOLUTION, Task.FACE_RESTORATION}
 """What no other task's expert does by the way."""
+FINISHING_SHARE = 0.08
+"""The share of the progress bar that finishing and writing take."""
 
 
 class _TimeIsUp(Cancelled):
     """In the middle of an expert's work, where there is something to go on with."""
-
-
-FINISHING_SHARE = 0.08
-"""The share of the progress bar that finishing and writing take."""
 
 
 def run_loop(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
@@ -62,7 +60,7 @@ def _plan(journal: Journal, experts: ExpertPool, reasoner: Reasoner) -> None:
     with journal.clock.part("planning"):
         plan = planning.plan(journal.perception, journal.state.profile, experts.catalogue, reasoner)
     journal.planned(plan)
-    for warning in left_out(plan.steps, journal.state.profile, experts):
+    for warning in absentees(plan.steps, journal.state.profile, experts):
         journal.warn(warning)
 
 

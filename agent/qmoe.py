@@ -59,7 +59,7 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     return tuple(preferred if preferred or profile.strict_preference else cards)
 
 
-def left_out(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
+def absentees(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
     """Why experts that the profile names will not take part in these steps, a sentence each."""
     told, wanted = [], {(step.task, step.scale) for step in steps}
     for card in (card for card in experts.catalogue if card.name in profile.experts):

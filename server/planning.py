@@ -8,7 +8,7 @@ from agent.choosing import choose_reasoner
 from agent.model_reasoner import Unheard
 from agent.perceiving import perceive
 from agent.planning import plan, reorder
-from agent.qmoe import candidates, favourites, left_out
+from agent.qmoe import absentees, candidates, favourites
 from agent.reasoner import Reasoner
 from agent.state import Perception, Step
 from imaging.control import Control
@@ -48,7 +48,7 @@ def plan_report(
         why = {Step(task=task): "it did not help" for task in failed}
         planned = planned.model_copy(update={"steps": reorder(planned.steps, why, perception, reasoner)})
     planned = planned.model_copy(
-        update={"warnings": (*notes.warnings, *planned.warnings, *left_out(planned.steps, profile, experts))}
+        update={"warnings": (*notes.warnings, *planned.warnings, *absentees(planned.steps, profile, experts))}
     )
     able = [candidates(step, profile, experts) for step in planned.steps]
     names = [[card.name for card in favourites(cards, profile, image, seen)] for cards in able]
