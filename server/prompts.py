@@ -48,23 +48,18 @@ def _add_prompts_for_one(server: MCPServer[Any]) -> None:
         description="The model looks, plans and chooses every candidate itself.",
     )
     def plan_it_yourself(photo: PhotoArgument) -> str:
-        return _filled("plan_it_yourself", photo=json.dumps(photo), image=json.dumps(_image(photo)))
+        return _filled("plan_it_yourself", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
 
     @server.prompt(name="diagnose", title="Diagnose a photo", description="What is wrong with it; changes nothing.")
     def diagnose(photo: PhotoArgument) -> str:
-        return _filled("diagnose", photo=json.dumps(photo), image=json.dumps(_image(photo)))
+        return _filled("diagnose", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
 
 
 def _add_comparing(server: MCPServer[Any]) -> None:
     @server.prompt(name="compare", title="Compare two pictures", description="Which is better, and which is truer.")
     def compare(first: PhotoArgument, second: PhotoArgument) -> str:
-        return _filled(
-            "compare",
-            first=json.dumps(first),
-            second=json.dumps(second),
-            first_image=json.dumps(_image(first)),
-            second_image=json.dumps(_image(second)),
-        )
+        arguments = json.dumps({"first": _image(first), "second": _image(second)})
+        return _filled("compare", first=json.dumps(first), second=json.dumps(second), arguments=arguments)
 
 
 def _add_batch(server: MCPServer[Any], service: Service) -> None:

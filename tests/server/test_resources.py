@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,31 @@ async def test_every_prompt_names_tools_that_there_are_and_what_was_given(server
             }
             assert named & tools, name
             assert named <= tools, name
+
+
+def calls_in(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every tool that a prompt says to call with certain arguments, and these."""
+    found = list[tuple[str, dict[str, Any]]]()
+    for said in re.finditer(r"\bcall (?:of )?(\w+)(?: and (\w+))? with\s+(?=\{)", text, re.IGNORECASE):
+        arguments, _ = json.JSONDecoder().raw_decode(text, said.end())
+        found += [(tool, arguments) for tool in said.groups() if tool]
+    return found
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+async def test_the_calls_that_a_prompt_names_can_be_made_as_they_stand(
+    server: MCPServer[Any], photos: Any, name: str
+) -> None:
+    (photos.folder / "quick.toml").write_text("scale_factor = 2\nplan = []\n")
+    given = {**PROMPTS[name], **({"profile": "quick.toml"} if "restore" in name else {})}
+    if name == "diagnose":
+        given["photo"] = "noisy.jpg"
+    async with Client(server) as client:
+        calls = calls_in(await prompt_text(client, name, given))
+        assert calls
+        for tool, arguments in calls:
+            result = await client.call_tool(tool, arguments)
+            assert not result.is_error, (tool, arguments, result.content)
 
 
 async def test_a_handle_is_given_as_a_handle_and_a_path_as_a_path(server: MCPServer[Any]) -> None:
