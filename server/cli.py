@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -336,7 +337,8 @@ def _run(answer: Answer, work: Callable[[Control, Listener], Restoration], runs:
         try:
             restoration = work(control, view)
         except (Cancelled, OutputError, RunError) as error:
-            again = f"go on with: restore4k resume {runs / view.run}" if view.run else "nothing was begun"
+            command = shlex.join(["restore4k", "resume", str(runs / view.run)])
+            again = f"go on with: {command}" if view.run else "nothing was begun"
             hint = "; ".join(filter(None, (error.hint, again)))
             code = SIGNALLED + received() if isinstance(error, Cancelled) else BAD_REQUEST
             raise answer.fail(type(error).__name__, error.message, hint, code, run=view.run) from None

@@ -48,7 +48,8 @@ class ProgressView:
             case events.Started():
                 self.run = event.run
                 again = "going on with" if event.resumed else "restoring"
-                self._say(f"{again} {event.source} ({event.width}x{event.height}) by profile {event.profile}")
+                size = f"{event.width}x{event.height}"
+                self._say(f"run {event.run}: {again} {event.source} ({size}) by profile {event.profile}")
             case events.Perceived():
                 self._say(event.perception.description)
             case events.Planned():

@@ -283,6 +283,11 @@ def test_a_result_whose_name_was_taken_meanwhile_can_be_written_all_the_same(
     assert output.read_bytes() == b"precious"
 
 
+def test_the_first_line_names_the_run(run: Any, photos: Any, tmp_path: Path) -> None:
+    first = run("restore", photos.noisy, "--long-side", 96).stderr.splitlines()[0]
+    assert first.startswith(f"run {next((tmp_path / 'runs').iterdir()).name}: restoring {photos.noisy}")
+
+
 def test_help_and_lists_load_no_heavy_library(environment: dict[str, str]) -> None:
     script = """
 import sys
