@@ -141,9 +141,8 @@ def _restore(
 def _report(service: Service, restoration: Restoration) -> tuple[RestorationReport, Image]:
     summary = restoration.summary()
     handle = service.workspace.keep_file(restoration.output.read_bytes())
-    done = ", ".join(f"{step.step} by {step.expert}" for step in summary.steps if step.expert != KEEP_INPUT)
     report = RestorationReport(
-        summary=f"Restored to {summary.width}x{summary.height}: {done or 'no step was needed'}; "
+        summary=f"Restored to {summary.width}x{summary.height}: {_what_was_done(restoration)}; "
         f"saved as {summary.output}.",
         image=Picture(handle=handle, width=summary.width, height=summary.height),
         file=summary.output,
@@ -155,6 +154,22 @@ def _report(service: Service, restoration: Restoration) -> tuple[RestorationRepo
         model_use=summary.model_use,
     )
     return report, read_image(restoration.output)
+
+
+def _what_was_done(restoration: Restoration) -> str:
+    """The steps that changed the image; and why there are no more, or none."""
+    state, nodes = restoration.state, restoration.path_taken()
+    same_size = state.plan and (state.plan.final_width, state.plan.final_height) == (nodes[0].width, nodes[0].height)
+    nothing = "left as it was" if same_size else "only resized"
+    done = ", ".join(f"{node.step} by {node.expert}" for node in nodes if node.expert not in (None, KEEP_INPUT))
+    if nodes[-1].agenda:  # only a spent budget leaves something on it
+        left = ", ".join(map(str, nodes[-1].agenda))
+        return f"{done or nothing}, since the budget was spent before {left}"
+    if done:
+        return done
+    if state.plan and state.plan.steps:
+        return f"{nothing}, since no step of the plan made it better"
+    return f"{nothing}, since {'no step was needed' if state.profile.plan is None else 'the plan has no step'}"
 
 
 class _Listener:

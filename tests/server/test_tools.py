@@ -78,6 +78,26 @@ async def test_restore_to_4k_keeps_the_callers_budget(server: MCPServer[Any], ph
     assert any("the budget of 1 expert runs is spent" in warning for warning in report.warnings)
 
 
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        (
+            {"max_seconds": 1e-6, "findings": []},
+            "only resized, since the budget was spent before super_resolution 2x",
+        ),
+        ({"max_expert_runs": 1, "plan": ["denoising", "super_resolution"]}, "spent before super_resolution 2x"),
+        ({"plan": []}, "left as it was, since the plan has no step"),
+        ({"plan": ["face_restoration"]}, "left as it was, since no step of the plan made it better"),
+    ],
+)
+async def test_restore_to_4k_says_why_little_or_nothing_was_done(
+    server: MCPServer[Any], photos: Any, wish: dict[str, Any], told: str
+) -> None:
+    async with Client(server) as client:
+        result = await call(client, "restore_to_4k", image={"path": str(photos.noisy)}, scale=2, **wish)
+    assert told in RestorationReport.model_validate(result.structured_content).summary
+
+
 async def test_the_text_of_an_answer_says_all_that_its_structure_says(server: MCPServer[Any], photos: Any) -> None:
     async with Client(server) as client:
         result = await call(client, "analyze_quality", image={"path": str(photos.noisy)})
