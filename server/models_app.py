@@ -146,9 +146,10 @@ def path(as_json: JsonOption = False) -> None:
 
 
 def _show(console: Console, found: Sequence[Offer]) -> None:
-    from rich.table import Table
+    from server.tables import table_of
 
-    table = Table("name", "for", "size", "licence", "commercial use", "state")
+    names = (offer.name for offer in found)
+    table = table_of(names, "name", "for", "size", "licence", "commercial use", "state")
     for offer in found:
         table.add_row(offer.name, offer.purpose, offer.megabytes, offer.licence, offer.commercial, offer.state)
     console.print(table)

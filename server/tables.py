@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from server.doctor import Check
     from server.expert_report import ExpertReport
     from server.models import DegradationReport, PlanReport, QualityReport
+
+
+def table_of(names: Iterable[str], header: str, *others: str) -> Table:
+    """An empty table for these names, which are whole however narrow the terminal is: they are typed again."""
+    first = Column(header, no_wrap=True, min_width=max(map(len, names), default=0))
+    return Table(first, *(Column(other, overflow="fold") for other in others))
 
 
 def show_restoration(console: Console, summary: RestorationSummary) -> None:
@@ -77,7 +83,8 @@ def show_plan(console: Console, report: PlanReport) -> None:
 
 def show_experts(console: Console, experts: Sequence[ExpertReport]) -> None:
     """The catalogue, and at its end what to do about what cannot run yet."""
-    table = Table("expert", "task", "scale", "state", "commercial use", "about")
+    names = (one.name for one in experts)
+    table = table_of(names, "expert", "task", "scale", "state", "commercial use", "about")
     for one in experts:
         table.add_row(one.name, one.task.value, f"{one.scale}x", one.state, one.commercial, one.about)
     console.print(table)
@@ -88,7 +95,7 @@ def show_experts(console: Console, experts: Sequence[ExpertReport]) -> None:
 
 def show_profiles(console: Console, profiles: Sequence[Profile]) -> None:
     """Names and purposes."""
-    table = Table("profile", "about")
+    table = table_of((profile.name for profile in profiles), "profile", "about")
     for profile in profiles:
         table.add_row(profile.name, profile.about)
     console.print(table)

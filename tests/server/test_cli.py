@@ -167,6 +167,19 @@ def test_experts_can_be_listed_by_task(run: Any) -> None:
     assert some[0]["name"] in run("experts", "--task", "denoising").stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "kind"), [(["experts"], "experts"), (["models", "list"], "models"), (["profiles"], "profiles")]
+)
+def test_names_are_listed_whole_on_a_narrow_terminal(
+    run: Any, monkeypatch: pytest.MonkeyPatch, command: list[str], kind: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = run(*command).stdout
+    names = [one["name"] for one in json.loads(run(*command, "--json").stdout)[kind]]
+    assert [name for name in names if f"│ {name} " not in shown] == []
+    assert "…" not in shown
+
+
 def test_what_finds_and_compares_faces_can_be_pulled(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
