@@ -23,7 +23,7 @@ from agent.record import Entry, Record
 from imaging.control import Control
 from imaging.disk import require_space
 from imaging.errors import Cancelled, OutputError, OutputExists, ResourceError
-from imaging.reading import Limits
+from imaging.reading import READABLE, Limits
 from imaging.writing import FORMAT_OF
 from profiles.schema import Profile
 
@@ -226,7 +226,7 @@ class _Batch:
 
     def _walk(self) -> Iterator[Picture]:
         request = self._request
-        for picture in pictures(request.source.resolve(), self._folder.results, follow_links=request.follow_links):
+        for picture in pictures(request.source.resolve(), follow_links=request.follow_links):
             self._control.check()
             yield picture
 
@@ -385,6 +385,10 @@ def _check(request: BatchRequest) -> None:
         raise BatchError(f"{request.source} is what a batch keeps for itself", "give a folder with pictures")
     if request.suffix not in FORMAT_OF:
         raise OutputError(f"there is no format {request.suffix!r}", f"use one of {', '.join(FORMAT_OF)}")
+    if next(pictures(source, follow_links=request.follow_links), None) is None:
+        raise BatchError(
+            f"there is no picture in {request.source} or below", f"pictures end in {', '.join(sorted(READABLE))}"
+        )
 
 
 def _exists(target: Path) -> str:

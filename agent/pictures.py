@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-READABLE = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic"))
-"""Suffixes, in small letters."""
+from imaging.reading import READABLE
+
 BATCH_FOLDER = "restore4k-batch"
 """What a batch keeps beside its results, thumbnails too."""
 
@@ -34,16 +34,17 @@ class Picture:
         return str(path.with_suffix(suffix) if self.is_alone else path.with_name(path.name + suffix))
 
 
-def pictures(root: Path, leave_out: Path, *, follow_links: bool = True) -> Iterator[Picture]:
-    """By name, a folder's own before those of its sub-folders. Hidden files and folders are not looked at.
+def pictures(root: Path, *, follow_links: bool = True) -> Iterator[Picture]:
+    """By name, a folder's own before those of its sub-folders. Hidden files and folders are not looked at, nor are
+    folders below in which a batch, this one or another, keeps its results.
 
-    `follow_links`: take links to files too; links to folders are never followed. `leave_out`: a folder below.
+    `follow_links`: take links to files too; links to folders are never followed.
     Only the names of one folder are in memory at a time.
     """
-    return _below(root, PurePosixPath(), leave_out, follow_links)
+    return _below(root, PurePosixPath(), follow_links)
 
 
-def _below(folder: Path, place: PurePosixPath, leave_out: Path, follow_links: bool) -> Iterator[Picture]:
+def _below(folder: Path, place: PurePosixPath, follow_links: bool) -> Iterator[Picture]:
     names, folders = list[str](), list[str]()
     try:
         with os.scandir(folder) as entries:
@@ -62,8 +63,8 @@ def _below(folder: Path, place: PurePosixPath, leave_out: Path, follow_links: bo
     for name in sorted(names):
         yield _picture(folder / name, place / name, is_alone=namesakes[_stem(name)] == 1)
     for name in sorted(folders):
-        if folder / name != leave_out:
-            yield from _below(folder / name, place / name, leave_out, follow_links)
+        if not os.path.isdir(folder / name / BATCH_FOLDER):
+            yield from _below(folder / name, place / name, follow_links)
 
 
 def _picture(file: Path, place: PurePosixPath, *, is_alone: bool) -> Picture:

@@ -27,6 +27,9 @@ from imaging.pixels import empty, let_go, memory_budget, strips
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
 """Pillow's names of what is read, where this Pillow has them; MPO is a JPEG with a preview behind it."""
+_JPEG, _PPM = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".ppm", ".pgm", ".pbm", ".pnm")
+READABLE = frozenset((*_JPEG, *_PPM, ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".gif"))
+"""Suffixes of such files, in small letters."""
 KNOWN_HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"GIF8")
 OTHER_HEADS = {
     b"%PDF": "a PDF document",

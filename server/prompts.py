@@ -15,8 +15,8 @@ from mcp.server import MCPServer
 from mcp.types import INVALID_PARAMS
 from pydantic import Field
 
-from agent.pictures import READABLE
 from imaging.errors import RestoreError
+from imaging.reading import READABLE
 from server.errors import RequestError
 from server.service import Service
 from server.workspace import HANDLE_PATTERN

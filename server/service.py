@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from agent.pictures import READABLE
 from imaging.disk import require_space
 from imaging.errors import OutputExists
 from imaging.hidden import fill_hidden
 from imaging.image import Image
-from imaging.reading import read_image
+from imaging.reading import READABLE, read_image
 from imaging.writing import write_image
 from profiles.schema import Profile
 from server.access import Access

@@ -117,16 +117,30 @@ def test_results_inside_the_folder_are_not_taken_for_pictures(folder: Folder) ->
     folder.results = folder.source / "restored"
     folder.run()
     assert counts(folder.run()) == (0, 0, 1, 0)
-    elsewhere = folder.source.parent / "elsewhere"
-    assert [one.name for one in pictures(folder.source, elsewhere)] == ["a.png", "restored/a.png"]
+
+
+def test_results_of_another_batch_are_not_taken_for_pictures(folder: Folder) -> None:
+    folder.add("a.png", "trip/b.png")
+    folder.results = folder.source / "trip/restored"
+    folder.run()
+    folder.results = folder.source / "restored again"
+    assert folder.run().total == 2
+    assert folder.made() == {"a.png", "trip/b.png"}
+    folder.source, folder.results = folder.source / "trip/restored", folder.source.parent / "out"
+    assert folder.run().total == 2  # asked for by name
+
+
+def test_every_kind_of_file_that_can_be_read_is_a_picture(folder: Folder) -> None:
+    folder.add("a.gif", "b.PGM", "c.jfif", "d.heif", "e.svg")
+    assert [one.name for one in pictures(folder.source)] == ["a.gif", "b.PGM", "c.jfif", "d.heif"]
 
 
 def test_links_to_folders_are_not_followed_and_links_to_files_only_where_wanted(folder: Folder) -> None:
     folder.add("a.png")
     (folder.source / "loop").symlink_to(folder.source)
     (folder.source / "b.png").symlink_to(folder.source / "a.png")
-    assert [one.name for one in pictures(folder.source, folder.results)] == ["a.png", "b.png"]
-    assert [one.name for one in pictures(folder.source, folder.results, follow_links=False)] == ["a.png"]
+    assert [one.name for one in pictures(folder.source)] == ["a.png", "b.png"]
+    assert [one.name for one in pictures(folder.source, follow_links=False)] == ["a.png"]
 
 
 def test_a_second_call_does_only_what_is_new_changed_or_gone(folder: Folder) -> None:
@@ -326,6 +340,11 @@ def test_what_cannot_work_is_refused_at_once(folder: Folder, tmp_path: Path) -> 
         folder.run()
     folder.source, folder.results = file, tmp_path / "out"
     with pytest.raises(BatchError, match="no folder"):
+        folder.run()
+    folder.source = tmp_path / "empty"
+    (folder.source / "below").mkdir(parents=True)
+    folder.add("below/notes.txt")
+    with pytest.raises(BatchError, match=r"no picture in .*empty"):
         folder.run()
     assert not folder.results.exists()
 

@@ -21,7 +21,7 @@ from imaging.convert import to_numpy
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
 from imaging.image import Image
 from imaging.jpeg_table import quantisation_of_q50
-from imaging.reading import Limits, read_image
+from imaging.reading import FORMATS, READABLE, Limits, read_image
 
 PICTURE = np.ascontiguousarray(data.astronaut()[100:148, 200:264])
 """48 rows of 64 pixels."""
@@ -241,6 +241,13 @@ def test_a_jpeg_with_a_preview_behind_it_is_one_picture() -> None:
 
 def test_a_path_and_its_bytes_give_the_same(photo_file: Path) -> None:
     assert bool((read_image(photo_file).pixels == read_image(photo_file.read_bytes()).pixels).all())
+
+
+def test_pictures_are_known_by_every_suffix_that_is_read() -> None:
+    PIL.Image.init()
+    pillows = {suffix for suffix, kind in PIL.Image.registered_extensions().items() if kind in FORMATS}
+    of_animations, of_any_numbers = {".apng", ".avifs", ".heics", ".heifs", ".hif"}, {".pfm"}
+    assert pillows - of_animations - of_any_numbers <= READABLE
 
 
 def test_the_format_is_told_by_the_content_and_not_by_the_name(tmp_path: Path) -> None:
