@@ -283,11 +283,13 @@ def serve(
         from server.app import serve as serve_clients
         from server.oauth import callers_of
 
-        named = [*(folders or ()), *(allow or ())]
+        named = [folder.expanduser().absolute() for folder in (*(folders or ()), *(allow or ()))]
+        results = (output or default_output()).expanduser().absolute()
+        _require_folders(named, results)
         unnamed = () if client_roots else default_allowed()
         settings = ServerSettings(
-            allowed=tuple(folder.expanduser().absolute() for folder in named) or unnamed,
-            output=(output or default_output()).expanduser().absolute(),
+            allowed=tuple(named) or unnamed,
+            output=results,
             runs=(runs or default_runs()).absolute(),
             urls=allow_urls,
             client_roots=client_roots,
@@ -325,6 +327,15 @@ def _output_of(image: Path, output: Path | None) -> Path:
     if output is None:
         return image.with_name(name)
     return output / name if output.is_dir() else output
+
+
+def _require_folders(named: list[Path], results: Path) -> None:
+    """Raise `RequestError` for a folder to read from that is none; one that holds the results is made with them."""
+    from server.errors import RequestError
+
+    for folder in named:
+        if not folder.is_dir() and not results.is_relative_to(folder):
+            raise RequestError(f"there is no folder {folder} to read from", "make it, or name another")
 
 
 def _run(answer: Answer, work: Callable[[Control, Listener], Restoration], runs: Path, quiet: bool) -> None:

@@ -68,8 +68,10 @@ def test_the_command_restores_a_folder_and_tells_failures_by_its_exit_code(
 
 
 def test_wrong_input_ends_with_exit_code_2(photos: Any, tmp_path: Path) -> None:
+    (photos.folder / "empty").mkdir()
     for arguments, why in (
         ((photos.folder / "none", tmp_path / "out"), "is no folder"),
+        ((photos.folder / "empty", tmp_path / "out"), "there is no picture in"),
         ((photos.folder, photos.folder), "taken for pictures"),
         ((photos.folder, tmp_path / "out", "-p", "nonesuch"), "nonesuch"),
         ((photos.folder, tmp_path / "out", "--address", "ray://nowhere:1"), "--engine ray"),

@@ -301,6 +301,20 @@ def test_the_first_line_names_the_run(run: Any, photos: Any, tmp_path: Path) -> 
     assert first.startswith(f"run {next((tmp_path / 'runs').iterdir()).name}: restoring {photos.noisy}")
 
 
+@pytest.mark.parametrize("option", [(), ("--allow",)])
+def test_serve_refuses_to_read_from_a_folder_that_is_not_there(
+    run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
+) -> None:
+    served = []
+    monkeypatch.setattr("server.app.serve", lambda settings, *_: served.append(settings.allowed))
+    absent = photos.folder / "nosuch"
+    refused = run("serve", photos.folder, *option, absent)
+    assert (refused.exit_code, served) == (2, [])
+    assert refused.stderr.startswith(f"error: there is no folder {absent}")
+    assert run("serve", absent, "--output", absent / "restored").exit_code == 0  # made with the first result
+    assert served == [(absent,)]
+
+
 def test_help_and_lists_load_no_heavy_library(environment: dict[str, str]) -> None:
     script = """
 import sys
