@@ -392,4 +392,4 @@ def _check(request: BatchRequest) -> None:
 
 
 def _exists(target: Path) -> str:
-    return str(OutputExists(f"{target} exists already", "move it away and retry the failed, or ask for overwriting"))
+    return str(OutputExists(f"{target} exists already", "move it away and call again, or ask for overwriting"))

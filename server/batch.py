@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from imaging.control import Control
-from server.console import SIGNALLED, Answer, stopped_by_signals
+from server.console import SIGNALLED, Answer, in_options, stopped_by_signals
 from server.options import (
     JsonOption,
     LongSideOption,
@@ -149,6 +149,6 @@ def _show(report: BatchReport, console: Console) -> None:
         again = f", {report.failed_before} of them before (--retry-failed)" if report.failed_before else ""
         console.print(f"failed:   {failed}{again}")
         for failure in report.failures:
-            console.print(f"  {failure.source}: {failure.reason}")
+            console.print(f"  {failure.source}: {in_options(failure.reason)}")
     console.print(f"results:  {report.results}")
     console.print(f"summary:  {report.summary}")

@@ -12,7 +12,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from agent.batch import MOST_FAILURES_TOLD, BatchReport, BatchRequest, Tally, run_batch
+from agent.batch import MOST_FAILURES_TOLD, BatchReport, BatchRequest, Failure, Tally, run_batch
 from agent.batch_folder import BatchFolder
 from agent.engines.in_process import InProcessEngine
 from agent.engines.work import Orders
@@ -35,7 +35,7 @@ from server.inputs import (
 )
 from server.jobs import Status
 from server.models import FolderReport
-from server.registering import ADDS, add_tool
+from server.registering import ADDS, add_tool, for_a_model
 from server.service import MOST_NAMESAKES, Service
 
 FolderArgument = Annotated[
@@ -129,7 +129,7 @@ def _tell(status: Status, tally: Tally, entry: Entry | None) -> None:
         status.progress((tally.seen + sum(tally.under_way.values())) / max(tally.total, 1))
     status.say(standing(tally))
     if entry is not None and entry.status == "failed" and tally.failed <= MOST_FAILURES_TOLD:
-        status.news(f"failed: {entry.source}: {entry.reason}")
+        status.news(f"failed: {entry.source}: {for_a_model(entry.reason)}")
 
 
 def _told(report: BatchReport) -> FolderReport:
@@ -145,5 +145,5 @@ def _told(report: BatchReport) -> FolderReport:
         restored=report.done + report.done_before,
         failed=failed,
         finished=report.finished,
-        failures=report.failures,
+        failures=[Failure(source=one.source, reason=for_a_model(one.reason)) for one in report.failures],
     )

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from agent.batch import Tally
 from agent.markup import duration
 from agent.record import Entry
+from server.console import in_options
 
 LINE_SECONDS = 30.0
 """Without a terminal a line is written so often."""
@@ -48,7 +49,7 @@ class BatchView:
         if self._quiet:
             return
         if entry is not None and entry.status == "failed":
-            self._console.print(f"failed: {entry.source}: {entry.reason}")
+            self._console.print(f"failed: {entry.source}: {in_options(entry.reason)}")
         line = standing(tally)
         if tally.since is None and not tally.seen:
             self._bar.update(self._task, description=line)

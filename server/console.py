@@ -22,6 +22,11 @@ DEBUG_VARIABLE = "RESTORE4K_DEBUG"
 BAD_REQUEST, BUG, SIGNALLED = 2, 1, 128
 
 
+def in_options(advice: str) -> str:
+    """What the engine advises, by the name of our option."""
+    return advice.replace("ask for overwriting", "give --overwrite")
+
+
 class Answer:
     """The answer of one command. Inside its block, errors become one line on stderr (and with --json a document on
     stdout) and an exit code: 2 for a `RestoreError`, 1 for a fault of ours, 130 after Ctrl-C.
@@ -47,7 +52,7 @@ class Answer:
 
     def fail(self, kind: str, message: str, hint: str, code: int, **more: str) -> typer.Exit:
         """Tell an error; the exit to raise."""
-        message, hint = " ".join(message.split()), " ".join(hint.split())
+        message, hint = " ".join(message.split()), in_options(" ".join(hint.split()))
         print(f"error: {message}; {hint}" if hint else f"error: {message}", file=sys.stderr)  # noqa: T201
         if self._as_json:
             told = {"type": kind, "message": message, "hint": hint, **more}

@@ -18,8 +18,12 @@ READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_
 ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
 """Adds files, and changes or removes none."""
 
-COMMANDS = {"`restore4k experts`": "list_experts", "`restore4k profiles`": "list_profiles"}
-"""In advice: what a person types, and the tool that tells a model the same."""
+ADVICE = {
+    "`restore4k experts`": "list_experts",
+    "`restore4k profiles`": "list_profiles",
+    ", or ask for overwriting": "",
+}
+"""What a person is told to do, and a model instead: the tool that tells the same; no tool replaces a file."""
 MOST_FAULTS = 5
 
 ToolFunction = Callable[..., Awaitable[CallToolResult]]
@@ -45,10 +49,7 @@ def add_tool(
         try:
             return await function(*args, **kwargs)
         except RestoreError as error:
-            text = str(error)
-            for command, tool in COMMANDS.items():
-                text = text.replace(command, tool)
-            raise ToolError(text) from error
+            raise ToolError(for_a_model(str(error))) from error
 
     server.add_tool(
         guarded,
@@ -58,6 +59,13 @@ def add_tool(
         annotations=annotations.model_copy(update={"title": title}),
         meta=meta,
     )
+
+
+def for_a_model(text: str) -> str:
+    """An error with advice that a caller of tools can follow."""
+    for told, instead in ADVICE.items():
+        text = text.replace(told, instead)
+    return text
 
 
 def require_known(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:

@@ -134,6 +134,22 @@ async def test_the_tool_restores_a_folder_and_the_same_call_does_nothing_twice(
 
 
 @pytest.mark.anyio
+async def test_what_stands_in_the_way_is_told_with_what_can_be_done(
+    server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    for folder in (results, settings.output / f"{photos.folder.name}_restored"):
+        assert run(photos.folder, folder, "-p", quick, "--quiet").exit_code == 0
+        (folder / "clean.png").write_bytes(b"precious")
+    told = run(photos.folder, results, "-p", quick)
+    assert told.stderr.count("or give --overwrite") == told.stdout.count("or give --overwrite") == 1
+    async with Client(server) as client:
+        answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
+    (failure,) = FolderReport.model_validate(answered.structured_content).failures
+    assert failure.reason.endswith("clean.png exists already; move it away and call again")
+
+
+@pytest.mark.anyio
 async def test_the_tool_reads_and_writes_only_where_it_may(
     server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from typing import Any
 import PIL.Image
 import pytest
 from click.testing import Result
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from agent.state import Plan
@@ -89,8 +93,22 @@ def test_an_existing_result_is_replaced_only_where_asked(run: Any, photos: Any) 
     output.write_bytes(b"precious")
     refused = run("restore", photos.noisy, "--long-side", 128, "-o", output)
     assert (refused.exit_code, output.read_bytes()) == (2, b"precious")
+    assert "or give --overwrite" in refused.stderr
     assert run("restore", photos.noisy, "--long-side", 128, "-o", output, "--overwrite").exit_code == 0
     assert output.read_bytes() != b"precious"
+
+
+def test_the_restorations_of_the_readme_do_not_stand_in_each_others_way() -> None:
+    command, taken = get_command(app), set[str]()
+    assert isinstance(command, TyperGroup)
+    for line in re.findall(
+        r"restore4k restore (.*?)(?: +#.*)?$", (REPOSITORY / "README.md").read_text(), re.MULTILINE
+    ):
+        given = command.commands["restore"].make_context("restore", shlex.split(line)).params
+        output = str(given["output"] or Path(given["image"]).with_suffix("").name + "_restored.png")
+        assert output not in taken or given["overwrite"], line
+        taken.add(output)
+    assert len(taken) > 1
 
 
 def test_every_kind_of_bad_image_gives_one_line_and_exit_code_2(
