@@ -124,16 +124,17 @@ class Service:
         limits = self.settings.limits()
         if given.handle is not None:
             image, handle = self.workspace.load(given.handle, limits), given.handle
-            file, name = self.workspace.path(handle), handle
+            file, name = self.workspace.path(handle), self.workspace.name(handle)
         elif given.path is not None:
             file = self.access.readable(given.path)
             image = fill_hidden(read_image(file, limits))
-            handle, name = self.workspace.keep_file(file.read_bytes()), file.stem
+            name = file.stem
+            handle = self.workspace.keep_file(file.read_bytes(), name)
         else:
             data = self._fetched(given.url) if given.url is not None else decode_data(given.data or "")
             image = fill_hidden(read_image(data, limits))
             handle = self.workspace.keep_file(data)
-            file, name = self.workspace.path(handle), handle
+            file, name = self.workspace.path(handle), self.workspace.name(handle)
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)
 
     def profile(

@@ -104,7 +104,7 @@ def judge_candidates(
         handle = None
         if candidate.image is not None:
             made = CandidateOf(parent=source.picture.handle, step=step, verdict=candidate.verdict)
-            handle = service.workspace.keep_image(candidate.image, made)
+            handle = service.workspace.keep_image(candidate.image, made, source.name)
         found.append((CandidateReport(handle=handle, verdict=candidate.verdict), candidate.image))
     found.sort(key=lambda item: (item[1] is not None, item[0].verdict.score), reverse=True)
     report = CandidatesReport(
@@ -136,7 +136,7 @@ def settle(service: Service, handles: Sequence[str], choice: str | None) -> Step
     parent, step = parents.pop()
     source = service.open(InputImage(handle=parent))
     verdicts = [candidate.verdict for candidate in made.values()]
-    return _finish_step(service, source, step, best, verdicts, f"{parent}_{step.task.value}")
+    return _finish_step(service, source, step, best, verdicts, f"{source.name}_{step.task.value}")
 
 
 def finish_image(
@@ -149,7 +149,8 @@ def finish_image(
     image = finish(source.image, Plan(steps=(), final_width=width, final_height=height, by="caller"))
     file = service.new_output(f"{source.name}_restored", suffix)
     write_image(image, file)
-    picture = Picture(handle=service.workspace.keep_file(file.read_bytes()), width=width, height=height)
+    handle = service.workspace.keep_file(file.read_bytes(), source.name)
+    picture = Picture(handle=handle, width=width, height=height)
     return FinishReport(
         summary=f"Finished at {width}x{height}; saved as {file}.", image=picture, file=str(file)
     ), image
@@ -223,7 +224,8 @@ def _finish_step(
         summary = f"{step}: {what}; the input is kept, and nothing was written."
     else:
         image = best.image
-        picture = Picture(handle=service.workspace.keep_image(image), width=image.width, height=image.height)
+        handle = service.workspace.keep_image(image, name=source.name)
+        picture = Picture(handle=handle, width=image.width, height=image.height)
         file = service.save(image, name)
         summary = f"{step} by {describe(winner)}; saved as {file}."
         if winner.score <= before:

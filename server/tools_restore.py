@@ -135,12 +135,12 @@ def _restore(
         control=control,
         listener=listener,
     )
-    return _report(service, restoration)
+    return _report(service, restoration, source.name)
 
 
-def _report(service: Service, restoration: Restoration) -> tuple[RestorationReport, Image]:
+def _report(service: Service, restoration: Restoration, name: str) -> tuple[RestorationReport, Image]:
     summary = restoration.summary()
-    handle = service.workspace.keep_file(restoration.output.read_bytes())
+    handle = service.workspace.keep_file(restoration.output.read_bytes(), name)
     report = RestorationReport(
         summary=f"Restored to {summary.width}x{summary.height}: {_what_was_done(restoration)}; "
         f"saved as {summary.output}.",

@@ -67,16 +67,20 @@ class Workspace:
     free_bytes: int = 1 << 30
     """What must be left on the disk."""
 
-    def keep_file(self, data: bytes) -> str:
-        """The handle of an image file with these bytes, which the caller has been able to read."""
+    def keep_file(self, data: bytes, name: str = "") -> str:
+        """The handle of an image file with these bytes, which the caller has been able to read.
+
+        `name`: what the photo that it comes from is called.
+        """
         handle = _handle(data)
         if not self._used(handle):
             self._make_room(len(data))
             self._write(self._picture(handle), data)
+        self._call(handle, name)
         return handle
 
-    def keep_image(self, image: Image, candidate: CandidateOf | None = None) -> str:
-        """The handle of an image; its pixels are rounded to 16 bit.
+    def keep_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
+        """The handle of an image; its pixels are rounded to 16 bit. `name`: as of `keep_file`.
 
         Equal pixels that two experts made have two handles, because each has its own verdict.
         """
@@ -85,11 +89,11 @@ class Workspace:
         origin = Origin(bit_depth=bit_depth, greyscale=image.greyscale, candidate=candidate)
         made_by = f"{candidate.parent} {candidate.step} {candidate.verdict.expert}" if candidate else "made here"
         handle = _handle(data, f"{made_by} {origin.bit_depth}".encode())
-        if self._used(handle):
-            return handle
-        self._make_room(len(data))
-        self._write(self._origin(handle), origin.model_dump_json().encode())
-        self._write(self._picture(handle), data)
+        if not self._used(handle):
+            self._make_room(len(data))
+            self._write(self._origin(handle), origin.model_dump_json().encode())
+            self._write(self._picture(handle), data)
+        self._call(handle, name)
         return handle
 
     def load(self, handle: str, limits: Limits | None = None) -> Image:
@@ -102,6 +106,12 @@ class Workspace:
         if origin is None:
             return fill_hidden(image)
         return replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale)
+
+    def name(self, handle: str) -> str:
+        """What the photo that an image comes from was called, without suffix; the handle where nobody has said."""
+        with suppress(OSError):
+            return os.fsdecode(self._name(handle).read_bytes())
+        return handle
 
     def candidate(self, handle: str) -> CandidateOf | None:
         """Which candidate the image is; None where it is none. Raises `UnknownHandle`."""
@@ -137,6 +147,7 @@ class Workspace:
             if unused > self.max_days * DAY or (unused > IN_USE_SECONDS and kept + length + size > self.max_bytes):
                 self._picture(handle).unlink(missing_ok=True)
                 self._origin(handle).unlink(missing_ok=True)
+                self._name(handle).unlink(missing_ok=True)
             else:
                 kept += length
         if kept + size > self.max_bytes:
@@ -179,6 +190,13 @@ class Workspace:
 
     def _origin(self, handle: str) -> Path:
         return self.folder / f"{handle}.json"
+
+    def _name(self, handle: str) -> Path:
+        return self.folder / f"{handle}.name"
+
+    def _call(self, handle: str, name: str) -> None:
+        if name and name != self.name(handle):
+            self._write(self._name(handle), os.fsencode(name))
 
     def _write(self, path: Path, data: bytes) -> None:
         """The origin is written before its picture, so that a handle that exists is complete."""

@@ -186,6 +186,25 @@ async def test_steps_chain_by_handle(server: MCPServer[Any], photos: Any, mode: 
     assert QualityReport.model_validate(result.structured_content).image.width == 192
 
 
+async def test_results_of_every_step_are_called_after_the_photo(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        tried = await call(
+            client, "run_candidates", image={"path": str(photos.noisy)}, task="denoising", experts=["nlm_denoise"]
+        )
+        handle = next(
+            one["handle"]
+            for one in tried.structured_content["candidates"]
+            if one["verdict"]["expert"] == "nlm_denoise"
+        )
+        chosen = await call(client, "select_best", candidates=[handle])
+        image = {"handle": chosen.structured_content["image"]["handle"]}
+        enlarged = await call(client, "super_resolve", image=image, scale=2, expert="lanczos_2x")
+        image = {"handle": enlarged.structured_content["image"]["handle"]}
+        finished = await call(client, "finish_restoration", image=image, width=192, height=160)
+    names = [Path(step.structured_content["file"]).name for step in (chosen, enlarged, finished)]
+    assert names == ["noisy_denoising.png", "noisy_super_resolve.png", "noisy_restored.png"]
+
+
 async def test_candidates_are_judged_and_the_best_or_the_chosen_one_is_settled_on(
     server: MCPServer[Any], photos: Any
 ) -> None:

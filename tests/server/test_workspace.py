@@ -114,8 +114,9 @@ def test_a_workspace_full_of_fresh_images_refuses_more_and_loses_none(tmp_path: 
 
 
 def test_images_expire_with_what_was_known_of_them(workspace: Workspace, image: Image) -> None:
-    expired = workspace.keep_image(image, candidate("expert"))
-    used = workspace.keep_file(b"the bytes")
+    expired = workspace.keep_image(image, candidate("expert"), "beach")
+    used = workspace.keep_file(b"the bytes", "harbour")
+    assert (workspace.name(expired), workspace.name(used)) == ("beach", "harbour")
     unused_for(workspace, expired, 40)
     unused_for(workspace, used, 20)
     left = workspace.folder / ".img_x.image.00.part"  # by a kill
