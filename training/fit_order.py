@@ -64,7 +64,7 @@ WORLD = (
 SIDE, SIDE_OF_MOTION = 288, 448
 """Pixels that photos are cut to; how a camera moved can be read from large ones alone."""
 SEVERITIES = (Severity.MEDIUM, Severity.HIGH)
-"""What is worth a task; the worst is left out, since seldom do two or three such meet, and their many dB would decide."""
+"""What is worth a task. The worst is left out: seldom do two or three such meet, and their many dB would decide."""
 FIDELITY_WEIGHT = 0.5
 SAME_DB = 0.05
 """Orders that end nearer to each other are equally good."""
