@@ -223,7 +223,7 @@ def _is_deep(picture: PIL.Image.Image) -> bool:
         tags: Any = getattr(picture, "tag_v2", {})
         bits, kinds = tags.get(BITS_PER_SAMPLE, (8,)), tags.get(SAMPLE_FORMAT, (1,))
         return max(np.atleast_1d(bits)) > 8 or 3 in np.atleast_1d(kinds)
-    return picture.mode.startswith("I;16")
+    return picture.mode.startswith(("I", "F"))
 
 
 def _deep_array(data: bytes, name: str) -> NDArray[Any]:

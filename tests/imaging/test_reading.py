@@ -401,3 +401,14 @@ def grey_cmyk_profile() -> bytes:
     head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)  # the white point of D50
     profile = head.ljust(124, b"\0") + struct.pack(">I", 2) + tags + body
     return struct.pack(">I", len(profile) + 4) + profile
+
+
+def test_portable_pictures_of_more_than_8_bit_keep_all_their_levels() -> None:
+    """Pillow would cut the first off at 255 of 65535, and the second to whole numbers."""
+    levels = np.random.default_rng(0).random((9, 12), np.float32)
+    sixteen = b"P5\n12 9\n65535\n" + (levels * 65535).round().astype(">u2").tobytes()
+    floats = b"Pf\n12 9\n-1.0\n" + levels[::-1].astype("<f4").tobytes()
+    for file in (sixteen, floats):
+        image = read_image(file)
+        assert image.bit_depth == 16
+        assert np.abs(image.pixels[0].numpy() - levels).max() < 1 / 65535
