@@ -66,7 +66,7 @@ def test_what_the_caller_alone_has_seen_is_treated_after_other_steps_too(noisy: 
     )
     reasoner = seen_by_the_caller(Degradation.NOISE, Degradation.DEFOCUS_BLUR)
     run(noisy, profile(restore_option=None), pool, reasoner=reasoner)
-    assert pool.calls[:2] == ["clean", "sharpen"]
+    assert {"clean", "sharpen"} <= set(pool.calls)
 
 
 def test_steps_that_fail_by_a_threshold_are_each_tried_once_from_the_same_image(noisy: Path) -> None:
