@@ -63,8 +63,6 @@ WORLD = (
 """The order in which light, lens, sensor and storage add them: MiO100's, which once has haze after defocus, too."""
 SIDE, SIDE_OF_MOTION = 288, 448
 """Pixels that photos are cut to; how a camera moved can be read from large ones alone."""
-SEVERITIES = (Severity.MEDIUM, Severity.HIGH)
-"""What is worth a task. The worst is left out: seldom do two or three such meet, and their many dB would decide."""
 FIDELITY_WEIGHT = 0.5
 SAME_DB = 0.05
 """Orders that end nearer to each other are equally good."""
@@ -84,7 +82,7 @@ def samples_of(job: Job) -> list[Sample]:
     pixels = read_pixels(path)[:side, :side]
     rng = np.random.default_rng([seed, len(kinds), *map(KINDS.index, kinds)])
     kinds = tuple(sorted(kinds, key=WORLD.index))
-    severities = [Severity(int(rng.choice(SEVERITIES))) for _ in kinds]
+    severities = [Severity(int(rng.integers(Severity.MEDIUM, Severity.VERY_HIGH + 1))) for _ in kinds]
     degraded, _ = mix(pixels, kinds, rng, severities)
     bench = Bench(Image(from_numpy(to_float(to_uint8(degraded)))), _experience(experience))
     reference = Image(from_numpy(pixels))
