@@ -8,7 +8,11 @@ from PIL import Image as Pillow
 from skimage import data
 
 from agent.state import KEEP_INPUT, Finding, Node, Perception, Plan, RunState, Step, Verdict
+from imaging.convert import from_numpy
+from imaging.image import Image
+from imaging.writing import write_image
 from profiles.schema import Profile
+from tests.agent.scripted import NOISY
 from toolbox.tasks import Degradation, Severity, Task
 
 HOSTILE = '"><script>alert(1)</script>.png'
@@ -135,3 +139,10 @@ def run_folder(tmp_path: Path, finished_run: RunState) -> Path:
     photo.resize((80, 60)).resize((1400, 1050), Pillow.Resampling.NEAREST).save(tmp_path / "before.jpg", quality=88)
     photo.resize((1400, 1050)).save(tmp_path / "after.jpg", quality=88)
     return tmp_path
+
+
+@pytest.fixture
+def noisy_file(tmp_path: Path) -> Path:
+    path = tmp_path / "noisy.png"
+    write_image(Image(from_numpy(NOISY)), path)
+    return path

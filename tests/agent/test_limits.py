@@ -25,8 +25,7 @@ from imaging.reading import read_image
 from imaging.writing import write_image
 from iqa.seen import see
 from profiles.loading import load_profile
-from tests.agent.test_qmoe import MixingPool
-from tests.agent.test_run import (
+from tests.agent.scripted import (
     NOISY,
     PLAIN_2X,
     ScriptedExpert,
@@ -38,18 +37,12 @@ from tests.agent.test_run import (
     truth,
     winners,
 )
+from tests.agent.test_qmoe import MixingPool
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 
 DIM = 0.98
-
-
-@pytest.fixture
-def noisy(tmp_path: Path) -> Path:
-    path = tmp_path / "noisy.png"
-    write_image(Image(from_numpy(NOISY)), path)
-    return path
 
 
 def dimmed(image: Image) -> Image:
@@ -60,20 +53,20 @@ def seen_by_the_caller(*names: Degradation) -> CallerReasoner:
     return CallerReasoner(findings=dict.fromkeys(names, Severity.HIGH))
 
 
-def test_what_the_caller_alone_has_seen_is_treated_after_other_steps_too(noisy: Path) -> None:
+def test_what_the_caller_alone_has_seen_is_treated_after_other_steps_too(noisy_file: Path) -> None:
     pool = ScriptedPool(
         expert("clean", Task.DENOISING, truth), expert("sharpen", Task.DEFOCUS_DEBLURRING, dimmed), PLAIN_2X
     )
     reasoner = seen_by_the_caller(Degradation.NOISE, Degradation.DEFOCUS_BLUR)
-    run(noisy, profile(restore_option=None), pool, reasoner=reasoner)
+    run(noisy_file, profile(restore_option=None), pool, reasoner=reasoner)
     assert {"clean", "sharpen"} <= set(pool.calls)
 
 
-def test_steps_that_fail_by_a_threshold_are_each_tried_once_from_the_same_image(noisy: Path) -> None:
+def test_steps_that_fail_by_a_threshold_are_each_tried_once_from_the_same_image(noisy_file: Path) -> None:
     rain = expert("rain", Task.DERAINING, ruin)
     motion = expert("motion", Task.MOTION_DEBLURRING, ruin)
     pool = ScriptedPool(rain, motion, PLAIN_2X)
-    run(noisy, profile(restore_option="deraining+motion-deblurring", rollback_below=0.99), pool)
+    run(noisy_file, profile(restore_option="deraining+motion-deblurring", rollback_below=0.99), pool)
     assert sorted(pool.calls) == ["motion", "plain_2x", "rain"]
 
 
@@ -97,21 +90,21 @@ def test_after_a_step_that_changed_nothing_comes_none_that_has_failed_on_these_p
     assert left_of(Node(id=1, width=8, height=8, agenda=agenda, not_first=failed)) == left
 
 
-def test_an_expert_without_memory_leaves_the_step_to_the_others(noisy: Path) -> None:
+def test_an_expert_without_memory_leaves_the_step_to_the_others(noisy_file: Path) -> None:
     def hungry(image: Image) -> Image:
         raise ResourceError("not enough memory for a single tile", "use a smaller expert")
 
     pool = ScriptedPool(expert("hungry", Task.DENOISING, hungry), expert("modest", Task.DENOISING, truth), PLAIN_2X)
-    restoration = run(noisy, profile(), pool)
+    restoration = run(noisy_file, profile(), pool)
     assert winners(restoration) == ["modest", "plain_2x"]
     told = {verdict.expert: verdict.error for verdict in restoration.path_taken()[1].verdicts}
     assert "not enough memory" in (told["hungry"] or "")
 
 
-def test_a_run_with_an_expert_that_runs_many_times_over_can_be_read_again(noisy: Path) -> None:
+def test_a_run_with_an_expert_that_runs_many_times_over_can_be_read_again(noisy_file: Path) -> None:
     ideal = expert("ideal", Task.DENOISING, truth)
     card = ideal.card.model_copy(update={"loader": "diffusion"})
-    restoration = run(noisy, profile(), ScriptedPool(ScriptedExpert(card, truth), PLAIN_2X))
+    restoration = run(noisy_file, profile(), ScriptedPool(ScriptedExpert(card, truth), PLAIN_2X))
     assert winners(restoration)[0] == "ideal"
     kept = RunFolder(restoration.folder)
     assert kept.load_state() == restoration.state
@@ -134,12 +127,12 @@ class Slow:
 
 
 def test_when_the_time_is_up_an_expert_is_stopped_and_the_best_so_far_is_finished(
-    noisy: Path, monkeypatch: pytest.MonkeyPatch
+    noisy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow(expert("slow", Task.DENOISING, truth).card)
     monkeypatch.setattr(Clock, "total", lambda self: 20.0 if slow.pieces >= 3 else 0.0)
     pool = ScriptedPool(slow, PLAIN_2X)  # type: ignore[arg-type]
-    restoration = run(noisy, profile(max_seconds=10), pool)
+    restoration = run(noisy_file, profile(max_seconds=10), pool)
     assert slow.pieces == 3
     assert winners(restoration) == [KEEP_INPUT]
     assert read_image(restoration.output).width == 256
@@ -194,23 +187,23 @@ POOL = (
     ("name", "told"),
     [("plain_4x", "super_resolution 4x is no step of the plan"), ("missing", "nobody has its weights")],
 )
-def test_a_named_expert_that_cannot_take_part_is_warned_of(noisy: Path, name: str, told: str) -> None:
-    restoration = run(noisy, profile(experts=["ideal", name]), ScriptedPool(*POOL))
+def test_a_named_expert_that_cannot_take_part_is_warned_of(noisy_file: Path, name: str, told: str) -> None:
+    restoration = run(noisy_file, profile(experts=["ideal", name]), ScriptedPool(*POOL))
     (warning,) = restoration.state.warnings
     assert name in warning
     assert told in warning
 
 
-def test_a_plan_without_enlargement_keeps_the_size(noisy: Path) -> None:
+def test_a_plan_without_enlargement_keeps_the_size(noisy_file: Path) -> None:
     pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
     wanted = profile(scale_factor=None, restore_option=None, plan="denoising")
-    result = read_image(run(noisy, wanted, pool).output)
+    result = read_image(run(noisy_file, wanted, pool).output)
     assert (result.width, result.height) == (128, 128)
 
 
-def test_what_explains_its_input_too_little_is_out_where_the_profile_is_strict(noisy: Path) -> None:
+def test_what_explains_its_input_too_little_is_out_where_the_profile_is_strict(noisy_file: Path) -> None:
     pool = ScriptedPool(expert("ruin", Task.DENOISING, ruin), PLAIN_2X)
-    restoration = run(noisy, profile(least_consistency=0.8, keep_input=False), pool)
+    restoration = run(noisy_file, profile(least_consistency=0.8, keep_input=False), pool)
     (verdict,) = restoration.path_taken()[1].verdicts
     assert verdict.error is not None
     assert "below the profile's 0.80" in verdict.error

@@ -1,0 +1,187 @@
+"""Whatever stops a run, it goes on to the same result, and nothing that is finished is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.errors import RunError
+from agent.events import Event, Finished, StepFinished, StepStarted
+from agent.folder import RunFolder
+from agent.run import resume_run
+from imaging.control import Control
+from imaging.convert import from_numpy, to_numpy
+from imaging.errors import Cancelled, OutputExists
+from imaging.image import Image
+from imaging.reading import read_image
+from imaging.writing import write_image
+from tests.agent.scripted import (
+    CLEAN,
+    PLAIN_2X,
+    ScriptedPool,
+    expert,
+    profile,
+    run,
+    truth,
+    winners,
+)
+from toolbox.tasks import Task
+
+
+@pytest.mark.parametrize("after", [StepStarted, StepFinished])
+def test_a_cancelled_run_goes_on_to_the_same_result(noisy_file: Path, after: type[Event]) -> None:
+    experts = (expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    whole = read_image(run(noisy_file, profile(), ScriptedPool(*experts)).output)
+    control = Control()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, after):
+            control.cancel()
+
+    with pytest.raises(Cancelled):
+        run(noisy_file, profile(), ScriptedPool(*experts), overwrite=True, control=control, listener=stop)
+    stopped = max((noisy_file.parent / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    resumed = resume_run(stopped, experts=ScriptedPool(*experts))
+    assert np.array_equal(to_numpy(read_image(resumed.output).pixels), to_numpy(whole.pixels))
+
+
+def test_a_run_that_was_stopped_before_it_looked_perceives_the_same(noisy_file: Path) -> None:
+    photo = noisy_file.with_suffix(".jpg")
+    write_image(Image(from_numpy(CLEAN)), photo, quality=30)
+    wanted, pool = profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X)
+    whole, control = run(photo, wanted, pool), Control()
+
+    def stop(event: Event) -> None:
+        control.cancel()
+
+    with pytest.raises(Cancelled):
+        run(photo, wanted, pool, overwrite=True, control=control, listener=stop)
+    stopped = max((photo.parent / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
+    assert RunFolder(stopped).load_state().perception is None
+    assert resume_run(stopped, experts=pool).state.perception == whole.state.perception
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files are limited as Linux does it")
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_where_there_is_room(noisy_file: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(image: Image) -> Image:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, before[1]))  # a state fits, an image does not
+        return truth(image)
+
+    full = expert("ideal", Task.DENOISING, fill_the_disk)
+    try:
+        with pytest.raises(RunError, match=r"1\.npz cannot be written: File too large; free or unlock its disk"):
+            run(noisy_file, profile(), ScriptedPool(full, PLAIN_2X))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (stopped,) = (noisy_file.parent / "runs").iterdir()
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    assert winners(resume_run(stopped, experts=pool)) == ["ideal", "plain_2x"]
+
+
+def test_who_cancels_a_run_whose_result_is_written_gets_it(noisy_file: Path) -> None:
+    control, events = Control(), list[Event]()
+
+    def stop(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Finished):
+            control.cancel()
+
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(), pool, control=control, listener=stop)
+    assert restoration.state.finished
+    assert restoration.output.exists()
+    assert events[-1].event == "progress"
+
+
+def test_a_finished_run_is_only_returned(noisy_file: Path) -> None:
+    restoration = run(noisy_file, profile(), ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X))
+    written = restoration.output.stat().st_mtime_ns
+    assert resume_run(restoration.folder, experts=ScriptedPool()).state == restoration.state
+    assert restoration.output.stat().st_mtime_ns == written
+    restoration.output.unlink()
+    with pytest.raises(RunError, match=r"is gone; restore .*noisy\.png again"):
+        resume_run(restoration.folder, experts=ScriptedPool())
+
+
+def a_result_whose_name_was_taken(source: Path) -> Path:
+    """The folder of a run that found somebody else's file at its end."""
+    taken = source.parent / "out.png"
+
+    def take(image: Image) -> Image:
+        taken.write_bytes(b"precious")
+        return truth(image)
+
+    with pytest.raises(OutputExists, match="resume the run with another output, or with overwriting"):
+        run(source, profile(), ScriptedPool(expert("ideal", Task.DENOISING, take), PLAIN_2X))
+    assert taken.read_bytes() == b"precious"
+    (folder,) = (source.parent / "runs").iterdir()
+    return folder
+
+
+def test_a_result_whose_name_was_taken_is_written_elsewhere(noisy_file: Path) -> None:
+    folder = a_result_whose_name_was_taken(noisy_file)
+    other = noisy_file.parent / "other.png"
+    pool = ScriptedPool()
+    resumed = resume_run(folder, output=other, experts=pool)
+    assert resumed.output == other
+    assert read_image(other).width == 256
+    assert pool.calls == []
+    assert resume_run(folder).output == other
+
+
+def test_a_result_whose_name_was_taken_replaces_what_is_there(noisy_file: Path) -> None:
+    folder = a_result_whose_name_was_taken(noisy_file)
+    with pytest.raises(OutputExists):
+        resume_run(folder, experts=ScriptedPool())
+    resumed = resume_run(folder, overwrite=True, experts=ScriptedPool())
+    assert resumed.output == noisy_file.parent / "out.png"
+    assert read_image(resumed.output).width == 256
+
+
+def test_a_finished_run_says_where_its_result_is_instead_of_giving_it_another_name(noisy_file: Path) -> None:
+    restoration = run(noisy_file, profile(), ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X))
+    with pytest.raises(RunError, match=re.escape(str(restoration.output))):
+        resume_run(restoration.folder, output=noisy_file.parent / "other.png")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from agent.run import restore_file
+from profiles.loading import load_profile
+folder = Path(sys.argv[1])
+profile = load_profile("default").model_copy(update={"scale_factor": 2})
+restore_file(folder / "noisy.png", folder / sys.argv[2], profile, runs=folder / sys.argv[3])
+"""
+
+
+def test_a_killed_run_is_resumed_from_its_last_finished_step_with_the_same_pixels(noisy_file: Path) -> None:
+    folder = noisy_file.parent
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", SCRIPT, str(folder), "whole.png", "a"], env=environment, check=True)
+    killed = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), "killed.png", "b"], env=environment)
+    deadline = time.monotonic() + 120
+    while not any(b"step_finished" in trace.read_bytes() for trace in folder.glob("b/*/trace.jsonl")):
+        assert killed.poll() is None, "the run was over before a step was seen"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (folder / "killed.png").exists()
+    (run_folder,) = (folder / "b").iterdir()
+    finished_before = len(RunFolder(run_folder).load_state().nodes)
+    resumed = resume_run(run_folder)
+    assert len(resumed.state.nodes) >= finished_before
+    assert (folder / "killed.png").read_bytes() == (folder / "whole.png").read_bytes()
