@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from agent.clock import Clock
 from agent.faces import FaceTools, FoundFace, face_tools, find_faces
-from agent.judging import Candidate, Contest, Judge
+from agent.judging import Candidate, Judge, Selection
 from agent.state import KEEP_INPUT, FaceResult, FaceWork, Step, Verdict
-from imaging.control import Control
+from agent.timer import Timer
 from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.pixels import copied
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
@@ -55,8 +55,8 @@ def run_face_step(
     profile: Profile,
     experts: ExpertPool,
     *,
-    control: Control | None = None,
-    clock: Clock | None = None,
+    token: ProgressToken | None = None,
+    timer: Timer | None = None,
     description: str = "",
     original: Image | None = None,
     most_faces: int = MOST_FACES,
@@ -70,24 +70,24 @@ def run_face_step(
     """
     from toolbox.faces.alignment import paste_into
 
-    control, clock = control or Control(), clock or Clock()
+    token, timer = token or ProgressToken(), timer or Timer()
     original = original or image
-    with clock.part("faces"):
+    with timer.section("faces"):
         tools = face_tools(experts.store)
         found = find_faces(image, original, tools)
     pixels = as_array(image.pixels)
     cards = cards[:most_runs]
-    table = _Table(step, cards, profile, experts, clock, description, tools, original)
+    table = _Table(step, cards, profile, experts, timer, description, tools, original)
     if most_runs is not None and cards:
         most_faces = min(most_faces, most_runs // len(cards))
     results, changes, pairs = [], [], []
     for index, one in enumerate(found):
-        part = control.part(index / len(found), (index + 1) / len(found))
+        part = token.part(index / len(found), (index + 1) / len(found))
         why = table.why_left_alone(one, index, most_faces)
         if why:
             results.append(_result(one, left_alone=why))
             continue
-        aligned, contestants = table.contest(pixels, one, part)
+        aligned, contestants = table.candidates_for(pixels, one, part)
         best = _winner(contestants, profile)
         results.append(_result(one, contestants, best))
         untouched = next(each.verdict for each in contestants if each.verdict.expert == KEEP_INPUT)
@@ -107,7 +107,7 @@ def run_face_step(
         return
     # The faces have been decided one by one: against the whole picture their gain would drown.
     yield Candidate(kept, None, work)
-    with clock.part("faces"):
+    with timer.section("faces"):
         pasted = copied(image.pixels)
         paste_into(as_array(pasted), changes)
         restored = image.with_pixels(pasted)
@@ -122,7 +122,7 @@ class _Table:
     cards: Sequence[ExpertCard]
     profile: Profile
     experts: ExpertPool
-    clock: Clock
+    timer: Timer
     description: str
     tools: FaceTools
     original: Image
@@ -134,23 +134,25 @@ class _Table:
             return f"{one.face.size:.0f} pixels are too few to be true to"
         if index >= most_faces:
             return f"only the largest {most_faces} faces are treated"
-        if profile.max_seconds is not None and self.clock.total() >= profile.max_seconds:
+        if profile.max_seconds is not None and self.timer.total() >= profile.max_seconds:
             return f"the budget of {profile.max_seconds:g} seconds is spent"
         return ""
 
-    def contest(self, pixels: FloatArray, one: FoundFace, control: Control) -> tuple[Aligned, list[_Contestant]]:
+    def candidates_for(
+        self, pixels: FloatArray, one: FoundFace, token: ProgressToken
+    ) -> tuple[Aligned, list[_Contestant]]:
         """The crop as it is, and every candidate for it, the untouched crop first."""
         from toolbox.faces.alignment import align
 
-        with self.clock.part("faces"):
+        with self.timer.section("faces"):
             aligned = align(pixels, one.face)
             wanted = self._reference(one, aligned.crop, pixels)
         judge = Judge(
-            Image(from_numpy(aligned.crop)), self.step, self.profile, self.experts, self.clock, self.description
+            Image(from_numpy(aligned.crop)), self.step, self.profile, self.experts, self.timer, self.description
         )
-        contestants = [self._judged(judge.of_input().verdict, aligned.crop, wanted)]
+        contestants = [self._judged(judge.evaluate_input().verdict, aligned.crop, wanted)]
         for index, card in enumerate(self.cards):
-            part = control.part(index / len(self.cards), (index + 1) / len(self.cards))
+            part = token.part(index / len(self.cards), (index + 1) / len(self.cards))
             contestants.append(self._run(card, aligned, wanted, judge, part))
         return aligned, contestants
 
@@ -169,36 +171,36 @@ class _Table:
         return before if similarity(before, now) >= self.tools.identity.same_from else now
 
     def _run(
-        self, card: ExpertCard, aligned: Aligned, wanted: FloatArray, judge: Judge, control: Control
+        self, card: ExpertCard, aligned: Aligned, wanted: FloatArray, judge: Judge, token: ProgressToken
     ) -> _Contestant:
         started = time.perf_counter()
         try:
-            with self.clock.part("experts"):
-                result = run_on_crop(self.experts.get(card.name), aligned, control)
+            with self.timer.section("experts"):
+                result = run_on_crop(self.experts.get(card.name), aligned, token)
         except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
             return _Contestant(Verdict(expert=card.name, score=0.0, error=str(error)), None)
         seconds = time.perf_counter() - started
-        control.check()
-        return self._judged(judge.of(card, result, seconds).verdict, to_numpy(result.pixels), wanted)
+        token.check()
+        return self._judged(judge.evaluate(card, result, seconds).verdict, to_numpy(result.pixels), wanted)
 
     def _judged(self, verdict: Verdict, crop: FloatArray, wanted: FloatArray) -> _Contestant:
         """Identity x face quality x general quality, as their geometric mean; a stranger cannot win."""
         from toolbox.faces.identity import similarity
 
-        with self.clock.part("scoring"):
+        with self.timer.section("scoring"):
             identity = similarity(self.tools.identity.describe(crop), wanted)
             face_quality = self.tools.quality(crop)
         metrics = {**verdict.metrics, "identity": identity, "face_quality": face_quality}
         same_from = self.tools.identity.same_from
         if identity < same_from:
-            told = f"another face: identity {identity:.2f} is below {same_from:.2f}"
-            return _Contestant(verdict.model_copy(update={"score": 0.0, "metrics": metrics, "error": told}), None)
+            message = f"another face: identity {identity:.2f} is below {same_from:.2f}"
+            return _Contestant(verdict.model_copy(update={"score": 0.0, "metrics": metrics, "error": message}), None)
         counts = identity ** (2 * self.profile.fidelity_weight)
         score = float((counts * face_quality * verdict.score) ** (1 / 3))
         return _Contestant(verdict.model_copy(update={"score": score, "metrics": metrics}), crop)
 
 
-def run_on_crop(expert: Expert, aligned: Aligned, control: Control) -> Image:
+def run_on_crop(expert: Expert, aligned: Aligned, token: ProgressToken) -> Image:
     """What an expert makes of a crop.
 
     Networks for faces want its 512 pixels; the embedded experts, which know pictures and not faces, see a small face
@@ -207,9 +209,9 @@ def run_on_crop(expert: Expert, aligned: Aligned, control: Control) -> Image:
     crop = Image(from_numpy(aligned.crop))
     side = max(LEAST_OWN_SIDE, round(crop.width / aligned.scale))
     if expert.card.file is not None or side >= crop.width:
-        return run_expert(expert, crop, control)
+        return run_expert(expert, crop, token)
     own = crop.with_pixels(resize(crop.pixels, side, side))
-    result = run_expert(expert, own, control)
+    result = run_expert(expert, own, token)
     before, after = (resize(image.pixels, crop.height, crop.width) for image in (own, result))
     return crop.with_pixels(crop.pixels + after - before)
 
@@ -218,13 +220,13 @@ def _winner(contestants: Sequence[_Contestant], profile: Profile) -> _Contestant
     """By the same rules as in every other step, among those that are clearly better than the untouched crop, or that
     the profile names.
     """
-    contest, by_name = Contest(), {each.verdict.expert: each for each in contestants}
+    selection, by_name = Selection(), {each.verdict.expert: each for each in contestants}
     untouched = by_name[KEEP_INPUT]
     least = untouched.verdict.score + LEAST_GAIN
     for each in contestants:
         if each.crop is not None and (each.verdict.score > least or each.verdict.expert in profile.experts):
-            contest.enter(Candidate(each.verdict, Image(from_numpy(each.crop))))
-    return by_name[contest.winner.verdict.expert] if contest.winner else untouched
+            selection.add(Candidate(each.verdict, Image(from_numpy(each.crop))))
+    return by_name[selection.winner.verdict.expert] if selection.winner else untouched
 
 
 def _result(

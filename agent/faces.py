@@ -11,8 +11,8 @@ from agent.state import Finding
 from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.image import Image
 from imaging.resizing import fitted, resize
+from iqa.features import extract_features
 from iqa.quality import combine, predicted_fidelity
-from iqa.seen import see
 from toolbox.faces.face import Face
 from toolbox.faces.models import face_models, path_of
 from toolbox.store import ModelStore
@@ -49,9 +49,12 @@ class FaceTools:
         """Of an aligned crop, (512, 512, 3) in [0, 1]; 0..1, higher is better."""
         if self.published_quality:
             return self.published_quality(crop)
-        # An enlarged face is unlike the pictures that likeness was trained on: it takes a cleaned one for worse.
-        seen = see(Image(from_numpy(crop[MIDDLE, MIDDLE])))
-        return combine({"niqe": seen.evidence["niqe"], "predicted_fidelity": predicted_fidelity(seen, None)})
+        # An enlarged face is unlike the pictures that the no-reference prediction was trained on: it takes a cleaned
+        # one for worse.
+        features = extract_features(Image(from_numpy(crop[MIDDLE, MIDDLE])))
+        return combine(
+            {"niqe": features.handcrafted["niqe"], "predicted_fidelity": predicted_fidelity(features, None)}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def face_finding(image: Image, store: ModelStore | None = None) -> Finding | Non
     return Finding(
         severity=severity,
         confidence=max(face.score for face in faces),
-        evidence={
+        measurements={
             "faces_count": float(len(faces)),
             "smallest_face_px": round(smallest, 1),
             "largest_face_px": round(largest, 1),

@@ -9,7 +9,7 @@ from agent.state import Plan, Step
 from imaging.colour import align_low_frequencies
 from imaging.convert import rounded
 from imaging.image import Image
-from imaging.pixels import empty, strips
+from imaging.pixels import empty, row_chunks
 from imaging.resizing import resize
 from toolbox.tasks import Task
 
@@ -22,7 +22,7 @@ LEAST_COLOUR = 0.01
 """Mean difference of the channels beyond which an expert has coloured a grey picture."""
 
 
-def as_kept(result: Image, before: Image, step: Step) -> Image:
+def quantize_uint16(result: Image, before: Image, step: Step) -> Image:
     """A candidate as it is kept if it wins: in 16 bit; a large super-resolution result in the colours of `before`."""
     pixels = result.pixels
     if step.task is Task.OLD_PHOTO_RESTORATION and before.greyscale and _has_colours(pixels):
@@ -34,7 +34,7 @@ def as_kept(result: Image, before: Image, step: Step) -> Image:
 
 def _has_colours(pixels: Tensor) -> bool:
     """Whether the channels differ by more than an expert's errors."""
-    differences = (float((pixels[:2, rows] - pixels[1:, rows]).abs().sum()) for rows in strips(pixels))
+    differences = (float((pixels[:2, rows] - pixels[1:, rows]).abs().sum()) for rows in row_chunks(pixels))
     return sum(differences) / pixels[:2].numel() > LEAST_COLOUR
 
 
@@ -43,7 +43,7 @@ def finish(image: Image, plan: Plan) -> Image:
     pixels = resize(image.pixels, plan.final_height, plan.final_width)
     if image.greyscale:
         grey = empty(tuple(pixels.shape))
-        for rows in strips(pixels, grey):
+        for rows in row_chunks(pixels, grey):
             grey[:, rows] = pixels[:, rows].mean(dim=0)
         pixels = grey
     return image.with_pixels(pixels)

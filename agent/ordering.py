@@ -53,7 +53,7 @@ def best_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
 
 def gain_db(first: Task, then: Task) -> float:
     """What `first` before `then` is expected to gain over the other order; negative where it loses."""
-    sequence, learned = prior_order(), _experience()
+    sequence, learned = prior_order(), _trials()
     prior = PRIOR_DB if sequence.index(first) < sequence.index(then) else -PRIOR_DB
     known, sign = learned.get((first, then)), 1.0
     if known is None:
@@ -71,16 +71,16 @@ def prior_order() -> tuple[Task, ...]:
 
 def reasons(ordered: Sequence[Task]) -> tuple[str, ...]:
     """Why each task comes before another, where there is a reason to give."""
-    told = []
+    messages = []
     pairs = ((first, then) for index, first in enumerate(ordered) for then in ordered[index + 1 :])
     for first, then in pairs:
         parts = [why] if (why := _reasons().get((first, then))) else []
-        known = _experience().get((first, then))
+        known = _trials().get((first, then))
         if known and known.gain_db >= WORTH_TELLING_DB:
             parts.append(f"{known.gain_db:+.1f} dB on average, better in {known.right:.0%} of {known.cases} trials")
         if parts:
-            told.append(f"{first.value} before {then.value}: {'; '.join(parts)}")
-    return tuple(told)
+            messages.append(f"{first.value} before {then.value}: {'; '.join(parts)}")
+    return tuple(messages)
 
 
 @cache
@@ -89,10 +89,10 @@ def _reasons() -> dict[tuple[Task, Task], str]:
 
 
 @cache
-def _experience() -> dict[tuple[Task, Task], Learned]:
+def _trials() -> dict[tuple[Task, Task], Learned]:
     return {
         (Task(pair["first"]), Task(pair["then"])): Learned(pair["right"], pair["gain_db"], pair["cases"])
-        for pair in _table("order_experience.toml")["pair"]
+        for pair in _table("order_trials.toml")["pair"]
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from agent.errors import PlanError
-from agent.reasoner import RULES, Ordering, Reasoner
+from agent.reasoners.reasoner import RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step
 from imaging.resizing import fitted
 from profiles.schema import Profile
@@ -58,14 +58,14 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
 
 
 def reorder(
-    agenda: Sequence[Step], failed: Mapping[Step, str], perception: Perception, reasoner: Reasoner
+    remaining_steps: Sequence[Step], failed: Mapping[Step, str], perception: Perception, reasoner: Reasoner
 ) -> tuple[Step, ...]:
     """The same steps in an order that does not begin with what has failed, for the reasons that are given.
 
     Super-resolution steps stay chained.
     """
-    same_size = {step.task: step for step in agenda if step.task is not Task.SUPER_RESOLUTION}
-    chain = [step for step in agenda if step.task is Task.SUPER_RESOLUTION]
+    same_size = {step.task: step for step in remaining_steps if step.task is not Task.SUPER_RESOLUTION}
+    chain = [step for step in remaining_steps if step.task is Task.SUPER_RESOLUTION]
     tasks = [*same_size, *([Task.SUPER_RESOLUTION] if chain else [])]
     ordering = reasoner.order(tasks, perception, {step.task: why for step, why in failed.items()})
     steps: list[Step] = []

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from agent.choosing import choose_reasoner
-from agent.clock import Clock
 from agent.errors import RunError
 from agent.events import Listener
-from agent.folder import RunFolder
-from agent.journal import Journal
 from agent.loop import run_loop
 from agent.qmoe import is_allowed, is_preferred
-from agent.reasoner import Reasoner
+from agent.reasoners.factory import choose_reasoner
+from agent.reasoners.reasoner import Reasoner
+from agent.run_context import RunContext
+from agent.run_folder import RunFolder
 from agent.state import KEEP_INPUT, ModelUse, Node, RunState
-from imaging.control import Control
+from agent.timer import Timer
+from imaging.alpha import bleed_alpha
 from imaging.errors import Cancelled, OutputExists
-from imaging.hidden import fill_hidden
+from imaging.progress import ProgressToken
 from imaging.reading import Limits, read_image
 from imaging.writing import check_output
 from profiles.schema import Profile
@@ -105,7 +105,7 @@ def restore_file(
     limits: Limits | None = None,
     experts: ExpertPool | None = None,
     reasoner: Reasoner | None = None,
-    control: Control | None = None,
+    token: ProgressToken | None = None,
     listener: Listener | None = None,
 ) -> Restoration:
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
@@ -115,16 +115,16 @@ def restore_file(
     the result cannot. After these three the run can be taken up again by `resume_run`.
     """
     check_output(output, overwrite)
-    clock = Clock()
+    timer = Timer()
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(profile, experts)
-    with clock.part("reading"):
-        image = fill_hidden(read_image(source, limits or Limits()))
+    with timer.section("reading"):
+        image = bleed_alpha(read_image(source, limits or Limits()))
     if not profile.experts:  # those that are named may need no network, nor its 400 MB
         experts.get_ready()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = RunFolder.create(runs / f"{stamp}-{secrets.token_hex(3)}")
-    root = Node(id=0, width=image.width, height=image.height, agenda=())
+    root = Node(id=0, width=image.width, height=image.height, remaining_steps=())
     state = RunState(
         id=folder.path.name,
         source=str(source),
@@ -134,9 +134,9 @@ def restore_file(
         reasoner=reasoner.name,
         nodes=(root,),
     )
-    journal = Journal(state, folder, clock, control or Control(), listener)
-    journal.begin(image)
-    return _go_on(journal, experts, reasoner, warning)
+    context = RunContext(state, folder, timer, token or ProgressToken(), listener)
+    context.begin(image)
+    return _go_on(context, experts, reasoner, warning)
 
 
 def resume_run(
@@ -146,7 +146,7 @@ def resume_run(
     overwrite: bool = False,
     experts: ExpertPool | None = None,
     reasoner: Reasoner | None = None,
-    control: Control | None = None,
+    token: ProgressToken | None = None,
     listener: Listener | None = None,
 ) -> Restoration:
     """Go on from the last finished step of a run that ended without a result; a finished run is only returned.
@@ -170,24 +170,24 @@ def resume_run(
     check_output(Path(state.output), state.overwrite)
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
-    journal = Journal(state, kept, Clock(state.seconds), control or Control(), listener)
-    journal.take_up()
-    return _go_on(journal, experts, reasoner, warning)
+    context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener)
+    context.take_up()
+    return _go_on(context, experts, reasoner, warning)
 
 
-def _go_on(journal: Journal, experts: ExpertPool, reasoner: Reasoner, warning: str) -> Restoration:
-    if warning and warning not in journal.state.warnings:
-        journal.warn(warning)
-    profile = journal.state.profile
+def _go_on(context: RunContext, experts: ExpertPool, reasoner: Reasoner, warning: str) -> Restoration:
+    if warning and warning not in context.state.warnings:
+        context.warn(warning)
+    profile = context.state.profile
     experts.turn_to(profile.model_dump_json(), lambda card: is_allowed(card, profile) and is_preferred(card, profile))
     try:
-        run_loop(journal, experts, reasoner.heard_by(journal, journal.control))
+        run_loop(context, experts, reasoner.bind(context, context.token))
     except Cancelled:
-        journal.save()
-        journal.write_report()
+        context.save()
+        context.write_report()
         raise
     except OutputExists as error:
         raise OutputExists(error.message, "resume the run with another output, or with overwriting") from error
     finally:
-        journal.close()
-    return Restoration(journal.state, journal.folder.path)
+        context.close()
+    return Restoration(context.state, context.folder.path)

@@ -23,7 +23,7 @@ class Finding(_Frozen):
 
     severity: Severity
     confidence: float = Field(ge=0, le=1)
-    evidence: dict[str, float] = {}
+    measurements: dict[str, float] = {}
     """Measured numbers, the unit in the name."""
     estimated: Severity | None = None
     """What our own estimator says, where another is believed."""
@@ -92,13 +92,13 @@ class Verdict(_Frozen):
     consistency: float = 0.0
     removal: float = 0.0
     """How much of the step's degradation is gone in the eyes of the estimator, 0..1."""
-    experience: float = 0.0
+    expert_prior: float = 0.0
     """How much nearer to the truth than its rivals the expert came on synthesised degradations, -1..1."""
     cost: Literal[0, 1, 2, 3] = 0
     """0 for the input itself, 1 for a classical algorithm, 2 for a network, 3 for one that is run many times over."""
     metrics: dict[str, float] = {}
     seconds: float = 0.0
-    stage: Literal["scout", "full"] = "full"
+    stage: Literal["prescreen", "full"] = "full"
     error: str | None = None
     """Why the expert gave nothing; its score is 0 then."""
 
@@ -152,15 +152,15 @@ class Node(_Frozen):
     height: int
     score: float = 0.0
     verdicts: tuple[Verdict, ...] = ()
-    lead: float | None = None
+    margin: float | None = None
     """By how much the best score was ahead of the second; a lead below the judge's own error is a tie."""
     faces: FaceWork | None = None
     """Face by face, for the face step."""
     failed: bool = False
     """The step was judged to have failed here; the image is kept as a compromise."""
-    agenda: tuple[Step, ...]
+    remaining_steps: tuple[Step, ...]
     """What is still to be done from here."""
-    not_first: tuple[Step, ...] = ()
+    failed_first_steps: tuple[Step, ...] = ()
     """Steps that failed as the next one from here."""
 
     @property
@@ -196,7 +196,7 @@ class ModelUse(_Frozen):
     cost: float | None = None
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """In words; empty where nobody was asked."""
         if not self.calls:
             return ""
@@ -229,7 +229,7 @@ class RunState(_Frozen):
     plan: Plan | None = None
     nodes: tuple[Node, ...] = ()
     current: int = 0
-    set_aside: int | None = None
+    restart_node: int | None = None
     """The node at which the first way ended, where the run began once more from its input."""
     expert_runs: int = 0
     model_use: ModelUse = ModelUse()

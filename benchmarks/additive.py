@@ -1,4 +1,4 @@
-"""The estimator of before: sums of one parabola per piece of evidence, kept as something to compare with."""
+"""The estimator of before: sums of one parabola per handcrafted feature, kept as something to compare with."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from functools import cache
 from importlib import resources
 
 REACH = 3.0
-"""Standard deviations beyond which evidence counts no more: models are not trusted outside what they saw."""
+"""Standard deviations beyond which handcrafted features count no more: models are not trusted outside what they saw.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What one piece of evidence contributes."""
+    """What one handcrafted feature contributes."""
 
     centre: float
     spread: float
     slope: float
     bend: float
     log_offset: float | None = None
-    """Where given, the logarithm of the evidence plus this is used."""
+    """Where given, the logarithm of the handcrafted features plus this is used."""
 
     def standardised(self, value: float) -> float:
         """In standard deviations from the centre, limited to `REACH`."""
@@ -43,9 +44,9 @@ class Additive:
     terms: Mapping[str, Term]
     offsets: tuple[float, ...]
 
-    def __call__(self, evidence: Mapping[str, float]) -> float:
+    def __call__(self, handcrafted: Mapping[str, float]) -> float:
         """The sum."""
-        return sum(term(evidence[name]) for name, term in self.terms.items())
+        return sum(term(handcrafted[name]) for name, term in self.terms.items())
 
 
 @cache
@@ -54,7 +55,7 @@ def load_models(name: str) -> Mapping[str, Additive]:
     tables = tomllib.loads((resources.files("benchmarks") / name).read_text("utf-8"))
     return {
         model: Additive(
-            terms={evidence: Term(**term) for evidence, term in table["terms"].items()},
+            terms={handcrafted: Term(**term) for handcrafted, term in table["terms"].items()},
             offsets=tuple(table["offsets"]),
         )
         for model, table in tables.items()

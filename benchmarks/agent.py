@@ -4,13 +4,13 @@
 
 Gains are means over the sixteen combinations of PSNR and SSIM (RGB) over the degraded input, enlarged bicubically
 where it is smaller; `worst` is the lowest mean of one combination. Expert runs and scorer calls are counted in
-full-size equivalents: a scouted crop counts by its share of the pixels. 4KAgent's own pictures cost 7.5 tool and 10.1
-perception calls (arXiv 2507.07105).
+full-size equivalents: a prescreened crop counts by its share of the pixels. 4KAgent's own pictures cost 7.5 tool and
+10.1 perception calls (arXiv 2507.07105).
 
 Ablations: "without rollback" takes the best expert's result at every step, even where the judge likes the input
-better; "without replanning" undoes such a step, and goes on with the plan as it was; "without scouting" runs the same
-experts on the whole of large pictures (more than 0.26 megapixels: give a --side above 512, or nothing is scouted);
-"every expert on the whole" also runs those that experience leaves out.
+better; "without replanning" undoes such a step, and goes on with the plan as it was; "without prescreening" runs the
+same experts on the whole of large pictures (more than 0.26 megapixels: give a --side above 512, or nothing is
+prescreened); "every expert on the whole" also runs those that the expert priors leave out.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from unittest.mock import patch
 
 import numpy as np
 
-from agent import journal, judging, qmoe
-from agent.reasoner import RULES, Ordering, Reasoner, RuleReasoner
+from agent import judging, qmoe, run_context
+from agent.reasoners.reasoner import RULES, Ordering, Reasoner, RuleReasoner
 from agent.run import Restoration
 from agent.state import KEEP_INPUT, Perception, Verdict
 from benchmarks.agent_on import restored_by_agent
 from benchmarks.agenticir import restored_depth_first
 from benchmarks.combinations import SIDE, degraded_and_clean
-from imaging.control import Control
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from iqa.crops import Box
+from iqa.features import ImageFeatures, extract_features
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim import ssim
 from iqa.quality import combine
-from iqa.seen import Seen, see
 from profiles.loading import load_profile
 from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
-from training.degradations import MIO100
-from training.perceived import single_threaded
+from training.data.degradation_sampling import single_threaded
+from training.data.degradations import MIO100
 
 Context = Callable[[], AbstractContextManager[object]]
 ALL_IN_ONE = "restore4k_all_in_one_denoise"
@@ -101,35 +101,35 @@ class ShuffledOrder(RuleReasoner):
 
 
 @contextmanager
-def _without_experience() -> Iterator[None]:
+def _without_expert_priors() -> Iterator[None]:
     def nothing(task: Task, expert: str, level: float = 0.0) -> float:
         return 0.0
 
-    in_qmoe = patch.multiple(qmoe, experience=nothing, promise=nothing)
-    with patch.object(judging, "experience", nothing), in_qmoe:
+    in_qmoe = patch.multiple(qmoe, expert_prior=nothing, best_prior=nothing)
+    with patch.object(judging, "expert_prior", nothing), in_qmoe:
         yield
 
 
-def _without_scouting() -> AbstractContextManager[object]:
-    return patch.object(qmoe, "SCOUT_ABOVE_PIXELS", sys.maxsize)
+def _without_prescreening() -> AbstractContextManager[object]:
+    return patch.object(qmoe, "PRESCREEN_ABOVE_PIXELS", sys.maxsize)
 
 
 @contextmanager
 def _niqe_alone() -> Iterator[None]:
     """4KAgent's formula over what runs here: its quality score is NIQE's, and nothing else counts."""
 
-    def verdict(expert: str, seen: Seen, *_: object, **__: object) -> Verdict:
-        value = combine({"niqe": seen.evidence["niqe"]})
+    def verdict(expert: str, features: ImageFeatures, *_: object, **__: object) -> Verdict:
+        value = combine({"niqe": features.handcrafted["niqe"]})
         return Verdict(expert=expert, score=value, quality=value)
 
     same = patch.object(judging, "own_error", lambda: 0.0)
-    with patch.object(judging, "verdict_on", verdict), same, _without_experience():
+    with patch.object(judging, "verdict_on", verdict), same, _without_expert_priors():
         yield
 
 
 def _all_in_one(image: Image, scale: int) -> Result:
     expert = _pool().get(ALL_IN_ONE)
-    result = run_expert(expert, image, Control())
+    result = run_expert(expert, image, ProgressToken())
     return Result(result, 1, 0, 0.0)
 
 
@@ -146,10 +146,10 @@ AGENTS: dict[str, Callable[[Image, int], Result]] = {
     "the all-in-one network": _all_in_one,
     "without rollback": Agent({"rollback": False, "keep_input": False}),
     "without replanning": Agent({"rollback": False}),
-    "without scouting": Agent(context=_without_scouting),
+    "without prescreening": Agent(context=_without_prescreening),
     "every expert on the whole": Agent({"exhaustive": True}),
     "without consistency": Agent({"fidelity_weight": 0.0}),
-    "without experience": Agent(context=_without_experience),
+    "without expert priors": Agent(context=_without_expert_priors),
 }
 
 
@@ -162,11 +162,14 @@ def _pool() -> ExpertPool:
 def _counted(looks: list[float], whole: Image) -> Iterator[None]:
     """Every look of the estimator and the metrics; one at a crop counts by its share of the whole."""
 
-    def see_and_count(image: Image, crops: tuple[Box, ...] | None = None) -> Seen:
+    def see_and_count(image: Image, crops: tuple[Box, ...] | None = None) -> ImageFeatures:
         looks.append(min(1.0, image.width * image.height / (whole.width * whole.height)))
-        return see(image, crops)
+        return extract_features(image, crops)
 
-    with patch.object(judging, "see", see_and_count), patch.object(journal, "see", see_and_count):
+    with (
+        patch.object(judging, "extract_features", see_and_count),
+        patch.object(run_context, "extract_features", see_and_count),
+    ):
         yield
 
 
@@ -174,9 +177,11 @@ def _full_size_runs(restoration: Restoration) -> float:
     runs = 0.0
     for node in restoration.state.nodes:
         before = restoration.state.nodes[node.parent] if node.parent is not None else node
-        crops = min(1.0, qmoe.SCOUT_CROPS * qmoe.SCOUT_SIDE**2 / (before.width * before.height))
+        crops = min(1.0, qmoe.PRESCREEN_CROPS * qmoe.PRESCREEN_SIDE**2 / (before.width * before.height))
         runs += sum(
-            crops if verdict.stage == "scout" else 1.0 for verdict in node.verdicts if verdict.expert != KEEP_INPUT
+            crops if verdict.stage == "prescreen" else 1.0
+            for verdict in node.verdicts
+            if verdict.expert != KEEP_INPUT
         )
     return runs
 

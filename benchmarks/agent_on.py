@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from agent.reasoner import RULES, Reasoner
+from agent.reasoners.reasoner import RULES, Reasoner
 from agent.run import Restoration, restore_file
 from imaging.image import Image
 from imaging.reading import read_image

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.perceiving import perceive
+from agent.perception import perceive
 from agent.planning import plan
 from agent.qmoe import candidates
-from agent.reasoner import RULES
+from agent.reasoners.reasoner import RULES
 from agent.state import Step
-from imaging.control import Control
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from iqa.degradations import estimate_degradations
 from iqa.quality import quality
 from profiles.loading import load_profile
@@ -37,24 +37,24 @@ class Search:
     runs: int = 0
     looks: int = 1
 
-    def restored(self, image: Image, agenda: Sequence[Step]) -> Image:
+    def restored(self, image: Image, remaining_steps: Sequence[Step]) -> Image:
         """The picture after all steps."""
-        if not agenda:
+        if not remaining_steps:
             return image
         failed: list[tuple[Step, Image]] = []
-        for step in agenda:
+        for step in remaining_steps:
             result, succeeded = self._try(image, step)
             if succeeded:
-                return self.restored(result, [other for other in agenda if other is not step])
+                return self.restored(result, [other for other in remaining_steps if other is not step])
             failed.append((step, result))
         step, result = max(failed, key=lambda one: self._looks(one[1]))
-        return self.restored(result, [other for other in agenda if other is not step])
+        return self.restored(result, [other for other in remaining_steps if other is not step])
 
     def _try(self, image: Image, step: Step) -> tuple[Image, bool]:
         cards = list(candidates(step, load_profile("default"), self.experts))
         results = []
         for index in self.chance.permutation(len(cards)):
-            results.append(run_expert(self.experts.get(cards[index].name), image, Control()))
+            results.append(run_expert(self.experts.get(cards[index].name), image, ProgressToken()))
             self.runs += 1
             self.looks += 1
             if step.task is Task.SUPER_RESOLUTION:
@@ -73,7 +73,7 @@ def restored_depth_first(image: Image, scale: int, experts: ExpertPool) -> tuple
     started = time.perf_counter()
     sized = {"upscale_4k": False, "scale_factor": scale if scale > 1 else None, "require_sr_size": 0}
     profile = load_profile("default").model_copy(update=sized)
-    agenda = plan(perceive(image), profile, experts.catalogue, RULES).steps
+    remaining_steps = plan(perceive(image), profile, experts.catalogue, RULES).steps
     search = Search(experts, np.random.default_rng(image.width * image.height))
-    result = search.restored(image, agenda)
+    result = search.restored(image, remaining_steps)
     return result, search.runs, search.looks, time.perf_counter() - started

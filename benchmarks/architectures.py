@@ -15,9 +15,9 @@ import skimage.data
 import torch
 
 from benchmarks.random_networks import FACE_NETWORKS, NETWORKS, RandomNetwork
-from imaging.control import Control
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from toolbox.card import ExpertCard
 from toolbox.expert import run_expert
 from toolbox.network import load_network
@@ -53,7 +53,7 @@ def run_network(network: RandomNetwork, file: Path, image: Image, **card: object
     """The result of the network in that file, and the seconds that it took without loading."""
     expert = load_network(card_of(network, file, **card), ModelStore(file.parent))
     started = time.perf_counter()
-    result = run_expert(expert, image, Control())
+    result = run_expert(expert, image, ProgressToken())
     return result, time.perf_counter() - started
 
 

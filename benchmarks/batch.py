@@ -21,15 +21,15 @@ import numpy as np
 import PIL.Image
 import skimage.data
 
-from agent.batch import BatchRequest, EngineOpener, Tally, run_batch
-from agent.engines.in_process import InProcessEngine
-from agent.engines.local import LocalEngine, ProcessSeat
-from agent.engines.on_ray import RayEngine
-from agent.engines.work import Figures, Outcome, Work
-from agent.engines.worker import Worker
-from agent.record import Entry
+from agent.batch.engines.in_process import InProcessEngine
+from agent.batch.engines.local import LocalEngine, ProcessHandle
+from agent.batch.engines.on_ray import RayEngine
+from agent.batch.engines.work import Figures, Outcome, Work
+from agent.batch.engines.worker import Worker
+from agent.batch.record import Entry
+from agent.batch.runner import BatchRequest, EngineOpener, Tally, run_batch
 from agent.run import StepTaken
-from imaging.control import Control
+from imaging.progress import ProgressToken
 from profiles.loading import load_profile
 
 SIDE = 64
@@ -96,18 +96,18 @@ def ray(folder: Path, arguments: argparse.Namespace) -> None:
 def memory(folder: Path, arguments: argparse.Namespace) -> None:
     """What the worker processes hold after so many pictures."""
     source = pictures(folder / "in", arguments.pictures or MEMORY_AT[-1], arguments.side)
-    seats: dict[int, ProcessSeat] = {}
+    handles: dict[int, ProcessHandle] = {}
 
     class Watched(LocalEngine):
-        def open_seat(self, number: int) -> ProcessSeat:
-            seats[number] = super().open_seat(number)
-            return seats[number]
+        def start_worker(self, number: int) -> ProcessHandle:
+            handles[number] = super().start_worker(number)
+            return handles[number]
 
     def look(tally: Tally, entry: Entry | None) -> None:
         if entry is not None and tally.done in MEMORY_AT:
-            held = [resident(seat.process.pid or 0) for seat in seats.values()]
-            told = ", ".join(f"{one} ({most} at most)" for one, most in held)
-            print(f"| {tally.done} | {told} | {resident(os.getpid())[0]} |", flush=True)
+            held = [resident(handle.process.pid or 0) for handle in handles.values()]
+            line = ", ".join(f"{one} ({most} at most)" for one, most in held)
+            print(f"| {tally.done} | {line} | {resident(os.getpid())[0]} |", flush=True)
 
     print("| pictures | MiB of each worker | MiB of the command |\n|---|---|---|")
     run_batch(BatchRequest(source, folder / "out", load_profile(PROFILE)), Watched, listener=look)
@@ -124,14 +124,14 @@ def record(folder: Path, arguments: argparse.Namespace) -> None:
     request = BatchRequest(source, folder / "out", load_profile(PROFILE), thumbnails=100)
     print("| pictures | CPU ms for each | MiB of the command |\n|---|---|---|")
     for what in ("recorded", "found to be done"):
-        _, busy = cost(partial(run_batch, request, lambda orders: InProcessEngine(Copier(orders))))
+        _, busy = cost(partial(run_batch, request, lambda config: InProcessEngine(Copier(config))))
         print(f"| {count} {what} | {1000 * busy / count:.2f} | {resident(os.getpid())[0]} |", flush=True)
 
 
 class Copier(Worker):
     """Does nothing to a picture."""
 
-    def restore(self, work: Work, control: Control, tell: Callable[[float], None]) -> Outcome:
+    def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
         """A copy."""
         work.result.write_bytes(work.file.read_bytes())
         step = StepTaken(step="denoising", expert="restore4k_denoise", score=0.5)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from agent.run import restore_file
 from benchmarks.agent_time import EXAMPLE
-from imaging.control import Control
 from imaging.errors import Cancelled
+from imaging.progress import ProgressToken
 from profiles.loading import load_profile
 from toolbox.pool import ExpertPool
 
@@ -39,12 +39,12 @@ def main() -> None:
 
 def stopped(image: Path, experts: ExpertPool, after: float | None) -> tuple[float, float | None]:
     """Seconds of the run, and those from cancelling to its end; None where it was finished by then."""
-    control = Control()
+    token = ProgressToken()
     cancelled_at: list[float] = []
 
     def cancel() -> None:
         cancelled_at.append(time.perf_counter())
-        control.cancel()
+        token.cancel()
 
     timer = threading.Timer(after or 3600, cancel)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +57,7 @@ def stopped(image: Path, experts: ExpertPool, after: float | None) -> tuple[floa
                 load_profile("default"),
                 runs=Path(folder) / "runs",
                 experts=experts,
-                control=control,
+                token=token,
             )
         except Cancelled:
             return time.perf_counter() - started, time.perf_counter() - cancelled_at[0]

@@ -46,8 +46,8 @@ def reduced(photo: Image, side: int | None) -> Image:
 def steps_of(run: Restoration) -> tuple[list[str], bool]:
     """What was done, and whether it changed more than the size."""
     taken = [node for node in run.path_taken() if node.step and node.expert != KEEP_INPUT]
-    told = [f"{node.step}: {node.expert}" for node in taken]
-    return told, any(node.step.task is not Task.SUPER_RESOLUTION for node in taken if node.step)
+    lines = [f"{node.step}: {node.expert}" for node in taken]
+    return lines, any(node.step.task is not Task.SUPER_RESOLUTION for node in taken if node.step)
 
 
 def main() -> None:
@@ -67,12 +67,12 @@ def main() -> None:
     for index in chosen:
         photo = reduced(read_image(files[index]), arguments.side)
         result, _, run = restored_by_agent(photo, arguments.scale, profile, experts)
-        told, was_restored = steps_of(run)
+        lines, was_restored = steps_of(run)
         distances.append(psnr(result, enlarged_alone(photo, arguments.scale, profile, experts)))
         bicubic = psnr(result, photo.with_pixels(resize(photo.pixels, result.height, result.width)))
         changed += was_restored
         print(
-            f"{files[index].name:24}{distances[-1]:8.2f} dB ({bicubic:.2f})  {' > '.join(told) or 'nothing'}",
+            f"{files[index].name:24}{distances[-1]:8.2f} dB ({bicubic:.2f})  {' > '.join(lines) or 'nothing'}",
             flush=True,
         )
     near = f"{sum(db >= NEAR_DB for db in distances)} of {len(distances)}"

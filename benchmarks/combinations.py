@@ -27,7 +27,7 @@ from profiles.loading import load_profile
 from profiles.schema import Profile
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity
-from training.degradations import MIO100, mix
+from training.data.degradations import MIO100, mix
 
 SIDE = 320
 """Photos are cut to this side at most, a multiple of 4."""

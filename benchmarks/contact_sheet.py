@@ -22,15 +22,15 @@ import skimage.data
 
 from benchmarks.agent_on import restored_by_agent
 from benchmarks.trials import Trial, trials
-from imaging.control import Control
 from imaging.convert import to_numpy, to_uint8
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.resizing import resize
 from profiles.loading import load_profile
 from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
-from training.data import shrink
+from training.data.loading import shrink
 
 Cell = tuple[Image, str]
 PIECE = 176
@@ -64,7 +64,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     pool = ExpertPool()
     for folder in arguments.real:
-        save(list(_real_rows(folder, arguments.photos, pool)), arguments.output / f"{folder.name}.jpg", piece=352)
+        save(list(_real_rows(folder, arguments.photos, pool)), arguments.output / f"{folder.name}.jpg", patch=352)
     if arguments.real:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -75,19 +75,19 @@ def main() -> None:
                 shown.setdefault(trial.group, trial)
         for group, trial in shown.items():
             rows = list(_rows(trial, arguments.photos, pool))
-            save(rows, arguments.output / f"{group.replace(' ', '_').lower()}.jpg", piece=PIECE)
+            save(rows, arguments.output / f"{group.replace(' ', '_').lower()}.jpg", patch=PIECE)
 
 
-def save(rows: Sequence[Sequence[Cell]], file: Path, piece: int) -> None:
+def save(rows: Sequence[Sequence[Cell]], file: Path, patch: int) -> None:
     """One sheet: each cell is the middle of its picture under its label."""
-    width, height = max(map(len, rows)) * (piece + GAP), len(rows) * (piece + LABEL + GAP)
+    width, height = max(map(len, rows)) * (patch + GAP), len(rows) * (patch + LABEL + GAP)
     sheet = PIL.Image.new("RGB", (width, height), "white")
     draw = PIL.ImageDraw.Draw(sheet)
     for row, cells in enumerate(rows):
         for column, (image, label) in enumerate(cells):
-            left, top = column * (piece + GAP), row * (piece + LABEL + GAP)
+            left, top = column * (patch + GAP), row * (patch + LABEL + GAP)
             draw.multiline_text((left + 1, top), label, fill="black", font_size=10, spacing=1)
-            sheet.paste(_middle(image, piece), (left, top + LABEL))
+            sheet.paste(_middle(image, patch), (left, top + LABEL))
     sheet.save(file, quality=90)
     print(file)
 
@@ -98,7 +98,7 @@ def _rows(trial: Trial, photos: int, pool: ExpertPool) -> Iterator[list[Cell]]:
         enlarged = degraded.with_pixels(resize(degraded.pixels, truth.height, truth.width).clamp(0, 1))
         cells = [(enlarged, f"input\n{trial.db(enlarged, truth):.2f} dB")]
         for card in pool.runnable(trial.task, trial.scale):
-            result = run_expert(pool.get(card.name), degraded, Control())
+            result = run_expert(pool.get(card.name), degraded, ProgressToken())
             cells.append((result, f"{card.name}\n{trial.db(result, truth):.2f} dB"))
         result, _, _ = restored_by_agent(degraded, trial.scale, profile, pool)
         yield [*cells, (result, f"agent\n{trial.db(result, truth):.2f} dB"), (truth, "truth")]
@@ -115,9 +115,9 @@ def _real_rows(folder: Path, photos: int, pool: ExpertPool) -> Iterator[list[Cel
         yield [(plain, file.name), (result, label)]
 
 
-def _middle(image: Image, piece: int) -> PIL.Image.Image:
-    top, left = max(0, (image.height - piece) // 2), max(0, (image.width - piece) // 2)
-    pixels = image.pixels[:, top : top + piece, left : left + piece].clamp(0, 1)
+def _middle(image: Image, patch: int) -> PIL.Image.Image:
+    top, left = max(0, (image.height - patch) // 2), max(0, (image.width - patch) // 2)
+    pixels = image.pixels[:, top : top + patch, left : left + patch].clamp(0, 1)
     return PIL.Image.fromarray(to_uint8(to_numpy(pixels.contiguous())))
 
 

@@ -4,8 +4,9 @@
     python -m benchmarks.faces --data DATA/bench --sheet faces.png
 
 Faces are looked for in the undamaged pictures of set5, set14 and bsd100 (hr/); each is cut out with its
-surroundings and degraded as in blind face restoration (training.pairs.face, a seed per face and draw). `clean` is the
-undamaged face: there is nothing to gain, and what is lost is shown. Without --data, the astronaut of scikit-image.
+surroundings and degraded as in blind face restoration (training.data.pairs.face, a seed per face and draw). `clean`
+is the undamaged face: there is nothing to gain, and what is lost is shown. Without --data, the astronaut of
+scikit-image.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from agent.face_step import run_face_step, run_on_crop
 from agent.faces import FaceTools, face_tools
 from agent.qmoe import candidates
 from agent.state import KEEP_INPUT, Step
-from imaging.control import Control
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from iqa.metrics.psnr import psnr
 from profiles.loading import load_profile
@@ -36,7 +37,7 @@ from toolbox.faces.face import Face
 from toolbox.faces.identity import similarity
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
-from training.pairs import face as degrade_face
+from training.data.pairs import face as degrade_face
 
 SETS = ("set5", "set14", "bsd100")
 LEAST_SIZE = 40
@@ -73,10 +74,10 @@ def _cut(name: str, pixels: FloatArray, face: Face) -> Case:
     margin = SURROUNDINGS * face.size
     left, top = (max(0, int(place - margin)) for place in (face.left, face.top))
     right, bottom = int(face.left + face.width + margin), int(face.top + face.height + margin)
-    piece = np.ascontiguousarray(pixels[top:bottom, left:right])
+    patch = np.ascontiguousarray(pixels[top:bottom, left:right])
     points = tuple((x - left, y - top) for x, y in face.landmarks)
     a, b, c, d, e = points
-    return Case(name, piece, Face(face.left - left, face.top - top, face.width, face.height, (a, b, c, d, e)))
+    return Case(name, patch, Face(face.left - left, face.top - top, face.width, face.height, (a, b, c, d, e)))
 
 
 def measure(truth: Case, pixels: FloatArray, tools: FaceTools) -> tuple[float, float]:
@@ -122,7 +123,7 @@ def _alone(image: Image, face: Face, expert: str, pool: ExpertPool) -> FloatArra
     """The picture with what one expert makes of the face, good or bad."""
     pixels = to_numpy(image.pixels)
     aligned = align(pixels, face)
-    return paste(pixels, [(aligned, to_numpy(run_on_crop(pool.get(expert), aligned, Control()).pixels))])
+    return paste(pixels, [(aligned, to_numpy(run_on_crop(pool.get(expert), aligned, ProgressToken()).pixels))])
 
 
 def _print(

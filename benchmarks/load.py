@@ -169,14 +169,14 @@ async def first_image(url: str, token: str, number: int) -> str:
 async def restore(url: str, token: str, long_side: int, started: anyio.Event, run: dict[str, Any]) -> None:
     """A restoration; `started` is set when its plan is made."""
 
-    async def told(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         if (message or "").startswith("plan"):
             started.set()
 
     began = time.perf_counter()
     async with client_of(url, token) as client:
         arguments = {"image": {"data": photo(0)}, "long_side": long_side}
-        result = await client.call_tool("restore_to_4k", arguments, progress_callback=told)
+        result = await client.call_tool("restore_to_4k", arguments, progress_callback=on_progress)
     run.update(seconds=time.perf_counter() - began, failed=bool(result.is_error))
     started.set()
 

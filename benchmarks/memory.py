@@ -57,8 +57,8 @@ def main() -> None:
     options.add_argument("--only-budget", action="store_true", help="no run without a budget")
     asked = options.parse_args()
     budgets = [str(asked.memory)] if asked.only_budget else [str(asked.memory), ENOUGH]
-    told = f"peak, {asked.memory:g} GB (own) | peak, no budget (own)"
-    print(f"| MP | picture | one float copy | {told} | same file | s | steps |")
+    summary = f"peak, {asked.memory:g} GB (own) | peak, no budget (own)"
+    print(f"| MP | picture | one float copy | {summary} | same file | s | steps |")
     print("|---|---|---|---|---|---|---|---|")
     peaks = []
     with tempfile.TemporaryDirectory(dir="/var/tmp" if Path("/var/tmp").is_dir() else None) as folder:
@@ -71,8 +71,8 @@ def main() -> None:
     if len(peaks) > 1:
         times = asked.megapixels[-1] / asked.megapixels[0]
         grown = [last / first for first, last in zip(peaks[0], peaks[-1], strict=True)]
-        told = ", ".join(f"{each:.2f}" for each in grown)
-        print(f"\nPixels times {times:.1f}, peak times {told}")
+        summary = ", ".join(f"{each:.2f}" for each in grown)
+        print(f"\nPixels times {times:.1f}, peak times {summary}")
 
 
 def write_profile(file: Path, experts: Sequence[str]) -> Path:
@@ -110,10 +110,10 @@ def run(file: Path, profile: str, budget: str) -> Peak:
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - started
         answer.seek(0)
-        told = json.load(answer)
+        summary = json.load(answer)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed: {told}")
-    steps = ", ".join(step["expert"] for step in told["steps"]) or "none"
+        raise SystemExit(f"{' '.join(command)} failed: {summary}")
+    steps = ", ".join(step["expert"] for step in summary["steps"]) or "none"
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
     unit = 1 if sys.platform == "darwin" else 1024
     return Peak(usage.ru_maxrss * unit / 2**20, own, seconds, digest, steps)

@@ -4,9 +4,9 @@
 
 The mixtures of MiO100 in which two or more degradations keep the size, made of clean photos. What is wrong is known,
 so that nothing but the order differs: each picture is restored in every order of its tasks, each step as in
-training.fit_order (the judge's choice among the experts that experience puts first and the input). A fixed order of
-all seven tasks is looked up for the tasks at hand. Gains are PSNR (RGB) over the degraded picture; `below ours` is
-the share of the pictures on which an order ends more than 0.05 dB below ours.
+training.fits.order (the judge's choice among the experts that the expert priors put first and the input). A fixed
+order of all seven tasks is looked up for the tasks at hand. Gains are PSNR (RGB) over the degraded picture; `below
+ours` is the share of the pictures on which an order ends more than 0.05 dB below ours.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from iqa.metrics.psnr import psnr
 from toolbox.tasks import Degradation, Task
-from training.degradations import MIO100
-from training.fit_order import KINDS, SAME_DB, Bench, Experience
-from training.perceived import single_threaded
+from training.data.degradation_sampling import single_threaded
+from training.data.degradations import MIO100
+from training.fits.order import KINDS, SAME_DB, Bench, ExpertPriors
 
 Order = tuple[Task, ...]
 TASKS: Order = tuple(kind.task for kind in KINDS)
@@ -69,14 +69,14 @@ def case_of(job: tuple[int, Path, int, int]) -> Case:
     mixture, file, seed, side = job
     degraded, truth = degraded_and_clean(file, MIXTURES[mixture], seed, side)
     stored = Image(from_numpy(to_float(to_uint8(to_numpy(degraded.pixels)))))
-    bench, before = Bench(stored, _experience()), psnr(stored, truth)
+    bench, before = Bench(stored, _expert_priors()), psnr(stored, truth)
     orders = permutations(kind.task for kind in MIXTURES[mixture])
     return Case(mixture, seed, {order: psnr(bench.restored(order), truth) - before for order in orders})
 
 
 @cache
-def _experience() -> Experience:
-    table: Experience = tomllib.loads((resources.files("agent") / "experience.toml").read_text("utf-8"))
+def _expert_priors() -> ExpertPriors:
+    table: ExpertPriors = tomllib.loads((resources.files("iqa") / "expert_priors.toml").read_text("utf-8"))
     return table
 
 

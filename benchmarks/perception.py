@@ -3,8 +3,9 @@
     python -m benchmarks.perception --data DATA [--samples 1500] [--steps 256]
     python -m benchmarks.perception --data DATA --ranking-only --kept FOLDER    # the judge again, soon
 
-DATA/photo/ as for training/fit_estimator.py; only half of its held-out fifth is used, since the other half chose
-weights. Truth comes from synthesis: what was applied, and the likeness of each candidate to the undamaged photo.
+DATA/photo/ as for training/fits/degradation_net.py; only half of its held-out fifth is used, since the other half
+chose weights. Truth comes from synthesis: what was applied, and the fidelity of each candidate to the undamaged
+photo.
 """
 
 from __future__ import annotations
@@ -28,20 +29,19 @@ from agent.state import Verdict
 from benchmarks.additive import load_models, logistic
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
+from iqa.candidate_score import origin_of
 from iqa.degradations import estimate_degradations, estimates_from
-from iqa.likeness import Likeness, likeness_of
-from iqa.merit import origin_of
-from iqa.metrics.niqe import niqe
-from iqa.niqe import default_model
+from iqa.features import ImageFeatures, extract_features
+from iqa.metrics.niqe import default_model, niqe
+from iqa.no_reference_fidelity import FidelityPrediction, predict_no_reference_fidelity
 from iqa.quality import predicted_fidelity, quality
-from iqa.seen import Seen, see
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
-from training.degradations import MIO100
-from training.judged import KEPT, SPOILT, Judged, judged, truth_of
-from training.perceived import ORDER, Truth, samples, single_threaded
-from training.photos import for_weights, held_out, photos, read_pixels
-from training.series import LARGEST, degraded
+from training.data.candidate_dataset import FAILURE_PREFIX, KEEP_INPUT, DatasetCandidate, drawn_steps, truth_of
+from training.data.degradation_sampling import ORDER, Truth, samples, single_threaded
+from training.data.degradations import MIO100
+from training.data.degraded_series import LARGEST, degraded
+from training.data.photos import for_weights, held_out, photos, read_pixels
 
 Levels = dict[Degradation, int]
 PIXEL = Image(torch.zeros(3, 1, 1))
@@ -51,27 +51,29 @@ FIDELITY_WEIGHT = 0.5
 SIDES = (512, 1024, 2048, 4096)
 
 
-def learned(seen: Seen) -> Levels:
+def learned(features: ImageFeatures) -> Levels:
     """Severities by the estimator that ships."""
-    return {kind: int(estimate.severity) for kind, estimate in estimates_from(seen).items()}
+    return {kind: int(estimate.severity) for kind, estimate in estimates_from(features).items()}
 
 
-def hand_made(seen: Seen) -> Levels:
+def hand_made(features: ImageFeatures) -> Levels:
     """Severities by the parabolas of before, which had no word on low resolution but the number of pixels."""
     levels: Levels = {}
     for name, model in load_models("hand_made.toml").items():
-        total = model(seen.evidence)
+        total = model(features.handcrafted)
         levels[Degradation(name)] = sum(logistic(total + offset) > 0.5 for offset in model.offsets)
     return levels
 
 
-def detection_table(drawn: Sequence[tuple[Seen, Truth]], estimator: Callable[[Seen], Levels]) -> str:
+def detection_table(
+    drawn: Sequence[tuple[ImageFeatures, Truth]], estimator: Callable[[ImageFeatures], Levels]
+) -> str:
     """One line per degradation.
 
     F1 of presence at medium severity and above: pictures to which it was applied at MEDIUM and above against those
     to which it was not applied, those with less of it left out; and F1 of being worth a task over all pictures.
     """
-    found_levels = [estimator(seen) for seen, _ in drawn]
+    found_levels = [estimator(features) for features, _ in drawn]
     truths = [truth for _, truth in drawn]
     clean = np.array([not truth.applied for truth in truths])
     lines = [
@@ -123,27 +125,29 @@ def pictures_table(paths: Sequence[Path], workers: int) -> str:
     return "\n".join([*lines, f"{len(ssim)} pictures"])
 
 
-def _picture(job: tuple[int, Path]) -> tuple[Likeness, float, float, float, float]:
+def _picture(job: tuple[int, Path]) -> tuple[FidelityPrediction, float, float, float, float]:
     index, path = job
     picture, psnr_db, ssim = degraded(read_pixels(path)[:LARGEST, :LARGEST], np.random.default_rng([1003, index]))
-    seen = see(picture)
-    niqe, network = -seen.evidence["niqe"], predicted_fidelity(seen, None)
-    return likeness_of(seen), niqe, network, ssim, truth_of(psnr_db, ssim)
+    features = extract_features(picture)
+    niqe, network = -features.handcrafted["niqe"], predicted_fidelity(features, None)
+    return predict_no_reference_fidelity(features), niqe, network, ssim, truth_of(psnr_db, ssim)
 
 
-def ranking_table(steps: Sequence[Sequence[Judged]], workers: int) -> str:
+def ranking_table(steps: Sequence[Sequence[DatasetCandidate]], workers: int) -> str:
     """One line per score: rank correlation with the truth, right choices of two, and what the choice of one loses.
 
     The correlation is over all candidates of all steps, and within each step (the mean).
 
     What is restored halfway to the truth is a candidate for pairs and ranks, but not for choices: no agent has it.
-    What was spoilt on purpose is counted by itself.
+    What was damaged on purpose is counted by itself.
     """
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         opinions = pool.map(opinions_on, steps, chunksize=1)
     verdicts = [[one.verdict for one in step] for step in opinions]
-    spoilt = preferred_though_spoilt(steps, verdicts)
-    unspoilt = [[index for index, one in enumerate(step) if not one.name.startswith(SPOILT)] for step in steps]
+    failed = preferred_failures(steps, verdicts)
+    unspoilt = [
+        [index for index, one in enumerate(step) if not one.name.startswith(FAILURE_PREFIX)] for step in steps
+    ]
     steps = [[step[index] for index in wanted] for step, wanted in zip(steps, unspoilt, strict=True)]
     opinions = [[each[index] for index in wanted] for each, wanted in zip(opinions, unspoilt, strict=True)]
     losses = [agents_loss(step, [one.verdict for one in each]) for step, each in zip(steps, opinions, strict=True)]
@@ -155,7 +159,7 @@ def ranking_table(steps: Sequence[Sequence[Judged]], workers: int) -> str:
         ),
         f"{'the agent: ties to the faithful, the cheaper':100}{np.mean([loss.db for loss in losses]):14.2f}",
         f"{sum(map(len, steps))} candidates of {len(steps)} steps",
-        f"results spoilt on purpose that the agent's score puts above all better ones: {spoilt}\n",
+        f"results damaged on purpose that the agent's score puts above all better ones: {failed}\n",
         losses_by_task(losses),
     ]
     return "\n".join(lines)
@@ -176,20 +180,22 @@ SCORES: Mapping[str, Callable[[Opinion], float]] = {
     "NIQE (4KAgent's formula as far as it runs)": lambda one: -one.niqe,
     "quality network, without the input": lambda one: one.unaided,
     "quality network, with the input": lambda one: one.verdict.metrics["predicted_fidelity"],
-    "experience with the expert": lambda one: one.verdict.experience,
+    "experience with the expert": lambda one: one.verdict.expert_prior,
     "the agent's score": lambda one: one.verdict.score,
     "no choice: the first candidate": lambda one: 0.0,
 }
 
 
-def opinions_on(step: Sequence[Judged]) -> list[Opinion]:
+def opinions_on(step: Sequence[DatasetCandidate]) -> list[Opinion]:
     """On all candidates of a step."""
     origin = origin_of(step[0].task, step[0].before)
     found = []
     for one in step:
-        verdict = verdict_on(one.name, one.seen, origin, one.consistency, FIDELITY_WEIGHT)
+        verdict = verdict_on(one.name, one.features, origin, one.consistency, FIDELITY_WEIGHT)
         verdict = verdict.model_copy(update={"cost": _cost(one.name)})
-        found.append(Opinion(verdict, one.seen.evidence["niqe"], likeness_of(one.seen).mean))
+        found.append(
+            Opinion(verdict, one.features.handcrafted["niqe"], predict_no_reference_fidelity(one.features).mean)
+        )
     return found
 
 
@@ -202,17 +208,17 @@ def _costs() -> Mapping[str, int]:
     return {card.name: COSTS[card.loader] for card in ExpertPool().catalogue if card.loader in COSTS}
 
 
-def preferred_though_spoilt(steps: Sequence[Sequence[Judged]], verdicts: Sequence[Sequence[Verdict]]) -> str:
+def preferred_failures(steps: Sequence[Sequence[DatasetCandidate]], verdicts: Sequence[Sequence[Verdict]]) -> str:
     """How often a result with a known failure wins over all experts although one of them is nearer to the truth."""
     wins = list[bool]()
     for step, each in zip(steps, verdicts, strict=True):
         judged_step = list(zip(step, each, strict=True))
-        highest = max(verdict.score for one, verdict in judged_step if one.of_an_expert)
-        best_db = max(one.psnr_db for one in step if one.of_an_expert)
+        highest = max(verdict.score for one, verdict in judged_step if one.from_expert)
+        best_db = max(one.psnr_db for one in step if one.from_expert)
         wins += [
             verdict.score > highest
             for one, verdict in judged_step
-            if one.name.startswith(SPOILT) and one.psnr_db < best_db - DIFFERENT_DB
+            if one.name.startswith(FAILURE_PREFIX) and one.psnr_db < best_db - DIFFERENT_DB
         ]
     return f"{sum(wins)} of {len(wins)}"
 
@@ -223,7 +229,9 @@ def losses_by_task(losses: Sequence[Loss]) -> str:
     of_task = {task: [loss for loss in losses if loss.task is task] for task in {loss.task for loss in losses}}
     for task, some in sorted(of_task.items(), key=lambda item: -sum(loss.db for loss in item[1])):
         lost, worst = sum(loss.db for loss in some), max(some, key=lambda loss: loss.db)
-        kept, left = (sum(loss.db for loss in some if getattr(loss, side) == KEPT) for side in ("chosen", "best"))
+        kept, left = (
+            sum(loss.db for loss in some if getattr(loss, side) == KEEP_INPUT) for side in ("chosen", "best")
+        )
         shares = "".join(f"{value / len(losses):{width}.3f}" for value, width in ((lost, 8), (kept, 21), (left, 15)))
         named = f"  {worst.db:.2f}: {worst.chosen}, {worst.best}"
         lines.append(f"{task.value:24} {len(some):5}  {lost / len(some):7.2f}{shares}{named}")
@@ -240,29 +248,29 @@ class Loss:
     best: str
 
 
-def loss_of(step: Sequence[Judged], chosen: Judged) -> Loss:
+def loss_of(step: Sequence[DatasetCandidate], chosen: DatasetCandidate) -> Loss:
     """That of one candidate."""
-    best = max((one for one in step if one.of_an_expert), key=lambda one: one.psnr_db)
+    best = max((one for one in step if one.from_expert), key=lambda one: one.psnr_db)
     return Loss(chosen.task, best.psnr_db - chosen.psnr_db, chosen.name, best.name)
 
 
-def agents_loss(step: Sequence[Judged], verdicts: Sequence[Verdict]) -> Loss:
+def agents_loss(step: Sequence[DatasetCandidate], verdicts: Sequence[Verdict]) -> Loss:
     """That of what the agent keeps."""
-    real = [Candidate(verdict, PIXEL) for one, verdict in zip(step, verdicts, strict=True) if one.of_an_expert]
+    real = [Candidate(verdict, PIXEL) for one, verdict in zip(step, verdicts, strict=True) if one.from_expert]
     winner = select_best(real)
     if winner is None:
         raise ValueError("a step without candidates")
     return loss_of(step, next(one for one in step if one.name == winner.verdict.expert))
 
 
-def _ranking(steps: Sequence[Sequence[Judged]], scores: Sequence[Sequence[float]]) -> str:
+def _ranking(steps: Sequence[Sequence[DatasetCandidate]], scores: Sequence[Sequence[float]]) -> str:
     pairs, within, lost = list[bool](), list[float](), list[float]()
     for step, values in zip(steps, scores, strict=True):
         for (one, a), (other, b) in combinations(zip(step, values, strict=True), 2):
             if abs(one.psnr_db - other.psnr_db) > DIFFERENT_DB:
                 pairs.append((a - b) * (one.psnr_db - other.psnr_db) > 0)
         within.append(_spearman(values, [one.ssim for one in step]))
-        real = [(value, one) for one, value in zip(step, values, strict=True) if one.of_an_expert]
+        real = [(value, one) for one, value in zip(step, values, strict=True) if one.from_expert]
         lost.append(loss_of(step, max(real, key=lambda pair: pair[0])[1]).db)
     ranks = _spearman([score for step in scores for score in step], [one.ssim for step in steps for one in step])
     return f"{ranks:13.3f}  {np.mean(within):13.3f}  {np.mean(pairs):23.3f}  {np.mean(lost):27.2f}"
@@ -326,13 +334,13 @@ def main() -> None:
     repeated = unseen * (1 + max(arguments.samples, arguments.steps) // len(unseen))
     if not arguments.ranking_only:
         print(time_table(unseen[0]), "\n", flush=True)
-        drawn = list(samples(repeated[: arguments.samples], 1001, arguments.workers, see))
+        drawn = list(samples(repeated[: arguments.samples], 1001, arguments.workers, extract_features))
         plain = [one for one in drawn if not one[1].from_the_web]
         for name, estimator in (("The network", learned), ("The hand-made estimator of before", hand_made)):
             print(f"{name}, on all pictures\n{detection_table(drawn, estimator)}\n", flush=True)
             print(f"{name}, without those from the web\n{detection_table(plain, estimator)}\n", flush=True)
         print(f"Pictures of mixed degradations\n{pictures_table(repeated[: arguments.samples], arguments.workers)}\n")
-    steps = list(judged(repeated[: arguments.steps], 1002, arguments.workers, MIO100, arguments.kept))
+    steps = list(drawn_steps(repeated[: arguments.steps], 1002, arguments.workers, MIO100, arguments.kept))
     print(f"Steps of the sixteen combinations\n{ranking_table(steps, arguments.workers)}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.trials import Trial, trials
-from imaging.control import Control
+from imaging.progress import ProgressToken
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
 from toolbox.network import NetworkExpert, load_network
@@ -58,7 +58,7 @@ def _expert(card: ExpertCard, dtype: str) -> NetworkExpert:
 def _values(expert: NetworkExpert, own: list[Trial]) -> Iterator[float]:
     for trial in own:
         for degraded, truth in trial.pairs():
-            yield trial.db(expert(degraded, Control()), truth)
+            yield trial.db(expert(degraded, ProgressToken()), truth)
 
 
 if __name__ == "__main__":

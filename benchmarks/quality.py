@@ -25,13 +25,13 @@ import PIL.Image
 
 from benchmarks.agent_on import restored_by_agent
 from benchmarks.trials import Trial, trials
-from imaging.control import Control
 from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from profiles.loading import load_profile
 from toolbox.expert import Expert, run_expert
 from toolbox.pool import ExpertPool
-from training.evaluate import expert_of
+from training.networks.evaluate import expert_of
 
 PEERS = Path(__file__).with_name("peers.toml")
 Runner = Callable[[Image], Image]
@@ -128,7 +128,7 @@ def _runners(
 
 
 def _runner(expert: Expert) -> Runner:
-    return lambda image: run_expert(expert, image, Control())
+    return lambda image: run_expert(expert, image, ProgressToken())
 
 
 def _as_large(image: Image, scale: int) -> Image:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from agent.perceiving import measure
+from agent.perception import measure
 from benchmarks.contact_sheet import Cell, save
 from imaging.image import Image
 from imaging.reading import read_image
@@ -59,7 +59,7 @@ def main() -> None:
         ]
     ]
     rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
-    save(rows, arguments.output, piece=SIDE)
+    save(rows, arguments.output, patch=SIDE)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.start_up import start_up
-from imaging.control import Control
 from imaging.device import best_device
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
 from toolbox.network import WEIGHTS, NetworkExpert, load_network, recognised
@@ -70,7 +70,7 @@ def execution(arguments: argparse.Namespace) -> None:
         for side in arguments.sides:
             image, bare = picture(side // expert.card.scale), bare_network(expert.card)
             whole = image.pixels[None].bfloat16().contiguous(memory_format=torch.channels_last)
-            runs: Runs = {"bare": partial(bare, whole), "ours": partial(expert, image, Control())}
+            runs: Runs = {"bare": partial(bare, whole), "ours": partial(expert, image, ProgressToken())}
             quick = side <= 2048 or best_device().type != "cpu"
             seconds = race(runs, arguments.rounds if quick else 1)
             share = seconds["bare"] / seconds["ours"]
@@ -89,8 +89,8 @@ def peers(arguments: argparse.Namespace) -> None:
         plain = recognised(WEIGHTS / str(card.weights))
         plain.model.float().eval()
         runs: Runs = {
-            "ours": partial(expert, image, Control()),
-            "ours in float32": partial(exact, image, Control()),
+            "ours": partial(expert, image, ProgressToken()),
+            "ours in float32": partial(exact, image, ProgressToken()),
             "spandrel, tiles of 512": partial(tile_loop, plain, image.pixels, card.scale),
             "ONNX Runtime, tiles of 512": partial(tile_loop, session, image.pixels, card.scale),
         }
@@ -112,7 +112,7 @@ def arithmetic(arguments: argparse.Namespace) -> None:
         with FlopCounterMode(display=False) as counter:
             bare(image.pixels[None, :, :384, :384].to(bare.dtype))
         flops = counter.get_total_flops() * (image.width / 384) ** 2
-        seconds = race({"ours": partial(expert, image, Control())}, 2 * arguments.rounds)["ours"]
+        seconds = race({"ours": partial(expert, image, ProgressToken())}, 2 * arguments.rounds)["ours"]
         rate = flops / seconds / GIGA
         per_megapixel = flops / image.width / image.height / 1e3
         print(f"| {expert.card.name} | {per_megapixel:.0f} | {rate:.0f} | {rate / best:.0%} |", flush=True)
@@ -123,7 +123,7 @@ def growth(arguments: argparse.Namespace) -> None:
     expert = next(one for one in networks() if one.card.name == "restore4k_sr_x4")
     sides = (512, 1024, 2048, 4096)
     pixels = np.array([side * side for side in sides])
-    runs = {str(side): partial(expert, picture(side // 4), Control()) for side in sides}
+    runs = {str(side): partial(expert, picture(side // 4), ProgressToken()) for side in sides}
     seconds = np.array(list(race(runs, arguments.rounds).values()))
     slope, start = np.polyfit(pixels, seconds, 1)
     unexplained = ((seconds - slope * pixels - start) ** 2).sum() / ((seconds - seconds.mean()) ** 2).sum()
@@ -138,7 +138,7 @@ def variants(arguments: argparse.Namespace) -> None:
     )
     for name in ("restore4k_sr_x4", "restore4k_denoise"):
         expert = load(default_catalogue().card(name))
-        run = expert.mixed or expert.descriptor
+        run = expert.mixed_precision or expert.descriptor
         compiled = torch.compile(run, dynamic=False)
         tile = torch.rand(1, 3, 256, 256, device=best_device())
         four = tile.expand(4, -1, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -152,16 +152,16 @@ def variants(arguments: argparse.Namespace) -> None:
 
 def race(runs: Runs, rounds: int) -> dict[str, float]:
     """The best seconds of each over `rounds`, taking turns; each runs once before where there is more than one."""
-    clock = time.thread_time if best_device().type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    timer = time.thread_time if best_device().type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     best = dict.fromkeys(runs, float("inf"))
     for warm in [False] * (rounds > 1) + [True] * rounds:
         for name, run in runs.items():
-            started = clock()
+            started = timer()
             run()
             if best_device().type == "cuda":
                 torch.cuda.synchronize()
             if warm:
-                best[name] = min(best[name], clock() - started)
+                best[name] = min(best[name], timer() - started)
     return best
 
 
@@ -183,7 +183,7 @@ def networks() -> Iterator[NetworkExpert]:
 
 def load(card: ExpertCard) -> NetworkExpert:
     """An embedded network as the product runs it on large pictures."""
-    return load_network(card.model_copy(update={"views": 1}), ModelStore())
+    return load_network(card.model_copy(update={"self_ensemble": 1}), ModelStore())
 
 
 def bare_network(card: ExpertCard) -> Callable[[Tensor], Tensor]:

@@ -15,8 +15,8 @@ from imaging.reading import read_image
 from iqa.metrics.psnr import psnr
 from iqa.metrics.psnr_y import psnr_y
 from toolbox.tasks import Severity, Task
-from training.data import load_photo, shrink
-from training.degradations import degrade, gaussian_noise, jpeg
+from training.data.degradations import degrade, gaussian_noise, jpeg
+from training.data.loading import load_photo, shrink
 
 SEVERITIES = (Severity.LOW, Severity.MEDIUM, Severity.HIGH)
 SETS = ("set5", "set14", "bsd100", "urban100")

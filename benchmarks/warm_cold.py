@@ -20,8 +20,8 @@ from statistics import median
 
 from benchmarks.architectures import card_of, photo
 from benchmarks.random_networks import RandomNetwork
-from imaging.control import Control
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import write_image
 from toolbox.card import ExpertCard
@@ -68,7 +68,7 @@ def main() -> None:
 
 def one_call(card: ExpertCard, store: ModelStore, source: Path, target: Path) -> None:
     """Everything that a tool in a process of its own has to do."""
-    write_image(run_expert(load_expert(card, store), read_image(source), Control()), target)
+    write_image(run_expert(load_expert(card, store), read_image(source), ProgressToken()), target)
 
 
 def measured(name: str, card: ExpertCard, store: ModelStore, image: Image, calls: int) -> str:
@@ -76,7 +76,7 @@ def measured(name: str, card: ExpertCard, store: ModelStore, image: Image, calls
     pool = ExpertPool(Catalogue((card,)), store=store)
 
     def ours() -> None:
-        run_expert(pool.get(card.name), image, Control())
+        run_expert(pool.get(card.name), image, ProgressToken())
 
     first = _cost(ours)
     warm = [_cost(ours) for _ in range(calls)]

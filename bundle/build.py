@@ -24,10 +24,10 @@ from mcp import Client
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from server.app import build_server  # noqa: E402
+from server.mcp.app import build_server  # noqa: E402
 from server.settings import ServerSettings  # noqa: E402
 
-MAIN = """from server.cli import main
+MAIN = """from server.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -50,11 +50,11 @@ async def converse(client: Client, endpoint: Endpoint, photo: Path) -> str:
     texts = [message.content.text for message in prompt.messages if isinstance(message.content, TextContent)]
     messages: list[Json] = [{"role": "user", "content": "\n".join(texts)}]
     for _ in range(MOST_TURNS):
-        said = await endpoint.say(messages, tools)
-        messages.append(said)
-        calls = said.get("tool_calls") or []
+        reply = await endpoint.say(messages, tools)
+        messages.append(reply)
+        calls = reply.get("tool_calls") or []
         if not calls:
-            return said.get("content") or ""
+            return reply.get("content") or ""
         pictures: list[Json] = []
         for call in calls:
             result = await carry_out(client, call["function"])
@@ -71,8 +71,8 @@ async def carry_out(client: Client, function: Json) -> CallToolResult:
     try:
         arguments = json.loads(function["arguments"] or "{}")
     except json.JSONDecodeError as error:
-        told = TextContent(type="text", text=f"the arguments are no JSON: {error}")
-        return CallToolResult(content=[told], is_error=True)
+        message = TextContent(type="text", text=f"the arguments are no JSON: {error}")
+        return CallToolResult(content=[message], is_error=True)
     return await client.call_tool(function["name"], arguments)
 
 

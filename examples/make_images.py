@@ -23,7 +23,7 @@ from imaging.image import Image  # noqa: E402
 from imaging.reading import read_image  # noqa: E402
 from imaging.resizing import resize  # noqa: E402
 from imaging.writing import write_image  # noqa: E402
-from training.degradations import gaussian_noise  # noqa: E402
+from training.data.degradations import gaussian_noise  # noqa: E402
 
 IMAGES = ROOT / "examples" / "images"
 SIDE = 560

@@ -64,24 +64,29 @@ class StepByStep:
         """Plan, take every step, finish; the answer of the last call."""
         plan = await self._call("plan_restoration", image=self._photo, **self._wishes)
         found = {finding["task"] for finding in plan["diagnosis"]["findings"] if finding["present"]}
-        agenda, image, untouched = steps_of(plan), self._photo, True
+        remaining_steps, image, untouched = steps_of(plan), self._photo, True
         attempt = Attempt()
-        while agenda:
-            step, *rest = agenda
+        while remaining_steps:
+            step, *rest = remaining_steps
             if not untouched and step[0] in found and await self._is_gone(image, step):
-                agenda, attempt = rest, Attempt()
+                remaining_steps, attempt = rest, Attempt()
                 continue
             result = await self._take(image, step)
             if result["expert"] != "keep_input" or step[0] == "face_restoration":
-                agenda, image, untouched, attempt = rest, {"handle": result["image"]["handle"]}, False, Attempt()
+                remaining_steps, image, untouched, attempt = (
+                    rest,
+                    {"handle": result["image"]["handle"]},
+                    False,
+                    Attempt(),
+                )
                 continue
             attempt.tried.append(step)
             attempt.left.append((score_of(result), rest))
-            others = [one for one in agenda if one not in attempt.tried and one[0] != "super_resolution"]
+            others = [one for one in remaining_steps if one not in attempt.tried and one[0] != "super_resolution"]
             if others:
-                agenda = await self._another_order(agenda, attempt.tried)
+                remaining_steps = await self._another_order(remaining_steps, attempt.tried)
             else:
-                agenda, untouched, attempt = attempt.give_up(), False, Attempt()
+                remaining_steps, untouched, attempt = attempt.give_up(), False, Attempt()
         size = {"width": plan["final_width"], "height": plan["final_height"]}
         return await self._call("finish_restoration", image=image, **size)
 
@@ -101,8 +106,8 @@ class StepByStep:
         findings = (await self._call("reason_degradations", image=image))["diagnosis"]["findings"]
         return any(one["task"] == step[0] and one["severity"] == "very low" for one in findings)
 
-    async def _another_order(self, agenda: list[Step], tried: list[Step]) -> list[Step]:
-        tasks = list(dict.fromkeys(task for task, _ in agenda))
+    async def _another_order(self, remaining_steps: list[Step], tried: list[Step]) -> list[Step]:
+        tasks = list(dict.fromkeys(task for task, _ in remaining_steps))
         failed = [task for task, _ in tried]
         plan = await self._call("plan_restoration", image=self._photo, plan=tasks, failed=failed, **self._wishes)
         return steps_of(plan)

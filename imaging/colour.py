@@ -1,29 +1,32 @@
-"""Colour spaces and colour alignment; all on (C, H, W) float32 tensors."""
+"""Colour spaces and colour alignment; on (C, H, W) float32 tensors unless stated otherwise."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imaging.pixels import empty, strips
+import numpy as np
+
+from imaging.convert import FloatArray
+from imaging.pixels import empty, row_chunks
 from imaging.resizing import resize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BT601 = (0.299, 0.587, 0.114)
+"""Weights of full-range luma, for which white is 1."""
 LOW_FREQUENCY_SIDE = 64
 """Longer side of the picture that carries the colours which `align_low_frequencies` takes over."""
 
 
-def luma(pixels: Tensor) -> Tensor:
-    """(3, H, W) RGB in [0, 1] -> (1, H, W) full-range luma of ITU-R BT.601.
+def luma(pixels: FloatArray) -> FloatArray:
+    """(H, W, 3) RGB in [0, 1] -> (H, W) full-range luma of ITU-R BT.601.
 
-    >>> import torch
-    >>> round(float(luma(torch.ones(3, 1, 1))), 6)
+    >>> round(float(luma(np.ones((1, 1, 3), np.float32))[0, 0]), 6)
     1.0
     """
-    weights = pixels.new_tensor(BT601)[:, None, None]
-    return (pixels * weights).sum(dim=0, keepdim=True)
+    plane: FloatArray = pixels @ np.array(BT601, np.float32)
+    return plane
 
 
 def match_statistics(pixels: Tensor, reference: Tensor) -> Tensor:
@@ -53,7 +56,7 @@ def align_low_frequencies(pixels: Tensor, reference: Tensor, coarse_side: int = 
     # Not `resize`: a difference is not within [0, 1].
     tall, widen = _cubic(shift, height, coarse[1])[0], _cubic(torch.eye(coarse[1])[None], coarse[1], width)[0, 0]
     aligned = empty((len(pixels), height, width))
-    for rows in strips(pixels, aligned):
+    for rows in row_chunks(pixels, aligned):
         # As a product of matrices it takes half as long as torch's own interpolation.
         aligned[:, rows] = (tall[:, rows] @ widen).add_(pixels[:, rows]).clamp_(0, 1)
     return aligned
@@ -68,10 +71,10 @@ def _cubic(planes: Tensor, height: int, width: int) -> Tensor:
 
 def clamped(pixels: Tensor) -> Tensor:
     """Within [0, 1], contiguous; the same tensor where it is so already."""
-    if pixels.is_contiguous() and all(_is_within(plane[rows]) for rows in strips(pixels) for plane in pixels):
+    if pixels.is_contiguous() and all(_is_within(plane[rows]) for rows in row_chunks(pixels) for plane in pixels):
         return pixels
     result = empty(tuple(pixels.shape))
-    for rows in strips(pixels, result):
+    for rows in row_chunks(pixels, result):
         result[:, rows] = pixels[:, rows].clamp(0, 1)
     return result
 

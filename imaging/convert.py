@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.pixels import empty, let_go, strips
+from imaging.pixels import drop_pages, empty, row_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,11 +19,11 @@ FloatArray: TypeAlias = NDArray[np.float32]
 def to_numpy(pixels: Tensor) -> FloatArray:
     """(C, H, W) tensor -> (H, W, C) float32 array, contiguous."""
     array = empty((*pixels.shape[1:], len(pixels)))
-    for rows in strips(pixels):
+    for rows in row_chunks(pixels):
         array[rows] = pixels[:, rows].detach().permute(1, 2, 0)
-        let_go(array)
-    made: FloatArray = array.numpy()
-    return made
+        drop_pages(array)
+    output: FloatArray = array.numpy()
+    return output
 
 
 def as_array(pixels: Tensor) -> FloatArray:
@@ -40,7 +40,7 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
     if planes.dtype == np.float32 and planes.flags.c_contiguous and planes.flags.writeable:
         return torch.from_numpy(planes)
     pixels = empty(planes.shape)
-    for rows in strips(pixels):
+    for rows in row_chunks(pixels):
         pixels.numpy()[:, rows] = planes[:, rows]
     return pixels
 
@@ -58,7 +58,7 @@ def to_uint16(array: FloatArray) -> NDArray[np.uint16]:
 def rounded(pixels: Tensor) -> Tensor:
     """(C, H, W) in [0, 1] as 16 bit hold them: what `to_float` makes of `to_uint16`, in a tensor of its own."""
     kept = empty(tuple(pixels.shape))
-    for rows in strips(pixels, kept):
+    for rows in row_chunks(pixels, kept):
         kept[:, rows] = pixels[:, rows].clamp(0, 1).mul_(65535).round_().div_(65535)
     return kept
 

@@ -22,7 +22,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGEST_KEPT = 256 << 20
 
 
-_seat: ContextVar[int] = ContextVar("seat", default=0)
+_device_index: ContextVar[int] = ContextVar("device_index", default=0)
 """Which of the devices this thread works on."""
 
 
@@ -44,22 +44,22 @@ def devices() -> tuple[torch.device, ...]:
 
 def best_device() -> torch.device:
     """The first of the devices, or the one that this thread was put `on_device`. Raises as `devices`."""
-    return devices()[_seat.get()]
+    return devices()[_device_index.get()]
 
 
 @contextmanager
-def on_device(seat: int) -> Iterator[None]:
+def on_device(device_index: int) -> Iterator[None]:
     """Let this thread work on the device of that number inside the block."""
-    before = _seat.set(seat)
+    before = _device_index.set(device_index)
     try:
         yield
     finally:
-        _seat.reset(before)
+        _device_index.reset(before)
 
 
-def seat() -> int:
+def device_index() -> int:
     """The number of the device that this thread works on."""
-    return _seat.get()
+    return _device_index.get()
 
 
 def _named(name: str) -> torch.device:

@@ -24,7 +24,7 @@ class Image:
     """8 or 16: what the file held, and what it is written back as."""
     greyscale: bool = False
     """The file held one colour channel; the three here are equal, and one is written back."""
-    quantisation_of_q50: float | None = None
+    quantization_relative_to_q50: float | None = None
     """How coarse a JPEG the file holds, by its own table: luminance steps relative to quality 50; None of others."""
 
     @property
@@ -56,4 +56,4 @@ class Image:
         if alpha is not None and (height, width) != (self.height, self.width):
             alpha = resize(alpha, height, width)
         pixels = clamped(pixels) if clamp else pixels
-        return replace(self, pixels=pixels, alpha=alpha, quantisation_of_q50=None)
+        return replace(self, pixels=pixels, alpha=alpha, quantization_relative_to_q50=None)

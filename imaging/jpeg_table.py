@@ -1,4 +1,4 @@
-"""The quantisation that JPEG encoders scale."""
+"""The quantization that JPEG encoders scale."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STANDARD_TABLE = np.array(
 """The standard's example steps for luminance (ITU-T T.81, annex K.1), which encoders use at quality 50."""
 
 
-def quantisation_of_q50(tables: Any) -> float | None:
+def quantization_relative_to_q50(tables: Any) -> float | None:
     """How coarse a JPEG is by the tables that Pillow found in it: luminance steps relative to those of quality 50.
 
     The median over the 64 coefficients, whatever table an encoder scaled; None where there is no whole table.

@@ -1,7 +1,8 @@
 """Where pixels live: in memory, or beyond the budget in temporary files that the system may write out at any time.
 
-A tensor in such a file is used like any other. Whoever goes over a whole picture does so in `strips`, so that only a
-strip of it has to be in memory; the same strips wherever it lives, so that the budget changes no result.
+A tensor in such a file is used like any other. Whoever goes over a whole picture does so in `row_chunks`, so that
+only a row chunk of it has to be in memory; the same row chunks wherever it lives, so that the budget changes no
+result.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 MEMORY_VARIABLE = "RESTORE4K_MEMORY"
 GIGABYTE = 1 << 30
 PROGRAM_BYTES = 1 * GIGABYTE
-"""Of the budget for Python, torch, the models, a tile and a strip."""
+"""Of the budget for Python, torch, the models, a tile and a row chunk."""
 ALIVE = 6
 """Tensors of the size of the picture that a run holds at once, at most."""
 SMALLEST_FILE = 4 << 20
 """Smaller tensors always live in memory."""
-STRIP_PIXELS = 2_000_000
+CHUNK_PIXELS = 2_000_000
 DONT_NEED = 4
 """MADV_DONTNEED."""
 
@@ -68,25 +69,25 @@ def is_in_file(pixels: Tensor) -> bool:
     return pixels.device.type == "cpu" and pixels.untyped_storage().filename is not None
 
 
-def strips(*pictures: Tensor) -> Iterator[slice]:
+def row_chunks(*pictures: Tensor) -> Iterator[slice]:
     """Rows of (C, H, W) pictures of one height, a few at a time; those behind need no memory any more."""
     height, width = pictures[0].shape[-2], max(picture.shape[-1] for picture in pictures)
-    rows = max(1, STRIP_PIXELS // width)
+    rows = max(1, CHUNK_PIXELS // width)
     for top in range(0, height, rows):
         yield slice(top, min(height, top + rows))
         for picture in pictures:
-            let_go(picture)
+            drop_pages(picture)
 
 
 def copied(pixels: Tensor) -> Tensor:
     """A (C, H, W) tensor of one's own."""
     copy = empty(tuple(pixels.shape), pixels.dtype)
-    for rows in strips(pixels, copy):
+    for rows in row_chunks(pixels, copy):
         copy[:, rows] = pixels[:, rows]
     return copy
 
 
-def let_go(pixels: Tensor) -> None:
+def drop_pages(pixels: Tensor) -> None:
     """Say that a tensor is not needed in memory for now; what lives in a file stays there, the rest is left alone."""
     if sys.platform == "linux" and is_in_file(pixels):
         storage = pixels.untyped_storage()

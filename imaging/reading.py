@@ -22,8 +22,8 @@ from PIL import ImageCms
 from imaging.convert import FloatArray, as_array, to_float
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
 from imaging.image import Image
-from imaging.jpeg_table import quantisation_of_q50
-from imaging.pixels import empty, let_go, memory_budget, strips
+from imaging.jpeg_table import quantization_relative_to_q50
+from imaging.pixels import drop_pages, empty, memory_budget, row_chunks
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
 """Pillow's names of what is read, where this Pillow has them; MPO is a JPEG with a preview behind it."""
@@ -101,8 +101,8 @@ def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
             raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
         profile = picture.info.get("icc_profile") if picture.mode not in ("CMYK", "LAB") else None
         image = _image(stored, orientation)
-        steps = quantisation_of_q50(getattr(picture, "quantization", None))
-    return replace(image, icc_profile=profile or None, exif=exif, quantisation_of_q50=steps)
+        steps = quantization_relative_to_q50(getattr(picture, "quantization", None))
+    return replace(image, icc_profile=profile or None, exif=exif, quantization_relative_to_q50=steps)
 
 
 def read_bytes(path: Path, limits: Limits) -> bytes:
@@ -267,7 +267,7 @@ def _exif(picture: PIL.Image.Image) -> tuple[bytes | None, int]:
 
 
 def _image(stored: _Stored, orientation: int) -> Image:
-    """The picture upright, its pixels converted a strip at a time."""
+    """The picture upright, its pixels converted a row chunk at a time."""
     import torch
 
     sides = (stored.width, stored.height) if orientation in TURNED else (stored.height, stored.width)
@@ -275,13 +275,13 @@ def _image(stored: _Stored, orientation: int) -> Image:
     pixels = empty((3, *sides))
     alpha = empty((1, *sides)) if has_alpha else None
     colours = 1 if greyscale else 3
-    for rows in strips(torch.empty(0, stored.height, stored.width)):
+    for rows in row_chunks(torch.empty(0, stored.height, stored.width)):
         values = stored.rows(rows)
         _as_stored(as_array(pixels), orientation)[rows] = values[:, :, :colours]
-        let_go(pixels)
+        drop_pages(pixels)
         if alpha is not None:
             _as_stored(as_array(alpha), orientation)[rows] = values[:, :, -1:]
-            let_go(alpha)
+            drop_pages(alpha)
     return Image(pixels=pixels, alpha=alpha, bit_depth=stored.bit_depth, greyscale=greyscale)
 
 

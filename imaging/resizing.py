@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from imaging.pixels import STRIP_PIXELS, empty, let_go, strips
+from imaging.pixels import CHUNK_PIXELS, drop_pages, empty, row_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,15 +27,15 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
     channels, before, _ = pixels.shape
     wide = pixels if pixels.shape[-1] == width else empty((channels, before, width))
     if wide is not pixels:
-        for rows in strips(pixels, wide):
+        for rows in row_chunks(pixels, wide):
             wide[:, rows] = _resampled(pixels[:, rows], rows.stop - rows.start, width)
     result = empty((channels, height, width))
-    parts = max(1, min(width // 2, max(before, height) * width // STRIP_PIXELS))  # torch errs on single columns
+    parts = max(1, min(width // 2, max(before, height) * width // CHUNK_PIXELS))  # torch errs on single columns
     for part in range(parts):
         columns = slice(width * part // parts, width * (part + 1) // parts)
         result[..., columns] = _resampled(wide[..., columns], height, columns.stop - columns.start).clamp_(0, 1)
-        let_go(wide)
-        let_go(result)
+        drop_pages(wide)
+        drop_pages(result)
     return result
 
 
@@ -65,11 +65,11 @@ def _averaged(pixels: Tensor, block: int) -> Tensor:
         return pixels
     channels, height, width = pixels.shape
     result = empty((channels, height // block, width // block))
-    rows = max(1, STRIP_PIXELS // (width * block))
+    rows = max(1, CHUNK_PIXELS // (width * block))
     for top in range(0, result.shape[1], rows):
         strip = pixels[:, top * block : (top + rows) * block]
         result[:, top : top + rows] = torch.nn.functional.avg_pool2d(strip, block)
-        let_go(pixels)
+        drop_pages(pixels)
     return result
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from imaging.control import Control
 from imaging.errors import ResourceError
-from imaging.pixels import empty, let_go, strips
+from imaging.pixels import drop_pages, empty, row_chunks
+from imaging.progress import ProgressToken
 from imaging.transfer import to_cpu, to_device
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run_tiled(
     tile: int = 384,
     halo: int = 32,
     multiple_of: int = 1,
-    control: Control | None = None,
+    token: ProgressToken | None = None,
 ) -> Tensor:
     """Run `network` over (3, H, W) pixels and give (3, H * scale, W * scale).
 
@@ -43,10 +43,10 @@ def run_tiled(
     Memory: the output, plus what the network needs for one tile; where that fails, the tile is halved.
     Raises `Cancelled` between tiles, `ResourceError` when even the smallest tile does not fit.
     """
-    control = control or Control()
+    token = token or ProgressToken()
     while True:
         try:
-            return _run(network, pixels, scale, tile, halo, multiple_of, control)
+            return _run(network, pixels, scale, tile, halo, multiple_of, token)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -89,7 +89,7 @@ class _Span:
 
 
 def _run(
-    network: Network, pixels: Tensor, scale: int, tile: int, halo: int, multiple_of: int, control: Control
+    network: Network, pixels: Tensor, scale: int, tile: int, halo: int, multiple_of: int, token: ProgressToken
 ) -> Tensor:
     height, width = pixels.shape[-2:]
     padded = _pad(pixels, multiple_of)
@@ -100,7 +100,7 @@ def _run(
     grid = [(row, column) for row in rows for column in columns]
     behind: list[Callable[[], None]] = []
     for done, (row, column) in enumerate(grid):
-        control.report(done / len(grid))
+        token.report(done / len(grid))
         part = _part(network, padded, scale, row, column)
         coming: list[Callable[[], None]] = [
             partial(_put, wait, output, row.only(band), column) for band, wait in to_cpu(part)
@@ -112,18 +112,18 @@ def _run(
         behind = coming if on_gpu else []
         del part, coming
         if column is columns[-1]:
-            let_go(padded)
-            let_go(output)
+            drop_pages(padded)
+            drop_pages(output)
     for put in behind:
         put()
-    control.report(1.0)
+    token.report(1.0)
     return output
 
 
 def _part(network: Network, pixels: Tensor, scale: int, row: _Span, column: _Span) -> Tensor:
     """What counts of a tile's result, weighted, where the network has made it."""
-    made = network(pixels[None, :, row.start : row.stop, column.start : column.stop])[0]
-    part = made[:, row.part(scale), column.part(scale)].float()
+    output = network(pixels[None, :, row.start : row.stop, column.start : column.stop])[0]
+    part = output[:, row.part(scale), column.part(scale)].float()
     if (row.stop - row.start, column.stop - column.start) == tuple(pixels.shape[-2:]):
         return part
     down, along = (to_device(weight, part.device) for weight in (row.weight[:, None], column.weight[None]))
@@ -177,10 +177,10 @@ def _pad(pixels: Tensor, multiple_of: int) -> Tensor:
     if not bottom and not right:
         return pixels
     padded = empty((len(pixels), height + bottom, width + right))
-    for rows in strips(pixels):
+    for rows in row_chunks(pixels):
         padded[:, rows, :width] = pixels[:, rows]
         padded[:, rows, width:] = pixels[:, rows, -1:]
-        let_go(padded)
+        drop_pages(padded)
     padded[:, height:] = padded[:, height - 1 : height]
     return padded
 

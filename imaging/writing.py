@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
-from imaging.pixels import empty, is_in_file, let_go, strips
+from imaging.pixels import drop_pages, empty, is_in_file, row_chunks
 from imaging.resizing import fitted, resize
 
 FORMAT_OF = {
@@ -131,15 +131,15 @@ def _integers(image: Image, *, opaque: bool, deep: bool, order: Sequence[int] = 
 
     channels = len(_planes(image, slice(0, 1), opaque=opaque))
     array = empty((image.height, image.width, channels), torch.uint16 if deep else torch.uint8)
-    for rows in strips(image.pixels):
+    for rows in row_chunks(image.pixels):
         planes = _planes(image, rows, opaque=opaque, deep=deep)
         # A fifth of the time that NumPy takes.
         array.numpy()[rows] = cv2.merge([planes[channel] for channel in order[:channels]]).reshape(
             -1, image.width, channels
         )
-        let_go(array)
-    made: NDArray[Any] = array.numpy()
-    return made
+        drop_pages(array)
+    output: NDArray[Any] = array.numpy()
+    return output
 
 
 def _by_pillow(image: Image, kind: str, quality: int, opaque: bool) -> memoryview:
@@ -170,7 +170,7 @@ def _pillow(image: Image, opaque: bool) -> PIL.Image.Image:
     """The picture as Pillow has it, in 8 bit."""
     colours = "L" if image.greyscale else "RGB"
     picture = PIL.Image.new(colours if opaque else f"{colours}A", (image.width, image.height))
-    for rows in strips(image.pixels):
+    for rows in row_chunks(image.pixels):
         picture.paste(PIL.Image.fromarray(cv2.merge(list(_planes(image, rows, opaque=opaque)))), (0, rows.start))
     return picture
 

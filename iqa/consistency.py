@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from imaging.colour import BT601
 from imaging.convert import FloatArray, to_numpy
 from imaging.image import Image
 from imaging.jpeg_table import STANDARD_TABLE
-from imaging.pixels import strips
+from imaging.pixels import row_chunks
 from imaging.resizing import resize
 from iqa.crops import crops_of, cut, overview
 from iqa.errors import SizesDiffer
-from iqa.evidence.compression import dct_blocks, quantised_grid
-from iqa.luma import FULL, weighted
+from iqa.handcrafted.compression import dct_blocks, quantised_grid
+from iqa.luma import weighted_sum
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Pair: TypeAlias = tuple[FloatArray, FloatArray]
-"""The same piece of the input and of the result, (h, w, 3) in [0, 1]."""
+"""The same patch of the input and of the result, (h, w, 3) in [0, 1]."""
 
 MOST_PIXELS = 1_000_000
 """Above this, local properties are measured on nine crops."""
@@ -71,7 +72,8 @@ def _reduced(before: Image, after: Image) -> float:
 
 def _same(before: Image, reduced: Tensor) -> float:
     squares = sum(
-        float((reduced[:, rows] - before.pixels[:, rows]).square().sum()) for rows in strips(reduced, before.pixels)
+        float((reduced[:, rows] - before.pixels[:, rows]).square().sum())
+        for rows in row_chunks(reduced, before.pixels)
     )
     return _score(squares / reduced.numel(), worst_db=20, best_db=42)
 
@@ -97,9 +99,9 @@ def _nothing_invented(before: Image, after: Image) -> float:
     """
     invented, lost = [], []
     for b, a in _pairs(before, after):
-        removed = weighted(b - a, FULL)
+        removed = weighted_sum(b - a, BT601)
         fine = removed - _blur(removed, 4.0)
-        source = weighted(b, FULL)
+        source = weighted_sum(b, BT601)
         invented.append(float((fine * fine - fine * (source - _blur(source, 4.0))).mean()))
         smooth = _blur(source, 2.0)
         structure = _blur(np.square(smooth - _blur(smooth, 6.0)), 6.0)
@@ -114,9 +116,9 @@ def _within_quantisation(before: Image, after: Image) -> float:
     """Compressed as its input was, the result gives that input: coefficients moved by half a step at most."""
     errors = []
     for b, a in _pairs(before, after):
-        grid, of_q50 = quantised_grid([255 * weighted(b, FULL)])
-        moved = np.abs(dct_blocks(255 * weighted(a - b, FULL), grid))
-        allowed = STANDARD_TABLE * np.float32(max(of_q50, 0.3) * 0.5) + 1
+        grid, relative_to_q50 = quantised_grid([255 * weighted_sum(b, BT601)])
+        moved = np.abs(dct_blocks(255 * weighted_sum(a - b, BT601), grid))
+        allowed = STANDARD_TABLE * np.float32(max(relative_to_q50, 0.3) * 0.5) + 1
         errors.append(float(np.square(np.maximum(moved - allowed, 0)).sum()) / max(moved.size, 1) / 255**2)
     return _score(float(np.mean(errors)), worst_db=24, best_db=40)
 
@@ -133,7 +135,7 @@ def _reblurs(before: Image, after: Image) -> float:
     """
     errors, sharpening = [], []
     for b, a in islice(_pairs(before, after), DEBLURRED_PIECES):
-        kernel = _explaining_kernel(weighted(a, FULL), weighted(b, FULL))
+        kernel = _explaining_kernel(weighted_sum(a, BT601), weighted_sum(b, BT601))
         errors.append(float(np.square(_filtered(a, kernel) - b).mean()))
         sharpening.append(float(np.abs(kernel).sum()))
     return min(
@@ -145,7 +147,7 @@ def _same_structure(before: Image, after: Image) -> float:
     """Light and haze scale contrast and shift level, slowly over the picture: what correlates locally still does."""
     shared, possible = 0.0, 0.0
     for b, a in _pairs(before, after):
-        x, y = (_blur(weighted(piece, FULL), 1.0) for piece in (b, a))
+        x, y = (_blur(weighted_sum(patch, BT601), 1.0) for patch in (b, a))
         x, y = x - _blur(x, 6.0), y - _blur(y, 6.0)
         covariance = _blur(x * y, 6.0)
         deviations = np.sqrt(np.maximum(_blur(x * x, 6.0) * _blur(y * y, 6.0), 0))
@@ -166,7 +168,7 @@ def _nearly_same_hues(before: Image, after: Image) -> float:
 def _turned_hues(before: Image, after: Image) -> float:
     """Root mean square of the colour in `after` that is not the colour in `before` times some gain up to 6."""
     b, a = overview(before, OVERVIEW), overview(after, OVERVIEW)
-    b, a = (_blur(piece - weighted(piece, FULL)[..., None], 1.5) for piece in (b, a))
+    b, a = (_blur(patch - weighted_sum(patch, BT601)[..., None], 1.5) for patch in (b, a))
     gain = np.clip((a * b).sum(axis=2) / ((b * b).sum(axis=2) + 1e-5), 0, 6)
     return float(np.sqrt(np.square(a - gain[..., None] * b).mean()))
 
@@ -175,7 +177,7 @@ def _monotone(before: Image, after: Image) -> float:
     """Brightening keeps the order of levels over the whole picture (Spearman's rank correlation)."""
     from scipy.stats import spearmanr
 
-    b, a = (_blur(weighted(overview(image, OVERVIEW), FULL), 1.0)[::3, ::3].ravel() for image in (before, after))
+    b, a = (_blur(weighted_sum(overview(image, OVERVIEW), BT601), 1.0)[::3, ::3].ravel() for image in (before, after))
     if np.ptp(b) < 1e-6 or np.ptp(a) < 1e-6:
         return float(np.ptp(b) < 1e-6)
     return _ramp(float(spearmanr(b, a).statistic), 0.4, 0.9)

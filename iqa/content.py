@@ -8,9 +8,9 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from iqa.degradations import network_output
 from iqa.errors import BadParameters
-from iqa.seen import Seen
-from iqa.sighting import sighting
+from iqa.features import ImageFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,16 +38,16 @@ class Content:
     """In [0, 1]: what the classifier gives it beside the other kinds."""
 
 
-def content_of(seen: Seen) -> Content:
+def content_of(features: ImageFeatures) -> Content:
     """The kind of a picture that has been looked at: a linear classifier over what the estimator's network sees.
 
-    Fitted by `python -m training.fit_content`.
+    Fitted by `python -m training.fits.content`.
     """
     import torch
 
     weight, bias = _parameters()
     with torch.inference_mode():
-        chances = torch.softmax(weight @ sighting(seen).description + bias, 0)
+        chances = torch.softmax(weight @ network_output(features).description + bias, 0)
     best = int(chances.argmax())
     return Content(list(ContentKind)[best], float(chances[best]))
 

@@ -1,4 +1,4 @@
-"""Which pieces of a large picture are looked at: a fixed few, spread over it, each where most happens nearby."""
+"""Which patches of a large picture are looked at: a fixed few, spread over it, each where most happens nearby."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imaging.colour import BT601
 from imaging.convert import FloatArray, to_numpy
 from imaging.resizing import fitted, resize
-from iqa.luma import FULL, weighted
+from iqa.luma import weighted_sum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ def crops_of(image: Image, small: Image | None = None) -> tuple[Box, ...]:
     height, width = rgb.shape[:2]
     box_height = max(1, round(height * min(1 / GRID, CROP / image.height)))
     box_width = max(1, round(width * min(1 / GRID, CROP / image.width)))
-    activity = _activity(weighted(rgb, FULL), box_height, box_width)
+    activity = _activity(weighted_sum(rgb, BT601), box_height, box_width)
     found: list[tuple[float, Box]] = []
     for row in range(GRID):
         for column in range(GRID):

@@ -6,34 +6,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imaging.colour import BT601
 from imaging.convert import FloatArray, to_numpy
 from iqa.errors import SizesDiffer
 
 if TYPE_CHECKING:
     from imaging.image import Image
 
-FULL = (0.299, 0.587, 0.114)
-"""BT.601, full range: white is 1."""
 STUDIO = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 """BT.601, studio range, without its offset of 16/255: the Y of the super-resolution literature."""
 
 
-def weighted(rgb: FloatArray, weights: tuple[float, float, float]) -> FloatArray:
+def weighted_sum(rgb: FloatArray, weights: tuple[float, float, float]) -> FloatArray:
     """(H, W, 3) -> (H, W), the weighted sum of the channels."""
     import cv2
 
     return np.asarray(cv2.transform(rgb, np.asarray([weights], np.float32)), np.float32)
 
 
-def luma(image: Image) -> FloatArray:
+def luma_255(image: Image) -> FloatArray:
     """(H, W) float32 in [0, 255], whole numbers: 8-bit BT.601 luma, as MATLAB's rgb2gray."""
-    grey: FloatArray = np.rint(255 * weighted(to_numpy(image.pixels), FULL))
+    grey: FloatArray = np.rint(255 * weighted_sum(to_numpy(image.pixels), BT601))
     return grey
 
 
 def studio_luma(image: Image) -> FloatArray:
     """(H, W) float32 in [16/255, 235/255]: the Y of YCbCr."""
-    return weighted(to_numpy(image.pixels), STUDIO) + np.float32(16 / 255)
+    return weighted_sum(to_numpy(image.pixels), STUDIO) + np.float32(16 / 255)
 
 
 def require_same_size(image: Image, reference: Image) -> None:

@@ -16,8 +16,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from iqa.errors import BadParameters
-from iqa.likeness import likeness_of
-from iqa.seen import Seen, see
+from iqa.features import ImageFeatures, extract_features
+from iqa.no_reference_fidelity import predict_no_reference_fidelity
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ class Origin:
     """What a candidate was made of, and by which task."""
 
     task: Task
-    seen: Seen
-    """The input; its pieces as large as the candidate's."""
+    features: ImageFeatures
+    """The input; its patches as large as the candidate's."""
     level: float = 0.0
     """How much of the task's degradation it shows, in levels of severity."""
-    beside: float = 0.0
-    """How much of what decides beside it which expert is best; see `iqa.merit.BESIDE`."""
+    co_degradation_severity: float = 0.0
+    """Severity of co-occurring degradations that change the expert ranking; see `iqa.expert_priors`."""
 
 
 def quality(image: Image) -> Quality:
@@ -72,20 +72,22 @@ def quality(image: Image) -> Quality:
 
     About 0.15 s at any size.
     """
-    return quality_of(see(image))
+    return quality_of(extract_features(image))
 
 
-def quality_of(seen: Seen, origin: Origin | None = None, published: Mapping[str, float] | None = None) -> Quality:
+def quality_of(
+    features: ImageFeatures, origin: Origin | None = None, published: Mapping[str, float] | None = None
+) -> Quality:
     """The same of a picture that has been looked at; with its origin, what was changed counts too.
 
     `published`: values of published metrics, where they can be measured; then they make up the score.
 
-    `predicted_fidelity` is the likeness to the unseen original (the mean of SSIM and of PSNR from 10 to 40 dB), in
-    [0, 1]: of a picture alone by `iqa.likeness`, of a candidate by a network that sees its origin too and knows what
-    experts make of pictures (`python -m training.fit_quality`).
+    `predicted_fidelity` predicts the fidelity to the unseen original (the mean of SSIM and of PSNR from 10 to 40 dB),
+    in [0, 1]: of a picture alone by `iqa.no_reference_fidelity`, of a candidate by a network that sees its origin too
+    and knows what experts make of pictures (`python -m training.fits.quality`).
     """
-    predicted = predicted_fidelity(seen, origin) if origin else likeness_of(seen).mean
-    own = {"niqe": seen.evidence["niqe"], "predicted_fidelity": predicted}
+    predicted = predicted_fidelity(features, origin) if origin else predict_no_reference_fidelity(features).mean
+    own = {"niqe": features.handcrafted["niqe"], "predicted_fidelity": predicted}
     parts = {**own, **(published or {})}
     return Quality(combine(parts), parts)
 
@@ -101,19 +103,19 @@ def rollback_threshold(parts: Mapping[str, float]) -> float | None:
     return THRESHOLD_OF_HPSV2 if known & parts.keys() - {"niqe"} == {"hpsv2"} else None
 
 
-def predicted_fidelity(seen: Seen, origin: Origin | None) -> float:
+def predicted_fidelity(features: ImageFeatures, origin: Origin | None) -> float:
     """What the network that knows origins says; without one, of a picture that comes from nowhere."""
     import torch
 
-    from iqa.sight import load_sight
+    from iqa.degradation_net import load_degradation_net
 
-    judge = load_sight(NETWORK, 6)
-    before = origin.seen if origin else seen
+    judge = load_degradation_net(NETWORK, 6)
+    before = origin.features if origin else features
     with torch.inference_mode():
         answer, _ = judge.network(
-            with_change(seen.pieces.near, before.pieces.near)[None],
-            with_change(seen.pieces.whole, before.pieces.whole)[None],
-            torch.tensor([judged_row(seen, before, origin.task if origin else None, judge.evidence)]),
+            with_change(features.patches.near, before.patches.near)[None],
+            with_change(features.patches.whole, before.patches.whole)[None],
+            torch.tensor([candidate_row(features, before, origin.task if origin else None, judge.handcrafted)]),
         )
     return float(answer[0, 0].clamp(0, 1))
 
@@ -125,11 +127,13 @@ def with_change(after: Tensor, before: Tensor) -> Tensor:
     return torch.cat([after, after - before + 0.5], -3)
 
 
-def judged_row(seen: Seen, before: Seen, task: Task | None, names: Sequence[str]) -> list[float]:
+def candidate_row(
+    features: ImageFeatures, before: ImageFeatures, task: Task | None, names: Sequence[str]
+) -> list[float]:
     """What is measured of a candidate, what of it is new, and for every task whether it is the one that was done."""
-    from iqa.sight import compressed
+    from iqa.degradation_net import signed_log
 
-    after, was = compressed(seen.evidence, names), compressed(before.evidence, names)
+    after, was = signed_log(features.handcrafted, names), signed_log(before.handcrafted, names)
     return [*after, *(a - w for a, w in zip(after, was, strict=True)), *(float(task is one) for one in Task)]
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from toolbox.aliases import current_expert
 from toolbox.tasks import Task
 
 
@@ -76,7 +77,7 @@ class Profile(BaseModel):
     fast_4k_side_threshold: int = Field(default=1024, ge=0, description="Longer side from which `fast_4k` counts.")
     exhaustive: bool = Field(
         default=False,
-        description="Run every expert on the whole image; without it the one or two best-known, scouted on crops.",
+        description="Run every expert on the whole image; otherwise the best one or two, prescreened on crops.",
     )
 
     rollback: bool = Field(default=True, description="Undo a step that fails and try another order.")
@@ -110,6 +111,11 @@ class Profile(BaseModel):
                 for part in value
             ]
         return value
+
+    @field_validator("experts")
+    @classmethod
+    def _current_experts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(current_expert, names))
 
     @model_validator(mode="after")
     def _one_way_to_choose_tasks(self) -> Profile:

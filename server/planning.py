@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.choosing import choose_reasoner
-from agent.model_reasoner import Unheard
-from agent.perceiving import perceive
+from agent.perception import perceive
 from agent.planning import plan, reorder
-from agent.qmoe import absentees, candidates, favourites
-from agent.reasoner import Reasoner
+from agent.qmoe import candidates, shortlist, unavailable_experts
+from agent.reasoners.factory import choose_reasoner
+from agent.reasoners.model_reasoner import WarningLog
+from agent.reasoners.reasoner import Reasoner
 from agent.state import Perception, Step
-from imaging.control import Control
 from imaging.image import Image
-from iqa.seen import see
+from imaging.progress import ProgressToken
+from iqa.features import extract_features
 from profiles.schema import Profile
-from server.models import Picture, PlanReport
+from server.schemas import Picture, PlanReport
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
 
-def perceived(image: Image, profile: Profile, experts: ExpertPool, control: Control) -> tuple[Perception, list[str]]:
+def perceive_with_warnings(
+    image: Image, profile: Profile, experts: ExpertPool, token: ProgressToken
+) -> tuple[Perception, list[str]]:
     """What the reasoner that the profile names says of an image, and warnings."""
-    notes = Unheard([])
-    return perceive(image, _reasoner(profile, experts, notes, control)), notes.warnings
+    log = WarningLog([])
+    return perceive(image, _reasoner(profile, experts, log, token)), log.warnings
 
 
 def plan_report(
@@ -31,7 +33,7 @@ def plan_report(
     profile: Profile,
     experts: ExpertPool,
     picture: Picture | None,
-    control: Control,
+    token: ProgressToken,
     reasoner: Reasoner | None = None,
     failed: Sequence[Task] = (),
 ) -> PlanReport:
@@ -39,24 +41,24 @@ def plan_report(
 
     `failed`: tasks that did not help as the first one; another one begins then. Raises `PlanError`.
     """
-    notes = Unheard([])
-    reasoner = reasoner or _reasoner(profile, experts, notes, control)
-    seen = see(image)
-    perception = perceive(image, reasoner, seen)
+    log = WarningLog([])
+    reasoner = reasoner or _reasoner(profile, experts, log, token)
+    features = extract_features(image)
+    perception = perceive(image, reasoner, features)
     planned = plan(perception, profile, experts.catalogue, reasoner)
     if failed:
         why = {Step(task=task): "it did not help" for task in failed}
         planned = planned.model_copy(update={"steps": reorder(planned.steps, why, perception, reasoner)})
     planned = planned.model_copy(
-        update={"warnings": (*notes.warnings, *planned.warnings, *absentees(planned.steps, profile, experts))}
+        update={"warnings": (*log.warnings, *planned.warnings, *unavailable_experts(planned.steps, profile, experts))}
     )
     able = [candidates(step, profile, experts) for step in planned.steps]
-    names = [[card.name for card in favourites(cards, profile, image, seen)] for cards in able]
+    names = [[card.name for card in shortlist(cards, profile, image, features)] for cards in able]
     return PlanReport.of(planned, names, perception, profile, picture)
 
 
-def _reasoner(profile: Profile, experts: ExpertPool, notes: Unheard, control: Control) -> Reasoner:
+def _reasoner(profile: Profile, experts: ExpertPool, log: WarningLog, token: ProgressToken) -> Reasoner:
     reasoner, warning = choose_reasoner(profile, experts)
     if warning:
-        notes.warn(warning)
-    return reasoner.heard_by(notes, control)
+        log.warn(warning)
+    return reasoner.bind(log, token)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from imaging.image import Image
+from iqa.features import extract_features
 from iqa.metric import default_metrics
 from iqa.published import measure_published, published_metrics, state_of
 from iqa.quality import quality_of
-from iqa.seen import see
-from server.models import MeasuredMetric, MissingMetric, Picture, QualityReport
+from server.schemas import MeasuredMetric, MissingMetric, Picture, QualityReport
 from toolbox.pool import ExpertPool
 
 PREDICTED = "Likeness to the unseen original (SSIM and PSNR from 10 to 40 dB), as a network predicts it."
@@ -18,7 +18,7 @@ def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> Q
     states = {name: state_of(metric, pool.store) for name, metric in published_metrics().items()}
     ready = [name for name, state in states.items() if state.ready]
     published = {name: row[0] for name, row in measure_published(ready, [image], pool, pool.store).items()}
-    quality = quality_of(see(image), published=published)
+    quality = quality_of(extract_features(image), published=published)
     return QualityReport(
         image=picture,
         quality=quality.score,

@@ -47,7 +47,7 @@ def test_every_file_says_what_it_is_for(package: str) -> None:
 def test_the_command_line_lists_and_helps_without_heavy_libraries(arguments: list[str]) -> None:
     program = (
         "import sys\n"
-        "from server.cli import main\n"
+        "from server.cli.app import main\n"
         "try:\n"
         "    main()\n"
         "except SystemExit as end:\n"

@@ -34,9 +34,9 @@ class Availability:
 
 def availability(card: ExpertCard, store: ModelStore) -> Availability:
     """Whether the expert of a card can run, with the models in `store`."""
-    instead = f"; instead: {', '.join(card.instead)}" if card.instead else ""
+    alternatives = f"; instead: {', '.join(card.alternatives)}" if card.alternatives else ""
     if card.loader == "none":
-        return Availability("not available", card.why + instead)
+        return Availability("not available", card.why + alternatives)
     if card.needs and not all(map(find_spec, LIBRARIES[card.needs])):
         return Availability("needs extra", f"pip install 'restore4k[{card.needs}]'")
     if not card.files:
@@ -48,7 +48,7 @@ def availability(card: ExpertCard, store: ModelStore) -> Availability:
     if not by_hand:
         return Availability("can be pulled", f"restore4k models pull {card.name}")
     if card.loader == "onnx":
-        return Availability("by hand", f"export it to {by_hand[0]} and put that into {store.folder}{instead}")
+        return Availability("by hand", f"export it to {by_hand[0]} and put that into {store.folder}{alternatives}")
     then = f", then restore4k models pull {card.name}" if len(missing) > len(by_hand) else ""
     return Availability(
         "by hand",

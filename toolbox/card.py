@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from toolbox.folders import model_folders
+from toolbox.aliases import CARD_KEYS
+from toolbox.model_bundles import model_bundles
 from toolbox.store import WeightFile
 from toolbox.tasks import Task
 
@@ -14,7 +15,7 @@ NEEDED = {
     "classical": ("function",),
     "spandrel": ("weights", "file"),
     "onnx": ("file",),
-    "diffusion": ("folder",),
+    "diffusion": ("bundle",),
     "none": ("why",),
 }
 """Of these keys a loader needs one."""
@@ -34,7 +35,7 @@ class ExpertCard(BaseModel):
     loader: Literal["classical", "spandrel", "onnx", "diffusion", "none"]
     """onnx: an exported graph; diffusion: by diffusers; none: nothing that is kept up loads it, as `why` says."""
     function: str | None = None
-    """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], Control -> what `extent` says."""
+    """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], ProgressToken -> what `extent` says."""
     extent: Literal["whole", "reduced", "local"] = "whole"
     """classical: how much of a picture the function must see at once.
 
@@ -42,16 +43,16 @@ class ExpertCard(BaseModel):
     that a small copy of a large picture is enough. local: it only measures the picture, which it must not write to,
     and gives a function from a tile to what it becomes, which looks no further than `halo` less 8 pixels.
     """
-    begins_with: str | None = None
-    """spandrel: name of the classical expert that runs first; the network finishes its work."""
-    alone: bool = True
-    """Whether it is a candidate; otherwise it only begins what others finish."""
+    preprocessor: str | None = None
+    """spandrel: name of the classical expert whose output the network takes as input."""
+    standalone: bool = True
+    """Whether it is a candidate by itself; otherwise it is only the preprocessor of others."""
     weights: str | None = None
     """spandrel: file name in toolbox/weights/, for what is embedded."""
     file: WeightFile | None = None
     """The file of its own that the models folder must hold, for what is downloaded or your own."""
-    folder: str | None = None
-    """diffusion: the model of several files (a name in folders.toml) that it is, or that its file changes."""
+    bundle: str | None = None
+    """diffusion: the model of several files (a name in model_bundles.toml) that it is, or that its file changes."""
     architecture: str | None = None
     """spandrel: the architecture's id that the file must turn out to be; diffusion: which method it is."""
     about: str
@@ -81,7 +82,7 @@ class ExpertCard(BaseModel):
     """Keyword arguments of the network or pipeline itself, for example FBCNN's qf_input."""
     why: str = ""
     """none: why it cannot run here; onnx: why it must be exported."""
-    instead: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     """none, onnx: names of the nearest experts for the same task that can be had without export."""
     tile: int = Field(default=384, ge=16, le=4096)
     """Networks, local functions: side in input pixels of what one tile adds to the picture; its halo comes on top."""
@@ -89,21 +90,26 @@ class ExpertCard(BaseModel):
     """The same: context in input pixels that a tile needs around it (the receptive field, or near it)."""
     multiple_of: int = Field(default=1, ge=1, le=512)
     """The same: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
-    views: Literal[1, 2, 4] = 1
-    """spandrel: from how many sides the network looks at a small picture (upright, turned by 180 degrees, mirrored
-    both ways); what it gives is their mean. Not for those that invent, whose detail would be averaged away.
+    self_ensemble: Literal[1, 2, 4] = 1
+    """spandrel: the number of flips of a small picture (none, both ways, each way) over which the network's output is
+    averaged (self-ensemble). Not for generative networks, whose detail would be averaged away.
     """
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """The lowest precision in which the result still holds: bfloat16 for spandrel, through autocast; float16 for
     diffusion, on a GPU."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_keys(cls, table: object) -> object:
+        return {CARD_KEYS.get(key, key): value for key, value in table.items()} if isinstance(table, dict) else table
 
     @model_validator(mode="after")
     def _complete(self) -> ExpertCard:
         needed = NEEDED[self.loader]
         if not any(getattr(self, key) for key in needed):
             raise ValueError(f"loader = {self.loader!r} needs the key {' or '.join(map(repr, needed))}")
-        if self.folder and self.folder not in model_folders():
-            raise ValueError(f"folder = {self.folder!r} is none of {', '.join(model_folders())}")
+        if self.bundle and self.bundle not in model_bundles():
+            raise ValueError(f"bundle = {self.bundle!r} is none of {', '.join(model_bundles())}")
         if (self.scale == 1) == (self.task is Task.SUPER_RESOLUTION):
             raise ValueError(f"scale = {self.scale} does not fit the task {self.task.value}")
         return self
@@ -117,7 +123,7 @@ class ExpertCard(BaseModel):
     def files(self) -> tuple[WeightFile, ...]:
         """All that the models folder must hold: the file of its own, then those of its folder."""
         own = (self.file,) if self.file else ()
-        return own + (model_folders()[self.folder].files if self.folder else ())
+        return own + (model_bundles()[self.bundle].files if self.bundle else ())
 
     @property
     def licences(self) -> str:

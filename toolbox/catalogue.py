@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 
 from pydantic import ValidationError
 
+from toolbox.aliases import current_expert
 from toolbox.card import ExpertCard
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.store import ModelStore
@@ -38,6 +39,7 @@ class Catalogue:
 
     def card(self, name: str) -> ExpertCard:
         """The card of that name; `UnknownExpert` names the nearest ones."""
+        name = current_expert(name)
         for card in self.cards:
             if card.name == name:
                 return card
@@ -47,7 +49,7 @@ class Catalogue:
 
     def for_task(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
         """The candidates for `task` at that scale; not those that only begin what others finish."""
-        return tuple(card for card in self.cards if card.task is task and card.scale == scale and card.alone)
+        return tuple(card for card in self.cards if card.task is task and card.scale == scale and card.standalone)
 
 
 def parse_cards(toml: str, source: str) -> list[ExpertCard]:
@@ -89,7 +91,7 @@ def catalogue_of(store: ModelStore) -> Catalogue:
     Raises `BadCard` and `DuplicateExpert`, which name the file.
     """
     catalogue = default_catalogue()
-    for file in store.own_cards():
+    for file in store.custom_cards():
         try:
             catalogue = catalogue.with_cards(parse_cards(file.read_text("utf-8"), str(file)))
         except DuplicateExpert as error:

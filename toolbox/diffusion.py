@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imaging.colour import align_low_frequencies
-from imaging.control import Control
 from imaging.device import best_device
 from imaging.errors import ResourceError, RestoreError
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from imaging.tiling import run_tiled
 from toolbox.availability import availability
@@ -50,7 +50,7 @@ class Method(Protocol):
         """What the shorter side of a result must have, because the model was taught at that size; 0: nothing."""
         ...
 
-    def __call__(self, tile: Tensor, control: Control) -> Tensor:
+    def __call__(self, tile: Tensor, token: ProgressToken) -> Tensor:
         """(1, 3, h, w) in [0, 1] on the CPU -> (1, 3, h * scale, w * scale) in about [0, 1]."""
         ...
 
@@ -67,7 +67,7 @@ class DiffusionExpert:
         """Of all its models."""
         return self.method.weight_bytes
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         """Enlarge the image; one that is too small for the model is enlarged for it before, and brought back."""
         import torch
 
@@ -77,13 +77,13 @@ class DiffusionExpert:
             pixels = resize(pixels, round(image.height * grow), round(image.width * grow))
         with torch.inference_mode():
             result = run_tiled(
-                lambda tile: self.method(tile, control),
+                lambda tile: self.method(tile, token),
                 pixels,
                 scale=scale,
                 tile=self.card.tile + 2 * self.card.halo,
                 halo=self.card.halo,
                 multiple_of=self.card.multiple_of,
-                control=control,
+                token=token,
             )
         return image.with_pixels(resize(result.clone().clamp(0, 1), image.height * scale, image.width * scale))
 
@@ -102,15 +102,15 @@ class OneStep:
     weight_bytes: int
     least_side: int
 
-    def __call__(self, tile: Tensor, control: Control) -> Tensor:
+    def __call__(self, tile: Tensor, token: ProgressToken) -> Tensor:
         """As `Method`."""
         large = resize(tile[0], tile.shape[-2] * self.scale, tile.shape[-1] * self.scale)
         factor = self.vae.config.scaling_factor
         latents = self.vae.encode((large[None] * 2 - 1).to(self.prompt)).latent_dist.mode() * factor
-        control.check()
-        said = self.unet(latents, self.step, encoder_hidden_states=self.prompt).sample
-        control.check()
-        clean = self.clean(latents.float(), said.float()).to(self.prompt)
+        token.check()
+        predicted = self.unet(latents, self.step, encoder_hidden_states=self.prompt).sample
+        token.check()
+        clean = self.clean(latents.float(), predicted.float()).to(self.prompt)
         result = self.vae.decode(clean / factor).sample[0].float().cpu() / 2 + 0.5
         return align_low_frequencies(result.clamp(0, 1), large, COARSE_SIDE)[None]
 
@@ -125,7 +125,7 @@ class ManySteps:
     weight_bytes: int
     least_side: int = field(default=0)
 
-    def __call__(self, tile: Tensor, control: Control) -> Tensor:
+    def __call__(self, tile: Tensor, token: ProgressToken) -> Tensor:
         """As `Method`; can be cancelled at every step."""
         import torch
 
@@ -134,7 +134,7 @@ class ManySteps:
             prompt_embeds=self.prompt,
             guidance_scale=1.0,  # without words there is nothing to be guided by
             generator=torch.Generator().manual_seed(zlib.crc32(tile.contiguous().numpy().tobytes())),
-            callback=lambda step, moment, latents: control.check(),
+            callback=lambda step, moment, latents: token.check(),
             output_type="pt",
             **self.options,
         ).images
@@ -153,13 +153,13 @@ def load_diffusion(card: ExpertCard, store: ModelStore) -> DiffusionExpert:
     if card.architecture not in LOADERS:
         raise BadCard(f"expert {card.name}: architecture {card.architecture!r} is none of {', '.join(LOADERS)}")
     state = availability(card, store)
-    if not state.can_run or card.folder is None:
+    if not state.can_run or card.bundle is None:
         raise WeightsMissing(f"expert {card.name} cannot run here", state.advice)
     import torch
 
     _quiet()
     try:
-        return DiffusionExpert(card, LOADERS[card.architecture](card, store.path(card.folder), store))
+        return DiffusionExpert(card, LOADERS[card.architecture](card, store.path(card.bundle), store))
     except RestoreError:
         raise
     except torch.OutOfMemoryError as error:
@@ -167,8 +167,8 @@ def load_diffusion(card: ExpertCard, store: ModelStore) -> DiffusionExpert:
             f"the memory of {best_device()} is full", "close other programs, or use smaller experts"
         ) from error
     except Exception as error:  # the libraries' own have no common class but this one
-        told = str(error).split("\n", 1)[0]
-        raise WeightsError(f"expert {card.name}: {card.folder} cannot be loaded: {told}") from error
+        message = str(error).split("\n", 1)[0]
+        raise WeightsError(f"expert {card.name}: {card.bundle} cannot be loaded: {message}") from error
 
 
 def _osediff(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
@@ -184,7 +184,7 @@ def _osediff(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
 
 def _pisasr(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
     """z0 = z - e: the UNet says what to take away (Sun et al. 2025, arXiv 2412.03017), both its changes in full."""
-    return _one_step(card, folder, store, FIRST_STEP, lambda latents, said: latents - said)
+    return _one_step(card, folder, store, FIRST_STEP, lambda latents, predicted: latents - predicted)
 
 
 def _one_step(

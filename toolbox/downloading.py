@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from imaging.control import Control
+from imaging.progress import ProgressToken
 from toolbox.errors import DownloadFailed
 from toolbox.store import ModelStore, WeightFile, sha256_of
 
@@ -30,13 +30,13 @@ OK, PARTIAL, NOT_SATISFIABLE = 200, 206, 416
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
-def pull(file: WeightFile, store: ModelStore, control: Control | None = None) -> Path:
+def pull(file: WeightFile, store: ModelStore, token: ProgressToken | None = None) -> Path:
     """Download one file into the store; what is there and whole is not fetched again. Returns its path.
 
     Interrupted downloads go on where they stopped. The file gets its name only when its size and sha256 are right.
     Raises `DownloadFailed` with what each source said, `Cancelled`.
     """
-    control = control or Control()
+    token = token or ProgressToken()
     store.path(file.name).parent.mkdir(parents=True, exist_ok=True)
     with _alone(store, file.name):
         if store.has(file.name):
@@ -46,14 +46,14 @@ def pull(file: WeightFile, store: ModelStore, control: Control | None = None) ->
                 f"{file.name} has no address that a program may fetch",
                 f"download it by hand from its page and put it into {store.folder}",
             )
-        said: list[str] = []
+        messages: list[str] = []
         for url in file.urls:
             try:
-                return _pull_from(address_of(url), file, store, control)
+                return _pull_from(address_of(url), file, store, token)
             except DownloadFailed as error:
-                said.append(error.message)
+                messages.append(error.message)
         raise DownloadFailed(
-            "; ".join(said),
+            "; ".join(messages),
             f"check the network and call again (what has arrived is kept), or put {file.name} into {store.folder}",
         )
 
@@ -70,7 +70,7 @@ def address_of(url: str) -> str:
     return url
 
 
-def _pull_from(url: str, file: WeightFile, store: ModelStore, control: Control) -> Path:
+def _pull_from(url: str, file: WeightFile, store: ModelStore, token: ProgressToken) -> Path:
     import httpx2
 
     part = store.path(f"{file.name}.part")
@@ -79,18 +79,18 @@ def _pull_from(url: str, file: WeightFile, store: ModelStore, control: Control) 
     ) as client:
         for attempt in range(TRIES):
             if attempt:
-                _wait(WAIT_SECONDS * 2 ** (attempt - 1), control)
+                _wait(WAIT_SECONDS * 2 ** (attempt - 1), token)
             try:
-                if _fetch(client, url, file, part, control):
+                if _fetch(client, url, file, part, token):
                     break
             except (httpx2.TransportError, OSError) as error:
                 why = f"{type(error).__name__}: {error}".rstrip(": ")
         else:
             raise DownloadFailed(f"{url}: the connection broke {TRIES} times, at last with {why}")
-    return _into_place(url, file, store, part, control)
+    return _into_place(url, file, store, part, token)
 
 
-def _fetch(client: Client, url: str, file: WeightFile, part: Path, control: Control) -> bool:
+def _fetch(client: Client, url: str, file: WeightFile, part: Path, token: ProgressToken) -> bool:
     """Append what is missing to `part`; whether it is complete now. Transport errors pass, for another try."""
     have = part.stat().st_size if part.exists() else 0
     if file.size and have == file.size:
@@ -113,7 +113,7 @@ def _fetch(client: Client, url: str, file: WeightFile, part: Path, control: Cont
                 have += len(chunk)
                 if file.size and have > file.size:
                     raise DownloadFailed(f"{url} sends more than {file.size} bytes")
-                control.report(0.95 * have / total if total else 0.5)
+                token.report(0.95 * have / total if total else 0.5)
     return total is None or have == total
 
 
@@ -140,21 +140,21 @@ def _opened(client: Client, url: str, have: int) -> Iterator[Response]:
     raise DownloadFailed(f"{url}: more than {MOST_REDIRECTS} redirects")
 
 
-def _into_place(url: str, file: WeightFile, store: ModelStore, part: Path, control: Control) -> Path:
+def _into_place(url: str, file: WeightFile, store: ModelStore, part: Path, token: ProgressToken) -> Path:
     found = sha256_of(part)
     if file.sha256 and found != file.sha256:
         part.unlink()
         raise DownloadFailed(f"{url} gave a file with sha256 {found}, not {file.sha256}; it was thrown away")
     part.replace(store.path(file.name))
     store.remember(file.name, sha256=found, url=url)
-    control.report(1.0)
+    token.report(1.0)
     return store.path(file.name)
 
 
-def _wait(seconds: float, control: Control) -> None:
+def _wait(seconds: float, token: ProgressToken) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        control.check()
+        token.check()
         time.sleep(min(0.05, seconds))
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from imaging.control import Control
 from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
-from imaging.pixels import empty, let_go, strips
+from imaging.pixels import drop_pages, empty, row_chunks
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from imaging.tiling import run_tiled
 from toolbox.card import ExpertCard
@@ -22,7 +22,7 @@ from toolbox.store import ModelStore
 if TYPE_CHECKING:
     from torch import Tensor
 
-ClassicalFunction = Callable[[FloatArray, Control], FloatArray]
+ClassicalFunction = Callable[[FloatArray, ProgressToken], FloatArray]
 REDUCED_PIXELS = 4_000_000
 """Above this, experts with extent = "reduced" work on a picture of that size."""
 
@@ -35,7 +35,7 @@ class Expert(Protocol):
         """What it promises."""
         ...
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         """The restored image, `card.scale` times as large."""
         ...
 
@@ -47,52 +47,52 @@ class ClassicalExpert:
     card: ExpertCard
     function: Any
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         """Run the function on the image's pixels."""
-        control.report(0.0)
+        token.report(0.0)
         pixels, card = image.pixels, self.card
         if card.extent == "local":
-            return image.with_pixels(_in_tiles(self.function(as_array(pixels), control), pixels, card, control))
+            return image.with_pixels(_in_tiles(self.function(as_array(pixels), token), pixels, card, token))
         if card.extent == "reduced" and image.width * image.height > REDUCED_PIXELS:
-            return image.with_pixels(_by_reduced(self.function, pixels, control))
-        return image.with_pixels(from_numpy(self.function(to_numpy(pixels), control)))
+            return image.with_pixels(_by_reduced(self.function, pixels, token))
+        return image.with_pixels(from_numpy(self.function(to_numpy(pixels), token)))
 
 
 def _in_tiles(
-    filtered: Callable[[FloatArray], FloatArray], pixels: Tensor, card: ExpertCard, control: Control
+    filtered: Callable[[FloatArray], FloatArray], pixels: Tensor, card: ExpertCard, token: ProgressToken
 ) -> Tensor:
     import torch
 
     def run(tiles: Tensor) -> Tensor:
         return torch.stack([from_numpy(filtered(to_numpy(tile))) for tile in tiles])
 
-    let_go(pixels)  # what the function has measured of it
+    drop_pages(pixels)  # what the function has measured of it
     tile = card.tile + 2 * card.halo
     return run_tiled(
-        run, pixels, scale=card.scale, tile=tile, halo=card.halo, multiple_of=card.multiple_of, control=control
+        run, pixels, scale=card.scale, tile=tile, halo=card.halo, multiple_of=card.multiple_of, token=token
     )
 
 
-def _by_reduced(function: ClassicalFunction, pixels: Tensor, control: Control) -> Tensor:
-    from toolbox.classical.carrying import carried
+def _by_reduced(function: ClassicalFunction, pixels: Tensor, token: ProgressToken) -> Tensor:
+    from toolbox.classical.guided_upsampling import guided_upsampling
 
     height, width = pixels.shape[1:]
     scale = math.sqrt(REDUCED_PIXELS / (height * width))
     small = to_numpy(resize(pixels, max(1, round(height * scale)), max(1, round(width * scale))))
-    apply = carried(small, function(small, control.part(0.0, 0.5)))
+    apply = guided_upsampling(small, function(small, token.part(0.0, 0.5)))
     result = empty(tuple(pixels.shape))
-    for rows in strips(pixels, result):
-        control.report(0.5 + 0.5 * rows.start / height)
+    for rows in row_chunks(pixels, result):
+        token.report(0.5 + 0.5 * rows.start / height)
         result[:, rows] = from_numpy(apply(to_numpy(pixels[:, rows]), rows, height))
     return result
 
 
 @dataclass(frozen=True, slots=True)
-class FinishingExpert:
-    """A network that finishes what a classical expert begins."""
+class PreprocessedExpert:
+    """A network that takes the output of a classical expert as input."""
 
     card: ExpertCard
-    first: Expert
+    preprocessor: Expert
     network: Expert
 
     @property
@@ -100,10 +100,14 @@ class FinishingExpert:
         """Of the network, for the pool."""
         return int(getattr(self.network, "weight_bytes", 0))
 
-    def __call__(self, image: Image, control: Control) -> Image:
-        """Run one after the other; where nothing was begun there is nothing to finish."""
-        begun = self.first(image, control.part(0.0, 0.5))
-        return begun if begun.pixels.equal(image.pixels) else self.network(begun, control.part(0.5, 1.0))
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
+        """Run one after the other; the network is skipped where the preprocessor changed nothing."""
+        preprocessed = self.preprocessor(image, token.part(0.0, 0.5))
+        return (
+            preprocessed
+            if preprocessed.pixels.equal(image.pixels)
+            else self.network(preprocessed, token.part(0.5, 1.0))
+        )
 
 
 def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
@@ -112,16 +116,18 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
     `store`: where downloaded weights lie; otherwise the user's models folder. Raises `WeightsError`, `BadCard`.
     """
     if card.loader == "none":
-        raise WeightsError(f"expert {card.name} cannot run here: {card.why}", f"instead: {', '.join(card.instead)}")
+        raise WeightsError(
+            f"expert {card.name} cannot run here: {card.why}", f"instead: {', '.join(card.alternatives)}"
+        )
     if card.loader == "spandrel":
         from toolbox.network import load_network
 
         network = load_network(card, store or ModelStore())
-        if card.begins_with is None:
+        if card.preprocessor is None:
             return network
         from toolbox.catalogue import default_catalogue
 
-        return FinishingExpert(card, load_expert(default_catalogue().card(card.begins_with)), network)
+        return PreprocessedExpert(card, load_expert(default_catalogue().card(card.preprocessor)), network)
     if card.loader == "onnx":
         from toolbox.graph import load_graph
 
@@ -133,18 +139,18 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
     return ClassicalExpert(card, _function(card))
 
 
-def looking_once(expert: Expert) -> Expert:
+def without_tta(expert: Expert) -> Expert:
     """The same expert, as quick as it goes: its network looks from one side, whatever its card says."""
     from toolbox.network import NetworkExpert
 
-    if isinstance(expert, FinishingExpert):
-        return replace(expert, network=looking_once(expert.network))
+    if isinstance(expert, PreprocessedExpert):
+        return replace(expert, network=without_tta(expert.network))
     if isinstance(expert, NetworkExpert):
-        return replace(expert, card=expert.card.model_copy(update={"views": 1}))
+        return replace(expert, card=expert.card.model_copy(update={"self_ensemble": 1}))
     return expert
 
 
-def run_expert(expert: Expert, image: Image, control: Control) -> Image:
+def run_expert(expert: Expert, image: Image, token: ProgressToken) -> Image:
     """Run an expert and check what it promised: finite pixels, exactly `scale` times the size.
 
     Raises `ExpertError` whatever went wrong inside it, so that one bad expert is an event and not the end of a
@@ -152,7 +158,7 @@ def run_expert(expert: Expert, image: Image, control: Control) -> Image:
     """
     card = expert.card
     try:
-        result = expert(image, control)
+        result = expert(image, token)
     except (Cancelled, ResourceError):
         raise
     except Exception as error:
@@ -163,7 +169,7 @@ def run_expert(expert: Expert, image: Image, control: Control) -> Image:
             f"which is not {card.scale} times as large"
         )
     # A sum takes half the time of looking at every pixel.
-    if not all(bool(result.pixels[:, rows].sum().isfinite()) for rows in strips(result.pixels)):
+    if not all(bool(result.pixels[:, rows].sum().isfinite()) for rows in row_chunks(result.pixels)):
         raise ExpertError(f"expert {card.name} made pixels that are not numbers")
     return result
 

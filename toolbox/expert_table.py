@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
-from toolbox.folders import model_folders
+from toolbox.model_bundles import model_bundles
 from toolbox.tasks import Task
 
 IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE = "in-process", "by export", "replaced", "impossible"
@@ -81,7 +81,7 @@ def availability_of(card: ExpertCard) -> str:
     if card.loader == "onnx":
         return BY_EXPORT
     if card.loader == "none":
-        return REPLACED if card.instead else IMPOSSIBLE
+        return REPLACED if card.alternatives else IMPOSSIBLE
     return IN_PROCESS
 
 
@@ -93,9 +93,9 @@ def expert_page(catalogue: Catalogue) -> str:
         for tool in card.reference:
             best.setdefault((card.task, tool), card)
     counts = Counter(availability_of(card) for card in best.values())
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in (IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE))
+    summary = ", ".join(f"{counts[kind]} {kind}" for kind in (IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE))
     tools = {tool.removesuffix("_2x").removesuffix("_16x") for _, tool in best}
-    parts = [INTRODUCTION, REFERENCE, f"**{len(best)} experts ({len(tools)} tools): {told}.**\n"]
+    parts = [INTRODUCTION, REFERENCE, f"**{len(best)} experts ({len(tools)} tools): {summary}.**\n"]
     parts.append(_table(((tool, card) for (_, tool), card in best.items()), first="4KAgent's name"))
     others = [card for card in catalogue if card.files and not card.reference]
     parts += [OTHERS, _table(((None, card) for card in others), first=None), DIFFUSION, OWN]
@@ -116,7 +116,7 @@ def _table(rows: Iterable[tuple[str | None, ExpertCard]], first: str | None) -> 
     lines = [head, ["---"] * len(head)]
     for tool, card in sorted(rows, key=lambda row: (list(Task).index(row[1].task), row[1].scale)):
         task = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
-        how = availability_of(card) + (f"; else {', '.join(card.instead)}" if card.instead else "")
+        how = availability_of(card) + (f"; else {', '.join(card.alternatives)}" if card.alternatives else "")
         name = f"[{card.name}]({card.page})" if card.page else card.name
         facts = [task, name, how, card.licences, card.commercial, card.architecture or "–", _weights(card)]
         lines.append([*([tool or ""] if first else []), *facts])
@@ -126,7 +126,7 @@ def _table(rows: Iterable[tuple[str | None, ExpertCard]], first: str | None) -> 
 def _weights(card: ExpertCard) -> str:
     if not card.files:
         return "none needed" if card.loader == "classical" else "–"
-    parts = [f"{card.folder} ({len(model_folders()[card.folder].files)} files, can be pulled)"] if card.folder else []
+    parts = [f"{card.bundle} ({len(model_bundles()[card.bundle].files)} files, can be pulled)"] if card.bundle else []
     if card.file:
         size = f"{card.file.size / 1e6:.0f} MB" if card.file.size else "size not published"
         checked = "sha256 known" if card.file.sha256 else "sha256 unknown"

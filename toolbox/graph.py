@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from imaging.control import Control
 from imaging.device import best_device
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.tiling import run_tiled
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
@@ -33,7 +33,7 @@ class GraphExpert:
     """Height and width that the graph insists on."""
     weight_bytes: int = field(default=0)
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         """Run the graph over the image."""
         pixels = run_tiled(
             self._run,
@@ -42,7 +42,7 @@ class GraphExpert:
             tile=min((side for side in self.fixed if side), default=self.card.tile + 2 * self.card.halo),
             halo=self.card.halo,
             multiple_of=1 if any(self.fixed) else self.card.multiple_of,
-            control=control,
+            token=token,
         )
         return image.with_pixels(pixels)
 
@@ -59,10 +59,10 @@ class GraphExpert:
         """The graph itself on pixels of a size that it takes."""
         import torch
 
-        given = self.session.get_inputs()[0]
+        inputs = self.session.get_inputs()[0]
         symmetric = self.card.value_range == "symmetric"
-        array = (pixels * 2 - 1 if symmetric else pixels).cpu().numpy().astype(NUMBERS[given.type])
-        result = torch.from_numpy(self.session.run(None, {given.name: array})[0]).float()
+        array = (pixels * 2 - 1 if symmetric else pixels).cpu().numpy().astype(NUMBERS[inputs.type])
+        result = torch.from_numpy(self.session.run(None, {inputs.name: array})[0]).float()
         return result / 2 + 0.5 if symmetric else result
 
 
@@ -89,9 +89,9 @@ def _opened(card: ExpertCard, store: ModelStore) -> GraphExpert:
         raise WeightsMissing(f"expert {card.name} cannot run here", state.advice)
     path = store.path(card.file.name)
     session = _session(path)
-    given, made = session.get_inputs(), session.get_outputs()
-    shape = list(given[0].shape) if len(given) == 1 else []
-    if len(made) != 1 or len(shape) != 4 or shape[1] != 3 or given[0].type not in NUMBERS:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shape = list(inputs[0].shape) if len(inputs) == 1 else []
+    if len(outputs) != 1 or len(shape) != 4 or shape[1] != 3 or inputs[0].type not in NUMBERS:
         raise WeightsError(f"{path.name} does not map one (1, 3, h, w) float picture to one", "export it so")
     fixed = tuple(side if isinstance(side, int) and side > 0 else None for side in shape[2:])
     return GraphExpert(card, session, (fixed[0], fixed[1]), path.stat().st_size)

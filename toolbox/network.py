@@ -10,17 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imaging.control import Control
 from imaging.device import best_device, bfloat16_is_fast, bfloat16_where_fast, device_memory, keep_buffers
 from imaging.errors import ResourceError
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.tiling import run_tiled
 from imaging.transfer import to_device
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.checkpoint import read_state_dict
 from toolbox.errors import WeightsError, WeightsMissing
-from toolbox.mixed import mixed
+from toolbox.mixed_precision import mixed_precision
 from toolbox.store import ModelStore
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
-SIDES: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
+FLIPS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
 """Axes along which a picture is mirrored before the network, and its result after it: the first two are enough for
 two views. Never transposed: rain falls from above.
 """
-VIEWED_PIXELS = 1024 * 1024
+SELF_ENSEMBLE_PIXELS = 1024 * 1024
 """All views of a picture together have at most so many, so that a large one is run once and costs what it did."""
 LARGER_ON_GPU = 4
 """Times: a halo then counts for less, and 4096x4096 pixels are one tile."""
@@ -52,21 +52,21 @@ class NetworkExpert:
     descriptor: Any
     device: torch.device
     weight_bytes: int = field(default=0)
-    mixed: Callable[[Tensor], Tensor] | None = None
+    mixed_precision: Callable[[Tensor], Tensor] | None = None
     """The network in bfloat16 with the picture in float32, instead of autocast; None where it is not for it."""
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         """Run the network over the image, a small one from several sides (self-ensemble, Timofte et al. 2016)."""
         import torch
 
-        sides = _sides(image, self.card)
+        flips = _flips(image, self.card)
 
         def run(tile: Tensor) -> Tensor:
             # Always a copy: some published networks (RCAN) write into their input.
             tile = to_device(tile, self.device).contiguous(memory_format=_layout(self.descriptor))
-            if len(sides) == 1:
+            if len(flips) == 1:
                 return self._run(tile)
-            return torch.stack([self._run(tile.flip(side)).float().flip(side) for side in sides]).mean(0)
+            return torch.stack([self._run(tile.flip(flip)).float().flip(flip) for flip in flips]).mean(0)
 
         with torch.inference_mode():
             pixels = run_tiled(
@@ -76,7 +76,7 @@ class NetworkExpert:
                 tile=self._tile() + 2 * self.card.halo,
                 halo=self.card.halo,
                 multiple_of=math.lcm(self.card.multiple_of, int(self.descriptor.size_requirements.multiple_of or 1)),
-                control=control,
+                token=token,
             )
         return image.with_pixels(pixels, clamp=False)
 
@@ -85,14 +85,14 @@ class NetworkExpert:
 
         Published networks stay with their card's: nobody has measured what they need.
         """
-        if self.device.type != "cuda" or self.mixed is None:
+        if self.device.type != "cuda" or self.mixed_precision is None:
             return self.card.tile
         fitting = math.isqrt(device_memory() // 2 // BYTES_PER_PIXEL)
         return max(self.card.tile, min(LARGER_ON_GPU * self.card.tile, fitting))
 
     def _run(self, tile: Tensor) -> Tensor:
-        if self.mixed is not None:
-            return self.mixed(tile)
+        if self.mixed_precision is not None:
+            return self.mixed_precision(tile)
         with self._precision():
             if self.card.value_range == "unit" and not self.card.options:
                 result: Tensor = self.descriptor(tile)
@@ -108,16 +108,20 @@ class NetworkExpert:
         return (pixels / 2 + 0.5 if symmetric else pixels).clamp(0, 1)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Autocast where `mixed` does not know the network: plain bf16 fails inside many published ones."""
+        """Autocast where `mixed_precision` does not know the network: plain bf16 fails inside many published ones."""
         if self.card.dtype == "bfloat16":
             return bfloat16_where_fast(self.device)
         return contextlib.nullcontext()
 
 
-def _sides(image: Image, card: ExpertCard) -> tuple[tuple[int, ...], ...]:
-    """From where a network looks at a picture: from as many sides as its card says and `VIEWED_PIXELS` allow."""
-    affordable = [views for views in (2, 4) if views * image.width * image.height <= VIEWED_PIXELS]
-    return SIDES[: min(card.views, max(affordable, default=1))]
+def _flips(image: Image, card: ExpertCard) -> tuple[tuple[int, ...], ...]:
+    """The flips of a picture: as many as its card says and `SELF_ENSEMBLE_PIXELS` allow."""
+    affordable = [
+        self_ensemble
+        for self_ensemble in (2, 4)
+        if self_ensemble * image.width * image.height <= SELF_ENSEMBLE_PIXELS
+    ]
+    return FLIPS[: min(card.self_ensemble, max(affordable, default=1))]
 
 
 def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) -> NetworkExpert:
@@ -136,7 +140,7 @@ def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) 
     keep_buffers()
     _onto(device, descriptor.model, _layout(descriptor))
     plain = card.dtype == "bfloat16" and card.value_range == "unit" and not card.options and bfloat16_is_fast(device)
-    run = mixed(found, descriptor.model) if plain else None
+    run = mixed_precision(found, descriptor.model) if plain else None
     size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
     return NetworkExpert(card, descriptor, device, size, run)
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from imaging.device import release_memory, seat
+from imaging.device import device_index, release_memory
 from imaging.errors import ResourceError
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
@@ -117,7 +117,7 @@ class ExpertPool(ModelPool):
         `UnknownExpert`, `WeightsError` and `BadCard` pass.
         """
         card = self.catalogue.card(name)
-        key = f"{name}@{seat()}" if seat() else name
+        key = f"{name}@{device_index()}" if device_index() else name
         return self.hold(key, lambda: load_expert(card, self.store), self._expected_bytes(card))
 
     def turn_to(self, purpose: str, useful: Callable[[ExpertCard], bool]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from imaging.control import Control
+from imaging.progress import ProgressToken
 from toolbox.errors import WeightsError, WeightsMissing
 
 MODELS_VARIABLE = "RESTORE4K_MODELS"
@@ -84,21 +84,21 @@ class ModelStore:
         if self.folder.is_dir():
             yield from sorted(path for path in self.folder.iterdir() if path.name.endswith(SUFFIXES))
 
-    def own_card(self, expert: str) -> Path:
+    def custom_card(self, expert: str) -> Path:
         """Where the card of an expert of the user's own lies, or would."""
         return self.folder / "cards" / f"{expert}.toml"
 
-    def own_cards(self) -> list[Path]:
+    def custom_cards(self) -> list[Path]:
         """The cards of the user's own experts, by name."""
         return sorted((self.folder / "cards").glob("*.toml"))
 
-    def verify(self, file: WeightFile, control: Control | None = None) -> str:
+    def verify(self, file: WeightFile, token: ProgressToken | None = None) -> str:
         """The sha256 of the file as it lies there.
 
         Raises `WeightsMissing`, and `WeightsError` where it is not what was published, or not what came first.
         """
         path = self.require(file.name, f"restore4k models pull {file.name}")
-        found = sha256_of(path, control)
+        found = sha256_of(path, token)
         expected = file.sha256 or self._index().get("files", {}).get(file.name, {}).get("sha256")
         if expected and found != expected:
             raise WeightsError(
@@ -149,13 +149,13 @@ class ModelStore:
         part.replace(self.path("index.json"))
 
 
-def sha256_of(path: Path, control: Control | None = None) -> str:
-    """The file's sha256; tells `control` how far it is."""
+def sha256_of(path: Path, token: ProgressToken | None = None) -> str:
+    """The file's sha256; tells `token` how far it is."""
     digest, size, done = hashlib.sha256(), max(1, path.stat().st_size), 0
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
             done += len(chunk)
-            if control:
-                control.report(done / size)
+            if token:
+                token.report(done / size)
     return digest.hexdigest()

@@ -23,8 +23,8 @@ class Recipe(BaseModel):
     """Arguments of the network's class."""
     scale: Literal[1, 2, 4] = 1
     degrade: str
-    """What the inputs suffer from: a name that `training.pairs.degrader` knows."""
-    begins_with: dict[Degradation, str] = Field(default_factory=dict)
+    """What the inputs suffer from: a name that `training.data.pairs.degrader` knows."""
+    preprocessor: dict[Degradation, str] = Field(default_factory=dict)
     """Names of classical experts by degradation, whose work the network learns to finish."""
     photos: str = ""
     """Folder below --data whose pictures alone are used; all of them where it is empty."""
@@ -43,9 +43,10 @@ class Recipe(BaseModel):
     ema: float = Field(default=0.999, ge=0, lt=1)
     seed: int = 0
     share: float = Field(default=1, gt=0)
-    """Of the time that `training.train_all` has, relative to the other recipes."""
+    """Of the time that `training.networks.train_all` has, relative to the other recipes."""
     cards: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Expert cards that these weights serve, by name, without the keys that `training.export` knows itself."""
+    """Expert cards that these weights serve, by name, without the keys that `training.networks.export` knows itself.
+    """
 
 
 def load_recipe(file: Path) -> Recipe:

@@ -1,18 +1,63 @@
-"""Naturalness without a reference: NIQE with our own model of good photographs."""
+"""NIQE (Mittal, Soundararajan, Bovik, IEEE SPL 2013): how far a picture's local statistics are from good photos'.
+
+Follows the authors' MATLAB release, so that its published parameters give its published values; the parameters
+shipped here are our own (`python -m training.fits.niqe`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from imaging.convert import FloatArray
 from imaging.image import Image
-from imaging.pixels import STRIP_PIXELS, let_go
-from iqa.luma import luma
+from imaging.pixels import CHUNK_PIXELS, drop_pages
+from iqa.errors import BadParameters, ImageTooSmall
+from iqa.luma import luma_255
 from iqa.metric import Metric
-from iqa.niqe import BLOCK, Matrix, block_features, distance
 
+Matrix: TypeAlias = NDArray[np.float64]
+
+BLOCK = 96
+FEATURES = 36
+SMALLEST_SIDE = 32
 WORST = 100.0
+SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Neighbours whose products are modelled: right, below, and the two diagonals."""
+HALVING = np.array([-0.0234375, -0.0703125, 0.2265625, 0.8671875], np.float32)[[0, 1, 2, 3, 3, 2, 1, 0]] / 2
+"""Keys' cubic (a = -0.5) stretched by two and sampled at half pixels: MATLAB's imresize(x, 0.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NiqeModel:
+    """The Gaussian that good photographs' block features follow."""
+
+    mean: Matrix
+    """(36,)"""
+    covariance: Matrix
+    """(36, 36)"""
+
+
+@cache
+def default_model() -> NiqeModel:
+    """Our own pristine model, fitted on photographs. Raises `BadParameters` where its file is unusable."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load((resources.files("iqa") / "niqe.safetensors").read_bytes())
+        model = NiqeModel(tensors["mean"], tensors["covariance"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise BadParameters(f"iqa/niqe.safetensors is not usable: {error!r}", "install restore4k again") from error
+    if model.mean.shape != (FEATURES,) or model.covariance.shape != (FEATURES, FEATURES):
+        raise BadParameters(f"iqa/niqe.safetensors has shapes {model.mean.shape} and {model.covariance.shape}")
+    return model
 
 
 def niqe(image: Image) -> float:
@@ -27,16 +72,132 @@ def _features(image: Image) -> Iterator[Matrix]:
     """Of the blocks of the picture, some rows of blocks at a time, each with a row above and below as context."""
     block_rows, block_columns = image.height // BLOCK, image.width // BLOCK
     if min(block_rows, block_columns) < 2:
-        yield block_features(luma(image))[0]
+        yield block_features(luma_255(image))[0]
         return
-    at_once = max(1, STRIP_PIXELS // (BLOCK * image.width))
+    at_once = max(1, CHUNK_PIXELS // (BLOCK * image.width))
     for top in range(0, block_rows, at_once):
         bottom = min(block_rows, top + at_once)
         above, below = min(top, 1), min(block_rows - bottom, 1)
         rows = slice((top - above) * BLOCK, image.height if bottom == block_rows else (bottom + below) * BLOCK)
-        features = block_features(luma(Image(image.pixels[:, rows])))[0]
+        features = block_features(luma_255(Image(image.pixels[:, rows])))[0]
         yield features[above * block_columns : len(features) - below * block_columns]
-        let_go(image.pixels)
+        drop_pages(image.pixels)
+
+
+def niqe_of(lumas: Sequence[FloatArray], model: NiqeModel | None = None) -> float:
+    """NIQE of one picture given as one or more patches, each (H, W) luma in [0, 255]; lower is better, best 0.
+
+    All blocks of all patches are pooled. A picture without any texture, whose statistics are not defined, is
+    infinitely far away. Raises `ImageTooSmall` below 32 pixels.
+    """
+    return distance(np.concatenate([block_features(patch)[0] for patch in lumas]), model)
+
+
+def distance(features: Matrix, model: NiqeModel | None = None) -> float:
+    """How far (blocks, 36) features are from good photographs'; see `niqe_of`."""
+    model = model or default_model()
+    defined = features[np.isfinite(features).all(axis=1)]
+    if not len(defined):
+        return float("inf")
+    # the authors' code skips undefined features in the mean, but whole blocks in the covariance
+    offset = model.mean - np.nanmean(features, axis=0)
+    own = np.cov(defined, rowvar=False) if len(defined) > 1 else np.zeros_like(model.covariance)
+    square = offset @ np.linalg.pinv((model.covariance + own) / 2) @ offset
+    return float(np.sqrt(max(square, 0.0)))
+
+
+def block_features(luma: FloatArray) -> tuple[Matrix, Matrix]:
+    """The 36 features of each block, (blocks, 36), and each block's sharpness, (blocks,), of (H, W) luma in [0, 255].
+
+    Blocks are 96x96, and what is left over at the right and below does not count. Below 192 pixels of height or
+    width, where fewer than two such blocks fit, they are half the shorter side instead. A block without
+    variation has undefined (NaN) features.
+    """
+    shorter = min(luma.shape)
+    if shorter < SMALLEST_SIDE:
+        raise ImageTooSmall(f"NIQE needs {SMALLEST_SIDE}x{SMALLEST_SIDE} pixels, got {luma.shape[1]}x{luma.shape[0]}")
+    block = BLOCK if shorter >= 2 * BLOCK else shorter // 4 * 2
+    rows, columns = (size // block * block for size in luma.shape)
+    whole = np.ascontiguousarray(luma[:rows, :columns])
+    normalised, deviation = _normalise(whole)
+    half, _ = _normalise(_halve(whole))
+    features = np.concatenate(
+        [_statistics(_blocks(normalised, block)), _statistics(_blocks(half, block // 2))], axis=1
+    )
+    return features, _blocks(deviation, block).mean(axis=(1, 2), dtype=np.float64)
+
+
+def _normalise(luma: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean-subtracted, contrast-normalised luma, and the local deviation; Gaussian 7x7 window of sigma 7/6."""
+    import cv2
+
+    def blur(plane: Matrix) -> Matrix:
+        return np.asarray(cv2.GaussianBlur(plane, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE), np.float64)
+
+    # in float32 rounding would give flat areas a texture, which the shape of the histogram is sensitive to
+    exact = luma.astype(np.float64)
+    mean = blur(exact)
+    deviation = np.sqrt(np.abs(blur(exact * exact) - mean * mean))
+    return ((exact - mean) / (deviation + 1)).astype(np.float32), deviation.astype(np.float32)
+
+
+def _halve(luma: FloatArray) -> FloatArray:
+    import cv2
+
+    # eight taps anchored at the fourth: output 2i is centred between pixels 2i and 2i + 1
+    filtered = cv2.sepFilter2D(luma, -1, HALVING, HALVING, anchor=(3, 3), borderType=cv2.BORDER_REFLECT)
+    return np.ascontiguousarray(filtered[::2, ::2], np.float32)
+
+
+def _blocks(plane: FloatArray, block: int) -> FloatArray:
+    """(H, W) -> (blocks, block, block)."""
+    rows, columns = plane.shape[0] // block, plane.shape[1] // block
+    tiled = plane.reshape(rows, block, columns, block).swapaxes(1, 2)
+    return np.ascontiguousarray(tiled).reshape(rows * columns, block, block)
+
+
+def _statistics(blocks: FloatArray) -> Matrix:
+    """The 18 features of each block at one scale: shape and spread of the values, and of neighbours' products."""
+    shape, left, right = _asymmetric_gaussian(blocks)
+    features = [shape, (left + right) / 2]
+    for shift in SHIFTS:
+        shape, left, right = _asymmetric_gaussian(blocks * np.roll(blocks, shift, axis=(1, 2)))
+        mean = (right - left) * _gamma(2 / shape) / _gamma(1 / shape)
+        features += [shape, mean, left, right]
+    return np.stack(features, axis=1)
+
+
+def _asymmetric_gaussian(blocks: FloatArray) -> tuple[Matrix, Matrix, Matrix]:
+    """Moment fit of an asymmetric generalised Gaussian per block (Lasmar 2009): shape, left and right scale."""
+    values = blocks.reshape(len(blocks), -1)
+    negative = np.minimum(values, 0)
+    negative_squares = np.einsum("ij,ij->i", negative, negative).astype(np.float64)
+    squares = np.einsum("ij,ij->i", values, values).astype(np.float64)
+    absolute = np.abs(values).mean(axis=1, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = np.sqrt(negative_squares / np.count_nonzero(values < 0, axis=1))
+        right = np.sqrt((squares - negative_squares) / np.count_nonzero(values > 0, axis=1))
+        skew = left / right
+        moment = absolute**2 / (squares / values.shape[1]) * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
+    shapes, moments, scales = _shape_table()
+    nearest = np.clip(np.searchsorted((moments[1:] + moments[:-1]) / 2, moment), 0, len(shapes) - 1)
+    shape = np.where(np.isfinite(moment), shapes[nearest], np.nan)
+    return shape, left * scales[nearest], right * scales[nearest]
+
+
+@cache
+def _shape_table() -> tuple[Matrix, Matrix, Matrix]:
+    """Shapes 0.2 to 10, the moment ratio that each has (rising), and its scale per unit of deviation."""
+    shapes = np.arange(200, 10001) / 1000
+    moments = _gamma(2 / shapes) ** 2 / (_gamma(1 / shapes) * _gamma(3 / shapes))
+    return shapes, moments, np.sqrt(_gamma(1 / shapes) / _gamma(3 / shapes))
+
+
+def _gamma(values: Matrix) -> Matrix:
+    from scipy.special import gamma
+
+    result: Matrix = gamma(values)
+    return result
 
 
 METRIC = Metric(

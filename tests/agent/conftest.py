@@ -29,9 +29,9 @@ def verdict(expert: str, score: float, **more: Any) -> Verdict:
 @pytest.fixture
 def finished_run() -> RunState:
     """A run of three steps. Dehazing is tried first and rolled back; then JPEG removal, denoising and 4x."""
-    agenda = (DEHAZE, DEJPEG, DENOISE, ENLARGE)
+    remaining_steps = (DEHAZE, DEJPEG, DENOISE, ENLARGE)
     nodes = (
-        Node(id=0, width=256, height=192, agenda=agenda, score=0.41, not_first=(DEHAZE,)),
+        Node(id=0, width=256, height=192, remaining_steps=remaining_steps, score=0.41, failed_first_steps=(DEHAZE,)),
         Node(
             id=1,
             parent=0,
@@ -41,7 +41,7 @@ def finished_run() -> RunState:
             height=192,
             score=0.5,
             failed=True,
-            agenda=agenda[1:],
+            remaining_steps=remaining_steps[1:],
             verdicts=(verdict(KEEP_INPUT, 0.5), verdict("dark_channel", 0.44), verdict("clahe_haze", 0.31)),
         ),
         Node(
@@ -52,7 +52,7 @@ def finished_run() -> RunState:
             width=256,
             height=192,
             score=0.612,
-            agenda=agenda[2:],
+            remaining_steps=remaining_steps[2:],
             verdicts=(verdict(KEEP_INPUT, 0.55), verdict("deblock_tv", 0.612), verdict("shape_adaptive", 0.58)),
         ),
         Node(
@@ -63,11 +63,11 @@ def finished_run() -> RunState:
             width=256,
             height=192,
             score=0.742,
-            agenda=agenda[3:],
+            remaining_steps=remaining_steps[3:],
             verdicts=(
                 verdict(KEEP_INPUT, 0.6),
-                verdict("nlmeans", 0.81, stage="scout"),
-                verdict("wavelet", 0.777, stage="scout", removal=-0.25),
+                verdict("nlmeans", 0.81, stage="prescreen"),
+                verdict("wavelet", 0.777, stage="prescreen", removal=-0.25),
                 verdict("broken", 0.0, error=HOSTILE_ERROR),
                 verdict("nlmeans", 0.742),
             ),
@@ -80,14 +80,16 @@ def finished_run() -> RunState:
             width=1024,
             height=768,
             score=0.7,
-            agenda=(),
+            remaining_steps=(),
             verdicts=(verdict("lanczos", 0.7), verdict("bicubic_backprojection", 0.695)),
         ),
     )
     findings = {
-        Degradation.NOISE: Finding(severity=Severity.HIGH, confidence=0.91, evidence={"noise_sigma_255": 14.25}),
-        Degradation.JPEG_ARTIFACT: Finding(severity=Severity.MEDIUM, confidence=0.7, evidence={"block_grid": 1.61}),
-        Degradation.HAZE: Finding(severity=Severity.MEDIUM, confidence=0.4, evidence={"dark_channel": 0.31}),
+        Degradation.NOISE: Finding(severity=Severity.HIGH, confidence=0.91, measurements={"noise_sigma_255": 14.25}),
+        Degradation.JPEG_ARTIFACT: Finding(
+            severity=Severity.MEDIUM, confidence=0.7, measurements={"block_grid": 1.61}
+        ),
+        Degradation.HAZE: Finding(severity=Severity.MEDIUM, confidence=0.4, measurements={"dark_channel": 0.31}),
         Degradation.RAIN: Finding(severity=Severity.VERY_LOW, confidence=0.8),
     }
     return RunState(
@@ -107,7 +109,7 @@ def finished_run() -> RunState:
             by="rules",
         ),
         plan=Plan(
-            steps=agenda,
+            steps=remaining_steps,
             final_width=1024,
             final_height=768,
             reasons=("dehazing before denoising: noise would be amplified", "enlarging last"),

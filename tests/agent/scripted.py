@@ -10,9 +10,9 @@ import numpy as np
 import skimage.data
 
 from agent.run import Restoration, restore_file
-from imaging.control import Control
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
@@ -20,7 +20,7 @@ from toolbox.catalogue import Catalogue
 from toolbox.expert import Expert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
-from training.degradations import gaussian_noise
+from training.data.degradations import gaussian_noise
 
 CLEAN = to_float(skimage.data.astronaut()[20:148, 150:278])
 NOISY = np.clip(gaussian_noise(CLEAN, np.random.default_rng(0), 35), 0, 1)
@@ -33,8 +33,8 @@ class ScriptedExpert:
     card: ExpertCard
     function: Callable[[Image], Image]
 
-    def __call__(self, image: Image, control: Control) -> Image:
-        control.check()
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
+        token.check()
         return self.function(image)
 
 

@@ -16,10 +16,10 @@ from agent.judging import Candidate
 from agent.qmoe import candidates
 from agent.run import restore_file
 from agent.state import KEEP_INPUT, FaceWork, Step
-from imaging.control import Control
 from imaging.convert import FloatArray, from_numpy, to_numpy, to_uint8
 from imaging.errors import Cancelled
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from profiles.loading import load_profile
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
@@ -88,7 +88,7 @@ def test_a_noisy_face_comes_out_better_and_only_the_face_is_touched(
 def test_an_expert_that_shows_somebody_else_is_refused(
     worse: FloatArray, cards: tuple[ExpertCard, ...], pool: ExpertPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def upside_down(expert: object, aligned: Any, control: Control) -> Image:
+    def upside_down(expert: object, aligned: Any, token: ProgressToken) -> Image:
         return Image(from_numpy(np.ascontiguousarray(cv2.GaussianBlur(aligned.crop, (0, 0), 2)[::-1])))
 
     monkeypatch.setattr(face_step, "run_on_crop", upside_down)
@@ -147,10 +147,10 @@ def test_a_small_face_is_left_alone(portrait: FloatArray, cards: tuple[ExpertCar
 
 
 def test_it_stops_when_it_is_told_to(worse: FloatArray, cards: tuple[ExpertCard, ...], pool: ExpertPool) -> None:
-    control = Control()
-    control.cancel()
+    token = ProgressToken()
+    token.cancel()
     with pytest.raises(Cancelled):
-        run(worse, cards, pool, control=control)
+        run(worse, cards, pool, token=token)
 
 
 def test_a_whole_run_restores_faces_and_says_by_what(worse: FloatArray, tmp_path: Path) -> None:

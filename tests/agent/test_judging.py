@@ -9,19 +9,20 @@ import pytest
 import skimage.data
 import torch
 
-from agent.clock import Clock
-from agent.judging import Candidate, Contest, Judge, experience, is_known, select_best
+from agent.judging import Candidate, Judge, Selection, select_best
 from agent.state import Step, Verdict
+from agent.timer import Timer
 from imaging.convert import FloatArray, from_numpy, to_float
 from imaging.image import Image
-from iqa.merit import own_error
+from iqa.candidate_score import own_error
+from iqa.expert_priors import expert_prior, has_prior
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
-from training.degradations import gaussian_noise
-from training.spoilt import FAILURES
+from training.data.degradations import gaussian_noise
+from training.data.failure_modes import FAILURES
 
 CARD = ExpertCard(
     name="unheard_of", task=Task.DENOISING, loader="classical", function="none:none", about="", source=""
@@ -52,8 +53,10 @@ def test_a_clear_lead_wins_over_faithfulness(first: bool) -> None:
 
 def test_a_lead_within_the_judges_error_goes_to_the_more_faithful() -> None:
     assert own_error() > 0
-    lead = own_error() / 2
-    assert winner(candidate("bold", 0.7, consistency=0.8), candidate("true", 0.7 - lead, consistency=0.95)) == "true"
+    margin = own_error() / 2
+    assert (
+        winner(candidate("bold", 0.7, consistency=0.8), candidate("true", 0.7 - margin, consistency=0.95)) == "true"
+    )
 
 
 def test_of_equally_faithful_ones_the_cheaper_wins() -> None:
@@ -70,28 +73,28 @@ def test_the_tie_is_with_the_best_of_all_and_not_with_the_last_one_ahead() -> No
 
 
 def test_without_an_image_nobody_wins() -> None:
-    scouted = candidate("scouted", 0.9, image=None)
-    assert winner(scouted) == "nobody"
-    assert winner(scouted, candidate("run", 0.2)) == "run"
+    prescreened = candidate("prescreened", 0.9, image=None)
+    assert winner(prescreened) == "nobody"
+    assert winner(prescreened, candidate("run", 0.2)) == "run"
 
 
 def test_the_lead_is_that_over_the_second() -> None:
-    contest = Contest()
-    assert contest.lead is None
-    contest.enter(candidate("only", 0.5))
-    assert contest.lead is None
-    contest.enter(candidate("better", 0.8))
-    contest.enter(candidate("worse", 0.1))
-    assert contest.lead == pytest.approx(0.3)
+    selection = Selection()
+    assert selection.margin is None
+    selection.add(candidate("only", 0.5))
+    assert selection.margin is None
+    selection.add(candidate("better", 0.8))
+    selection.add(candidate("worse", 0.1))
+    assert selection.margin == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
 def test_clean_beats_clean_in_other_colours(name: str) -> None:
     pixels = to_float(getattr(skimage.data, name)()[:300, :300])
     noisy = gaussian_noise(pixels, np.random.default_rng(0), 25)
-    judge = Judge(picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Clock())
+    judge = Judge(picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Timer())
     clean, *others = (
-        judge.of(CARD, picture(pixels * np.float32(gains)), seconds=0).verdict.score
+        judge.evaluate(CARD, picture(pixels * np.float32(gains)), seconds=0).verdict.score
         for gains in ([1, 1, 1], [1, 0.8, 0.55], [0.6, 0.8, 1], [1, 0.7, 1])
     )
     assert clean > max(others)
@@ -102,55 +105,55 @@ def noisy_astronaut() -> tuple[FloatArray, Judge]:
     pixels = to_float(skimage.data.astronaut()[:300, 100:400])
     noisy = gaussian_noise(pixels, np.random.default_rng(0), 25)
     return pixels, Judge(
-        picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Clock()
+        picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Timer()
     )
 
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_clean_beats_clean_with_a_known_failure(failure: str, noisy_astronaut: tuple[FloatArray, Judge]) -> None:
     pixels, judge = noisy_astronaut
-    spoilt = FAILURES[failure](pixels, np.random.default_rng(0))
+    damaged = FAILURES[failure](pixels, np.random.default_rng(0))
     assert (
-        judge.of(CARD, picture(pixels), seconds=0).verdict.score
-        > judge.of(CARD, picture(spoilt), seconds=0).verdict.score
+        judge.evaluate(CARD, picture(pixels), seconds=0).verdict.score
+        > judge.evaluate(CARD, picture(damaged), seconds=0).verdict.score
     )
 
 
 def test_which_enlarging_expert_is_trusted_depends_on_noise() -> None:
     small = to_float(skimage.data.astronaut()[::2, ::2])[:128, 50:178]
-    trust = {}
+    priors = {}
     for name, pixels in (("clean", small), ("noisy", gaussian_noise(small, np.random.default_rng(0), 25))):
         judge = Judge(
             picture(pixels),
             Step(task=Task.SUPER_RESOLUTION, scale=4),
             Profile(name="test"),
             ExpertPool(Catalogue(())),
-            Clock(),
+            Timer(),
         )
         larger = picture(np.kron(pixels, np.ones((4, 4, 1), np.float32)))
         cards = (CARD.model_copy(update={"name": f"restore4k_sr_x4{kind}"}) for kind in ("", "_real"))
-        trust[name] = [judge.of(card, larger, seconds=0).verdict.experience for card in cards]
-    assert trust["clean"][0] > trust["clean"][1]
-    assert trust["noisy"][0] < trust["noisy"][1]
+        priors[name] = [judge.evaluate(card, larger, seconds=0).verdict.expert_prior for card in cards]
+    assert priors["clean"][0] > priors["clean"][1]
+    assert priors["noisy"][0] < priors["noisy"][1]
 
 
 def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_doing_nothing(
     noisy_astronaut: tuple[FloatArray, Judge],
 ) -> None:
     pixels, judge = noisy_astronaut
-    unknown = judge.of(CARD, picture(pixels), seconds=0).verdict
-    assert not is_known(Task.DENOISING, CARD.name)
-    best = max(experience(Task.DENOISING, f"restore4k_{name}") for name in ("denoise", "clean_noise"))
-    assert experience(Task.DENOISING, "keep_input") < 0 < unknown.experience <= best / 2
+    unknown = judge.evaluate(CARD, picture(pixels), seconds=0).verdict
+    assert not has_prior(Task.DENOISING, CARD.name)
+    best = max(expert_prior(Task.DENOISING, f"restore4k_{name}") for name in ("denoise", "denoise_unet"))
+    assert expert_prior(Task.DENOISING, "keep_input") < 0 < unknown.expert_prior <= best / 2
 
 
 def test_who_changes_nothing_is_no_better_than_the_input(noisy_astronaut: tuple[FloatArray, Judge]) -> None:
     """However much is expected of the expert."""
     _, judge = noisy_astronaut
     card = CARD.model_copy(update={"name": "restore4k_denoise"})
-    kept = judge.of_input()
+    kept = judge.evaluate_input()
     assert kept.image is not None
-    idle = judge.of(card, kept.image.with_pixels(kept.image.pixels.clone()), 1.0)
+    idle = judge.evaluate(card, kept.image.with_pixels(kept.image.pixels.clone()), 1.0)
     assert idle.verdict.score == kept.verdict.score
     assert idle.verdict.cost == 1
     best = select_best([kept, idle])

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from agent.clock import Clock
 from agent.events import StepFinished
 from agent.face_step import run_face_step
-from agent.folder import RunFolder
-from agent.qmoe import candidates, favourites, run_candidates
-from agent.reasoner import CallerReasoner
+from agent.qmoe import candidates, run_candidates, shortlist
+from agent.reasoners.reasoner import CallerReasoner
 from agent.rollback import left_of
+from agent.run_folder import RunFolder
 from agent.state import KEEP_INPUT, Node, Step
-from imaging.control import Control
+from agent.timer import Timer
 from imaging.convert import from_numpy
 from imaging.errors import ResourceError
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import write_image
-from iqa.seen import see
+from iqa.features import extract_features
 from profiles.loading import load_profile
 from tests.agent.scripted import (
     NOISY,
@@ -75,7 +75,7 @@ ENLARGE = Step(task=Task.SUPER_RESOLUTION, scale=2)
 
 
 @pytest.mark.parametrize(
-    ("agenda", "failed", "left"),
+    ("remaining_steps", "failed", "left"),
     [
         ((GONE, RAIN, ENLARGE), (RAIN,), (ENLARGE,)),
         ((GONE, RAIN, HAZE, ENLARGE), (RAIN,), (HAZE, RAIN, ENLARGE)),
@@ -85,9 +85,9 @@ ENLARGE = Step(task=Task.SUPER_RESOLUTION, scale=2)
     ids=["nothing else is left", "something else goes before it", "it is not the next", "nothing has failed"],
 )
 def test_after_a_step_that_changed_nothing_comes_none_that_has_failed_on_these_pixels(
-    agenda: tuple[Step, ...], failed: tuple[Step, ...], left: tuple[Step, ...]
+    remaining_steps: tuple[Step, ...], failed: tuple[Step, ...], left: tuple[Step, ...]
 ) -> None:
-    assert left_of(Node(id=1, width=8, height=8, agenda=agenda, not_first=failed)) == left
+    assert left_of(Node(id=1, width=8, height=8, remaining_steps=remaining_steps, failed_first_steps=failed)) == left
 
 
 def test_an_expert_without_memory_leaves_the_step_to_the_others(noisy_file: Path) -> None:
@@ -119,9 +119,9 @@ class Slow:
     card: ExpertCard
     pieces: int = 0
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         for piece in range(100):
-            control.report(piece / 100)
+            token.report(piece / 100)
             self.pieces += 1
         return truth(image)
 
@@ -130,7 +130,7 @@ def test_when_the_time_is_up_an_expert_is_stopped_and_the_best_so_far_is_finishe
     noisy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow(expert("slow", Task.DENOISING, truth).card)
-    monkeypatch.setattr(Clock, "total", lambda self: 20.0 if slow.pieces >= 3 else 0.0)
+    monkeypatch.setattr(Timer, "total", lambda self: 20.0 if slow.pieces >= 3 else 0.0)
     pool = ScriptedPool(slow, PLAIN_2X)  # type: ignore[arg-type]
     restoration = run(noisy_file, profile(max_seconds=10), pool)
     assert slow.pieces == 3
@@ -144,11 +144,11 @@ def test_with_few_runs_left_the_expert_runs_that_is_best_for_such_a_picture(phot
     small = Image(torch.nn.functional.avg_pool2d(photo.pixels[:, :256, 96:352], 4))
     pool, step = ExpertPool(), Step(task=Task.SUPER_RESOLUTION, scale=4)
     wanted = load_profile("ExpSR-s4-F")
-    first = favourites(candidates(step, wanted, pool), wanted, small, see(small))[0]
+    first = shortlist(candidates(step, wanted, pool), wanted, small, extract_features(small))[0]
     assert first.name == "restore4k_sr_x4"
 
 
-def test_nothing_is_scouted_where_that_would_take_more_runs_than_are_left() -> None:
+def test_nothing_is_prescreened_where_that_would_take_more_runs_than_are_left() -> None:
     picture = Image(torch.rand(3, 600, 600, generator=torch.Generator().manual_seed(0)))
     pool = MixingPool(picture, {"one": 0.2, "two": 0.4, "three": 0.6})
     step, cards = Step(task=Task.DENOISING), tuple(pool.catalogue)

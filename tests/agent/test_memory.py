@@ -13,8 +13,8 @@ import torch
 from agent.events import Event, StepFinished
 from agent.run import restore_file, resume_run
 from imaging import pixels
-from imaging.control import Control
 from imaging.errors import Cancelled, ResourceError
+from imaging.progress import ProgressToken
 from profiles.schema import Profile
 from toolbox import expert
 from toolbox.tasks import Task
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="files are count
 PROFILE = Profile(
     name="four steps",
     plan=(Task.JPEG_ARTIFACT_REMOVAL, Task.DEHAZING, Task.DENOISING, Task.SUPER_RESOLUTION),
-    experts=("guided_deblock", "learned_veil", "restore4k_denoise", "back_projection_2x"),
+    experts=("guided_deblock", "learned_transmission_map", "restore4k_denoise", "back_projection_2x"),
     scale_factor=2,
     keep_input=False,
 )
@@ -48,7 +48,7 @@ def restored(source: Path, name: str, **more: object) -> bytes:
 
 def test_the_file_is_the_same_with_and_without_a_budget(photo_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expert, "REDUCED_PIXELS", 30_000)
-    monkeypatch.setattr(pixels, "STRIP_PIXELS", 20_000)
+    monkeypatch.setattr(pixels, "CHUNK_PIXELS", 20_000)
     roomy = restored(photo_file, "roomy")
     most, in_file = 0, pixels._in_file
 
@@ -75,17 +75,17 @@ def bytes_in_files() -> int:
 def test_a_run_that_was_stopped_is_resumed_with_another_budget(
     photo_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, control, runs = restored(photo_file, "at once"), Control(), photo_file.with_name("stopped")
+    expected, token, runs = restored(photo_file, "at once"), ProgressToken(), photo_file.with_name("stopped")
 
     def stop(event: Event) -> None:
         if isinstance(event, StepFinished):
-            control.cancel()
+            token.cancel()
 
     monkeypatch.setattr(pixels, "SMALLEST_FILE", 100_000)
     monkeypatch.setenv(pixels.MEMORY_VARIABLE, "0.1")
     output = photo_file.with_name("resumed.png")
     with pytest.raises(Cancelled):
-        restore_file(photo_file, output, PROFILE, runs=runs, control=control, listener=stop)
+        restore_file(photo_file, output, PROFILE, runs=runs, token=token, listener=stop)
     monkeypatch.setenv(pixels.MEMORY_VARIABLE, "100")
     resume_run(next(runs.iterdir()))
     assert output.read_bytes() == expected

@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import PlanError
 from agent.planning import enlargement, plan, reorder
-from agent.reasoner import RULES
+from agent.reasoners.reasoner import RULES
 from agent.state import Finding, Perception, Step
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
@@ -175,17 +175,17 @@ def test_the_table_s_pairs_agree_with_its_sequence() -> None:
 
 
 def test_a_new_order_does_not_begin_with_what_failed() -> None:
-    agenda = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), Step(task=Task.SUPER_RESOLUTION, scale=4)]
-    again = reorder(agenda, {agenda[0]: "no expert helped"}, seen(), RULES)
-    assert again[0] == agenda[1]
-    assert set(again) == set(agenda)
+    remaining_steps = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), Step(task=Task.SUPER_RESOLUTION, scale=4)]
+    again = reorder(remaining_steps, {remaining_steps[0]: "no expert helped"}, seen(), RULES)
+    assert again[0] == remaining_steps[1]
+    assert set(again) == set(remaining_steps)
     assert again[-1].task is Task.SUPER_RESOLUTION
 
 
 def test_super_resolution_steps_stay_together_in_a_new_order() -> None:
     chain = [Step(task=Task.SUPER_RESOLUTION, scale=2), Step(task=Task.SUPER_RESOLUTION, scale=4)]
-    agenda = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), *chain]
-    assert list(reorder(agenda, {agenda[0]: "no expert helped"}, seen(), RULES)[-2:]) == chain
+    remaining_steps = [Step(task=Task.DENOISING), Step(task=Task.DEHAZING), *chain]
+    assert list(reorder(remaining_steps, {remaining_steps[0]: "no expert helped"}, seen(), RULES)[-2:]) == chain
 
 
 @pytest.mark.parametrize(("confidence", "tasks"), [(0.55, []), (0.65, ["brightening"])])

@@ -11,16 +11,16 @@ import pytest
 import torch
 from skimage import data
 
-from agent.judging import Candidate, experience
-from agent.qmoe import SCOUT_CROPS, candidates, favourites, run_candidates
+from agent.judging import Candidate
+from agent.qmoe import PRESCREEN_CROPS, candidates, run_candidates, shortlist
 from agent.state import KEEP_INPUT, Step
-from imaging.control import Control
 from imaging.convert import from_numpy, to_float, to_uint8
-from imaging.device import DEVICE_VARIABLE, devices, seat
+from imaging.device import DEVICE_VARIABLE, device_index, devices
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
-from iqa.merit import FAVOURITES
-from iqa.seen import see
+from iqa.expert_priors import SHORTLIST_SIZE, expert_prior
+from iqa.features import extract_features
 from profiles.loading import load_profile
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
@@ -28,7 +28,7 @@ from toolbox.expert import Expert
 from toolbox.network import NetworkExpert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
-from training.degradations import gaussian_noise, jpeg
+from training.data.degradations import gaussian_noise, jpeg
 
 STEP = Step(task=Task.DENOISING)
 PICTURE = Image(torch.zeros(3, 8, 8))
@@ -42,14 +42,14 @@ def pool() -> ExpertPool:
     return ExpertPool(Catalogue((*default_catalogue(), NEW)))
 
 
-def test_the_best_by_experience_run_and_every_new_one(pool: ExpertPool) -> None:
+def test_the_best_by_prior_run_and_every_new_one(pool: ExpertPool) -> None:
     profile = load_profile("default")
     cards = candidates(STEP, profile, pool)
-    chosen = {card.name for card in favourites(cards, profile, PICTURE, see(PICTURE))}
-    known = sorted({card.name for card in cards} - {NEW.name}, key=lambda name: -experience(STEP.task, name))
-    assert len(known) > FAVOURITES
+    chosen = {card.name for card in shortlist(cards, profile, PICTURE, extract_features(PICTURE))}
+    known = sorted({card.name for card in cards} - {NEW.name}, key=lambda name: -expert_prior(STEP.task, name))
+    assert len(known) > SHORTLIST_SIZE
     assert known[0] in chosen
-    assert chosen <= {NEW.name, *known[:FAVOURITES]}
+    assert chosen <= {NEW.name, *known[:SHORTLIST_SIZE]}
     assert NEW.name in chosen
 
 
@@ -61,9 +61,11 @@ def test_an_expert_that_is_far_behind_in_such_pictures_is_not_run(pool: ExpertPo
     chosen = {}
     for name, pixels in {"noise": noisy, "noise and compression": jpeg(np.clip(noisy, 0, 1), 15)}.items():
         picture = Image(from_numpy(to_float(to_uint8(pixels))))
-        chosen[name] = {card.name for card in favourites(cards, profile, picture, see(picture))} - {NEW.name}
-    assert chosen["noise and compression"] == {"restore4k_clean_noise"}
-    assert len(chosen["noise"]) == FAVOURITES
+        chosen[name] = {card.name for card in shortlist(cards, profile, picture, extract_features(picture))} - {
+            NEW.name
+        }
+    assert chosen["noise and compression"] == {"restore4k_denoise_unet"}
+    assert len(chosen["noise"]) == SHORTLIST_SIZE
 
 
 def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_named(
@@ -85,7 +87,7 @@ def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_na
 def test_exhaustively_all_of_them_run(pool: ExpertPool) -> None:
     profile = load_profile("default").model_copy(update={"exhaustive": True})
     cards = candidates(STEP, profile, pool)
-    chosen = favourites(cards, profile, PICTURE, see(PICTURE))
+    chosen = shortlist(cards, profile, PICTURE, extract_features(PICTURE))
     assert sorted(card.name for card in chosen) == sorted(card.name for card in cards)
 
 
@@ -95,11 +97,11 @@ class Meeting:
 
     card: ExpertCard
     both: threading.Barrier
-    seats: list[int]
+    slots: list[int]
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         self.both.wait(timeout=30)
-        self.seats.append(seat())
+        self.slots.append(device_index())
         return image.with_pixels(image.pixels * 0.5)
 
 
@@ -107,9 +109,9 @@ class MeetingPool(ExpertPool):
     """Two experts that run only together."""
 
     def __init__(self) -> None:
-        both, self.seats = threading.Barrier(2), list[int]()
+        both, self.slots = threading.Barrier(2), list[int]()
         cards = [NEW.model_copy(update={"name": name}) for name in ("one", "two", "three", "four")]
-        self._meeting = {card.name: Meeting(card, both, self.seats) for card in cards}
+        self._meeting = {card.name: Meeting(card, both, self.slots) for card in cards}
         super().__init__(Catalogue(tuple(cards)))
 
     def get(self, name: str) -> Expert:
@@ -136,20 +138,20 @@ def test_on_two_devices_two_experts_run_at_the_same_time_in_the_order_of_their_c
     image = Image(torch.rand(3, 64, 64))
     candidates_of = judged(image, pool, tuple(pool.catalogue), exhaustive=True)
     assert [one.verdict.expert for one in candidates_of] == [KEEP_INPUT, "one", "two", "three", "four"]
-    assert sorted(pool.seats) == [0, 0, 1, 1]
+    assert sorted(pool.slots) == [0, 0, 1, 1]
 
 
 def test_two_devices_give_the_same_verdicts_and_pixels_as_one(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.qmoe.SCOUT_ABOVE_PIXELS", 64 * 64)
+    monkeypatch.setattr("agent.qmoe.PRESCREEN_ABOVE_PIXELS", 64 * 64)
     image = Image(torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(0)))
     results = []
     for number in (1, 2):
         if number == 2:
             request.getfixturevalue("two_devices")
         pool = ExpertPool()
-        cards = [pool.catalogue.card(name) for name in ("restore4k_denoise", "tv_denoise", "restore4k_clean_noise")]
+        cards = [pool.catalogue.card(name) for name in ("restore4k_denoise", "tv_denoise", "restore4k_denoise_unet")]
         results.append([judged(image, pool, cards, exhaustive=exhaustive) for exhaustive in (True, False)])
         assert any("@1" in key for key in pool.loaded()) == (number == 2)
     for alone, together in zip(*results, strict=True):
@@ -168,7 +170,7 @@ class Mixing:
     truth: Image
     share: float
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         whole = image.width == self.truth.width
         # Of a crop, which is somewhere in the picture, only blurring is known.
         better = self.truth.pixels if whole else torch.nn.functional.avg_pool2d(image.pixels, 5, 1, 2)
@@ -205,11 +207,11 @@ def test_experts_that_crops_cannot_tell_apart_both_run_on_the_whole() -> None:
     assert on_the_whole(Task.DENOISING, {"idle": 0.0, "one": 1.0, "other": 1.0}) == {"one", "other"}
 
 
-def test_motion_deblurring_is_not_scouted() -> None:
+def test_motion_deblurring_is_not_prescreened() -> None:
     assert on_the_whole(Task.MOTION_DEBLURRING, {"idle": 0.0, "eager": 1.0}) == {"idle", "eager"}
 
 
-def test_scouts_look_once_and_the_whole_is_looked_at_from_as_many_sides_as_it_allows(
+def test_crops_are_prescreened_without_tta_and_the_whole_is_run_with_what_it_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks: list[int] = []
@@ -220,9 +222,9 @@ def test_scouts_look_once_and_the_whole_is_looked_at_from_as_many_sides_as_it_al
 
     monkeypatch.setattr(NetworkExpert, "_run", run)
     pool, profile = ExpertPool(), load_profile("default")
-    cards = [pool.catalogue.card(name) for name in ("restore4k_denoise", "restore4k_clean_noise")]
+    cards = [pool.catalogue.card(name) for name in ("restore4k_denoise", "restore4k_denoise_unet")]
     image = Image(torch.rand(3, 600, 600, generator=torch.Generator().manual_seed(0)))
     whole = [one for one in run_candidates(image, STEP, cards, profile, pool) if one.verdict.stage == "full"]
     experts = len(whole) - 1  # beside the input
-    assert sum(side < 600 for side in looks) == len(cards) * SCOUT_CROPS
+    assert sum(side < 600 for side in looks) == len(cards) * PRESCREEN_CROPS
     assert sum(side == 600 for side in looks) == 2 * experts

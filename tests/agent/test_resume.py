@@ -15,12 +15,12 @@ import pytest
 
 from agent.errors import RunError
 from agent.events import Event, Finished, StepFinished, StepStarted
-from agent.folder import RunFolder
 from agent.run import resume_run
-from imaging.control import Control
+from agent.run_folder import RunFolder
 from imaging.convert import from_numpy, to_numpy
 from imaging.errors import Cancelled, OutputExists
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import write_image
 from tests.agent.scripted import (
@@ -40,14 +40,14 @@ from toolbox.tasks import Task
 def test_a_cancelled_run_goes_on_to_the_same_result(noisy_file: Path, after: type[Event]) -> None:
     experts = (expert("ideal", Task.DENOISING, truth), PLAIN_2X)
     whole = read_image(run(noisy_file, profile(), ScriptedPool(*experts)).output)
-    control = Control()
+    token = ProgressToken()
 
     def stop(event: Event) -> None:
         if isinstance(event, after):
-            control.cancel()
+            token.cancel()
 
     with pytest.raises(Cancelled):
-        run(noisy_file, profile(), ScriptedPool(*experts), overwrite=True, control=control, listener=stop)
+        run(noisy_file, profile(), ScriptedPool(*experts), overwrite=True, token=token, listener=stop)
     stopped = max((noisy_file.parent / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
     resumed = resume_run(stopped, experts=ScriptedPool(*experts))
     assert np.array_equal(to_numpy(read_image(resumed.output).pixels), to_numpy(whole.pixels))
@@ -57,13 +57,13 @@ def test_a_run_that_was_stopped_before_it_looked_perceives_the_same(noisy_file: 
     photo = noisy_file.with_suffix(".jpg")
     write_image(Image(from_numpy(CLEAN)), photo, quality=30)
     wanted, pool = profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X)
-    whole, control = run(photo, wanted, pool), Control()
+    whole, token = run(photo, wanted, pool), ProgressToken()
 
     def stop(event: Event) -> None:
-        control.cancel()
+        token.cancel()
 
     with pytest.raises(Cancelled):
-        run(photo, wanted, pool, overwrite=True, control=control, listener=stop)
+        run(photo, wanted, pool, overwrite=True, token=token, listener=stop)
     stopped = max((photo.parent / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
     assert RunFolder(stopped).load_state().perception is None
     assert resume_run(stopped, experts=pool).state.perception == whole.state.perception
@@ -91,15 +91,15 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_where_there_is_room(noisy_
 
 
 def test_who_cancels_a_run_whose_result_is_written_gets_it(noisy_file: Path) -> None:
-    control, events = Control(), list[Event]()
+    token, events = ProgressToken(), list[Event]()
 
     def stop(event: Event) -> None:
         events.append(event)
         if isinstance(event, Finished):
-            control.cancel()
+            token.cancel()
 
     pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
-    restoration = run(noisy_file, profile(), pool, control=control, listener=stop)
+    restoration = run(noisy_file, profile(), pool, token=token, listener=stop)
     assert restoration.state.finished
     assert restoration.output.exists()
     assert events[-1].event == "progress"

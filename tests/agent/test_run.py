@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from agent.events import Event
-from agent.folder import RunFolder
 from agent.run import restore_file
+from agent.run_folder import RunFolder
 from agent.state import KEEP_INPUT
 from imaging.convert import from_numpy
 from imaging.errors import OutputExists

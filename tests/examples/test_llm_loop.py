@@ -16,7 +16,7 @@ import pytest
 from mcp import Client
 from skimage import data
 
-from server.app import build_server
+from server.mcp.app import build_server
 from server.settings import ServerSettings
 
 pytestmark = pytest.mark.anyio

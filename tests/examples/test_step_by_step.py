@@ -13,9 +13,9 @@ import pytest
 from mcp import Client, StdioServerParameters
 from skimage import data
 
-from imaging.control import Control
 from imaging.image import Image
-from server.app import build_server
+from imaging.progress import ProgressToken
+from server.mcp.app import build_server
 from server.settings import ServerSettings
 from toolbox.errors import ExpertError
 from toolbox.expert import Expert, run_expert
@@ -82,10 +82,10 @@ async def test_where_steps_do_not_help_another_order_is_tried_as_in_the_run(
 ) -> None:
     """With experts for noise that fail, so that the first step keeps the input."""
 
-    def failing(expert: Expert, image: Image, control: Control) -> Image:
+    def failing(expert: Expert, image: Image, token: ProgressToken) -> Image:
         if expert.card.task is Task.DENOISING:
             raise ExpertError(f"{expert.card.name} is broken")
-        return run_expert(expert, image, control)
+        return run_expert(expert, image, token)
 
     monkeypatch.setattr("agent.qmoe.run_expert", failing)
     photo = save("noisy", tmp_path)

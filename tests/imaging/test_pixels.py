@@ -13,7 +13,7 @@ import torch
 from imaging import pixels
 from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
-from imaging.pixels import MEMORY_VARIABLE, copied, empty, is_in_file, let_go, memory_budget, strips
+from imaging.pixels import MEMORY_VARIABLE, copied, drop_pages, empty, is_in_file, memory_budget, row_chunks
 from imaging.writing import encode_image, write_image
 
 MEGAPIXEL = (3, 1000, 1000)
@@ -111,20 +111,20 @@ def test_after_letting_go_the_memory_is_free_and_the_pixels_are_there() -> None:
     made = empty((3, 2000, 2000))
     made.fill_(0.5)
     full = resident_file_bytes()
-    let_go(made)
+    drop_pages(made)
     assert full - resident_file_bytes() > 0.9 * made.nbytes
     assert bool((made == 0.5).all())
 
 
 def test_letting_go_of_a_tensor_in_memory_does_nothing() -> None:
     made = torch.full((3, 2000, 2000), 0.5)
-    let_go(made)
+    drop_pages(made)
     assert bool((made == 0.5).all())
 
 
 def test_strips_are_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "STRIP_PIXELS", 700)
-    found = list(strips(torch.empty(3, 101, 100), torch.empty(1, 101, 7)))
+    monkeypatch.setattr(pixels, "CHUNK_PIXELS", 700)
+    found = list(row_chunks(torch.empty(3, 101, 100), torch.empty(1, 101, 7)))
     assert [row for rows in found for row in range(rows.start, rows.stop)] == list(range(101))
     assert {rows.stop - rows.start for rows in found[:-1]} == {7}
 

@@ -20,7 +20,7 @@ from skimage import data
 from imaging.convert import to_numpy
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NotAnImage, UnsupportedImage
 from imaging.image import Image
-from imaging.jpeg_table import quantisation_of_q50
+from imaging.jpeg_table import quantization_relative_to_q50
 from imaging.reading import FORMATS, READABLE, Limits, read_image
 
 PICTURE = np.ascontiguousarray(data.astronaut()[100:148, 200:264])
@@ -93,14 +93,14 @@ def test_lossy_files_are_read_as_pillow_reads_them(kind: str, mode: str) -> None
 @pytest.mark.parametrize(("quality", "steps"), [(95, 0.1), (75, 0.5), (50, 1.0), (25, 2.0)])
 def test_a_jpeg_tells_how_coarse_it_is(quality: int, steps: float) -> None:
     for mode in ("L", "RGB"):
-        told = read_image(encoded(pillow(mode), "JPEG", quality=quality)).quantisation_of_q50
+        told = read_image(encoded(pillow(mode), "JPEG", quality=quality)).quantization_relative_to_q50
         assert told == pytest.approx(steps, abs=0.02)
-    assert read_image(encoded(pillow("RGB"), "WEBP", quality=quality)).quantisation_of_q50 is None
+    assert read_image(encoded(pillow("RGB"), "WEBP", quality=quality)).quantization_relative_to_q50 is None
 
 
 @pytest.mark.parametrize("tables", [None, {}, {0: [1, 2, 3]}, {1: [16] * 64}, {0: ["?"] * 64}, [[[8]] * 64], 7])
 def test_what_is_no_table_tells_nothing(tables: object) -> None:
-    assert quantisation_of_q50(tables) is None
+    assert quantization_relative_to_q50(tables) is None
 
 
 def test_a_transparent_palette_entry_becomes_alpha() -> None:

@@ -28,7 +28,7 @@ def test_strip_by_strip_the_numbers_are_those_of_one_go(
     photo: Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (pixels, resizing):
-        monkeypatch.setattr(module, "STRIP_PIXELS", 20_000)
+        monkeypatch.setattr(module, "CHUNK_PIXELS", 20_000)
     whole = torch.nn.functional.interpolate(photo.pixels[None], size=size, mode="bicubic", antialias=True)[0]
     assert torch.equal(resize(photo.pixels, *size), whole.clamp(0, 1))
 
@@ -43,7 +43,7 @@ def test_what_becomes_much_smaller_is_nearly_so_and_in_its_place(
     assert difference.max() < 8 / 255
     assert difference.mean() < 1 / 255
     for module in (pixels, resizing):
-        monkeypatch.setattr(module, "STRIP_PIXELS", 20_000)
+        monkeypatch.setattr(module, "CHUNK_PIXELS", 20_000)
     assert torch.allclose(resize(photo.pixels, *size), at_once, atol=1e-6)
 
 

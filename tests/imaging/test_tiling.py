@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from imaging import transfer
-from imaging.control import Control
 from imaging.errors import Cancelled, ResourceError
+from imaging.progress import ProgressToken
 from imaging.tiling import run_tiled
 
 BOUND = 1 / 255
@@ -89,23 +89,23 @@ def test_tiles_fade_into_each_other_where_the_receptive_field_does_not_fit() -> 
 
 def test_progress_grows_up_to_one() -> None:
     seen: list[float] = []
-    run_tiled(nn.Identity(), photo_like(200, 200), tile=64, halo=8, control=Control(seen.append))
+    run_tiled(nn.Identity(), photo_like(200, 200), tile=64, halo=8, token=ProgressToken(seen.append))
     assert seen == sorted(seen)
     assert seen[-1] == 1
 
 
 def test_cancelling_stops_between_tiles() -> None:
-    control = Control(cancelled=threading.Event())
+    token = ProgressToken(cancelled=threading.Event())
     calls: list[int] = []
 
     def cancel_in_the_third_tile(tile: Tensor) -> Tensor:
         calls.append(1)
         if len(calls) == 3:
-            control.cancel()
+            token.cancel()
         return tile
 
     with pytest.raises(Cancelled):
-        run_tiled(cancel_in_the_third_tile, photo_like(300, 300), tile=64, halo=8, control=control)
+        run_tiled(cancel_in_the_third_tile, photo_like(300, 300), tile=64, halo=8, token=token)
     assert len(calls) == 3
 
 

@@ -174,7 +174,7 @@ def test_files_are_the_same_however_little_of_a_picture_is_converted_at_a_time(
         written = encode_image(image, FORMAT_OF[suffix])
         back = read_image(written)
         with monkeypatch.context() as patched:
-            patched.setattr(pixels, "STRIP_PIXELS", 500)
+            patched.setattr(pixels, "CHUNK_PIXELS", 500)
             assert encode_image(image, FORMAT_OF[suffix]) == written
             again = read_image(written)
         assert torch.equal(again.pixels, back.pixels)

@@ -15,7 +15,7 @@ from imaging.resizing import resize
 from iqa.consistency import PARTS, consistency
 from iqa.errors import SizesDiffer
 from toolbox.tasks import Task
-from training.degradations import jpeg
+from training.data.degradations import jpeg
 
 Picture = Callable[[FloatArray], Image]
 Degrade = Callable[[FloatArray], FloatArray]
@@ -41,8 +41,8 @@ def defocused(pixels: FloatArray) -> FloatArray:
 
 
 def hazy(pixels: FloatArray) -> FloatArray:
-    veil = np.linspace(0.7, 0.4, len(pixels), dtype=np.float32)[:, None, None]
-    return pixels * (1 - veil) + 0.9 * veil
+    haze = np.linspace(0.7, 0.4, len(pixels), dtype=np.float32)[:, None, None]
+    return pixels * (1 - haze) + 0.9 * haze
 
 
 def dark(pixels: FloatArray) -> FloatArray:
@@ -157,15 +157,15 @@ def test_enlargements_are_judged_by_what_they_shrink_to(
     assert consistency(Task.SUPER_RESOLUTION, small, turned) < 0.1
 
 
-@pytest.mark.parametrize("spoilt", ["noise", "compression", "compression, then another size"])
-def test_an_enlargement_may_take_away_noise_and_compression(photo: FloatArray, picture: Picture, spoilt: str) -> None:
+@pytest.mark.parametrize("damaged", ["noise", "compression", "compression, then another size"])
+def test_enlarging_may_remove_noise_and_compression(photo: FloatArray, picture: Picture, damaged: str) -> None:
     truth = picture(photo)
     small = to_numpy(resize(truth.pixels, truth.height // 2, truth.width // 2))
-    if spoilt == "noise":
+    if damaged == "noise":
         small = noisy(small)
     else:
         small = jpeg(small, 15)
-        if "another" in spoilt:
+        if "another" in damaged:
             small = to_numpy(resize(from_numpy(small), truth.height // 3, truth.width // 3))
     before = picture(small)
     cleaned, turned = (

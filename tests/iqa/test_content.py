@@ -10,7 +10,7 @@ import pytest
 from imaging.convert import FloatArray
 from imaging.image import Image
 from iqa.content import ContentKind, content_of
-from iqa.seen import see
+from iqa.features import extract_features
 
 Picture = Callable[[FloatArray], Image]
 
@@ -29,15 +29,15 @@ def page(seed: int) -> FloatArray:
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
 def test_a_photo_is_a_photo(name: str, photos: dict[str, FloatArray], picture: Picture) -> None:
-    assert content_of(see(picture(photos[name]))).kind is ContentKind.PHOTO
+    assert content_of(extract_features(picture(photos[name]))).kind is ContentKind.PHOTO
 
 
 def test_written_pages_are_no_photos(picture: Picture) -> None:
-    found = [content_of(see(picture(page(seed)))) for seed in range(3)]
+    found = [content_of(extract_features(picture(page(seed)))) for seed in range(3)]
     assert {content.kind for content in found} <= {ContentKind.DOCUMENT, ContentKind.SCREENSHOT}
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (30, 500)])
 def test_every_size_has_a_kind_with_a_confidence(height: int, width: int, picture: Picture) -> None:
-    content = content_of(see(picture(np.zeros((height, width, 3), np.float32))))
+    content = content_of(extract_features(picture(np.zeros((height, width, 3), np.float32))))
     assert 1 / len(ContentKind) <= content.confidence <= 1

@@ -51,8 +51,8 @@ def defocused(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def hazy(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
-    veil = np.linspace(0.8, 0.5, len(pixels), dtype=np.float32)[:, None, None]
-    return pixels * (1 - veil) + 0.85 * veil
+    haze = np.linspace(0.8, 0.5, len(pixels), dtype=np.float32)[:, None, None]
+    return pixels * (1 - haze) + 0.85 * haze
 
 
 def rainy(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -143,7 +143,7 @@ def test_a_jpeg_is_found_after_its_size_was_changed(
     sent_on = cv2.resize(jpeg(photos[name], 15), None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     estimate = estimate_degradations(picture(sent_on))[Degradation.JPEG_ARTIFACT]
     assert estimate.severity >= Severity.MEDIUM
-    assert estimate.evidence["regrid_px"] == pytest.approx(8 * share, rel=0.05)
+    assert estimate.measurements["regrid_px"] == pytest.approx(8 * share, rel=0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,8 +189,8 @@ def test_an_enlarged_picture_has_no_more_resolution_than_before(
     small = np.ascontiguousarray(photos["astronaut"][:, :400])
     large = cv2.resize(small, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
     estimate = estimate_degradations(picture(large))[Degradation.LOW_RESOLUTION]
-    assert estimate.evidence["long_side_px"] == 4 * max(small.shape)
-    assert estimate.evidence["resolved_long_side_px"] == pytest.approx(max(small.shape), rel=0.5)
+    assert estimate.measurements["long_side_px"] == 4 * max(small.shape)
+    assert estimate.measurements["resolved_long_side_px"] == pytest.approx(max(small.shape), rel=0.5)
     assert estimate.severity > Severity.VERY_LOW
 
 
@@ -208,12 +208,12 @@ def test_a_picture_without_content_gets_an_answer() -> None:
     assert estimates[Degradation.JPEG_ARTIFACT].severity == Severity.VERY_LOW
 
 
-def test_an_estimate_names_the_evidence_with_its_unit(photos: dict[str, FloatArray], picture: Picture) -> None:
+def test_an_estimate_names_the_measurements_with_its_unit(photos: dict[str, FloatArray], picture: Picture) -> None:
     estimate = estimate_degradations(picture(noisy(photos["coffee"], np.random.default_rng(0))))[Degradation.NOISE]
     assert isinstance(estimate, Estimate)
     # noise that is independent in R, G and B is 0.67 times as strong in luma
-    assert estimate.evidence["noise_luma_1px_flat_sigma_255"] == pytest.approx(25 * 0.67, rel=0.35)
-    assert tuple(estimate.evidence) == NAMED[Degradation.NOISE]
+    assert estimate.measurements["noise_luma_1px_flat_sigma_255"] == pytest.approx(25 * 0.67, rel=0.35)
+    assert tuple(estimate.measurements) == NAMED[Degradation.NOISE]
 
 
 def test_the_answer_takes_no_longer_for_a_large_picture(photos: dict[str, FloatArray]) -> None:

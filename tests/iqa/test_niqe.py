@@ -13,9 +13,8 @@ from scipy.special import gamma
 from imaging.convert import FloatArray
 from imaging.image import Image
 from iqa.errors import ImageTooSmall
-from iqa.luma import luma
-from iqa.metrics.niqe import WORST, niqe
-from iqa.niqe import NiqeModel, block_features, default_model, niqe_of
+from iqa.luma import luma_255
+from iqa.metrics.niqe import WORST, NiqeModel, block_features, default_model, niqe, niqe_of
 
 Picture = Callable[[FloatArray], Image]
 
@@ -37,11 +36,11 @@ def textbook_niqe(grey: FloatArray, model: NiqeModel) -> float:
         rows = []
         for top in range(0, grey.shape[0], block):
             for left in range(0, grey.shape[1], block):
-                piece = normalised[top : top + block, left : left + block]
-                shape, left_scale, right_scale = textbook_fit(piece.ravel())
+                patch = normalised[top : top + block, left : left + block]
+                shape, left_scale, right_scale = textbook_fit(patch.ravel())
                 row = [shape, (left_scale + right_scale) / 2]
                 for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
-                    shape, left_scale, right_scale = textbook_fit((piece * np.roll(piece, shift, (0, 1))).ravel())
+                    shape, left_scale, right_scale = textbook_fit((patch * np.roll(patch, shift, (0, 1))).ravel())
                     mean_of_product = (right_scale - left_scale) * gamma(2 / shape) / gamma(1 / shape)
                     row += [shape, mean_of_product, left_scale, right_scale]
                 rows.append(row)
@@ -94,7 +93,7 @@ def foreign_model() -> NiqeModel:
 def test_niqe_equals_a_textbook_implementation(
     name: str, photos: dict[str, FloatArray], picture: Picture, foreign_model: NiqeModel
 ) -> None:
-    grey = luma(picture(photos[name]))
+    grey = luma_255(picture(photos[name]))
     for model in (default_model(), foreign_model):
         assert niqe_of([grey], model) == pytest.approx(textbook_niqe(grey, model), rel=2e-3)
 
@@ -141,10 +140,10 @@ def test_what_is_left_over_of_the_last_block_does_not_count(photos: dict[str, Fl
     assert niqe(picture(wider)) == niqe(picture(pixels))
 
 
-def test_pieces_of_a_picture_pool_their_blocks(photos: dict[str, FloatArray], picture: Picture) -> None:
-    grey = luma(picture(photos["astronaut"]))[:480, :480]
-    pieces = [grey[:192], grey[192:384]]
-    assert niqe_of(pieces) == pytest.approx(niqe_of([grey[:384]]), rel=0.05)
+def test_patches_of_a_picture_pool_their_blocks(photos: dict[str, FloatArray], picture: Picture) -> None:
+    grey = luma_255(picture(photos["astronaut"]))[:480, :480]
+    patches = [grey[:192], grey[192:384]]
+    assert niqe_of(patches) == pytest.approx(niqe_of([grey[:384]]), rel=0.05)
 
 
 @pytest.mark.parametrize("side", [64, 100, 150, 191, 192])
@@ -173,6 +172,6 @@ def test_a_picture_without_texture_gets_the_worst_score(picture: Picture) -> Non
 def test_a_few_rows_of_blocks_at_a_time_give_what_the_whole_gives(
     photo: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = niqe_of([luma(photo)])
-    monkeypatch.setattr("iqa.metrics.niqe.STRIP_PIXELS", 2 * 96 * 512)
+    whole = niqe_of([luma_255(photo)])
+    monkeypatch.setattr("iqa.metrics.niqe.CHUNK_PIXELS", 2 * 96 * 512)
     assert niqe(photo) == pytest.approx(whole, rel=1e-9)

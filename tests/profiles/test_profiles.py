@@ -11,11 +11,11 @@ import pytest
 import skimage.data
 
 from agent.face_step import FACES
-from agent.reasoner import CallerReasoner
+from agent.reasoners.reasoner import CallerReasoner
 from agent.run import restore_file
 from agent.state import KEEP_INPUT, RunState
-from imaging.control import Control
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.errors import ProfileError, UnknownProfile
 from profiles.loading import load_profile, predefined_profiles
@@ -126,7 +126,7 @@ class Plain:
 
     card: ExpertCard
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         height, width = image.height * self.card.scale, image.width * self.card.scale
         return image.with_pixels(resize(image.pixels, height, width))
 
@@ -176,7 +176,7 @@ def test_a_published_profile_does_what_it_says(name: str, tmp_path: Path) -> Non
     wanted |= {Task.FACE_RESTORATION} if faces else set()
     wanted |= {Task.OLD_PHOTO_RESTORATION} if name == "OldP4K-P" else set()
     assert set(planned) == wanted
-    assert done.nodes[done.current].agenda == ()
+    assert done.nodes[done.current].remaining_steps == ()
     with PIL.Image.open(tmp_path / "out.png") as result:
         assert result.size == ((256, 192) if to_4k else (16 * (scale or 1), 12 * (scale or 1)))
     enlarged = math.prod(step.scale for step in done.plan.steps)

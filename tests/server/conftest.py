@@ -20,7 +20,7 @@ from mcp import StdioServerParameters
 from mcp.server import MCPServer
 from skimage import data
 
-from server.app import build_server
+from server.mcp.app import build_server
 from server.settings import ServerSettings
 
 REPOSITORY = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ from mcp import Client
 from mcp.server import MCPServer
 from typer.main import get_command
 
-from server.cli import app
+from server.cli.app import app
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]

@@ -18,7 +18,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from typer.testing import CliRunner
 
-from server.cli import app
+from server.cli.app import app
 
 pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[2]

@@ -46,7 +46,7 @@ GOOD = """
 [my_denoise]
 task = "denoising"
 loader = "classical"
-function = "toolbox.classical.denoising:non_local_means"
+function = "toolbox.classical.denoising:nlm_denoise"
 about = "A test."
 source = "A test"
 """
@@ -96,12 +96,12 @@ def test_every_card_can_be_read_by_a_person(card: ExpertCard) -> None:
 def test_a_published_card_says_where_it_comes_from_and_under_which_terms(card: ExpertCard) -> None:
     assert card.page.startswith("https://")
     assert card.architecture or card.loader in ("onnx", "none")
-    assert bool(card.why) == bool(card.instead) == (card.loader in ("onnx", "none"))
+    assert bool(card.why) == bool(card.alternatives) == (card.loader in ("onnx", "none"))
 
 
-@pytest.mark.parametrize("card", [card for card in CARDS if card.instead], ids=lambda card: card.name)
+@pytest.mark.parametrize("card", [card for card in CARDS if card.alternatives], ids=lambda card: card.name)
 def test_what_replaces_an_expert_does_the_same_task_in_process(card: ExpertCard) -> None:
-    for name in card.instead:
+    for name in card.alternatives:
         other = default_catalogue().card(name)
         assert other.task is card.task
         assert availability_of(other) == "in-process"
@@ -194,6 +194,6 @@ def test_a_card_whose_function_is_not_there_is_a_bad_card(function: str) -> None
 
 def test_what_only_begins_is_no_candidate_but_what_finishes_it_is() -> None:
     candidates = {card.name: card for card in default_catalogue().for_task(Task.MOTION_DEBLURRING)}
-    beginner = default_catalogue().card(candidates["restore4k_motion"].begins_with or "")
-    assert not beginner.alone
+    beginner = default_catalogue().card(candidates["restore4k_motion"].preprocessor or "")
+    assert not beginner.standalone
     assert beginner.name not in candidates

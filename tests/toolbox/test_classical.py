@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from skimage import data
 
-from imaging.control import Control
+from imaging.colour import luma
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.errors import Cancelled
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
-from toolbox.classical.filters import luma
 from toolbox.classical.free_kernel import free_kernel
 from toolbox.classical.streaks import half_gaussian_kernel, line_kernel
 from toolbox.expert import load_expert, run_expert
 from toolbox.tasks import Degradation, Severity, Task
-from training.degradations import Applied, convolve, degrade, downscale, jpeg, path_kernel
+from training.data.degradations import Applied, convolve, degrade, downscale, jpeg, path_kernel
 
 OTHERS = {Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION}
 """Tasks whose degradation no synthesiser makes; tests of their own look at them."""
@@ -53,8 +53,8 @@ def photos() -> list[FloatArray]:
     return [to_float(astronaut[:256, 100:356]), to_float(coffee[60:316, 150:406]), to_float(cat[20:276, 80:336])]
 
 
-def restored(card: ExpertCard, pixels: FloatArray, control: Control | None = None) -> FloatArray:
-    return to_numpy(run_expert(load_expert(card), Image(from_numpy(pixels)), control or Control()).pixels)
+def restored(card: ExpertCard, pixels: FloatArray, token: ProgressToken | None = None) -> FloatArray:
+    return to_numpy(run_expert(load_expert(card), Image(from_numpy(pixels)), token or ProgressToken()).pixels)
 
 
 def psnr(one: FloatArray, other: FloatArray) -> float:
@@ -77,7 +77,7 @@ def _is_fair(card: ExpertCard, applied: Applied) -> bool:
     return card.name not in STRAIGHT or applied.parameters["kind"] == "line"
 
 
-@pytest.mark.parametrize("card", [card for card in SAME_SIZE if card.alone], ids=lambda card: card.name)
+@pytest.mark.parametrize("card", [card for card in SAME_SIZE if card.standalone], ids=lambda card: card.name)
 def test_an_expert_brings_degraded_photos_nearer_to_the_originals(card: ExpertCard, photos: list[FloatArray]) -> None:
     gains = [psnr(restored(card, bad), photo) - psnr(bad, photo) for photo in photos for bad in degraded(card, photo)]
     assert len(gains) == DRAWS * len(photos)
@@ -131,10 +131,10 @@ def test_brightening_brightens(card: ExpertCard, photos: list[FloatArray]) -> No
 
 @pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
 def test_an_expert_cancelled_beforehand_does_nothing(card: ExpertCard, photos: list[FloatArray]) -> None:
-    control = Control()
-    control.cancel()
+    token = ProgressToken()
+    token.cancel()
     with pytest.raises(Cancelled):
-        restored(card, photos[0], control)
+        restored(card, photos[0], token)
 
 
 @pytest.mark.parametrize("name", ["nlm_denoise", "wavelet_denoise", "tv_denoise", "nlm_deblock", "shifted_jpeg"])
@@ -146,11 +146,11 @@ def test_an_expert_that_takes_long_stops_on_its_way(name: str, photos: list[Floa
     def stop_in_the_middle(fraction: float) -> None:
         told.append(fraction)
         if 0 < fraction < 1:
-            control.cancel()
+            token.cancel()
 
-    control = Control(stop_in_the_middle)
+    token = ProgressToken(stop_in_the_middle)
     with pytest.raises(Cancelled):
-        restored(card, large, control)
+        restored(card, large, token)
     assert told[-1] < 1
 
 
@@ -215,10 +215,10 @@ def test_a_wide_kernel_that_fades_by_chance_gets_no_tail(length: float, angle: f
     """Compressed, a short line looks wide; a tail would move the picture."""
     truth = to_float(data.chelsea()[:320, :320])
     bad = jpeg(np.clip(convolve(truth, line_kernel(length, angle)), 0, 1), quality)
-    _, has_tail = free_kernel(luma(bad), Control())
+    _, has_tail = free_kernel(luma(bad), ProgressToken())
     assert not has_tail
 
 
 def test_a_plain_picture_has_no_kernel() -> None:
-    kernel, _ = free_kernel(np.full((300, 280), 0.5, np.float32), Control())
+    kernel, _ = free_kernel(np.full((300, 280), 0.5, np.float32), ProgressToken())
     assert kernel.max() == kernel.sum() == 1

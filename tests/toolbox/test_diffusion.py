@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from imaging.control import Control
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from tests.toolbox.diffusion_models import write_base, write_osediff, write_pisasr, write_upscaler
 from tests.toolbox.test_published_forms import Foreign
 from toolbox.availability import availability
@@ -76,7 +76,7 @@ def test_a_published_folder_becomes_an_expert_that_enlarges_in_tiles(name: str, 
     expert = load_expert(card(name), published)
     image = picture(*{2: (33, 130), 4: (17, 60), 16: (5, 40)}[expert.card.scale])
     seen: list[float] = []
-    result = run_expert(expert, image, Control(seen.append))
+    result = run_expert(expert, image, ProgressToken(seen.append))
     assert (result.height, result.width) == (image.height * expert.card.scale, image.width * expert.card.scale)
     assert len(set(seen)) > 2, "more than one tile"
     assert float(result.pixels.std()) > 0.01
@@ -86,11 +86,11 @@ def test_a_published_folder_becomes_an_expert_that_enlarges_in_tiles(name: str, 
 def test_a_result_repeats_whatever_was_drawn_before(name: str, published: ModelStore) -> None:
     image = picture(16, 24)
     torch.manual_seed(1)
-    first = run_expert(load_expert(card(name), published), image, Control())
+    first = run_expert(load_expert(card(name), published), image, ProgressToken())
     torch.manual_seed(2)
     drawn = torch.rand(3)
     torch.manual_seed(2)
-    again = run_expert(load_expert(card(name), published), image, Control())
+    again = run_expert(load_expert(card(name), published), image, ProgressToken())
     assert torch.equal(first.pixels, again.pixels)
     assert torch.equal(torch.rand(3), drawn), "the noise of others is left alone"
 
@@ -156,13 +156,15 @@ def test_a_change_that_does_not_fit_is_refused(state: dict[str, torch.Tensor], t
 
 def test_both_files_change_what_the_base_does(published: ModelStore) -> None:
     image = picture(16, 16)
-    results = [run_expert(load_expert(card(name), published), image, Control()).pixels for name in ONE_STEP[::3]]
+    results = [
+        run_expert(load_expert(card(name), published), image, ProgressToken()).pixels for name in ONE_STEP[::3]
+    ]
     assert float((results[0] - results[1]).abs().mean()) > 1e-3
 
 
 def test_the_colours_are_those_of_the_input(published: ModelStore) -> None:
     red = Image(torch.tensor([0.8, 0.2, 0.1])[:, None, None].expand(3, 16, 16).contiguous())
-    result = run_expert(load_expert(card("osediff"), published), red, Control()).pixels
+    result = run_expert(load_expert(card("osediff"), published), red, ProgressToken()).pixels
     assert torch.allclose(result.mean((1, 2)), torch.tensor([0.8, 0.2, 0.1]), atol=0.1)
 
 
@@ -172,29 +174,29 @@ def test_a_small_picture_is_given_at_the_size_that_the_model_knows(published: Mo
     method: Any = expert.method
     encode = method.vae.encode
     method.vae.encode = lambda pixels: sides.append(min(pixels.shape[-2:])) or encode(pixels)
-    assert run_expert(expert, picture(6, 9), Control()).width == 36
+    assert run_expert(expert, picture(6, 9), ProgressToken()).width == 36
     assert min(sides) >= method.least_side == 64
 
 
 @pytest.mark.parametrize(("name", "after"), [("osediff", 0.2), ("sd_x4_upscaler", 0.0)])
 def test_it_is_cancelled_between_tiles_and_between_steps(name: str, after: float, published: ModelStore) -> None:
     cancelled = threading.Event()
-    control = Control(lambda done: cancelled.set() if done >= after else None, cancelled)
+    token = ProgressToken(lambda done: cancelled.set() if done >= after else None, cancelled)
     with pytest.raises(Cancelled):
-        run_expert(load_expert(card(name), published), picture(20, 50), control)
+        run_expert(load_expert(card(name), published), picture(20, 50), token)
 
 
 def test_half_precision_holds(published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU would do, on the CPU."""
     image = picture(16, 24)
     for name in ("osediff", "pisasr", "sd_x4_upscaler"):
-        exact = run_expert(load_expert(card(name), published), image, Control())
+        exact = run_expert(load_expert(card(name), published), image, ProgressToken())
         with monkeypatch.context() as changed:
             changed.setattr("toolbox.diffusion._place", lambda card: (torch.device("cpu"), torch.float16))
             expert = load_expert(card(name), published)
         method: Any = expert.method  # type: ignore[attr-defined]
         assert method.prompt.dtype is torch.float16
-        half = run_expert(expert, image, Control())
+        half = run_expert(expert, image, ProgressToken())
         assert float((half.pixels - exact.pixels).abs().mean()) < 0.01
 
 
@@ -209,7 +211,7 @@ def test_it_survives_a_device_that_is_too_small_for_its_tiles(published: ModelSt
         return decode(latents)
 
     method.vae.decode = small
-    assert run_expert(expert, picture(20, 120), Control()).width == 480
+    assert run_expert(expert, picture(20, 120), ProgressToken()).width == 480
 
 
 def test_a_device_that_is_too_small_for_the_model_is_told(
@@ -334,4 +336,4 @@ def test_an_expert_that_breaks_is_an_event(published: ModelStore) -> None:
     expert = load_diffusion(card("sd_x4_upscaler", options={"no_such_option": 1}), published)
     assert isinstance(expert, DiffusionExpert)
     with pytest.raises(ExpertError, match="no_such_option"):
-        run_expert(expert, picture(16, 16), Control())
+        run_expert(expert, picture(16, 16), ProgressToken())

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from imaging.control import Control
 from imaging.errors import Cancelled
+from imaging.progress import ProgressToken
 from toolbox import downloading
 from toolbox.downloading import address_of, pull
 from toolbox.errors import DownloadFailed, WeightsError, WeightsMissing
@@ -102,7 +102,7 @@ def left_over(store: ModelStore) -> set[str]:
 
 def test_a_file_arrives_whole_and_is_not_fetched_again(server: Behaviour, store: ModelStore) -> None:
     seen: list[float] = []
-    path = pull(weights(), store, Control(seen.append))
+    path = pull(weights(), store, ProgressToken(seen.append))
     assert path.read_bytes() == CONTENT
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
@@ -189,9 +189,9 @@ def test_what_no_program_may_fetch_is_said(store: ModelStore) -> None:
 
 
 def test_a_download_can_be_stopped(server: Behaviour, store: ModelStore) -> None:
-    control = Control()
+    token = ProgressToken()
     with pytest.raises(Cancelled):
-        pull(weights(), store, control.watched_by(lambda _: control.cancel()))
+        pull(weights(), store, token.watched_by(lambda _: token.cancel()))
     assert not store.has("net.pth")
     assert pull(weights(), store).read_bytes() == CONTENT
 

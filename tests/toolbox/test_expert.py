@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from imaging.control import Control
 from imaging.convert import FloatArray
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError
-from toolbox.expert import ClassicalExpert, ClassicalFunction, FinishingExpert, run_expert
+from toolbox.expert import ClassicalExpert, ClassicalFunction, PreprocessedExpert, run_expert
 
 
 def expert(function: ClassicalFunction, scale: int = 1) -> ClassicalExpert:
@@ -27,7 +27,7 @@ def image() -> Image:
 
 
 def test_what_the_file_said_is_kept(image: Image) -> None:
-    result = run_expert(expert(lambda pixels, _: pixels * np.float32(0.5)), image, Control())
+    result = run_expert(expert(lambda pixels, _: pixels * np.float32(0.5)), image, ProgressToken())
     assert torch.allclose(result.pixels, image.pixels * 0.5)
     assert (result.icc_profile, result.bit_depth) == (b"profile", 16)
     assert result.alpha is image.alpha
@@ -37,25 +37,29 @@ def test_a_network_finishes_what_a_classical_function_begins(image: Image) -> No
     first = expert(lambda pixels, _: pixels * np.float32(0.5))
     second = expert(lambda pixels, _: pixels + np.float32(0.25))
     shares: list[float] = []
-    result = run_expert(FinishingExpert(first.card, first, second), image, Control(on_progress=shares.append))
+    result = run_expert(
+        PreprocessedExpert(first.card, first, second), image, ProgressToken(on_progress=shares.append)
+    )
     assert torch.allclose(result.pixels, image.pixels * 0.5 + 0.25)
     assert shares == [0.0, 0.5]
 
 
-def test_where_nothing_was_begun_there_is_nothing_to_finish(image: Image) -> None:
+def test_the_network_is_skipped_where_the_preprocessor_changes_nothing(image: Image) -> None:
     first = expert(lambda pixels, _: pixels)
     second = expert(lambda pixels, _: pixels * np.float32(0.5))
-    assert torch.equal(run_expert(FinishingExpert(first.card, first, second), image, Control()).pixels, image.pixels)
+    assert torch.equal(
+        run_expert(PreprocessedExpert(first.card, first, second), image, ProgressToken()).pixels, image.pixels
+    )
 
 
 def test_values_out_of_range_are_clamped(image: Image) -> None:
-    result = run_expert(expert(lambda pixels, _: pixels * 4 - 1), image, Control())
+    result = run_expert(expert(lambda pixels, _: pixels * 4 - 1), image, ProgressToken())
     assert float(result.pixels.min()) == 0
     assert float(result.pixels.max()) == 1
 
 
 def test_alpha_grows_with_the_picture(image: Image) -> None:
-    result = run_expert(expert(lambda pixels, _: pixels.repeat(2, 0).repeat(2, 1), scale=2), image, Control())
+    result = run_expert(expert(lambda pixels, _: pixels.repeat(2, 0).repeat(2, 1), scale=2), image, ProgressToken())
     assert result.alpha is not None
     assert result.alpha.shape == (1, 40, 60)
 
@@ -71,43 +75,43 @@ def test_alpha_grows_with_the_picture(image: Image) -> None:
 )
 def test_another_size_than_promised_is_an_error(image: Image, function: ClassicalFunction, scale: int) -> None:
     with pytest.raises(ExpertError, match=r"mine made .* of 30x20"):
-        run_expert(expert(function, scale), image, Control())
+        run_expert(expert(function, scale), image, ProgressToken())
 
 
 def test_pixels_that_are_no_numbers_are_an_error(image: Image) -> None:
-    def broken(pixels: FloatArray, _: Control) -> FloatArray:
+    def broken(pixels: FloatArray, _: ProgressToken) -> FloatArray:
         pixels[3, 3, 1] = np.nan
         return pixels
 
     with pytest.raises(ExpertError, match="mine made pixels that are not numbers"):
-        run_expert(expert(broken), image, Control())
+        run_expert(expert(broken), image, ProgressToken())
 
 
 @pytest.mark.parametrize("error", [ValueError("inner"), ZeroDivisionError("inner"), MemoryError("inner")])
 def test_whatever_goes_wrong_inside_is_an_expert_error(image: Image, error: Exception) -> None:
-    def broken(pixels: FloatArray, _: Control) -> FloatArray:
+    def broken(pixels: FloatArray, _: ProgressToken) -> FloatArray:
         raise error
 
     with pytest.raises(ExpertError, match="mine failed on 30x20: inner") as caught:
-        run_expert(expert(broken), image, Control())
+        run_expert(expert(broken), image, ProgressToken())
     assert caught.value.__cause__ is error
 
 
 @pytest.mark.parametrize("error", [Cancelled(), ResourceError("no memory"), KeyboardInterrupt()])
 def test_what_concerns_the_whole_run_passes(image: Image, error: BaseException) -> None:
-    def stopped(pixels: FloatArray, _: Control) -> FloatArray:
+    def stopped(pixels: FloatArray, _: ProgressToken) -> FloatArray:
         raise error
 
     with pytest.raises(type(error)):
-        run_expert(expert(stopped), image, Control())
+        run_expert(expert(stopped), image, ProgressToken())
 
 
 def test_an_expert_cannot_change_its_input(image: Image) -> None:
     before = image.pixels.clone()
 
-    def in_place(pixels: FloatArray, _: Control) -> FloatArray:
+    def in_place(pixels: FloatArray, _: ProgressToken) -> FloatArray:
         pixels *= 0
         return pixels
 
-    run_expert(expert(in_place), image, Control())
+    run_expert(expert(in_place), image, ProgressToken())
     assert torch.equal(image.pixels, before)

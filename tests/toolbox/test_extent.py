@@ -10,9 +10,9 @@ import skimage.data
 import torch
 
 from imaging import pixels
-from imaging.control import Control
 from imaging.convert import FloatArray, from_numpy, to_float
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from toolbox import expert as running
 from toolbox.card import ExpertCard
@@ -20,7 +20,7 @@ from toolbox.catalogue import default_catalogue
 from toolbox.classical import sampling
 from toolbox.expert import load_expert, run_expert
 from toolbox.tasks import Severity, Task
-from training.degradations import degrade
+from training.data.degradations import degrade
 
 CLASSICAL = [
     card for card in default_catalogue() if card.loader == "classical" and card.task is not Task.FACE_RESTORATION
@@ -43,7 +43,7 @@ def bad_photo(card: ExpertCard) -> Image:
 
 
 def restored(card: ExpertCard, image: Image) -> torch.Tensor:
-    return run_expert(load_expert(card), image, Control()).pixels
+    return run_expert(load_expert(card), image, ProgressToken()).pixels
 
 
 @pytest.mark.parametrize("card", LOCAL, ids=lambda card: card.name)

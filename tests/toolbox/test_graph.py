@@ -10,8 +10,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from imaging.control import Control
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.errors import WeightsError, WeightsMissing
@@ -67,13 +67,13 @@ def picture(height: int, width: int) -> Image:
 
 def test_a_graph_runs_over_a_picture_of_many_tiles(tmp_path: Path) -> None:
     image = picture(70, 200)
-    result = run_expert(load_expert(card(), write_graph(tmp_path)), image, Control())
+    result = run_expert(load_expert(card(), write_graph(tmp_path)), image, ProgressToken())
     assert torch.allclose(result.pixels, 1 - image.pixels, atol=1e-6)
 
 
 def test_a_graph_enlarges_by_the_scale_of_its_card(tmp_path: Path) -> None:
     enlarging = card(task="super_resolution", scale=4)
-    result = run_expert(load_expert(enlarging, write_graph(tmp_path, scale=4)), picture(20, 90), Control())
+    result = run_expert(load_expert(enlarging, write_graph(tmp_path, scale=4)), picture(20, 90), ProgressToken())
     assert (result.height, result.width) == (80, 360)
 
 
@@ -81,25 +81,25 @@ def test_a_graph_enlarges_by_the_scale_of_its_card(tmp_path: Path) -> None:
 def test_a_graph_of_one_size_takes_pictures_of_any(size: tuple[int, int], tmp_path: Path) -> None:
     image = picture(*size)
     expert = load_expert(card(), write_graph(tmp_path, height=64, width=96))
-    assert torch.allclose(run_expert(expert, image, Control()).pixels, 1 - image.pixels, atol=1e-6)
+    assert torch.allclose(run_expert(expert, image, ProgressToken()).pixels, 1 - image.pixels, atol=1e-6)
 
 
 def test_a_graph_that_needs_multiples_takes_any_size(tmp_path: Path) -> None:
     image = picture(37, 151)
     expert = load_expert(card(multiple_of=8), write_graph(tmp_path, multiple_of=8))
-    assert torch.allclose(run_expert(expert, image, Control()).pixels, 1 - image.pixels, atol=1e-6)
+    assert torch.allclose(run_expert(expert, image, ProgressToken()).pixels, 1 - image.pixels, atol=1e-6)
 
 
 def test_a_graph_in_half_precision_gets_and_gives_it(tmp_path: Path) -> None:
     image = picture(40, 40)
-    result = run_expert(load_expert(card(), write_graph(tmp_path, kind=TensorProto.FLOAT16)), image, Control())
+    result = run_expert(load_expert(card(), write_graph(tmp_path, kind=TensorProto.FLOAT16)), image, ProgressToken())
     assert torch.allclose(result.pixels, 1 - image.pixels, atol=2e-3)
 
 
 def test_a_graph_that_wants_minus_one_to_one_gets_it(tmp_path: Path) -> None:
     """1 - x on [-1, 1] is 1 - 2p + 1 of a pixel p, which back in [0, 1] is 1.5 - p."""
     image = picture(40, 40)
-    result = run_expert(load_expert(card(value_range="symmetric"), write_graph(tmp_path)), image, Control())
+    result = run_expert(load_expert(card(value_range="symmetric"), write_graph(tmp_path)), image, ProgressToken())
     assert torch.allclose(result.pixels, (1.5 - image.pixels).clamp(0, 1), atol=1e-6)
 
 
@@ -123,7 +123,7 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_graph_that_is_not_there_is_to_be_exported(tmp_path: Path) -> None:
-    missing = card(instead=["nlm_denoise"])
+    missing = card(alternatives=["nlm_denoise"])
     assert availability(missing, ModelStore(tmp_path)).state == "by hand"
     with pytest.raises(WeightsMissing, match=r"export it to graph\.onnx.*nlm_denoise"):
         load_graph(missing, ModelStore(tmp_path))

@@ -13,13 +13,13 @@ from spandrel.architectures.DRUNet.__arch.network_unet import DRUNet
 
 from benchmarks.architectures import card_of
 from benchmarks.random_networks import NETWORKS
-from imaging.control import Control
 from imaging.errors import Cancelled
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
 from toolbox.errors import WeightsError, WeightsMissing
-from toolbox.expert import FinishingExpert, load_expert, looking_once, run_expert
+from toolbox.expert import PreprocessedExpert, load_expert, run_expert, without_tta
 from toolbox.network import load_network
 from toolbox.store import ModelStore
 
@@ -45,7 +45,7 @@ def picture(height: int, width: int) -> Image:
 
 
 def test_a_network_enlarges_by_the_scale_of_its_card(weights: Path) -> None:
-    result = run_expert(load_network(card(), ModelStore(weights)), picture(33, 50), Control())
+    result = run_expert(load_network(card(), ModelStore(weights)), picture(33, 50), ProgressToken())
     assert (result.height, result.width) == (66, 100)
 
 
@@ -60,43 +60,45 @@ def test_a_picture_of_many_tiles_equals_the_network_on_the_whole(weights: Path) 
     image = picture(40, 900)
     with torch.inference_mode():
         whole = expert.descriptor(image.pixels[None])[0]
-    tiled = expert(image, Control()).pixels
+    tiled = expert(image, ProgressToken()).pixels
     assert float((tiled - whole).abs().max()) < 1e-4
 
 
 def test_a_small_picture_is_looked_at_from_several_sides(weights: Path) -> None:
-    expert = load_network(card(views=4), ModelStore(weights))
+    expert = load_network(card(self_ensemble=4), ModelStore(weights))
     image = picture(30, 41)
-    for side in ((-1,), (-2,)):
-        mirrored = run_expert(expert, Image(image.pixels.flip(side)), Control()).pixels
-        upright = run_expert(expert, image, Control()).pixels
-        torch.testing.assert_close(mirrored.flip(side), upright, rtol=0, atol=1e-5)
-        once = run_expert(looking_once(expert), Image(image.pixels.flip(side)), Control()).pixels
-        assert (once.flip(side) - upright).abs().max() > 0.01
+    for flip in ((-1,), (-2,)):
+        mirrored = run_expert(expert, Image(image.pixels.flip(flip)), ProgressToken()).pixels
+        upright = run_expert(expert, image, ProgressToken()).pixels
+        torch.testing.assert_close(mirrored.flip(flip), upright, rtol=0, atol=1e-5)
+        once = run_expert(without_tta(expert), Image(image.pixels.flip(flip)), ProgressToken()).pixels
+        assert (once.flip(flip) - upright).abs().max() > 0.01
 
 
-@pytest.mark.parametrize(("width", "views"), [(500, 4), (1024, 2), (1100, 1)])
-def test_a_large_picture_is_looked_at_from_fewer_sides(weights: Path, width: int, views: int) -> None:
+@pytest.mark.parametrize(("width", "self_ensemble"), [(500, 4), (1024, 2), (1100, 1)])
+def test_a_large_picture_is_looked_at_from_fewer_sides(weights: Path, width: int, self_ensemble: int) -> None:
     image = picture(512, width)
     many, few = (
-        run_expert(load_network(card(views=number), ModelStore(weights)), image, Control()).pixels
-        for number in (4, views)
+        run_expert(load_network(card(self_ensemble=number), ModelStore(weights)), image, ProgressToken()).pixels
+        for number in (4, self_ensemble)
     )
     assert torch.equal(many, few)
 
 
 def test_a_network_that_finishes_can_look_once_too(weights: Path) -> None:
     first = load_expert(default_catalogue().card("gain_brighten"))
-    quick = looking_once(FinishingExpert(first.card, first, load_network(card(views=4), ModelStore(weights))))
-    plain = FinishingExpert(first.card, first, load_network(card(), ModelStore(weights)))
+    quick = without_tta(
+        PreprocessedExpert(first.card, first, load_network(card(self_ensemble=4), ModelStore(weights)))
+    )
+    plain = PreprocessedExpert(first.card, first, load_network(card(), ModelStore(weights)))
     image = picture(20, 20)
-    assert torch.equal(quick(image, Control()).pixels, plain(image, Control()).pixels)
+    assert torch.equal(quick(image, ProgressToken()).pixels, plain(image, ProgressToken()).pixels)
 
 
 def test_a_bfloat16_card_stays_near_float32(weights: Path) -> None:
     image = picture(24, 24)
-    exact = load_network(card(), ModelStore(weights))(image, Control()).pixels
-    rounded = load_network(card(dtype="bfloat16"), ModelStore(weights))(image, Control()).pixels
+    exact = load_network(card(), ModelStore(weights))(image, ProgressToken()).pixels
+    rounded = load_network(card(dtype="bfloat16"), ModelStore(weights))(image, ProgressToken()).pixels
     assert rounded.dtype == torch.float32
     assert float((rounded - exact).abs().max()) < 0.02
 
@@ -105,7 +107,7 @@ def test_a_network_that_needs_multiples_of_eight_takes_any_size(tmp_path: Path) 
     network = DRUNet(in_nc=4, out_nc=3, nc=[8, 8, 8, 8], nb=2)
     save_file(network.half().state_dict(), tmp_path / "net.safetensors")
     expert = load_network(card(task="denoising", scale=1, architecture="DRUNet"), ModelStore(tmp_path))
-    result = run_expert(expert, picture(37, 51), Control())
+    result = run_expert(expert, picture(37, 51), ProgressToken())
     assert (result.height, result.width) == (37, 51)
 
 
@@ -131,10 +133,10 @@ def test_another_scale_than_the_card_s_is_refused(weights: Path) -> None:
 
 
 def test_a_cancelled_run_stops(weights: Path) -> None:
-    control = Control()
-    control.cancel()
+    token = ProgressToken()
+    token.cancel()
     with pytest.raises(Cancelled):
-        run_expert(load_network(card(), ModelStore(weights)), picture(16, 16), control)
+        run_expert(load_network(card(), ModelStore(weights)), picture(16, 16), token)
 
 
 def test_options_of_a_card_reach_the_network(tmp_path: Path) -> None:
@@ -142,7 +144,9 @@ def test_options_of_a_card_reach_the_network(tmp_path: Path) -> None:
     file = network.write(tmp_path)
     image = picture(24, 24)
     gentle, strong, blind = (
-        run_expert(load_network(card_of(network, file, options=options), ModelStore(tmp_path)), image, Control())
+        run_expert(
+            load_network(card_of(network, file, options=options), ModelStore(tmp_path)), image, ProgressToken()
+        )
         for options in ({"qf_input": 0.1}, {"qf_input": 0.95}, {})
     )
     assert not torch.equal(gentle.pixels, strong.pixels)
@@ -155,7 +159,7 @@ def test_a_network_for_minus_one_to_one_gets_and_gives_pixels(tmp_path: Path) ->
     image = picture(24, 24)
     with torch.inference_mode():
         wanted = network.make()(image.pixels[None] * 2 - 1)[0] / 2 + 0.5
-    assert torch.allclose(run_expert(expert, image, Control()).pixels, wanted.clamp(0, 1), atol=1e-5)
+    assert torch.allclose(run_expert(expert, image, ProgressToken()).pixels, wanted.clamp(0, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["Compact", "DRUNet"])
@@ -171,7 +175,7 @@ def test_in_bfloat16_the_picture_itself_is_not_rounded(architecture: str, tmp_pa
         card(dtype="bfloat16", architecture=architecture, task=task, scale=scale), ModelStore(tmp_path)
     )
     sky = Image(torch.linspace(0.7, 0.75, 64 * 64).reshape(1, 64, 64).repeat(3, 1, 1))
-    result = expert(sky, Control()).pixels[:, :: expert.card.scale, :: expert.card.scale]
+    result = expert(sky, ProgressToken()).pixels[:, :: expert.card.scale, :: expert.card.scale]
     assert float((result - sky.pixels).abs().max()) < 1e-6
 
 
@@ -193,7 +197,7 @@ def test_networks_in_bfloat16_stay_near_float32(scale: int, tmp_path: Path) -> N
     save_file(network.half().state_dict(), tmp_path / "net.safetensors")
     kind = {"task": "super_resolution" if scale > 1 else "denoising", "scale": scale}
     exact, rounded = (
-        load_network(card(dtype=dtype, **kind), ModelStore(tmp_path))(picture(40, 33), Control()).pixels
+        load_network(card(dtype=dtype, **kind), ModelStore(tmp_path))(picture(40, 33), ProgressToken()).pixels
         for dtype in ("float32", "bfloat16")
     )
     assert 0 < float((rounded - exact).abs().max()) < 0.01
@@ -201,6 +205,6 @@ def test_networks_in_bfloat16_stay_near_float32(scale: int, tmp_path: Path) -> N
 
 def test_a_network_in_bfloat16_gives_the_same_bytes_every_time(weights: Path) -> None:
     once, again = (
-        load_network(card(dtype="bfloat16"), ModelStore(weights))(picture(40, 900), Control()) for _ in range(2)
+        load_network(card(dtype="bfloat16"), ModelStore(weights))(picture(40, 900), ProgressToken()) for _ in range(2)
     )
     assert torch.equal(once.pixels, again.pixels)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from imaging.control import Control
 from imaging.convert import FloatArray, to_float
-from toolbox.classical.old_photo import paint_over_scratches, restore_tones, scratch_mask, signs_of_age
+from imaging.progress import ProgressToken
+from toolbox.classical.old_photo import scratch_inpaint, scratch_mask, signs_of_age, tone_restore
 
 SCRATCHES = (((40, 30), (75, 480)), ((300, 20), (250, 470)), ((470, 60), (480, 420)))
 
@@ -35,7 +35,7 @@ def distance(one: FloatArray, other: FloatArray) -> float:
 
 
 def test_scratches_are_filled_and_the_rest_is_not_touched(picture: FloatArray, scratched: FloatArray) -> None:
-    filled = paint_over_scratches(scratched, Control())
+    filled = scratch_inpaint(scratched, ProgressToken())
     assert distance(filled, picture) < 0.6 * distance(scratched, picture)
     mask = scratch_mask(scratched)
     assert mask.mean() < 0.05
@@ -43,7 +43,7 @@ def test_scratches_are_filled_and_the_rest_is_not_touched(picture: FloatArray, s
 
 
 def test_a_picture_without_scratches_stays_as_it_is(picture: FloatArray) -> None:
-    assert np.array_equal(paint_over_scratches(picture, Control()), picture)
+    assert np.array_equal(scratch_inpaint(picture, ProgressToken()), picture)
     assert signs_of_age(picture).scratched == 0
 
 
@@ -77,25 +77,25 @@ def test_sepia_and_grey_are_without_colours_and_a_colour_photo_is_not(picture: F
 
 def test_sepia_becomes_grey(picture: FloatArray) -> None:
     sepia = picture.mean(2, keepdims=True) * np.array([1.0, 0.86, 0.68], np.float32)
-    assert np.ptp(restore_tones(sepia, Control()), axis=2).max() < 1e-5
+    assert np.ptp(tone_restore(sepia, ProgressToken()), axis=2).max() < 1e-5
 
 
 def test_faded_tones_are_spread_and_colours_stay(picture: FloatArray) -> None:
     faded = 0.3 + 0.4 * picture
-    restored = restore_tones(faded, Control())
+    restored = tone_restore(faded, ProgressToken())
     assert np.ptp(restored) > np.ptp(faded)
     assert distance(restored, picture) < distance(faded, picture)
     assert np.ptp(restored, axis=2).mean() > np.ptp(faded, axis=2).mean()
 
 
 def test_good_tones_stay_as_they_are(picture: FloatArray) -> None:
-    assert np.array_equal(restore_tones(picture, Control()), picture)
+    assert np.array_equal(tone_restore(picture, ProgressToken()), picture)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (20, 900, 3), (64, 64, 3)])
 def test_pictures_of_any_shape_and_of_one_tone(shape: tuple[int, int, int]) -> None:
     flat = np.full(shape, 0.5, np.float32)
-    for expert in (paint_over_scratches, restore_tones):
-        result = expert(flat, Control())
+    for expert in (scratch_inpaint, tone_restore):
+        result = expert(flat, ProgressToken())
         assert result.shape == shape
         assert np.isfinite(result).all()

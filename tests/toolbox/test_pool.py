@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from benchmarks.architectures import card_of
 from benchmarks.random_networks import NETWORKS
-from imaging.control import Control
 from imaging.errors import ResourceError
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.errors import UnknownExpert
@@ -33,7 +33,7 @@ class Heavy:
     store: ModelStore
     weight_bytes: int = 10
 
-    def __call__(self, image: Image, control: Control) -> Image:
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
         return image
 
 
@@ -158,7 +158,7 @@ def test_an_expert_survives_a_device_that_is_too_small_for_its_tiles(photo: Imag
     """Tiles above 128 pixels do not fit; the result is that of a large device."""
     network = next(network for network in NETWORKS if network.architecture == "DnCNN")
     expert = load_network(card_of(network, network.write(tmp_path), halo=20), ModelStore(tmp_path))
-    whole = run_expert(expert, photo, Control())
+    whole = run_expert(expert, photo, ProgressToken())
     sides: list[int] = []
     model = expert.descriptor.model
     run = model.forward
@@ -170,7 +170,7 @@ def test_an_expert_survives_a_device_that_is_too_small_for_its_tiles(photo: Imag
         return run(tile)
 
     model.forward = forward
-    small = run_expert(expert, photo, Control())
+    small = run_expert(expert, photo, ProgressToken())
     assert max(sides[:1]) > 128
     assert max(sides[-4:]) <= 128
     assert float((small.pixels - whole.pixels).abs().max()) < 1e-3
@@ -182,4 +182,4 @@ def test_experts_without_weights_cost_nothing(photo: Image) -> None:
     for name in names:
         pool.get(name)
     assert pool.loaded() == tuple(names)
-    assert run_expert(pool.get("constant_shift"), photo, Control()).width == 512
+    assert run_expert(pool.get("constant_shift"), photo, ProgressToken()).width == 512

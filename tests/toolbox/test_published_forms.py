@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from benchmarks.architectures import card_of, photo, run_network
 from benchmarks.random_networks import NETWORKS, RandomNetwork
-from imaging.control import Control
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from toolbox.catalogue import default_catalogue
 from toolbox.checkpoint import read_state_dict
 from toolbox.errors import WeightsError
@@ -69,7 +69,7 @@ def test_a_network_that_writes_into_its_input_leaves_the_picture_alone(folder: P
     expert = load_network(card_of(network, network.write(folder)), ModelStore(folder))
     image = photo(64)
     before = image.pixels.clone()
-    run_expert(expert, image, Control())
+    run_expert(expert, image, ProgressToken())
     assert torch.equal(image.pixels, before)
 
 

@@ -10,9 +10,9 @@ import pytest
 import skimage.data
 import torch
 
-from imaging.control import Control
 from imaging.convert import from_numpy
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from iqa.metrics.psnr import psnr
 from toolbox.card import ExpertCard
@@ -20,7 +20,7 @@ from toolbox.catalogue import default_catalogue
 from toolbox.expert import load_expert, run_expert
 from toolbox.network import WEIGHTS
 from toolbox.tasks import Task
-from training.pairs import kinds
+from training.data.pairs import kinds
 from training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_no_weights_lie_there_that_no_card_uses_and_each_file_says_how_it_was_ma
 @shipped_networks
 def test_a_grey_picture_stays_grey(shipped: ExpertCard) -> None:
     grey = Image(torch.full((3, 48, 48), 0.5))
-    means = run_expert(load_expert(shipped), grey, Control()).pixels.mean((1, 2))
+    means = run_expert(load_expert(shipped), grey, ProgressToken()).pixels.mean((1, 2))
     assert float(means.max() - means.min()) < 0.05
 
 
@@ -61,7 +61,7 @@ def test_it_brings_photos_nearer_to_what_they_were(shipped: ExpertCard) -> None:
     for number, patch in enumerate(photos * 2):
         degraded, clean = (Image(from_numpy(part)) for part in make(patch, np.random.default_rng(number)))
         enlarged = degraded.with_pixels(resize(degraded.pixels, clean.height, clean.width).clamp(0, 1))
-        gains.append(psnr(run_expert(expert, degraded, Control()), clean) - psnr(enlarged, clean))
+        gains.append(psnr(run_expert(expert, degraded, ProgressToken()), clean) - psnr(enlarged, clean))
     assert np.mean(gains) > 0.2
 
 
@@ -69,5 +69,5 @@ def test_it_brings_photos_nearer_to_what_they_were(shipped: ExpertCard) -> None:
 def test_tiles_leave_no_seam(shipped: ExpertCard) -> None:
     small = shipped.model_copy(update={"tile": 64})
     photo = Image(from_numpy(skimage.data.coffee()[100:388, 150:438].astype(np.float32) / 255))
-    tiled, whole = (run_expert(load_expert(card), photo, Control()).pixels for card in (small, shipped))
+    tiled, whole = (run_expert(load_expert(card), photo, ProgressToken()).pixels for card in (small, shipped))
     assert float((tiled - whole).abs().max()) < 0.5 / 255

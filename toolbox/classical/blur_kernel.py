@@ -16,8 +16,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from imaging.colour import luma
 from imaging.convert import FloatArray
-from toolbox.classical.filters import luma
 
 WINDOW = 256
 """Side of the windows whose spectra are averaged."""

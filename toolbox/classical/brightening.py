@@ -7,9 +7,10 @@ import math
 import cv2
 import numpy as np
 
-from imaging.control import Control
+from imaging.colour import luma
 from imaging.convert import FloatArray
-from toolbox.classical.filters import Filter, guided_filter, luma, with_luma
+from imaging.progress import ProgressToken
+from toolbox.classical.filters import Filter, guided_filter, with_luma
 from toolbox.classical.sampling import thinned
 
 TARGET_MEAN = 0.43
@@ -18,12 +19,12 @@ SHIFT = 40 / 255
 """4KAgent's constant."""
 
 
-def constant_shift(pixels: FloatArray, control: Control) -> Filter:
+def constant_shift(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Add 4KAgent's constant C = 40 to every channel."""
     return lambda tile: np.clip(tile + np.float32(SHIFT), 0, 1)
 
 
-def gamma_correction(pixels: FloatArray, control: Control) -> Filter:
+def gamma_brighten(pixels: FloatArray, token: ProgressToken) -> Filter:
     """The gamma that brings the mean luma to that of a well exposed photo; never darkens."""
     plane = luma(thinned(pixels))
     gamma = 1.0
@@ -34,7 +35,7 @@ def gamma_correction(pixels: FloatArray, control: Control) -> Filter:
     return lambda tile: tile**exponent
 
 
-def linear_gain(pixels: FloatArray, control: Control) -> Filter:
+def gain_brighten(pixels: FloatArray, token: ProgressToken) -> Filter:
     """One factor that brings the mean luma to that of a well exposed photo, with a soft shoulder instead of
     clipping.
     """
@@ -49,14 +50,14 @@ def linear_gain(pixels: FloatArray, control: Control) -> Filter:
     return filtered
 
 
-def clahe(pixels: FloatArray, control: Control) -> FloatArray:
+def clahe_brighten(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Contrast-limited adaptive histogram equalisation of luma (Zuiderveld 1994), 16 bit deep."""
     plane = luma(pixels)
     equalised = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(np.rint(plane * 65535).astype(np.uint16))
     return with_luma(pixels, (equalised / 65535).astype(np.float32))
 
 
-def exposure_fusion(pixels: FloatArray, control: Control) -> FloatArray:
+def fusion_brighten(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Mertens, Kautz & Van Reeth 2007 over brighter versions of the one exposure that there is."""
     mean = max(float(luma(pixels).mean()), 1e-3)
     gains = [1.0, *(gain for gain in (1.7, 2.9, 5.0) if gain * mean < 0.75)]
@@ -66,7 +67,7 @@ def exposure_fusion(pixels: FloatArray, control: Control) -> FloatArray:
     return np.clip(fused, 0, 1)
 
 
-def illumination_map(pixels: FloatArray, control: Control) -> FloatArray:
+def lime_brighten(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """LIME (Guo, Li & Ling 2017): divide by the brightest channel, smoothed along edges."""
     brightest = pixels.max(axis=2)
     illumination = guided_filter(luma(pixels), brightest, max(8, min(pixels.shape[:2]) // 24), 1e-3)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.control import Control
 from imaging.convert import FloatArray
+from imaging.progress import ProgressToken
 
 Complex = NDArray[np.complex64]
 BORDER_DOUBT = 0.08
@@ -15,7 +15,7 @@ BORDER_DOUBT = 0.08
 
 
 def total_variation_deconvolution(
-    pixels: FloatArray, kernel: FloatArray, noise: float, control: Control
+    pixels: FloatArray, kernel: FloatArray, noise: float, token: ProgressToken
 ) -> FloatArray:
     """(H, W, 3) deconvolved under a total-variation prior, by half-quadratic splitting (FTVd, Wang et al. 2008).
 
@@ -38,7 +38,7 @@ def total_variation_deconvolution(
         data = np.conj(transfer) * rfft2(plane, workers=2)
         latent = plane
         for done, weight in enumerate(weights):
-            control.report((channel + done / len(weights)) / 3)
+            token.report((channel + done / len(weights)) / 3)
             spectrum = rfft2(latent, workers=2)
             numerator = fidelity * data
             gradients = [irfft2(d * spectrum, shape, workers=2) for d in difference]
@@ -57,11 +57,11 @@ def wiener_deconvolution(pixels: FloatArray, kernel: FloatArray, noise: float) -
     return _within(_divided(_continued(pixels, kernel, margin), kernel, noise, margin), margin)
 
 
-def richardson_lucy(pixels: FloatArray, kernel: FloatArray, iterations: int, control: Control) -> FloatArray:
+def richardson_lucy(pixels: FloatArray, kernel: FloatArray, iterations: int, token: ProgressToken) -> FloatArray:
     """Richardson 1972 and Lucy 1974: multiplicative updates that keep the picture positive."""
     latent, mirrored = pixels.copy(), np.ascontiguousarray(kernel[::-1, ::-1])
     for done in range(iterations):
-        control.report(done / iterations)
+        token.report(done / iterations)
         ratio = (pixels / np.maximum(_filter(latent, kernel), 1e-3)).astype(np.float32)
         latent = np.clip(latent * _filter(ratio, mirrored), 0, 1).astype(np.float32)
     return latent

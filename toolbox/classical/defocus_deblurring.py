@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from imaging.control import Control
 from imaging.convert import FloatArray
+from imaging.progress import ProgressToken
 from toolbox.classical.blur_kernel import find_defocus
 from toolbox.classical.deconvolution import richardson_lucy, total_variation_deconvolution, wiener_deconvolution
 from toolbox.classical.filters import Filter, noise_sigma, unchanged
 
 
-def total_variation(pixels: FloatArray, control: Control) -> Filter:
+def tv_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Total-variation prior (Wang et al. 2008)."""
     blur, _ = find_defocus(pixels)
     if blur.is_sharp:
         return unchanged
     kernel, noise = blur.kernel(), noise_sigma(pixels)
-    return lambda tile: total_variation_deconvolution(tile, kernel, noise, control.watched_by(None))
+    return lambda tile: total_variation_deconvolution(tile, kernel, noise, token.watched_by(None))
 
 
-def wiener(pixels: FloatArray, control: Control) -> Filter:
+def wiener_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Wiener filter."""
     blur, _ = find_defocus(pixels)
     if blur.is_sharp:
@@ -27,10 +27,10 @@ def wiener(pixels: FloatArray, control: Control) -> Filter:
     return lambda tile: wiener_deconvolution(tile, kernel, noise)
 
 
-def lucy(pixels: FloatArray, control: Control) -> Filter:
+def lucy_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Richardson-Lucy."""
     blur, _ = find_defocus(pixels)
     if blur.is_sharp:
         return unchanged
     kernel = blur.kernel()
-    return lambda tile: richardson_lucy(tile, kernel, 15, control.watched_by(None))
+    return lambda tile: richardson_lucy(tile, kernel, 15, token.watched_by(None))

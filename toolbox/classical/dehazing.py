@@ -5,31 +5,32 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from imaging.control import Control
+from imaging.colour import luma
 from imaging.convert import FloatArray
-from toolbox.classical.filters import guided_filter, luma, with_luma
+from imaging.progress import ProgressToken
+from toolbox.classical.filters import guided_filter, with_luma
 
 LEAST_TRANSMISSION = 0.1
 
 
-def dark_channel_prior(pixels: FloatArray, control: Control) -> FloatArray:
+def dark_channel_dehaze(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """He, Sun & Tang 2011: in a clear photo some channel of every neighbourhood is dark."""
     air = air_light(pixels)
     transmission = 1 - 0.95 * _dark_channel(pixels / air, 15)
-    control.report(0.5)
+    token.report(0.5)
     return _clear(pixels, _refine(pixels, transmission), air)
 
 
-def colour_attenuation_prior(pixels: FloatArray, control: Control) -> FloatArray:
+def colour_attenuation_dehaze(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Zhu, Mai & Shao 2015: depth is linear in brightness minus saturation, with their coefficients."""
     hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
     depth = 0.121779 + 0.959710 * hsv[:, :, 2] - 0.780245 * hsv[:, :, 1]
     depth = cv2.erode(depth, np.ones((15, 15), np.uint8))
-    control.report(0.5)
+    token.report(0.5)
     return _clear(pixels, _refine(pixels, np.exp(-depth.astype(np.float32))), air_light(pixels))
 
 
-def contrast_stretch(pixels: FloatArray, control: Control) -> FloatArray:
+def contrast_dehaze(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Every channel to its full range (0.5 % clipped), then local contrast of luma."""
     low = np.percentile(pixels, 0.5, axis=(0, 1)).astype(np.float32)
     high = np.percentile(pixels, 99.5, axis=(0, 1)).astype(np.float32)

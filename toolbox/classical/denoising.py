@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from imaging.control import Control
 from imaging.convert import FloatArray
+from imaging.progress import ProgressToken
 from toolbox.classical.filters import Filter, noise_sigma, unchanged
 
 NOTHING = 0.5 / 255
@@ -14,7 +14,7 @@ SYM4_SIDE = 14
 """A smaller picture is all border to the wavelet sym4."""
 
 
-def non_local_means(pixels: FloatArray, control: Control) -> Filter:
+def nlm_denoise(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Average of similar patches (Buades, Coll & Morel 2005), scikit-image's fast form."""
     from skimage.restoration import denoise_nl_means
 
@@ -26,7 +26,7 @@ def non_local_means(pixels: FloatArray, control: Control) -> Filter:
     )
 
 
-def wavelet_bayes(pixels: FloatArray, control: Control) -> Filter:
+def wavelet_denoise(pixels: FloatArray, token: ProgressToken) -> Filter:
     """BayesShrink (Chang, Yu & Vetterli 2000) in YCbCr, averaged over shifts (Coifman & Donoho 1995)."""
     from skimage.restoration import denoise_wavelet
 
@@ -39,7 +39,7 @@ def wavelet_bayes(pixels: FloatArray, control: Control) -> Filter:
     def filtered(tile: FloatArray) -> FloatArray:
         total = np.zeros_like(tile)
         for shift in shifts:
-            control.check()
+            token.check()
             moved = denoise_wavelet(
                 np.roll(tile, shift, (0, 1)), convert2ycbcr=True, channel_axis=-1, wavelet=wavelet, rescale_sigma=True
             )
@@ -49,7 +49,7 @@ def wavelet_bayes(pixels: FloatArray, control: Control) -> Filter:
     return filtered
 
 
-def total_variation(pixels: FloatArray, control: Control) -> Filter:
+def tv_denoise(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Rudin, Osher & Fatemi 1992, by Chambolle's projection."""
     from skimage.restoration import denoise_tv_chambolle
 

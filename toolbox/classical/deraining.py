@@ -7,9 +7,10 @@ import math
 import cv2
 import numpy as np
 
-from imaging.control import Control
+from imaging.colour import luma
 from imaging.convert import FloatArray
-from toolbox.classical.filters import Filter, guided_filter, luma
+from imaging.progress import ProgressToken
+from toolbox.classical.filters import Filter, guided_filter
 from toolbox.classical.sampling import middle
 
 STEEPEST, FLATTEST = 90, 45
@@ -19,7 +20,7 @@ ACROSS = 9
 ANALYSED_SIDE = 720
 
 
-def streak_morphology(pixels: FloatArray, control: Control) -> Filter:
+def morphology_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Find what an opening across the streaks removes and one along them keeps; fill it from beside the streaks."""
     angle = streak_angle(pixels)
     along = _line(STREAK_LENGTH, angle)
@@ -37,7 +38,7 @@ def streak_morphology(pixels: FloatArray, control: Control) -> Filter:
     return filtered
 
 
-def directional_median(pixels: FloatArray, control: Control) -> Filter:
+def median_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Replace what stands out brightly from the median across the streaks by that median."""
     angle = streak_angle(pixels)
     offsets = _offsets(ACROSS, angle + 90)
@@ -53,7 +54,7 @@ def directional_median(pixels: FloatArray, control: Control) -> Filter:
     return filtered
 
 
-def guided_low_frequency(pixels: FloatArray, control: Control) -> Filter:
+def guided_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Split by a guided filter (Xu et al. 2012): the low part is free of rain; of the high part only what is darker,
     or not alike in direction, comes back.
     """

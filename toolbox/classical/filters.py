@@ -7,13 +7,13 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from imaging.colour import luma
 from imaging.convert import FloatArray
 from toolbox.classical.sampling import windows
 
 Filter = Callable[[FloatArray], FloatArray]
 """What a local expert gives: from a tile, (h, w, 3) in [0, 1], to what it becomes."""
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 MEDIAN_OF_NORMAL = 0.6744897502
 """Median of the absolute value of a standard normal variable."""
 
@@ -21,12 +21,6 @@ MEDIAN_OF_NORMAL = 0.6744897502
 def unchanged(tile: FloatArray) -> FloatArray:
     """The filter where there is nothing to do."""
     return tile
-
-
-def luma(pixels: FloatArray) -> FloatArray:
-    """(H, W, 3) -> (H, W), ITU-R BT.601."""
-    plane: FloatArray = pixels @ LUMA
-    return plane
 
 
 def guided_filter(guide: FloatArray, plane: FloatArray, radius: int, epsilon: float) -> FloatArray:

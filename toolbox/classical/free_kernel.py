@@ -7,10 +7,10 @@ import hashlib
 import cv2
 import numpy as np
 
-from imaging.control import Control
 from imaging.convert import FloatArray
-from toolbox.classical.few_edges import few_edges, from_few_edges
-from toolbox.classical.sharpened_edges import from_sharpened_edges
+from imaging.progress import ProgressToken
+from toolbox.classical.edge_prediction import kernel_by_edge_prediction
+from toolbox.classical.l0_gradient import kernel_by_l0_gradient, l0_sharpened
 from toolbox.classical.streaks import fades, is_thin, with_its_tail
 
 COST = 1e-3
@@ -25,7 +25,7 @@ _latest: dict[bytes, tuple[FloatArray, bool]] = {}
 """What was found of the last picture: experts ask one after the other."""
 
 
-def free_kernel(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
+def free_kernel(plane: FloatArray, token: ProgressToken) -> tuple[FloatArray, bool]:
     """(k, k) kernel, sum 1, of a blurred picture (H, W) in [0, 1], and whether its shape is a known one.
 
     Of two estimates, each as it is and, where it fades to one side, with its tail, that by which a picture of few
@@ -34,14 +34,14 @@ def free_kernel(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
     picture = hashlib.sha256(plane.tobytes()).digest()
     known = _latest.get(picture)
     if known is None:
-        known = _search(plane, control)
+        known = _search(plane, token)
         _latest.clear()
         _latest[picture] = known
     return known
 
 
-def _search(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
-    found = [from_sharpened_edges(plane, control), from_few_edges(plane, control)]
+def _search(plane: FloatArray, token: ProgressToken) -> tuple[FloatArray, bool]:
+    found = [kernel_by_edge_prediction(plane, token), kernel_by_l0_gradient(plane, token)]
     fading = [kernel for kernel in found if fades(kernel)]
     candidates = [(kernel, False) for kernel in found] + [(with_its_tail(kernel), True) for kernel in fading]
     leads = [1.0 for _ in found] + [LEAD_OF_KNOWN if is_thin(kernel) else 1.0 for kernel in fading]
@@ -50,5 +50,5 @@ def _search(plane: FloatArray, control: Control) -> tuple[FloatArray, bool]:
 
 
 def _unexplained(plane: FloatArray, kernel: FloatArray) -> float:
-    again = cv2.filter2D(few_edges(plane, kernel, COST), -1, kernel[::-1, ::-1], borderType=cv2.BORDER_REFLECT)
+    again = cv2.filter2D(l0_sharpened(plane, kernel, COST), -1, kernel[::-1, ::-1], borderType=cv2.BORDER_REFLECT)
     return float(((again - plane) ** 2).mean())

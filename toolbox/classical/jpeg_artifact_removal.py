@@ -7,15 +7,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from imaging.control import Control
+from imaging.colour import luma
 from imaging.convert import FloatArray, to_float, to_uint8
 from imaging.jpeg_table import STANDARD_TABLE
-from toolbox.classical.filters import Filter, guided_filter, luma, unchanged
+from imaging.progress import ProgressToken
+from toolbox.classical.filters import Filter, guided_filter, unchanged
 
 BLOCK = 8
 
 
-def shifted_compression(pixels: FloatArray, control: Control) -> Filter:
+def shifted_jpeg(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Compress shifted copies again and average them back (Nosratinia 2001): block edges fall in other places."""
     quality = jpeg_quality(pixels)
     if quality > 90:
@@ -26,7 +27,7 @@ def shifted_compression(pixels: FloatArray, control: Control) -> Filter:
         total = np.zeros_like(tile)
         padded = cv2.copyMakeBorder(tile, BLOCK, BLOCK, BLOCK, BLOCK, cv2.BORDER_REFLECT)
         for dy, dx in shifts:
-            control.check()
+            token.check()
             top, left = BLOCK - dy, BLOCK - dx
             moved = _compressed(padded[top:, left:], quality)
             total += moved[dy : dy + tile.shape[0], dx : dx + tile.shape[1]]
@@ -35,8 +36,8 @@ def shifted_compression(pixels: FloatArray, control: Control) -> Filter:
     return filtered
 
 
-def shape_adaptive_smoothing(pixels: FloatArray, control: Control) -> Filter:
-    """Guided smoothing as strong as the quantisation, in luma and (more) in chroma, led by luma."""
+def guided_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
+    """Guided smoothing as strong as the quantization, in luma and (more) in chroma, led by luma."""
     step = quantisation_step(jpeg_quality(pixels))
     if step < 0.01:
         return unchanged
@@ -50,8 +51,8 @@ def shape_adaptive_smoothing(pixels: FloatArray, control: Control) -> Filter:
     return filtered
 
 
-def non_local_means(pixels: FloatArray, control: Control) -> Filter:
-    """Patches of the picture averaged with their like, as if the quantisation were noise."""
+def nlm_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
+    """Patches of the picture averaged with their like, as if the quantization were noise."""
     from skimage.restoration import denoise_nl_means
 
     step = quantisation_step(jpeg_quality(pixels))
@@ -63,12 +64,12 @@ def non_local_means(pixels: FloatArray, control: Control) -> Filter:
 
 
 def quantisation_step(quality: int) -> float:
-    """A typical step of the low frequencies' quantisation, in [0, 1] pixel units."""
+    """A typical step of the low frequencies' quantization, in [0, 1] pixel units."""
     return float(_table(quality)[:4, :4].mean()) / BLOCK / 255 * 2
 
 
 def jpeg_quality(pixels: FloatArray) -> int:
-    """The libjpeg quality whose quantisation table fits the picture's block spectrum best; 95 where none does.
+    """The libjpeg quality whose quantization table fits the picture's block spectrum best; 95 where none does.
 
     The coefficients of a decoded JPEG are near multiples of the table's entries (Fan & de Queiroz 2003).
     """
@@ -92,10 +93,10 @@ def _misfit(spectrum: FloatArray, table: FloatArray) -> float:
     """Mean distance to the nearest multiple, in steps, of the low frequencies that are not quantised to nothing."""
     steps = (spectrum / table)[:, :4, :4].reshape(-1, 16)[:, 1:]
     coarse = np.broadcast_to((table[:4, :4].ravel()[1:] > 3), steps.shape)
-    told = (np.abs(steps) > 0.6) & coarse
-    if told.sum() < 50:
+    quantized = (np.abs(steps) > 0.6) & coarse
+    if quantized.sum() < 50:
         return 1.0
-    return float(np.abs(steps - np.rint(steps))[told].mean())
+    return float(np.abs(steps - np.rint(steps))[quantized].mean())
 
 
 def _table(quality: int) -> FloatArray:

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from imaging.control import Control
 from imaging.convert import FloatArray
+from imaging.progress import ProgressToken
 
 SIDE = 35
 """Of the largest kernel, in pixels."""
 SCALES = (0.25, 0.354, 0.5, 0.707, 1.0)
 
 
-def coarse_to_fine(plane: FloatArray, control: Control) -> Iterator[tuple[FloatArray, int]]:
+def coarse_to_fine(plane: FloatArray, token: ProgressToken) -> Iterator[tuple[FloatArray, int]]:
     """A picture (H, W) in growing sizes, each with the side of its kernel; those that show enough of it."""
     for done, scale in enumerate(SCALES):
-        control.report(done / len(SCALES))
+        token.report(done / len(SCALES))
         side = max(3, round(SIDE * scale) | 1)
         if min(plane.shape) * scale >= 2 * side:
             yield cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), side

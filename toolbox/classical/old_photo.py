@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.control import Control
+from imaging.colour import luma
 from imaging.convert import FloatArray, to_uint8
-from toolbox.classical.filters import luma
+from imaging.progress import ProgressToken
 
 Mask = NDArray[np.bool_]
 WORKING_SIDE = 1024
@@ -20,7 +20,7 @@ ALONG = 31
 """Pixels of the segments that scratches are made of."""
 UNBROKEN = 0.9
 """Share of a segment's pixels that stand out."""
-BESIDE = 4
+CO_DEGRADATIONS = 4
 """Pixels from a scratch's middle to what is beside it."""
 STANDS_OUT = 0.14
 WHITE, BLACK, NEUTRAL = 0.75, 0.14, 0.12
@@ -55,27 +55,27 @@ def signs_of_age(pixels: FloatArray) -> Age:
     return Age(float(_scratches(small).mean()), toned, monochrome, float(1 - (high - low)))
 
 
-def paint_over_scratches(pixels: FloatArray, control: Control) -> FloatArray:
+def scratch_inpaint(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Fill what `scratch_mask` finds from its surroundings (Telea 2004); without scratches nothing changes."""
-    control.report(0.0)
+    token.report(0.0)
     mask = scratch_mask(pixels)
-    control.report(0.5)
+    token.report(0.5)
     if not mask.any():
         return pixels
     radius = 3 * max(1, round(max(pixels.shape[:2]) / WORKING_SIDE))
     filled = cv2.inpaint(to_uint8(pixels), mask.astype(np.uint8), radius, cv2.INPAINT_TELEA)
-    control.report(1.0)
+    token.report(1.0)
     # Only what lies under scratches is taken from the 8 bits that the algorithm knows.
     return np.where(mask[:, :, None], filled.astype(np.float32) / 255, pixels)
 
 
-def restore_tones(pixels: FloatArray, control: Control) -> FloatArray:
+def tone_restore(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Faded tones over the whole range again, and a picture of one warm hue grey; colours stay colours.
 
     The first and the last percent of luma become black and white, by a gain of at most 1.5. A picture that is neither
     faded nor toned stays as it is.
     """
-    control.report(0.0)
+    token.report(0.0)
     monochrome, toned = _toning(_reduced(pixels))
     if monochrome and toned > 0:
         pixels = np.repeat(luma(pixels)[:, :, None], 3, axis=2)
@@ -85,13 +85,13 @@ def restore_tones(pixels: FloatArray, control: Control) -> FloatArray:
     gain = min(MOST_GAIN, 1 / (high - low))
     # What the gain does not fill is left free at both ends alike.
     black = (1 - gain * (high - low)) * low / max(low + 1 - high, 1e-3)
-    control.report(1.0)
+    token.report(1.0)
     return np.asarray(np.clip((pixels - low) * gain + black, 0, 1), np.float32)
 
 
-def restore_old_photo(pixels: FloatArray, control: Control) -> FloatArray:
+def scratch_and_tone(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Both: scratches first, since stretched tones would make new extremes."""
-    return restore_tones(paint_over_scratches(pixels, control.part(0.0, 0.7)), control.part(0.7, 1.0))
+    return tone_restore(scratch_inpaint(pixels, token.part(0.0, 0.7)), token.part(0.7, 1.0))
 
 
 def scratch_mask(pixels: FloatArray) -> Mask:
@@ -131,7 +131,7 @@ def _scratches(pixels: FloatArray) -> Mask:
 def _lines(plane: FloatArray, extreme: Mask, angle: float) -> Mask:
     """Pixels on segments of one direction nearly all of whose pixels are brighter than what is on both sides."""
     across = np.array([-np.sin(angle), np.cos(angle)])
-    beside = [_shifted(plane, sign * BESIDE * across) for sign in (1, -1)]
+    beside = [_shifted(plane, sign * CO_DEGRADATIONS * across) for sign in (1, -1)]
     stands_out = (plane - np.maximum(*beside) > STANDS_OUT) & extreme
     line = _line_kernel(angle)
     share = cv2.filter2D(stands_out.astype(np.float32), -1, line, borderType=cv2.BORDER_CONSTANT)

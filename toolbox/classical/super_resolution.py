@@ -5,39 +5,40 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from imaging.control import Control
+from imaging.colour import luma
 from imaging.convert import FloatArray, from_numpy, to_numpy
-from toolbox.classical.filters import Filter, guided_filter, luma
+from imaging.progress import ProgressToken
+from toolbox.classical.filters import Filter, guided_filter
 
 
-def lanczos_2x(pixels: FloatArray, control: Control) -> Filter:
+def lanczos_2x(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Lanczos-3, twice as large."""
     return lambda tile: _lanczos(tile, 2)
 
 
-def lanczos_4x(pixels: FloatArray, control: Control) -> Filter:
+def lanczos_4x(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Lanczos-3, four times as large."""
     return lambda tile: _lanczos(tile, 4)
 
 
-def back_projection_2x(pixels: FloatArray, control: Control) -> Filter:
+def back_projection_2x(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Iterative back-projection (Irani & Peleg 1991), twice as large."""
-    return lambda tile: _back_projection(tile, 2, control.watched_by(None))
+    return lambda tile: _back_projection(tile, 2, token.watched_by(None))
 
 
-def back_projection_4x(pixels: FloatArray, control: Control) -> Filter:
+def back_projection_4x(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Iterative back-projection (Irani & Peleg 1991), four times as large."""
-    return lambda tile: _back_projection(tile, 4, control.watched_by(None))
+    return lambda tile: _back_projection(tile, 4, token.watched_by(None))
 
 
-def sharp_edges_2x(pixels: FloatArray, control: Control) -> Filter:
+def sharp_edges_2x(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Back-projection with edges sharpened along the way, twice as large."""
-    return lambda tile: _sharp_edges(tile, 2, control.watched_by(None))
+    return lambda tile: _sharp_edges(tile, 2, token.watched_by(None))
 
 
-def sharp_edges_4x(pixels: FloatArray, control: Control) -> Filter:
+def sharp_edges_4x(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Back-projection with edges sharpened along the way, four times as large."""
-    return lambda tile: _sharp_edges(tile, 4, control.watched_by(None))
+    return lambda tile: _sharp_edges(tile, 4, token.watched_by(None))
 
 
 def _lanczos(pixels: FloatArray, scale: int) -> FloatArray:
@@ -48,20 +49,20 @@ def _lanczos(pixels: FloatArray, scale: int) -> FloatArray:
     return to_numpy(enlarged[0].clamp(0, 1))
 
 
-def _back_projection(pixels: FloatArray, scale: int, control: Control, rounds: int = 6) -> FloatArray:
+def _back_projection(pixels: FloatArray, scale: int, token: ProgressToken, rounds: int = 6) -> FloatArray:
     result = _enlarged(pixels, scale)
     for done in range(rounds):
-        control.report(done / rounds)
+        token.report(done / rounds)
         result = np.clip(result + _enlarged(pixels - _shrunk(result, pixels), scale), 0, 1)
     return result
 
 
-def _sharp_edges(pixels: FloatArray, scale: int, control: Control) -> FloatArray:
+def _sharp_edges(pixels: FloatArray, scale: int, token: ProgressToken) -> FloatArray:
     """Each round sharpens, with the guided filter as the scale of detail, and goes back to what fits the input."""
-    result = _back_projection(pixels, scale, control.part(0.0, 0.4), rounds=2)
+    result = _back_projection(pixels, scale, token.part(0.0, 0.4), rounds=2)
     rounds = 3
     for done in range(rounds):
-        control.report(0.4 + 0.6 * done / rounds)
+        token.report(0.4 + 0.6 * done / rounds)
         plane = luma(result)
         detail = plane - guided_filter(plane, plane, scale, 2e-3)
         result = np.clip(result + 0.5 * detail[:, :, None], 0, 1)

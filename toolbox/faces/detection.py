@@ -117,7 +117,7 @@ def _look(grey: FloatArray, left: float, top: float, side: float) -> tuple[Eyes,
     weights, bias = _verifier()
     looks = np.stack([oriented_gradients(standard_window(grey, pair.left, pair.right)) for pair in pairs])
     says = looks @ weights + bias
-    return pairs[int(np.argmax(says + np.array([pair.merit for pair in pairs])))], float(says.max())
+    return pairs[int(np.argmax(says + np.array([pair.candidate_score for pair in pairs])))], float(says.max())
 
 
 def windows(grey: NDArray[np.uint8]) -> list[NDArray[np.float64]]:

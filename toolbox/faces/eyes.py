@@ -35,7 +35,7 @@ class Eyes:
 
     left: Point
     right: Point
-    merit: float
+    candidate_score: float
     """How much speaks for it besides the look of the face."""
 
 

@@ -1,0 +1,1 @@
+"""Restores every picture of a folder, by one worker or by many."""

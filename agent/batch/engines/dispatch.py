@@ -1,0 +1,171 @@
+"""How pictures get to workers: never more under way than there are workers, and a worker that dies is replaced."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from agent.batch.engines.work import BatchProgress, Outcome, Work
+from agent.errors import BatchError, WorkerDied
+from imaging.errors import Cancelled, RestoreError
+from imaging.progress import ProgressToken
+
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 20.0
+"""So long a worker may take to stop before it is ended."""
+MOST_DEATHS = 20
+"""So many workers may die in a row without one picture coming to its end."""
+
+
+class WorkerHandle(Protocol):
+    """A worker, which has one picture at a time."""
+
+    @property
+    def number(self) -> int:
+        """Its place, 0..capacity - 1; the worker that replaces it has the same."""
+
+    def submit(self, work: Work) -> None:
+        """Let it begin. Raises `RestoreError` where the picture cannot be handed over."""
+
+    def poll(self) -> Outcome | float | None:
+        """What it has to say: the end of its picture, how much of it is done (0..1), or nothing yet.
+
+        Raises `WorkerDied`, and `RestoreError` where the result cannot be taken over.
+        """
+
+    def stop(self) -> None:
+        """Ask it to stop; it answers with an outcome that says so."""
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+
+
+class Engine(Protocol):
+    """Where the workers are."""
+
+    @property
+    def capacity(self) -> int:
+        """How many work at once."""
+
+    def start_worker(self, number: int) -> WorkerHandle:
+        """A new worker."""
+
+    def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
+        """Those that have something to say, or none after so many seconds."""
+
+    def close(self) -> None:
+        """Let go of what the workers share."""
+
+
+class Dispatch:
+    """One batch on its way through the workers of an engine.
+
+    A worker is opened when there is a picture for it. A picture whose worker dies is given to another one; where
+    that dies too, the picture has failed.
+    """
+
+    def __init__(self, engine: Engine, works: Iterator[Work]) -> None:
+        self._engine, self._works = engine, works
+        self._idle: list[WorkerHandle] = []
+        self._busy: dict[WorkerHandle, Work] = {}
+        self._again: deque[Work] = deque()
+        self._died_once: set[str] = set()
+        self._deaths = 0
+
+    def run(self, token: ProgressToken) -> Iterator[Outcome | BatchProgress]:
+        """What becomes of every picture, in the order in which they end.
+
+        Ends early when `token` is cancelled. Raises `BatchError` where workers do nothing but die.
+        """
+        try:
+            while not _is_cancelled(token):
+                yield from self._submit_waiting()
+                if not self._busy:
+                    return
+                for handle in self._engine.ready(tuple(self._busy), POLL_SECONDS):
+                    yield from self._poll(handle)
+            yield from self._stop()
+        finally:
+            for handle in (*self._idle, *self._busy):
+                handle.close()
+
+    def _submit_waiting(self) -> Iterator[Outcome]:
+        while len(self._busy) < self._engine.capacity:
+            work = self._again.popleft() if self._again else next(self._works, None)
+            if work is None:
+                return
+            handle = self._idle.pop() if self._idle else self._engine.start_worker(self._free_number())
+            try:
+                handle.submit(work)
+            except RestoreError as error:
+                self._idle.append(handle)
+                yield Outcome(work, reason=str(error))
+            else:
+                self._busy[handle] = work
+
+    def _free_number(self) -> int:
+        taken = {handle.number for handle in self._busy}
+        return next(number for number in range(self._engine.capacity) if number not in taken)
+
+    def _poll(self, handle: WorkerHandle) -> Iterator[Outcome | BatchProgress]:
+        try:
+            update = handle.poll()
+        except WorkerDied as death:
+            yield from self._replace(handle, death)
+            return
+        except RestoreError as error:
+            update = Outcome(self._busy[handle], reason=str(error))
+        if isinstance(update, Outcome):
+            if update.stopped:  # by somebody else
+                yield from self._replace(handle, WorkerDied("the worker was told to stop from outside"))
+                return
+            self._deaths = 0
+            self._died_once.discard(update.work.source)
+            del self._busy[handle]
+            self._idle.append(handle)
+            yield update
+        elif update is not None:
+            yield BatchProgress(self._busy[handle], update)
+
+    def _replace(self, handle: WorkerHandle, death: WorkerDied) -> Iterator[Outcome]:
+        work = self._busy.pop(handle)
+        handle.close()
+        self._deaths += 1
+        if self._deaths >= MOST_DEATHS:
+            raise BatchError(
+                f"{self._deaths} workers died one after another; the last: {death.message}",
+                "try one picture by restore4k restore; then call the same command again",
+            )
+        if work.source in self._died_once:
+            self._died_once.discard(work.source)
+            yield Outcome(work, reason=f"two workers died over it; the second: {death.message}")
+        else:
+            self._died_once.add(work.source)
+            self._again.append(work)
+
+    def _stop(self) -> Iterator[Outcome]:
+        """Tell all to stop; those that have just ended their picture still count."""
+        for handle in self._busy:
+            handle.stop()
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self._busy and time.monotonic() < deadline:
+            for handle in self._engine.ready(tuple(self._busy), POLL_SECONDS):
+                try:
+                    update = handle.poll()
+                except RestoreError:
+                    update = Outcome(self._busy[handle], stopped=True)
+                if isinstance(update, Outcome):
+                    del self._busy[handle]
+                    handle.close()
+                    if not update.stopped:
+                        yield update
+
+
+def _is_cancelled(token: ProgressToken) -> bool:
+    try:
+        token.check()
+    except Cancelled:
+        return True
+    return False

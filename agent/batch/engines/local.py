@@ -1,0 +1,188 @@
+"""Worker processes on this machine: one for each GPU, otherwise one for each core that memory allows."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from ctypes.util import find_library
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+
+from agent.batch.engines.dispatch import WorkerHandle
+from agent.batch.engines.work import BatchConfig, Outcome, Work
+from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
+from agent.errors import WorkerDied
+from imaging.device import DEVICE_VARIABLE
+from imaging.pixels import GIGABYTE, MEMORY_VARIABLE, memory_budget
+from imaging.progress import ProgressToken
+
+WORKER_BYTES = 3 << 30
+"""What a worker takes that makes pictures of 4096 pixels."""
+DRIVERS = ("cuda", "nvcuda", "amdhip64")
+"""Without the library of one of these no GPU can be used."""
+TELL_SECONDS = 0.5
+JOIN_SECONDS = 5.0
+
+
+class LocalEngine:
+    """Processes, each with its own models."""
+
+    def __init__(self, config: BatchConfig, *, workers: int | None = None, threads: int | None = None) -> None:
+        self._config = config
+        self._cards = graphics_cards()
+        self.capacity = workers or len(self._cards) or cpu_workers()
+        self._threads = threads or threads_of(len(self._cards))
+        self._gigabytes = max(0.1, memory_budget() / GIGABYTE / self.capacity)
+
+    def start_worker(self, number: int) -> ProcessHandle:
+        """A new process, which begins by loading its libraries."""
+        variables = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+        variables[MEMORY_VARIABLE] = f"{self._gigabytes:.3f}"
+        if self._cards:
+            variables[DEVICE_VARIABLE] = self._cards[number % len(self._cards)]
+        return ProcessHandle(number, self._config, self._threads, variables)
+
+    def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
+        """Those that have sent something, or are dead."""
+        ours = [handle for handle in handles if isinstance(handle, ProcessHandle)]
+        by_connection: dict[object, WorkerHandle] = {handle.connection: handle for handle in ours}
+        return [by_connection[one] for one in wait([handle.connection for handle in ours], seconds)]
+
+    def close(self) -> None:
+        """The workers share nothing."""
+
+
+class ProcessHandle:
+    """One process."""
+
+    def __init__(self, number: int, config: BatchConfig, threads: int, variables: Mapping[str, str]) -> None:
+        self.number = number
+        context = multiprocessing.get_context("spawn")  # a forked torch may hang
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, config, threads), daemon=True)
+        with _environment(variables):
+            self.process.start()
+        theirs.close()
+
+    def submit(self, work: Work) -> None:
+        """Let it begin; that it is dead is heard later."""
+        with suppress(OSError):
+            self.connection.send(work)
+
+    def poll(self) -> Outcome | float | None:
+        """What it has sent."""
+        try:
+            update: Outcome | float = self.connection.recv()
+        except (EOFError, OSError) as error:
+            self.process.join(JOIN_SECONDS)
+            raise WorkerDied(f"the worker {_end(self.process.exitcode)}") from error
+        return update
+
+    def stop(self) -> None:
+        """Ask for it by a signal, which reaches it in the middle of its work."""
+        self.process.terminate()
+
+    def close(self) -> None:
+        """End it."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+
+def graphics_cards() -> tuple[str, ...]:
+    """The GPUs as torch names them; the one of RESTORE4K_DEVICE where that is set; none where there is only a CPU."""
+    if wanted := os.environ.get(DEVICE_VARIABLE):
+        return () if wanted == "cpu" else (wanted,)
+    if sys.platform != "darwin" and not any(map(find_library, DRIVERS)):
+        return ()  # and torch, half a gigabyte, is not loaded to hear the same
+    import torch
+
+    if torch.backends.mps.is_available():
+        return ("mps",)
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
+def cpu_workers() -> int:
+    """One for each core, as far as there is memory."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else WORKER_BYTES
+    return max(1, min(_cores(), memory // WORKER_BYTES))
+
+
+def threads_of(cards: int) -> int:
+    """How many threads a worker computes on: without GPUs one, whose results do not depend on the machine's cores."""
+    return max(1, _cores() // cards) if cards else 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _serve(connection: Connection, config: BatchConfig, threads: int) -> None:
+    """The life of a worker process."""
+    os.dup2(2, 1)  # stdout belongs to the command's answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started us tells us to stop
+    token = ProgressToken()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        token.cancel()
+
+    signal.signal(signal.SIGTERM, stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    use_threads(threads)
+    worker = Worker(config)
+    while True:
+        try:
+            work = connection.recv()
+        except EOFError:
+            return
+        connection.send(worker.restore(work, token, _seldom(connection.send)))
+
+
+def _end_with_parent() -> None:
+    """Do not go on where nobody listens any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _seldom(tell: Callable[[float], None]) -> Callable[[float], None]:
+    sent_at = time.monotonic()
+
+    def maybe(fraction: float) -> None:
+        nonlocal sent_at
+        if time.monotonic() - sent_at >= TELL_SECONDS:
+            sent_at = time.monotonic()
+            tell(fraction)
+
+    return maybe
+
+
+def _end(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is None or code >= 0:
+        return f"ended with exit code {code}"
+    names = {one.value: one.name for one in signal.Signals}
+    why = ", perhaps because memory was short" if -code == signal.SIGKILL else ""
+    return f"was ended by {names.get(-code, f'signal {-code}')}{why}"
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables for a process that is started inside, from its first moment on."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,200 @@
+"""Actors of a Ray cluster, one for each of its GPUs, otherwise one for each core. Pictures travel as bytes: the
+machines need not share a file system.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from agent.batch.engines.dispatch import WorkerHandle
+from agent.batch.engines.local import cpu_workers
+from agent.batch.engines.work import BatchConfig, Outcome, Work
+from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
+from agent.errors import BatchError, WorkerDied
+from imaging.errors import OutputError
+from imaging.progress import ProgressToken
+from imaging.reading import read_bytes
+
+TELL_SECONDS = 1.0
+CALLS_AT_ONCE = 3
+"""Of an actor: its work, the question how far it is, and the wish that it stop."""
+USAGE_VARIABLE = "RAY_USAGE_STATS_ENABLED"
+
+
+class RayEngine:
+    """A cluster; without an address one of its own on this machine, which ends with the batch.
+
+    Raises `BatchError` where Ray is not installed, the cluster cannot be reached or has nothing to work on.
+    """
+
+    def __init__(
+        self,
+        config: BatchConfig,
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        address: str | None = None,
+    ) -> None:
+        self._ray = _imported()
+        self._config = config
+        self._threads = threads or 1
+        self._connect(address, workers)
+        resources = self._ray.cluster_resources()
+        self._cards = int(resources.get("GPU", 0))
+        self.capacity = workers or self._cards or int(resources.get("CPU", 0)) // self._threads
+        if self.capacity < 1:
+            raise BatchError(f"the Ray cluster has no GPU and no {self._threads} cores", "start one with some")
+
+    def start_worker(self, number: int) -> ActorHandle:
+        """A new actor, wherever the cluster has room."""
+        variables = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+        actor = self._ray.remote(Actor).options(
+            num_cpus=self._threads,
+            num_gpus=1 if self._cards else 0,
+            max_concurrency=CALLS_AT_ONCE,
+            max_restarts=0,
+            runtime_env={"env_vars": variables},
+        )
+        return ActorHandle(self._ray, number, actor.remote(self._config, self._threads), self._config)
+
+    def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
+        """Those whose picture has ended, or who have told how far they are."""
+        by_answer = {
+            answer: handle for handle in handles if isinstance(handle, ActorHandle) for answer in handle.pending()
+        }
+        answers, _ = self._ray.wait(list(by_answer), num_returns=1, timeout=seconds)
+        return [by_answer[answer] for answer in answers]
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._ray.shutdown()
+
+    def _connect(self, address: str | None, workers: int | None) -> None:
+        os.environ.setdefault(USAGE_VARIABLE, "0")  # nothing is told to anybody
+        options: dict[str, Any] = {"include_dashboard": False, "num_cpus": self._threads * (workers or cpu_workers())}
+        try:
+            with _own_signals():
+                self._ray.init(
+                    address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else options)
+                )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            where = address or "this machine"
+            raise BatchError(f"Ray at {where} does not answer: {error}", "check it by: ray status") from error
+
+
+class ActorHandle:
+    """One actor."""
+
+    def __init__(self, ray: Any, number: int, actor: Any, config: BatchConfig) -> None:
+        self.number = number
+        self._ray, self._actor, self._config = ray, actor, config
+        self._result: Any = None
+        self._progress: Any = None
+
+    def submit(self, work: Work) -> None:
+        """Send the picture."""
+        data = read_bytes(work.file, self._config.limits)
+        self._result = self._actor.restore.remote(work, data)
+        self._progress = (
+            self._progress or self._actor.fraction.remote()
+        )  # one at a time: they wait in the actor's threads
+
+    def pending(self) -> tuple[Any, Any]:
+        """What it will answer."""
+        return self._result, self._progress
+
+    def poll(self) -> Outcome | float | None:
+        """The result, which is put where the batch wants it; otherwise how far it is."""
+        try:
+            if self._ray.wait([self._result], timeout=0)[0]:
+                outcome, data = self._ray.get(self._result)
+                return _stored(outcome, data)
+            fraction: float = self._ray.get(self._progress)
+            self._progress = self._actor.fraction.remote()
+            return fraction
+        except self._ray.exceptions.RayError as error:
+            raise WorkerDied(f"the Ray actor died: {' '.join(str(error).split())[:300]}") from error
+
+    def stop(self) -> None:
+        """Ask for it."""
+        self._actor.stop.remote()
+
+    def close(self) -> None:
+        """End it."""
+        self._ray.kill(self._actor)
+
+
+class Actor:
+    """The worker on its machine. Its methods run beside each other, each in a thread."""
+
+    def __init__(self, config: BatchConfig, threads: int) -> None:
+        use_threads(threads)
+        self._worker = Worker(replace(config, scratch=None))
+        self._token = ProgressToken()
+        self._fraction = 0.0
+
+    def restore(self, work: Work, data: bytes) -> tuple[Outcome, bytes]:
+        """The outcome, and the bytes of the result."""
+        self._fraction = 0.0
+        with TemporaryDirectory(prefix="restore4k-") as folder:
+            file, result = Path(folder) / work.file.name, Path(folder) / f"result{work.result.suffix}"
+            file.write_bytes(data)
+            here = replace(work, file=file, result=result)
+            outcome = self._worker.restore(here, self._token, self._set_fraction)
+            output = result.read_bytes() if outcome.figures else b""
+            return replace(outcome, work=work, reason=outcome.reason.replace(str(file), str(work.file))), output
+
+    def fraction(self) -> float:
+        """How far it is; answered after a while, so that nobody need ask all the time."""
+        time.sleep(TELL_SECONDS)
+        return self._fraction
+
+    def stop(self) -> None:
+        """Stop the picture that it has."""
+        self._token.cancel()
+
+    def _set_fraction(self, fraction: float) -> None:
+        self._fraction = fraction
+
+
+def _stored(outcome: Outcome, data: bytes) -> Outcome:
+    if outcome.figures:
+        file = outcome.work.result
+        try:
+            with file.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise OutputError(f"{file} cannot be written: {error.strerror}", "free its disk") from error
+    return outcome
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; whoever had it before has it again."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _imported() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise BatchError(
+            "Ray is not installed", "pip install 'restore4k[ray]', or leave --engine ray away"
+        ) from error
+    return ray

@@ -1,0 +1,117 @@
+"""What every worker does, wherever it runs: it keeps its models and restores one picture after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
+from agent.events import Event, Planned, Progress, Started
+from agent.run import Restoration, restore_file
+from imaging.errors import Cancelled, ResourceError, RestoreError
+from imaging.progress import ProgressToken
+from imaging.reading import read_image
+from imaging.writing import thumbnail_jpeg
+from toolbox.pool import ExpertPool
+
+THUMBNAIL_SIDE = 240
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What the libraries read when they are loaded."""
+
+
+def use_threads(threads: int) -> None:
+    """Let the libraries of this process compute on so many threads.
+
+    Their sums depend on it in the last bit, so it is the same for every worker, however many there are.
+    """
+    import cv2
+    import torch
+
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(threads)
+
+
+class Worker:
+    """Restores the pictures of a batch with warm models."""
+
+    def __init__(self, config: BatchConfig, experts: ExpertPool | None = None) -> None:
+        self._config = config
+        self._experts = experts or ExpertPool()
+
+    def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
+        """Never raises: one bad picture is no reason to stop."""
+        try:
+            return self._restored(work, token, tell)
+        except Cancelled:
+            return Outcome(work, stopped=True)
+        except RestoreError as error:
+            return Outcome(work, reason=str(error))
+        except Exception as error:  # a fault of ours or of a library, with this picture; the next one may do
+            return Outcome(work, reason=f"unexpected {type(error).__name__}: {error}")
+
+    def _restored(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
+        config = self._config
+        with TemporaryDirectory(dir=config.scratch, prefix="run-") as scratch:
+            restoration = restore_file(
+                work.file,
+                work.result,
+                config.profile,
+                runs=config.runs or Path(scratch),
+                overwrite=True,
+                limits=config.limits,
+                experts=self._experts,
+                token=token,
+                listener=_Watch(config.most_pixels, tell),
+            )
+            before, after = _thumbnails(restoration) if work.thumbnails else (b"", b"")
+            return Outcome(work, _figures(restoration, kept=config.runs is not None), before=before, after=after)
+
+
+class _Watch:
+    """Listens to a run: tells its progress, and ends it where its plan makes too large a picture."""
+
+    def __init__(self, most_pixels: int | None, tell: Callable[[float], None]) -> None:
+        self._most, self._tell = most_pixels, tell
+        self._pixels = 0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Progress():
+                self._tell(event.fraction)
+            case Started():
+                self._pixels = event.width * event.height
+            case Planned():
+                self._check(self._pixels * math.prod(step.scale for step in event.plan.steps) ** 2)
+            case _:
+                pass
+
+    def _check(self, pixels: int) -> None:
+        if self._most is not None and pixels > self._most:
+            raise ResourceError(
+                f"a result of {pixels} pixels is more than the {self._most} allowed",
+                "ask for a smaller scale or long side",
+            )
+
+
+def _figures(restoration: Restoration, *, kept: bool) -> Figures:
+    state, summary = restoration.state, restoration.summary()
+    return Figures(
+        width=summary.width,
+        height=summary.height,
+        plan=tuple(summary.plan),
+        steps=tuple(summary.steps),
+        quality=round(state.perception.quality, 4) if state.perception else 0.0,
+        gain=round(state.gain_of(state.current), 4),
+        seconds=round(sum(state.seconds.values()), 3),
+        warnings=state.warnings,
+        run=state.id if kept else "",
+    )
+
+
+def _thumbnails(restoration: Restoration) -> tuple[bytes, bytes]:
+    """Of the pictures that the run made for its report, which are far smaller than the result."""
+    files = (restoration.folder / f"{name}.jpg" for name in ("before", "after"))
+    before, after = (thumbnail_jpeg(read_image(file), THUMBNAIL_SIDE) for file in files)
+    return before, after

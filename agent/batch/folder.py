@@ -1,0 +1,169 @@
+"""What a batch keeps beside its results, in one folder: settings, record, thumbnails, what is half done."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.batch.pictures import BATCH_FOLDER
+from agent.batch.record import Entry
+from agent.errors import BatchError
+from imaging.errors import OutputError
+from imaging.writing import rename_new
+from profiles.schema import Profile
+
+
+class Settings(BaseModel):
+    """What all results of a folder have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    """The folder of pictures."""
+    profile: Profile
+    suffix: str
+
+    @property
+    def digest(self) -> str:
+        """Of what a result depends on, beside its picture."""
+        return hashlib.sha256(f"{self.profile.model_dump_json()}{self.suffix}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFolder:
+    """The folder in the folder of results."""
+
+    results: Path
+
+    @property
+    def path(self) -> Path:
+        """Itself."""
+        return self.results / BATCH_FOLDER
+
+    @property
+    def record(self) -> Path:
+        """A line for every picture."""
+        return self.path / "record.jsonl"
+
+    @property
+    def scratch(self) -> Path:
+        """What lies here belongs to work that goes on, or that was killed."""
+        return self.path / "scratch"
+
+    @property
+    def runs(self) -> Path:
+        """Run folders that are kept."""
+        return self.path / "runs"
+
+    @property
+    def settings_file(self) -> Path:
+        """As JSON."""
+        return self.path / "settings.json"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the only one who works on it. Raises `BatchError` and `OutputError`."""
+        lock = filelock.FileLock(self.path / "lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            for folder in (self.scratch, self.path / "finished", self.path / "thumbnails"):
+                folder.mkdir(exist_ok=True)
+        except filelock.Timeout as error:
+            raise BatchError(f"another batch is writing to {self.results}", "wait until it has ended") from error
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be used: {error.strerror}", "choose another folder") from error
+        try:
+            yield
+        finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            lock.release()
+
+    def settings(self) -> Settings | None:
+        """Those of the batch before; None where there was none."""
+        try:
+            return Settings.model_validate_json(self.settings_file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise BatchError(
+                f"{self.settings_file} is damaged or of another version", "choose another folder"
+            ) from error
+
+    def adopt(self, settings: Settings, *, overwrite: bool) -> None:
+        """Go on where a batch of the same settings ended; with `overwrite` of others too. Raises `BatchError`."""
+        before = self.settings()
+        if before is not None and before != settings and not overwrite:
+            raise BatchError(
+                f"{self.results} holds results {_difference(before, settings)}",
+                "choose another folder for these, or ask for overwriting",
+            )
+        temporary = self.settings_file.with_suffix(".part")
+        temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
+        temporary.replace(self.settings_file)
+
+    def finished(self, source: str, suffix: str) -> Path:
+        """Where a worker puts a whole result, which has its place among the results only once it is recorded."""
+        return self.path / "finished" / f"{key_of(source)}{suffix}"
+
+    def publish(self, entry: Entry) -> None:
+        """Give a recorded result its place. Raises `FileExistsError` where something is there, and `OSError`."""
+        output, target = self.finished(entry.source, Path(entry.output).suffix), self.results / entry.output
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if entry.replaces:
+            output.replace(target)
+        else:
+            rename_new(output, target)
+            output.unlink(missing_ok=True)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether the result of an entry is at its place, as it was put there."""
+        return _is(self.results / entry.output, entry)
+
+    def has_unpublished(self, entry: Entry) -> bool:
+        """Whether a kill came between the record and the place."""
+        return _is(self.finished(entry.source, Path(entry.output).suffix), entry)
+
+    def thumbnails(self, source: str) -> tuple[Path, Path]:
+        """Before and after."""
+        key = key_of(source)
+        return self.path / "thumbnails" / f"{key}-before.jpg", self.path / "thumbnails" / f"{key}-after.jpg"
+
+    def save_thumbnails(self, source: str, before: bytes, after: bytes) -> None:
+        """Keep them for the summary."""
+        try:
+            for file, data in zip(self.thumbnails(source), (before, after), strict=True):
+                file.write_bytes(data)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}", "free its disk") from error
+
+
+def key_of(source: str) -> str:
+    """A file name for a picture, which also draws lots."""
+    return hashlib.sha256(source.encode()).hexdigest()[:24]
+
+
+def _is(file: Path, entry: Entry) -> bool:
+    with suppress(OSError):
+        status = os.stat(file)
+        return (status.st_size, status.st_mtime_ns) == (entry.output_size, entry.output_modified_ns)
+    return False
+
+
+def _difference(before: Settings, now: Settings) -> str:
+    if before.source != now.source:
+        return f"of the pictures in {before.source}, not of those in {now.source}"
+    if before.suffix != now.suffix:
+        return f"in the format {before.suffix}, not {now.suffix}"
+    old, new = before.profile.model_dump(), now.profile.model_dump()
+    changed = [name for name in new if new[name] != old[name] and name != "about"]
+    return f"by another profile ({', '.join(f'{name} {old[name]}, not {new[name]}' for name in changed)})"

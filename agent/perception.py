@@ -1,0 +1,77 @@
+"""Perception: measure the image, then let a reasoner say what is wrong with it."""
+
+from __future__ import annotations
+
+from agent.faces import face_finding
+from agent.reasoners.reasoner import RULES, SURE, Reasoner
+from agent.state import Finding, Perception
+from imaging.image import Image
+from iqa.content import Content, ContentKind, content_of
+from iqa.degradations import estimates_from, jpeg_severity
+from iqa.features import ImageFeatures, extract_features
+from iqa.quality import quality_of
+from toolbox.tasks import Degradation
+
+HIDING = (Degradation.DARK, Degradation.DEFOCUS_BLUR, Degradation.MOTION_BLUR)
+"""With these, photos of anything look as if they were taken from above or through a microscope."""
+
+
+def perceive(image: Image, reasoner: Reasoner = RULES, features: ImageFeatures | None = None) -> Perception:
+    """What is wrong with `image`; `features`: what has been seen of it already."""
+    return reasoner.perceive(image, measure(image, features))
+
+
+def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
+    """What the metrics and the estimator say, before anybody has reasoned about it."""
+    features, faces = features or extract_features(image), face_finding(image)
+    measured, content = quality_of(features), content_of(features)
+    findings = {
+        name: Finding(
+            severity=estimate.severity,
+            confidence=estimate.confidence,
+            measurements=dict(estimate.measurements),
+            where=estimate.where,
+        )
+        for name, estimate in estimates_from(features).items()
+    }
+    if image.quantization_relative_to_q50 is not None:
+        found = findings[Degradation.JPEG_ARTIFACT]
+        findings[Degradation.JPEG_ARTIFACT] = _at_least_as_stated(found, image.quantization_relative_to_q50)
+    looks_alike = faces or any(findings[name].present for name in HIDING)
+    if content.kind in (ContentKind.AERIAL, ContentKind.MEDICAL) and looks_alike:
+        content = Content(ContentKind.PHOTO, 0.0)
+    return Perception(
+        width=image.width,
+        height=image.height,
+        quality=measured.score,
+        metrics=dict(measured.parts),
+        content=content.kind,
+        content_confidence=content.confidence,
+        findings=findings | ({Degradation.LOW_QUALITY_FACE: faces} if faces else {}),
+        description="",
+        by="measurement",
+    )
+
+
+def _at_least_as_stated(found: Finding, quantization_relative_to_q50: float) -> Finding:
+    """What is seen of compression, and no less than the file's own table says: older compression it cannot know."""
+    stated = jpeg_severity(quantization_relative_to_q50)
+    measurements = {**found.measurements, "stated_quantization_relative_to_q50": quantization_relative_to_q50}
+    if stated <= found.severity:
+        return found.model_copy(update={"measurements": measurements})
+    changes = {"severity": stated, "confidence": 1.0, "estimated": found.severity}
+    return found.model_copy(update={**changes, "measurements": measurements})
+
+
+PROFILES = {
+    ContentKind.DOCUMENT: "document",
+    ContentKind.SCREENSHOT: "document",
+    ContentKind.DRAWING: "anime",
+    ContentKind.AERIAL: "Aer4K-F",
+    ContentKind.MEDICAL: "medical-safe",
+}
+
+
+def suggested_profile(perception: Perception) -> str:
+    """The profile made for this kind of picture; `default` where there is none, or the kind is not sure."""
+    return PROFILES.get(perception.content, "default") if perception.content_confidence >= SURE else "default"

@@ -1,0 +1,124 @@
+"""Pictures for whoever judges with eyes: the whole in small, a detail as it is, and candidates on one sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from agent.qmoe import GLOBAL_TASKS
+from agent.state import Step
+from imaging.image import Image
+from imaging.resizing import fitted, resize
+from imaging.writing import encode_image
+from iqa.crops import Box, crops_of, cut
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VIEW_SIDE = 768
+DETAIL_SIDE = 256
+CELLS = ((6, 256), (12, 192), (40, 128))
+"""Up to how many cells a cell has how many pixels to a side."""
+LABEL_HEIGHT = 20
+LABEL_SIZE = 12
+MARGIN = 3
+MOST_BYTES = 512 * 1024
+QUALITIES = (92, 80, 65)
+SMALLEST = 64
+"""Long side of a picture that is made no smaller."""
+
+
+def whole_and_detail(image: Image, long_side: int = VIEW_SIDE, most_bytes: int = MOST_BYTES) -> tuple[bytes, ...]:
+    """The whole picture no larger than `long_side`; where it is larger, a detail of 256 pixels beside it."""
+    pixels = on_white(image)
+    if image.long_side <= long_side:
+        return (encoded(pixels, most_bytes),)
+    whole = resize(pixels, *fitted(image.height, image.width, long_side))
+    return encoded(whole, most_bytes), encoded(detail(image), most_bytes)
+
+
+def detail(image: Image, side: int = DETAIL_SIDE) -> Tensor:
+    """(3, h, w): where most happens in the picture, in its own pixels."""
+    return cut(Image(on_white(image)), crops_of(image)[0], largest=side)
+
+
+def candidate_sheet(
+    before: Image, candidates: Mapping[str, Image], step: Step, most_bytes: int = MOST_BYTES
+) -> bytes:
+    """The input and every candidate side by side, each under its label; the input comes first, under the label of
+    the candidate that is the input itself, where there is one. All show the same detail, or the whole where the
+    step changes the whole alike, or all of it fits. A PNG where it has no more than `most_bytes`, otherwise a JPEG.
+    """
+    import torch
+
+    side = next((side for most, side in CELLS if len(candidates) < most), CELLS[-1][1])
+    is_whole = step.task in GLOBAL_TASKS or before.long_side * step.scale <= side
+    box = None if is_whole else crops_of(before)[0]
+    first = _part(before, box, max(1, side // step.scale))
+    unchanged = next((label for label, image in candidates.items() if image is before), "input")
+    changed = ((label, image) for label, image in candidates.items() if image is not before)
+    cells = [(unchanged, first), *((label, _part(image, box, side)) for label, image in changed)]
+    columns = math.ceil(math.sqrt(len(cells)))
+    drawn = [_cell(label, part, side) for label, part in cells]
+    drawn += [torch.ones_like(drawn[0])] * (-len(drawn) % columns)
+    rows = [torch.cat(drawn[start : start + columns], dim=2) for start in range(0, len(drawn), columns)]
+    return encoded(torch.cat(rows, dim=1), most_bytes)
+
+
+def encoded(pixels: Tensor, most_bytes: int) -> bytes:
+    """(3, h, w) in [0, 1] as a PNG of at most so many bytes; else as a JPEG, and smaller if need be."""
+    data = encode_image(Image(pixels), "PNG")
+    while len(data) > most_bytes:
+        for quality in QUALITIES:
+            data = encode_image(Image(pixels), "JPEG", quality)
+            if len(data) <= most_bytes:
+                return data
+        height, width = pixels.shape[1:]
+        if max(height, width) < SMALLEST:
+            return data
+        pixels = resize(pixels, height * 3 // 4, width * 3 // 4)
+    return data
+
+
+def on_white(image: Image) -> Tensor:
+    """Its pixels as they look on a white page."""
+    return image.pixels if image.alpha is None else image.pixels * image.alpha + (1 - image.alpha)
+
+
+def mime_type(data: bytes) -> str:
+    """Of a picture that was made here."""
+    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _part(image: Image, box: Box | None, side: int) -> Tensor:
+    if box is not None:
+        return cut(Image(on_white(image)), box, largest=side)
+    pixels = on_white(image)
+    return resize(pixels, *fitted(image.height, image.width, min(side, image.long_side)))
+
+
+def _cell(label: str, part: Tensor, side: int) -> Tensor:
+    """(3, side + label, side): the part, enlarged to the cell where it is smaller, on white under its label."""
+    import torch
+
+    height, width = fitted(part.shape[1], part.shape[2], side)
+    cell = torch.ones(3, side + LABEL_HEIGHT, side)
+    cell[:, LABEL_HEIGHT : LABEL_HEIGHT + height, :width] = resize(part, height, width)
+    cell[:, :LABEL_HEIGHT] = _label(label, side)
+    return cell
+
+
+def _label(text: str, width: int) -> Tensor:
+    import numpy as np
+    import PIL.Image
+    import PIL.ImageDraw
+    import PIL.ImageFont
+
+    from imaging.convert import from_numpy, to_float
+
+    strip = PIL.Image.new("L", (width, LABEL_HEIGHT), 255)
+    length = PIL.ImageFont.load_default(LABEL_SIZE).getlength(text)
+    font = PIL.ImageFont.load_default(LABEL_SIZE * min(1.0, (width - 4 * MARGIN) / max(length, 1)))
+    PIL.ImageDraw.Draw(strip).text((MARGIN, MARGIN), text, fill=0, font=font)
+    return from_numpy(to_float(np.asarray(strip))).expand(3, -1, -1)

@@ -1,0 +1,42 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+class Timer:
+    """Adds up wall time by part. Parts do not nest: the inner one's time is taken from the outer one's."""
+
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        self._seconds = dict(seconds or {})
+        self._open: list[str] = []
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Count the time inside the block as `name`."""
+        self._accumulate()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._accumulate()
+            self._open.pop()
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by part, up to now; what belongs to none is `agent`."""
+        self._accumulate()
+        return dict(self._seconds)
+
+    def total(self) -> float:
+        """Seconds of all parts together, up to now."""
+        return sum(self.seconds().values())
+
+    def _accumulate(self) -> None:
+        now = time.perf_counter()
+        name = self._open[-1] if self._open else "agent"
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._since
+        self._since = now

@@ -1,0 +1,79 @@
+"""The fidelity-aware score of a candidate: quality, what it removed, the prior of its expert, consistency."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from iqa.degradations import estimates_from
+from iqa.expert_priors import CO_DEGRADATIONS
+from iqa.features import ImageFeatures
+from iqa.quality import Origin
+from toolbox.tasks import Degradation, Task
+
+LEAST_LEVEL = 0.5
+"""Below half a level of severity, what is left of it is the estimator's own noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateScore:
+    """What speaks for a candidate of a step."""
+
+    task: Task
+    quality: float
+    """The quality score, in [0, 1]."""
+    removal: float
+    """The share of the step's degradation that is gone in the eyes of the estimator; negative where it has grown."""
+    consistency: float
+    """With the step's input, in [0, 1]."""
+    expert_prior: float
+    """The prior of its expert, -1..1; see `iqa.expert_priors`."""
+
+
+def origin_of(task: Task, before: ImageFeatures, enlarged: ImageFeatures | None = None) -> Origin:
+    """What the candidates of a step are compared with; `enlarged`: the same with patches as large as theirs."""
+    co_degradation_severity = _severity_of(before, CO_DEGRADATIONS.get(task, ()))
+    return Origin(task, enlarged or before, _severity_of(before, (task.degradation,)), co_degradation_severity)
+
+
+def removal(origin: Origin, features: ImageFeatures) -> float:
+    """In [-1, 1]; 0 where the degradation was not seen before, and for super-resolution, whose place is another."""
+    if origin.task is Task.SUPER_RESOLUTION:
+        return 0.0
+    before = origin.level
+    left = _severity_of(features, (origin.task.degradation,))
+    return max(-1.0, (before - left) / max(before, LEAST_LEVEL)) if before else 0.0
+
+
+def score(
+    candidate_score: CandidateScore, fidelity_weight: float, weights: Mapping[str, float] | None = None
+) -> float:
+    """The score in [0, 1] that candidates are ranked by; the formula, and its weights, stand in quality.toml."""
+    weights = weights or _fidelity_aware()
+    removed = 0.0 if candidate_score.task is Task.SUPER_RESOLUTION else weights["removal"]
+    judged = (candidate_score.quality + removed * candidate_score.removal) / (1 + removed)
+    share = fidelity_weight * weights["consistency"]
+    total = (1 - share) * (
+        judged + weights["expert_prior"] * candidate_score.expert_prior
+    ) + share * candidate_score.consistency
+    return min(1.0, max(0.0, total))
+
+
+def own_error() -> float:
+    """Scores that differ by less are a tie."""
+    return _fidelity_aware()["error"]
+
+
+def _severity_of(features: ImageFeatures, kinds: Sequence[Degradation]) -> float:
+    """How much of these the estimator sees: levels of severity, 0 to 4 for each that it knows."""
+    estimates = estimates_from(features)
+    return sum(estimates[kind].level for kind in kinds if kind in estimates)
+
+
+@cache
+def _fidelity_aware() -> Mapping[str, float]:
+    table: dict[str, dict[str, float]] = tomllib.loads((resources.files("iqa") / "quality.toml").read_text("utf-8"))
+    return table["fidelity_aware"]

@@ -1,1 +1,0 @@
-"""Measurable evidence of degradations: one module each, numbers in named units, no judgement."""

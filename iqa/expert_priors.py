@@ -1,0 +1,67 @@
+"""Expert priors: how much nearer to the truth each expert came than its rivals, on synthesised degradations."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+from toolbox.tasks import Degradation, Task
+
+FILES = ("expert_priors.toml", "old_photo_expert_priors.toml")
+"""Written by `training.fits.quality` and `training.fits.old_photo`."""
+CO_DEGRADATIONS: Mapping[Task, tuple[Degradation, ...]] = {
+    Task.SUPER_RESOLUTION: (Degradation.NOISE, Degradation.JPEG_ARTIFACT),
+    Task.DENOISING: (Degradation.JPEG_ARTIFACT,),
+    Task.JPEG_ARTIFACT_REMOVAL: (Degradation.NOISE,),
+}
+"""Co-occurring degradations that change the expert ranking of a task."""
+MIXED_SEVERITY = 0.6
+"""Severity of these together from which a picture counts as mixed."""
+SHORTLIST_SIZE = 2
+"""Experts of a step that are run at most, of those that have a prior."""
+FAR_BEHIND = 0.02
+"""Difference in the prior by which an expert is so much worse than the best that it is not worth a run: of 1240 steps
+on photos that we degraded, running the second anyway changed the result of few, and rather for the worse.
+"""
+
+
+def prior_key(task: Task, co_degradation_severity: float) -> str:
+    """The table of priors for a task; mixed degradations have one of their own."""
+    return f"{task.value}_mixed" if co_degradation_severity >= MIXED_SEVERITY else task.value
+
+
+def priors_for(
+    tables: Mapping[str, Mapping[str, float]], task: Task, co_degradation_severity: float = 0.0
+) -> Mapping[str, float]:
+    """The priors of the experts for a task, by name."""
+    return tables.get(prior_key(task, co_degradation_severity)) or tables.get(task.value, {})
+
+
+def shortlist_by_prior(priors: Mapping[str, float]) -> list[str]:
+    """The experts that may give the best result, the best prior first."""
+    best = sorted(priors, key=lambda name: -priors[name])[:SHORTLIST_SIZE]
+    return [name for name in best if priors[name] >= priors[best[0]] - FAR_BEHIND]
+
+
+def expert_prior(task: Task, expert: str, co_degradation_severity: float = 0.0) -> float:
+    """The prior of an expert; 0 where there is none."""
+    return priors_for(expert_priors(), task, co_degradation_severity).get(expert, 0.0)
+
+
+def best_prior(task: Task, expert: str) -> float:
+    """The larger prior of an expert: alone, or with co-occurring degradations."""
+    return max(expert_prior(task, expert), expert_prior(task, expert, MIXED_SEVERITY))
+
+
+def has_prior(task: Task, expert: str) -> bool:
+    """Whether there is a prior of an expert."""
+    return expert in priors_for(expert_priors(), task)
+
+
+@cache
+def expert_priors() -> Mapping[str, Mapping[str, float]]:
+    """All tables, by `prior_key`."""
+    tables = [tomllib.loads((resources.files("iqa") / name).read_text("utf-8")) for name in FILES]
+    return {key: experts for table in tables for key, experts in table.items()}

@@ -1,0 +1,122 @@
+"""Features of JPEG compression: the 8x8 grid, vanished coefficients and quantization steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.convert import FloatArray
+from imaging.jpeg_table import STANDARD_TABLE
+from iqa.handcrafted.inputs import MeasurementInputs
+
+BLOCK = 8
+MOST_BLOCKS = 3000
+STEPS = np.arange(2, 65, dtype=np.float32)
+FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (3, 0))
+PERIODIC = 0.5
+"""Mean cosine from which coefficients count as multiples of a step."""
+FEWEST = 24
+
+
+def compression(inputs: MeasurementInputs) -> dict[str, float]:
+    """How visible a grid of period 8 is, and how coarse coefficients on that grid were quantised.
+
+    `grid_excess`: how much likelier a step between two pixels stands out on the grid than off it, in [0, 1];
+    `grid_z`: the same in standard errors of the other positions; `zero_excess`: share of coefficients that vanish
+    on the grid, less that off it; `quantization_relative_to_q50`: the steps found (Fan and de Queiroz 2003), relative
+    to JPEG quality 50, 0 where coefficients are not multiples of anything.
+    """
+    grid, excess, z = _grid(inputs.lumas)
+    on = _coefficients(inputs.lumas, grid)
+    off = _coefficients(inputs.lumas, ((grid[0] + 4) % BLOCK, (grid[1] + 4) % BLOCK))
+    return {
+        "grid_excess": excess,
+        "grid_z": z,
+        "zero_excess": _vanished(on) - _vanished(off),
+        "quantization_relative_to_q50": _quantisation(on),
+    }
+
+
+def quantised_grid(lumas: Sequence[FloatArray]) -> tuple[tuple[int, int], float]:
+    """Where the grid of period 8 most likely begins (top, left), and its `quantization_relative_to_q50`."""
+    grid, _, _ = _grid(lumas)
+    return grid, _quantisation(_coefficients(lumas, grid))
+
+
+def dct_blocks(plane: FloatArray, grid: tuple[int, int]) -> FloatArray:
+    """(n, 8, 8) orthonormal DCT-II coefficients of the 8x8 blocks of a grid that begins at (top, left)."""
+    top, left = grid
+    rows, columns = (plane.shape[0] - top) // BLOCK, (plane.shape[1] - left) // BLOCK
+    part = plane[top : top + rows * BLOCK, left : left + columns * BLOCK]
+    blocks = part.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
+    basis = _basis()
+    return np.asarray(basis @ blocks @ basis.T, np.float32)
+
+
+def _grid(lumas: Sequence[FloatArray]) -> tuple[tuple[int, int], float, float]:
+    across = np.sum([_standing_out(luma) for luma in lumas], axis=0)
+    down = np.sum([_standing_out(luma.T) for luma in lumas], axis=0)
+    top, left = ((int(np.argmax(_shares(counts))) + 1) % BLOCK for counts in (down, across))
+    excess, z = zip(_contrast(across), _contrast(down), strict=True)
+    return (top, left), float(np.mean(excess)), float(np.mean(z))
+
+
+def _standing_out(luma: FloatArray) -> NDArray[np.float64]:
+    """(2, 8): for each position modulo 8 in a row, how often a step exceeds both neighbours', out of how many."""
+    steps = np.abs(np.diff(luma, axis=1))
+    larger = (steps[:, 1:-1] > steps[:, :-2]) & (steps[:, 1:-1] > steps[:, 2:])
+    position = np.arange(1, steps.shape[1] - 1) % BLOCK
+    return np.stack(
+        [
+            np.bincount(position, larger.sum(axis=0), BLOCK),
+            np.bincount(position, minlength=BLOCK) * float(len(luma)),
+        ]
+    )
+
+
+def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(counts[0] / np.maximum(counts[1], 1), np.float64)
+
+
+def _contrast(counts: NDArray[np.float64]) -> tuple[float, float]:
+    shares = np.sort(_shares(counts))
+    excess = shares[-1] - shares[:-1].mean()
+    error = max(shares[:-1].std(), np.sqrt(0.22 / np.maximum(counts[1].mean(), 1)))
+    return float(excess), float(excess / error)
+
+
+def _coefficients(lumas: Sequence[FloatArray], grid: tuple[int, int]) -> FloatArray:
+    """Those of `dct_blocks` of all patches, thinned out to at most 3000."""
+    every = np.concatenate([dct_blocks(luma, grid) for luma in lumas])
+    return every[:: 1 + len(every) // MOST_BLOCKS]
+
+
+def _vanished(coefficients: FloatArray) -> float:
+    row, column = np.indices((BLOCK, BLOCK))
+    return float((np.abs(coefficients[:, row + column >= 3]) < 1).mean()) if len(coefficients) else 0.0
+
+
+def _quantisation(coefficients: FloatArray) -> float:
+    found = []
+    for row, column in FREQUENCIES:
+        values = np.abs(coefficients[:, row, column])
+        for step in STEPS[::-1]:
+            quantised = values[values > step / 2]
+            if len(quantised) >= FEWEST and np.cos(2 * np.pi / step * quantised).mean() > PERIODIC:
+                found.append(step / STANDARD_TABLE[row, column])
+                break
+        else:
+            found.append(0.0)
+    return float(np.median(found))
+
+
+@cache
+def _basis() -> FloatArray:
+    """(8, 8): the orthonormal DCT-II."""
+    frequency, place = np.indices((BLOCK, BLOCK))
+    basis = np.cos(np.pi / BLOCK * (place + 0.5) * frequency) / 2
+    basis[0] /= np.sqrt(2)
+    return np.asarray(basis, np.float32)

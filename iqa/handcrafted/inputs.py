@@ -1,0 +1,65 @@
+"""What handcrafted features are measured on: a few patches at full resolution and one small whole picture, at flat
+cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imaging.colour import BT601
+from imaging.convert import FloatArray, to_numpy
+from iqa.crops import Box, crops_of, cut, overview
+from iqa.luma import weighted_sum
+
+if TYPE_CHECKING:
+    from imaging.image import Image
+
+MOST_PIXELS = 750_000
+"""Pictures up to this size are one patch; larger ones are nine crops."""
+THUMBNAIL = 256
+SMALLEST_SIDE = 32
+CB, CR = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementInputs:
+    """One picture, prepared."""
+
+    lumas: tuple[FloatArray, ...]
+    """Patches (h, w) of BT.601 luma in [0, 255], each beginning at multiples of 8 pixels, at least 32x32."""
+    chromas: tuple[FloatArray, ...]
+    """Their Cb and Cr, (2h, w), one below the other, in [-127.5, 127.5]."""
+    thumbnail: FloatArray
+    """(h, w, 3) RGB in [0, 1], long side at most 256."""
+    width: int
+    height: int
+
+
+def measurement_inputs(
+    image: Image, crops: tuple[Box, ...] | None = None, small: Image | None = None
+) -> MeasurementInputs:
+    """The picture's view; where it is large, its patches are the middles of `crops`, otherwise of its own.
+
+    Pictures below 32 pixels are continued by reflection. `small`: the same picture, averaged for no less than
+    `THUMBNAIL`, where that is at hand.
+    """
+    if image.width * image.height <= MOST_PIXELS:
+        patches = [to_numpy(image.pixels)]
+    else:
+        patches = [to_numpy(cut(image, box, multiple_of=8)) for box in crops or crops_of(image)]
+    patches = [_at_least(patch, SMALLEST_SIDE) * np.float32(255) for patch in patches]
+    return MeasurementInputs(
+        lumas=tuple(weighted_sum(patch, BT601) for patch in patches),
+        chromas=tuple(np.concatenate([weighted_sum(patch, CB), weighted_sum(patch, CR)]) for patch in patches),
+        thumbnail=overview(small or image, THUMBNAIL),
+        width=image.width,
+        height=image.height,
+    )
+
+
+def _at_least(patch: FloatArray, side: int) -> FloatArray:
+    below, right = (max(0, side - size) for size in patch.shape[:2])
+    return np.pad(patch, ((0, below), (0, right), (0, 0)), mode="symmetric") if below or right else patch

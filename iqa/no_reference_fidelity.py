@@ -1,0 +1,84 @@
+"""How near to its unseen original a picture is, when nothing is known of where it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+from imaging.convert import FloatArray
+from iqa.degradations import network_output
+from iqa.errors import BadParameters
+from iqa.features import ImageFeatures
+from iqa.handcrafted.measure import current_names
+from toolbox.classical.perceptron import Perceptron
+
+FILE = "no_reference_fidelity.safetensors"
+REACH = 4.0
+"""Deviations from the mean beyond which what is measured counts no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FidelityPrediction:
+    """What a comparison with the original would give, as far as can be told without it."""
+
+    ssim: float
+    """SSIM of the luma."""
+    psnr_share: float
+    """PSNR (RGB) taken from 10 to 40 dB, in [0, 1]."""
+
+    @property
+    def mean(self) -> float:
+        """The mean of both, in [0, 1]."""
+        return min(1.0, max(0.0, (self.ssim + self.psnr_share) / 2))
+
+
+def predict_no_reference_fidelity(features: ImageFeatures) -> FidelityPrediction:
+    """By a perceptron on all that is measured of the picture, and on how much of each degradation the estimator sees.
+
+    Trained by `python -m training.fits.no_reference_fidelity` on degraded photos and on what experts make of them.
+    """
+    loaded = _shipped()
+    ssim, psnr_share = loaded.perceptron(standard(row_of(features, loaded.names), loaded.centre, loaded.spread))
+    return FidelityPrediction(float(ssim), float(psnr_share))
+
+
+def row_of(features: ImageFeatures, names: Sequence[str]) -> FloatArray:
+    """(k,): the features of these names, and the estimator's answers."""
+    from iqa.degradation_net import signed_log
+
+    return np.array(
+        [*signed_log(features.handcrafted, names), *network_output(features).whole.flatten().tolist()], np.float32
+    )
+
+
+def standard(rows: FloatArray, centre: FloatArray, spread: FloatArray) -> FloatArray:
+    """(..., k) as the perceptron takes them: in deviations from the mean."""
+    return np.asarray(np.clip((rows - centre) / spread, -REACH, REACH), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedPerceptron:
+    names: tuple[str, ...]
+    centre: FloatArray
+    spread: FloatArray
+    perceptron: Perceptron
+
+
+@cache
+def _shipped() -> _LoadedPerceptron:
+    from safetensors import safe_open
+
+    try:
+        with resources.as_file(resources.files("iqa") / FILE) as path, safe_open(path, framework="np") as stored:
+            names = json.loads((stored.metadata() or {})["names"])
+            arrays = {key: stored.get_tensor(key).astype(np.float32) for key in stored.keys()}  # noqa: SIM118
+        centre, spread = arrays.pop("centre"), arrays.pop("spread")
+        layers = ((arrays[f"{index}.weight"], arrays[f"{index}.bias"]) for index in range(len(arrays) // 2))
+        return _LoadedPerceptron(current_names(names), centre, spread, Perceptron(tuple(layers)))
+    except (OSError, KeyError, ValueError) as error:
+        raise BadParameters(f"iqa/{FILE} is not usable: {error!r}", "install restore4k again") from error

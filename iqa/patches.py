@@ -1,0 +1,77 @@
+"""What the networks of iqa/ look at: nine small patches at full resolution and the whole picture in small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imaging.resizing import resize
+from iqa.crops import GRID, Box, crops_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from imaging.image import Image
+
+SIDE = 96
+"""Pixels of the side of each patch, and of the small whole."""
+COUNT = GRID * GRID
+BLOCK = 8
+"""Patches begin at multiples of this, so that the blocks of JPEG always lie alike in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """One picture, prepared for a network."""
+
+    near: Tensor
+    """(9, 3, 96, 96) RGB in [0, 1], untouched pixels; a patch is continued by reflection where the picture ends."""
+    whole: Tensor
+    """(3, 96, 96) RGB in [0, 1], the picture squeezed into a square."""
+    cells: tuple[int, ...]
+    """Where each patch lies: the cell of a 3x3 grid, row by row."""
+
+
+def extract_patches(
+    image: Image, crops: tuple[Box, ...] | None = None, enlarged: int = 1, small: Image | None = None
+) -> Patches:
+    """Patches from the middles of `crops`, or of the picture's own `crops_of`.
+
+    `enlarged`: 2 or 4 gives the patches that the picture would have if it were so many times larger (bicubic).
+    `small`: the same picture, averaged for no less than `SIDE`, where that is at hand.
+    """
+    import torch
+
+    boxes = crops or crops_of(image)
+    near = torch.stack([_window(image, box, enlarged) for box in boxes])
+    cells = tuple(
+        min(GRID - 1, int(GRID * (box.top + box.bottom) / 2)) * GRID
+        + min(GRID - 1, int(GRID * (box.left + box.right) / 2))
+        for box in boxes
+    )
+    return Patches(near, resize((small or image).pixels, SIDE, SIDE), cells)
+
+
+def _window(image: Image, box: Box, enlarged: int) -> Tensor:
+    """(3, 96, 96) around the middle of the box, moved so that it lies in the picture where that is large enough."""
+    side = SIDE // enlarged
+    top = _start((box.top + box.bottom) / 2, image.height * enlarged) // enlarged
+    left = _start((box.left + box.right) / 2, image.width * enlarged) // enlarged
+    patch = image.pixels[:, top : top + side, left : left + side]
+    if enlarged > 1:
+        patch = resize(patch, patch.shape[1] * enlarged, patch.shape[2] * enlarged).clamp(0, 1)
+    return _filled(_filled(patch, 1), 2)
+
+
+def _start(middle: float, size: int) -> int:
+    first = min(round(middle * size) - SIDE // 2, size - SIDE)
+    return max(0, first) // BLOCK * BLOCK
+
+
+def _filled(patch: Tensor, axis: int) -> Tensor:
+    """Continued by reflection to 96 pixels along an axis, again and again for very small pictures."""
+    import torch
+
+    while patch.shape[axis] < SIDE:
+        patch = torch.cat([patch, patch.flip(axis)], axis).narrow(axis, 0, min(SIDE, 2 * patch.shape[axis]))
+    return patch

@@ -1,0 +1,1 @@
+"""Access control: readable folders, bearer tokens and OAuth."""

@@ -1,0 +1,229 @@
+"""Is this machine fit for the work? One check per thing that can be missing, each with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from imaging.errors import RestoreError
+from server.settings import APP, ServerSettings, default_output, default_runs, default_workspace
+from toolbox.catalogue import catalogue_of, default_catalogue
+from toolbox.pool import ModelPool
+from toolbox.store import ModelStore
+from toolbox.tasks import Task
+
+OLDEST_PYTHON = (3, 11)
+OUR_PACKAGES = ("imaging", "toolbox", "iqa", "profiles", "agent", "server")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "spandrel",
+    "opencv-python-headless",
+    "scikit-image",
+    "pillow",
+    "pydantic",
+    "mcp",
+)
+GIGABYTE = 1 << 30
+MEMORY_WANTED = 6 * GIGABYTE
+"""A 4096x4096 picture is 200 MB in float32; a step holds a few of them, and torch wants its share."""
+DISK_WANTED = 2 * GIGABYTE
+
+
+class Check(BaseModel):
+    """What was looked at, what was found, and what to do about it."""
+
+    name: str
+    state: Literal["ok", "warning", "problem"]
+    found: str
+    hint: str = ""
+
+
+def examine() -> list[Check]:
+    """All checks; none of them changes anything."""
+    checks: list[Callable[[], Check]] = [_python, _libraries, _package_names, _device, _memory, _experts, _weights]
+    checks += [_metrics, _reasoners, _server]
+    folders = {"runs folder": default_runs(), "workspace": default_workspace(), "output folder": default_output()}
+    return [check() for check in checks] + [_folder(name, path) for name, path in folders.items()]
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} on {platform.platform()}"
+    if sys.version_info < OLDEST_PYTHON:
+        return Check(name="python", state="problem", found=found, hint="install Python 3.11 or newer")
+    return Check(name="python", state="ok", found=found)
+
+
+def _libraries() -> Check:
+    versions = {name: _version_of(name) for name in LIBRARIES}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        return Check(
+            name="libraries", state="problem", found=f"missing: {', '.join(missing)}", hint="install restore4k again"
+        )
+    return Check(
+        name="libraries", state="ok", found=", ".join(f"{name} {version}" for name, version in versions.items())
+    )
+
+
+def _package_names() -> Check:
+    """Our packages have common names; another distribution may own one of them too."""
+    owners = metadata.packages_distributions()
+    foreign = {name: owner for name in OUR_PACKAGES if (owner := set(owners.get(name, ())) - {APP})}
+    if foreign:
+        message = ", ".join(f"{name} also by {', '.join(sorted(owner))}" for name, owner in foreign.items())
+        return Check(
+            name="package names",
+            state="problem",
+            found=message,
+            hint="install restore4k in an environment of its own",
+        )
+    installed = all(APP in owners.get(name, ()) for name in OUR_PACKAGES)
+    return Check(name="package names", state="ok", found="installed" if installed else "running from source")
+
+
+def _device() -> Check:
+    try:
+        import torch
+
+        from imaging.device import best_device
+
+        device = best_device()
+    except (ImportError, OSError) as error:
+        return Check(
+            name="device",
+            state="problem",
+            found=f"torch cannot be imported: {error}",
+            hint="install torch and torchvision together from one index",
+        )
+    except RestoreError as error:
+        return Check(name="device", state="problem", found=error.message, hint=error.hint)
+    if device.type == "cuda":
+        return Check(name="device", state="ok", found=f"{device}: {torch.cuda.get_device_name(device)}")
+    if device.type == "cpu":
+        return Check(
+            name="device",
+            state="ok",
+            found=f"CPU with {torch.get_num_threads()} threads",
+            hint="a GPU would be many times faster",
+        )
+    return Check(name="device", state="ok", found=str(device))
+
+
+def _memory() -> Check:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return Check(name="memory", state="ok", found="unknown on this system")
+    found = f"{total / GIGABYTE:.1f} GB"
+    if total < MEMORY_WANTED:
+        return Check(name="memory", state="warning", found=found, hint="choose a smaller --long-side than 4096")
+    return Check(name="memory", state="ok", found=found)
+
+
+def _experts() -> Check:
+    try:
+        catalogue = catalogue_of(ModelStore())
+    except RestoreError as error:
+        return Check(name="experts", state="problem", found=error.message, hint=error.hint)
+    tasks = {card.task for card in catalogue}
+    found = f"{len(catalogue.cards)} for {len(tasks)} tasks"
+    if Task.SUPER_RESOLUTION not in tasks:
+        return Check(name="experts", state="problem", found=f"{found}, none enlarges", hint="install restore4k again")
+    return Check(name="experts", state="ok", found=found)
+
+
+def _weights() -> Check:
+    folder = resources.files("toolbox") / "weights"
+    needed = [card.weights for card in default_catalogue() if card.weights]
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
+        return Check(
+            name="embedded weights", state="problem", found=f"missing: {', '.join(missing)}", hint="install again"
+        )
+    return Check(name="embedded weights", state="ok", found=f"{len(needed)} files")
+
+
+def _metrics() -> Check:
+    """The published metrics are an extra, and most of them forbid commercial use."""
+    from iqa.published import published_metrics, state_of
+    from toolbox.store import ModelStore
+
+    store, metrics = ModelStore(), published_metrics()
+    ready = [name for name, metric in metrics.items() if state_of(metric, store).ready]
+    if not ready:
+        hint = f"{len(metrics)} more can join: `restore4k models list`"
+        return Check(name="metrics", state="ok", found="embedded ones", hint=hint)
+    bound = [f"{name} ({metrics[name].licence})" for name in ready if metrics[name].non_commercial]
+    hint = f"not for commercial use: {', '.join(bound)}" if bound else ""
+    return Check(name="metrics", state="ok", found=f"embedded ones, {', '.join(ready)}", hint=hint)
+
+
+def _server() -> Check:
+    """Whether what a client would start can be put together."""
+    try:
+        import anyio
+
+        from server.mcp.app import build_server
+
+        tools = anyio.run(build_server(ServerSettings()).list_tools)
+    except (ImportError, OSError) as error:
+        return Check(
+            name="mcp server", state="problem", found=f"it cannot start: {error}", hint="install restore4k again"
+        )
+    program = shutil.which(APP) or f"{sys.executable} -m server"
+    hint = f"a client starts it by `{program} serve FOLDER`"
+    return Check(name="mcp server", state="ok", found=f"{len(tools)} tools", hint=hint)
+
+
+def _reasoners() -> Check:
+    """Who can look and plan beside the rules; a chat endpoint is asked whether it is there."""
+    from agent.reasoners.endpoint import Endpoint
+    from agent.reasoners.local_vlm import LocalModel
+
+    found, problems = ["rules"], []
+    try:
+        if endpoint := Endpoint.from_environment():
+            found.append(f"endpoint: {endpoint.model} at {endpoint.place}")
+            if problem := endpoint.problem():
+                problems.append(f"the endpoint cannot be used: {problem}")
+    except RestoreError as error:
+        problems.append(str(error))
+    try:
+        if local := LocalModel.from_environment(ModelPool()):
+            found.append(f"local: {local.model}")
+            if problem := local.problem():
+                problems.append(problem)
+    except RestoreError as error:
+        problems.append(str(error))
+    if problems:
+        return Check(name="reasoners", state="warning", found="; ".join(found), hint="; ".join(problems))
+    hint = "" if len(found) > 1 else "a vision-language model can join: docs/reasoners.md"
+    return Check(name="reasoners", state="ok", found="; ".join(found), hint=hint)
+
+
+def _folder(name: str, path: Path) -> Check:
+    """Writable, or can be made; and with room."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return Check(name=name, state="problem", found=f"{path} cannot be written", hint="choose another one")
+    free = shutil.disk_usage(existing).free
+    found = f"{path}, {free / GIGABYTE:.1f} GB free"
+    if free < DISK_WANTED:
+        return Check(name=name, state="warning", found=found, hint="a 4K run needs about 1 GB; make room")
+    return Check(name=name, state="ok", found=found)
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,198 @@
+"""What can be downloaded, chosen by name or by profile, and under which licences."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel
+
+from agent.qmoe import is_preferred
+from imaging.errors import RestoreError
+from iqa.published import published_metrics, state_of
+from profiles.loading import load_profile
+from profiles.schema import Profile
+from toolbox.availability import availability
+from toolbox.card import ExpertCard
+from toolbox.catalogue import catalogue_of
+from toolbox.faces.models import FaceModel, face_models
+from toolbox.model_bundles import ModelBundle, model_bundles
+from toolbox.store import ModelStore, WeightFile
+from toolbox.tasks import Task
+
+METRIC, FACES, BASE = "metric", "faces", "base"
+GROUPS = {"metrics": METRIC, "faces": FACES}
+"""What a name stands for that is no name of a file."""
+
+
+class Download(BaseModel):
+    """What can be downloaded under one name, and what it is good for."""
+
+    name: str
+    purpose: str
+    """The task, with its scale; `metric`; `faces` for what finds, compares and judges them; `base` for what experts
+    stand on."""
+    about: str
+    licence: str
+    commercial: str
+    page: str = ""
+    files: tuple[WeightFile, ...]
+    base: tuple[WeightFile, ...] = ()
+    """Files of a base model, which come along; other experts may need them too, so they go under their own name."""
+    state: str
+    advice: str
+
+    @property
+    def megabytes(self) -> str:
+        """The size as people write it."""
+        return size_in_words(self.files + self.base)
+
+    def can_be_pulled(self, store: ModelStore) -> bool:
+        """Whether a program may fetch all that is not here."""
+        return all(file.urls or store.has(file.name) for file in self.files + self.base)
+
+
+def size_in_words(files: Sequence[WeightFile]) -> str:
+    """The size of files, as far as it is published."""
+    known = sum(file.size or 0 for file in files)
+    unknown = sum(file.size is None for file in files)
+    if not known:
+        return "size not published"
+    return f"{known / 1e6:.0f} MB" + (f" and {unknown} of unpublished size" if unknown else "")
+
+
+def downloads(store: ModelStore) -> list[Download]:
+    """Everything that has files of its own: experts, what they stand on, metrics, then what is about faces."""
+    found = []
+    for card in catalogue_of(store):
+        if card.files:
+            state = availability(card, store)
+            purpose = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
+            facts = card.model_dump(include={"name", "about", "commercial", "page"})
+            own = len(card.files) if card.file is None else 1
+            files, base = card.files[:own], card.files[own:]
+            status = {"state": state.state, "advice": state.advice, "licence": card.licences}
+            found.append(Download(**facts, **status, purpose=purpose, files=files, base=base))
+    found += [_of_base(folder, store) for folder in _bases(store)]
+    for metric in published_metrics().values():
+        ready = state_of(metric, store)
+        facts = metric.model_dump(include={"name", "about", "licence"})
+        state_word = "ready" if ready.ready else "can be pulled"
+        found.append(
+            Download(
+                **facts,
+                commercial="no" if metric.non_commercial else "yes",
+                files=(metric.file,),
+                purpose=METRIC,
+                state=state_word,
+                advice=ready.advice,
+            )
+        )
+    return found + [_of_faces(model, store) for model in face_models().values()]
+
+
+def _bases(store: ModelStore) -> list[ModelBundle]:
+    """The models of several files that experts with files of their own stand on."""
+    names = {card.bundle for card in catalogue_of(store) if card.file is not None}
+    return [folder for folder in model_bundles().values() if folder.name in names]
+
+
+def _of_base(folder: ModelBundle, store: ModelStore) -> Download:
+    ready = all(store.has(file.name) for file in folder.files)
+    return Download(
+        **folder.model_dump(include={"name", "about", "licence", "commercial", "page"}),
+        files=folder.files,
+        purpose=BASE,
+        state="ready" if ready else "can be pulled",
+        advice="" if ready else f"restore4k models pull {folder.name}",
+    )
+
+
+def _of_faces(model: FaceModel, store: ModelStore) -> Download:
+    ready = store.has(model.file.name)
+    return Download(
+        **model.model_dump(include={"name", "about", "licence", "page"}),
+        commercial="yes",
+        files=(model.file,),
+        purpose=FACES,
+        state="ready" if ready else "can be pulled",
+        advice="" if ready else f"restore4k models pull {model.name}",
+    )
+
+
+def choose(store: ModelStore, names: Iterable[str]) -> list[Download]:
+    """The downloads of these names, each file once. Raises `RestoreError` for an unknown name, or for none."""
+    everything, chosen = downloads(store), dict[str, Download]()
+    for name in names:
+        found = [
+            download
+            for download in everything
+            if name in ("all", download.name, download.files[0].name) or download.purpose == GROUPS.get(name)
+        ]
+        if not found:
+            near = difflib.get_close_matches(name, [download.name for download in everything], n=2)
+            guess = f"did you mean {' or '.join(near)}? " if near else ""
+            raise RestoreError(f"nothing to download is called {name!r}", f"{guess}`restore4k models list` lists all")
+        chosen.update({download.files[0].name: download for download in found})
+    if not chosen:
+        raise RestoreError("nothing was named", "name experts, metrics or files; `restore4k models list` lists them")
+    return list(chosen.values())
+
+
+def choose_to_pull(store: ModelStore, names: Sequence[str]) -> list[Download]:
+    """The same as far as a program may fetch it. Raises `RestoreError` for what is named and must be had by hand."""
+    chosen = choose(store, names)
+    for download in chosen:
+        if not download.can_be_pulled(store) and "all" not in names:
+            raise RestoreError(f"{download.name} is nothing that a program may fetch", download.advice)
+    return [download for download in chosen if download.can_be_pulled(store)]
+
+
+def downloads_for_profile(store: ModelStore, name: str, non_commercial: bool = False) -> list[Download]:
+    """What a run by that profile could use and a program may fetch.
+
+    Experts of its tasks and preference, metrics, and what is about faces where it restores them. `non_commercial`:
+    also what must not be used commercially, whatever the profile says of it.
+    """
+    profile = load_profile(name)
+    if non_commercial:
+        profile = profile.model_copy(update={"non_commercial": True})
+    useful = {card.name for card in catalogue_of(store) if _is_useful(card, profile)}
+    chosen = [
+        download
+        for download in downloads(store)
+        if download.can_be_pulled(store)
+        and (profile.non_commercial or download.commercial != "no")
+        and (
+            download.purpose == METRIC
+            or (download.purpose == FACES and profile.face_restore)
+            or download.name in useful
+        )
+    ]
+    return list({download.files[0].name: download for download in chosen}.values())
+
+
+def _is_useful(card: ExpertCard, profile: Profile) -> bool:
+    on_request = {
+        Task.FACE_RESTORATION: profile.face_restore,
+        Task.BRIGHTENING: profile.brightening,
+        Task.OLD_PHOTO_RESTORATION: profile.old_photo_restoration,
+    }
+    named = profile.plan or profile.restore_option
+    wanted = card.task in named or card.task is Task.SUPER_RESOLUTION if named else on_request.get(card.task, True)
+    return wanted and is_preferred(card, profile)
+
+
+def require_accepted(store: ModelStore, chosen: Sequence[Download], accept: bool) -> None:
+    """Licences that restrict use are accepted once, by `accept`. Raises `RestoreError` naming those that are not."""
+    restricted = {download.licence: download for download in chosen if download.commercial != "yes"}
+    unread = {licence: download for licence, download in restricted.items() if licence not in store.accepted()}
+    if unread and not accept:
+        restrictions = "; ".join(
+            f"{licence} ({download.name} {download.page})".replace(" )", ")") for licence, download in unread.items()
+        )
+        raise RestoreError(
+            f"these licences restrict use, commercial use above all: {restrictions}", "read them, then add --accept"
+        )
+    for licence in unread:
+        store.accept(licence)

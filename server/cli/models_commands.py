@@ -1,0 +1,174 @@
+"""`restore4k models`: what can be downloaded, and what is done with it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from imaging.progress import ProgressToken
+from server.cli.console import Answer
+from toolbox.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from server.cli.downloads import Download
+    from server.cli.trial import Trial
+    from toolbox.card import ExpertCard
+
+app = typer.Typer(help="Download, check and remove models and metrics, and add your own.", no_args_is_help=True)
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Names of experts, metrics or files; `metrics` is all metrics, `faces` what finds and compares faces, "
+        "`all` is everything."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List what can be downloaded, with licence and state."""
+    with Answer(as_json) as answer:
+        from server.cli.downloads import downloads
+        from toolbox.store import ModelStore
+
+        found = downloads(ModelStore())
+        document = {"models": [download.model_dump(mode="json") for download in found]}
+        answer.write(document, lambda console: _show(console, found))
+
+
+@app.command()
+def pull(
+    names: Names = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="Everything that this profile would use.")
+    ] = None,
+    non_commercial: Annotated[
+        bool, typer.Option("--non-commercial", help="With --profile: also what must not be used commercially.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Accept the licences that restrict use; they are shown, and remembered.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Download models. What has arrived of an interrupted download is kept, and gone on with."""
+    with Answer(as_json) as answer:
+        from server.cli.downloads import choose_to_pull, downloads_for_profile, require_accepted, size_in_words
+        from server.cli.progress_view import bar
+        from toolbox.downloading import pull as pull_file
+        from toolbox.store import ModelStore
+
+        store = ModelStore()
+        chosen = (
+            downloads_for_profile(store, profile, non_commercial) if profile else choose_to_pull(store, names or [])
+        )
+        require_accepted(store, chosen, accept)
+        pulled = []
+        for file, name in {
+            file: download.name for download in chosen for file in download.files + download.base
+        }.items():
+            with bar(f"{name}: {file.name} ({size_in_words([file])})") as report:
+                pulled.append(str(pull_file(file, store, ProgressToken(report))))
+        answer.write({"files": pulled}, lambda console: console.print("\n".join(pulled) or "nothing to pull"))
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="Weights (.pth, .pt, .ckpt, .safetensors) or a graph (.onnx).")],
+    task: Annotated[Task, typer.Option("--task", help="What it does.")],
+    name: Annotated[str, typer.Option("--name", help="What it is to be called.")],
+    licence: Annotated[str | None, typer.Option("--licence", help="Of these weights; asked for otherwise.")] = None,
+    commercial: Annotated[
+        Literal["yes", "no", "ask"], typer.Option("--commercial", help="Whether that allows commercial use.")
+    ] = "ask",
+    preference: Annotated[
+        Literal["fidelity", "perception", "any"], typer.Option("--preference", help="Which profiles want it.")
+    ] = "any",
+    as_json: JsonOption = False,
+) -> None:
+    """Add a model of your own: it is recognised, tried on a test picture, and takes part from then on."""
+    with Answer(as_json) as answer:
+        from server.cli.trial import try_expert
+        from toolbox.custom_models import UNKNOWN, CustomModel, add_custom_model
+        from toolbox.store import ModelStore
+
+        if licence is None and not as_json and sys.stdin.isatty():
+            licence = typer.prompt("Licence of these weights", default=UNKNOWN, err=True)
+        trials: list[Trial] = []
+        model = CustomModel(file, name, task, licence or UNKNOWN, commercial, preference)
+        card = add_custom_model(model, ModelStore(), lambda expert: trials.append(try_expert(expert)))
+        document = {"expert": card.model_dump(mode="json"), "trial": trials[0].model_dump(mode="json")}
+        answer.write(document, lambda console: _show_added(console, card, trials[0]))
+
+
+@app.command()
+def verify(names: Names = None, as_json: JsonOption = False) -> None:
+    """Check downloaded files against their sha256."""
+    with Answer(as_json) as answer:
+        from server.cli.downloads import choose
+        from toolbox.store import ModelStore
+
+        store = ModelStore()
+        chosen = choose(store, names or ["all"])
+        files = dict.fromkeys(file for download in chosen for file in download.files + download.base)
+        found = {file.name: store.verify(file) for file in files if names or store.has(file.name)}
+        lines = "\n".join(f"ok {name}" for name in found) or f"{store.folder} holds none of them"
+        answer.write({"sha256": found}, lambda console: console.print(lines))
+
+
+@app.command()
+def remove(names: Names = None, as_json: JsonOption = False) -> None:
+    """Delete downloaded files, and experts of your own."""
+    with Answer(as_json) as answer:
+        from server.cli.downloads import choose
+        from toolbox.custom_models import remove_custom_card
+        from toolbox.store import ModelStore
+
+        store = ModelStore()
+        chosen = choose(store, names or [])
+        freed = sum(store.remove(file.name) for download in chosen for file in download.files)
+        for download in chosen:
+            remove_custom_card(download.name, store)
+        answer.write({"freed_bytes": freed}, lambda console: console.print(f"{freed / 1e6:.1f} MB freed"))
+
+
+@app.command()
+def path(as_json: JsonOption = False) -> None:
+    """Say where downloaded files lie."""
+    with Answer(as_json) as answer:
+        from toolbox.store import ModelStore
+
+        folder = str(ModelStore().folder)
+        answer.write({"path": folder}, lambda console: console.print(folder))
+
+
+def _show(console: Console, found: Sequence[Download]) -> None:
+    from server.cli.tables import table_of
+
+    names = (download.name for download in found)
+    table = table_of(names, "name", "for", "size", "licence", "commercial use", "state")
+    for download in found:
+        table.add_row(
+            download.name, download.purpose, download.megabytes, download.licence, download.commercial, download.state
+        )
+    console.print(table)
+
+
+def _show_added(console: Console, card: ExpertCard, trial: Trial) -> None:
+    scale = f" {card.scale}x" if card.scale > 1 else ""
+    console.print(
+        f"{card.name}: {card.architecture or card.loader}, {card.task.value}{scale}, licence {card.licences}"
+    )
+    console.print(
+        f"tried on {trial.megapixels:.2f} megapixels: {trial.seconds:.2f} s, {trial.psnr:.1f} dB to the clean photo, "
+        f"consistency {trial.consistency:.2f}"
+    )
+    for warning in trial.warnings:
+        console.print(f"warning: {warning}")

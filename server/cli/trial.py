@@ -1,0 +1,63 @@
+"""An expert on a test picture: whether it works at all, how long it takes, how true it is."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import BaseModel, Field
+
+from imaging.convert import from_numpy, to_float
+from imaging.image import Image
+from imaging.progress import ProgressToken
+from imaging.resizing import resize
+from iqa.consistency import consistency
+from iqa.metrics.psnr import psnr
+from toolbox.expert import Expert, run_expert
+from toolbox.tasks import Task
+
+SIDE, FACE_SIDE = 256, 512
+LEAST_CONSISTENCY = 0.5
+
+
+class Trial(BaseModel):
+    """What came of it."""
+
+    megapixels: float = Field(description="Of the picture that it was given.")
+    seconds: float
+    psnr: float = Field(
+        description="dB to the clean photo: that the expert was to enlarge to, or, for every other task, that it got."
+    )
+    consistency: float = Field(description="0..1: how far the result explains the input.")
+    warnings: list[str]
+
+
+def try_expert(expert: Expert) -> Trial:
+    """Run an expert on a clean photo, made small where it enlarges. Raises `ExpertError` where it fails."""
+    card = expert.card
+    wanted = _photo(FACE_SIDE if card.task is Task.FACE_RESTORATION else SIDE)
+    side = wanted.width // card.scale
+    given = Image(resize(wanted.pixels, side, side))
+    started = time.perf_counter()
+    result = run_expert(expert, given, ProgressToken())
+    seconds = time.perf_counter() - started
+    faithful = consistency(card.task, given, result)
+    warnings = []
+    if faithful < LEAST_CONSISTENCY:
+        warnings.append(
+            f"the result explains its input by {faithful:.2f} only: another task, or another value range "
+            "(value_range in its card)? Q-MoE is unlikely to choose it as it is"
+        )
+    return Trial(
+        megapixels=side * side / 1e6,
+        seconds=seconds,
+        psnr=psnr(result, wanted),
+        consistency=faithful,
+        warnings=warnings,
+    )
+
+
+def _photo(side: int) -> Image:
+    import skimage.data
+
+    whole = Image(from_numpy(to_float(skimage.data.astronaut())))
+    return Image(resize(whole.pixels, side, side))

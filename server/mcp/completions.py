@@ -1,0 +1,62 @@
+"""What a client may offer while a person types the name of a profile, an expert, an image or a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio.to_thread
+from mcp.server import MCPServer
+from mcp.types import (
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    PromptReference,
+    ResourceTemplateReference,
+)
+
+from profiles.loading import predefined_profiles
+from server.mcp.resources import EXPERT, PROFILE, run_ids
+from server.mcp.service import Service
+
+MOST_VALUES = 100
+"""The protocol's own limit."""
+
+
+def add_completions(server: MCPServer[Any], service: Service) -> None:
+    """Let the server complete the arguments of its templates and prompts."""
+
+    @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
+    async def complete(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+    ) -> Completion:
+        kind = argument.name
+        if isinstance(ref, ResourceTemplateReference) and kind == "name":
+            kind = {EXPERT: "expert", PROFILE: "profile"}.get(ref.uri, "")
+        names = await anyio.to_thread.run_sync(_names, service, kind)
+        return _completion(names, argument.value)
+
+
+def _names(service: Service, kind: str) -> list[str]:
+    match kind:
+        case "profile":
+            return list(predefined_profiles())
+        case "expert":
+            return [card.name for card in service.catalogue]
+        case "handle":
+            return service.workspace.handles()
+        case "run":
+            return run_ids(service.settings.runs)
+        case "photo" | "first" | "second" | "folder":
+            return service.files(folders=kind == "folder")
+        case _:
+            return []
+
+
+def _completion(names: list[str], typed: str) -> Completion:
+    """Those that begin with what was typed, then those that contain it."""
+    low = typed.lower()
+    found = [name for name in names if low in name.lower()]
+    found.sort(key=lambda name: not name.lower().startswith(low))
+    return Completion(values=found[:MOST_VALUES], total=len(found), has_more=len(found) > MOST_VALUES)

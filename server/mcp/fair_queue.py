@@ -1,0 +1,94 @@
+"""Whose turn it is: one at a time, clients alternate, and everybody who waits knows his place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from server.errors import Busy
+
+MOST_WAITING = 64
+MOST_WAITING_EACH = 16
+"""Of one client."""
+
+
+@dataclass(eq=False, slots=True)
+class _Ticket:
+    owner: str
+    moved: Callable[[int], None]
+    granted: anyio.Event = field(default_factory=anyio.Event)
+
+
+class FairQueue:
+    """The queue for one thing that only one may use, a device or a worker.
+
+    The client that was served longest ago comes first, so that nobody waits for all jobs of a busy one.
+    """
+
+    def __init__(self, most: int = MOST_WAITING, most_each: int = MOST_WAITING_EACH) -> None:
+        self._most, self._most_each = most, most_each
+        self._running: _Ticket | None = None
+        self._waiting: list[_Ticket] = []
+        self._served: dict[str, int] = {}
+        self._count = 0
+
+    def enter(self, owner: str, moved: Callable[[int], None]) -> AbstractAsyncContextManager[None]:
+        """Join the queue; entering what comes back waits for the turn, leaving it ends the turn.
+
+        `moved` is told the position in the queue, 1 being the next. Raises `Busy` where too many wait already.
+        """
+        ticket = _Ticket(owner, moved)
+        self._join(ticket)
+        return self._turn(ticket)
+
+    @asynccontextmanager
+    async def _turn(self, ticket: _Ticket) -> AsyncIterator[None]:
+        try:
+            await ticket.granted.wait()
+            yield
+        finally:
+            self._leave(ticket)
+
+    def _join(self, ticket: _Ticket) -> None:
+        own = Counter(waiting.owner for waiting in self._waiting)[ticket.owner]
+        if len(self._waiting) >= self._most or own >= self._most_each:
+            raise Busy(
+                f"busy: {len(self._waiting)} calls wait already, {own} of them yours",
+                "wait for some of them to end, then call again",
+            )
+        self._waiting.append(ticket)
+        self._go_on()
+
+    def _leave(self, ticket: _Ticket) -> None:
+        if self._running is ticket:
+            self._running = None
+        else:
+            self._waiting.remove(ticket)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        order = self._order()
+        if self._running is None and order:
+            self._running = order.pop(0)
+            self._waiting.remove(self._running)
+            self._served[self._running.owner] = self._count
+            self._count += 1
+            self._running.granted.set()
+        for position, ticket in enumerate(order, start=1):
+            ticket.moved(position)
+        if self._running is None:
+            self._served.clear()
+
+    def _order(self) -> list[_Ticket]:
+        """The order in which those who wait come up, if nobody else comes."""
+        rest, served, order = list(self._waiting), dict(self._served), list[_Ticket]()
+        while rest:
+            first = min(rest, key=lambda ticket: served.get(ticket.owner, -1))
+            rest.remove(first)
+            order.append(first)
+            served[first.owner] = self._count + len(order)
+        return order

@@ -1,0 +1,128 @@
+"""An image from the web, where the server's owner allows that: https alone, and never from a private network."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imaging.progress import ProgressToken
+from server.errors import BadAddress
+
+if TYPE_CHECKING:
+    from httpx2 import URL, BaseTransport, Response
+
+HTTPS_PORT = 443
+OK = 200
+MOST_REDIRECTS = 3
+REDIRECTS = (301, 302, 303, 307, 308)
+SECONDS_PER_READ = 10.0
+SECONDS_IN_ALL = 60.0
+HINT = "give a public https address of an image file, or send `data`"
+EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
+"""IPv6 networks whose addresses lead on to an IPv4 address: NAT64, 6to4, Teredo, IPv4-compatible."""
+PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
+"""IETF protocol assignments, of which older Pythons know only a part."""
+
+
+def resolve(host: str) -> list[str]:
+    """All addresses of a host name. Raises `OSError`."""
+    found = socket.getaddrinfo(host, HTTPS_PORT, type=socket.SOCK_STREAM)
+    return [str(address[4][0]) for address in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """Gets files of at most `max_bytes`."""
+
+    max_bytes: int
+    resolve: Callable[[str], list[str]] = resolve
+    transport: BaseTransport | None = None
+    """Instead of the network."""
+    seconds: float = SECONDS_IN_ALL
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+    def fetch(self, address: str, token: ProgressToken | None = None) -> bytes:
+        """The bytes behind an address, after at most three redirects. Raises `BadAddress`.
+
+        Every name is resolved once, all its addresses must be public, and the connection goes to the very address
+        that was checked; the certificate is checked against the name.
+        """
+        import httpx2
+
+        token, ends = token or ProgressToken(), self.clock() + self.seconds
+        try:
+            with httpx2.Client(
+                timeout=SECONDS_PER_READ,
+                trust_env=False,  # a proxy would resolve the name anew
+                transport=self.transport,
+                headers={"user-agent": "restore4k", "accept": "image/*", "accept-encoding": "identity"},
+            ) as client:
+                for _ in range(MOST_REDIRECTS + 1):
+                    url = _checked(address)
+                    pinned = url.copy_with(host=self._public_address(url.host))
+                    request = client.build_request(
+                        "GET", pinned, headers={"host": url.host}, extensions={"sni_hostname": url.host}
+                    )
+                    with closing(client.send(request, stream=True)) as response:
+                        if response.status_code not in REDIRECTS:
+                            return self._body(response, url.host, token, ends)
+                        address = str(url.join(response.headers.get("location", "")))
+        except httpx2.InvalidURL as error:
+            raise BadAddress(f"{address[:200]!r} is no web address: {error}", HINT) from error
+        except (httpx2.HTTPError, OSError) as error:
+            raise BadAddress(f"the address does not answer: {type(error).__name__}", HINT) from error
+        raise BadAddress(f"the address leads on more than {MOST_REDIRECTS} times", HINT)
+
+    def _public_address(self, host: str) -> str:
+        try:
+            found = self.resolve(host)
+        except (OSError, UnicodeError) as error:
+            raise BadAddress(f"there is no host {host!r}", HINT) from error
+        if not found or not all(map(is_public, found)):
+            raise BadAddress(f"{host!r} leads into a private network", HINT)
+        return found[0]
+
+    def _body(self, response: Response, host: str, token: ProgressToken, ends: float) -> bytes:
+        if response.status_code != OK:
+            raise BadAddress(f"{host} answers {response.status_code}", HINT)
+        body = bytearray()
+        for chunk in response.iter_raw():
+            token.check()
+            body += chunk
+            if len(body) > self.max_bytes:
+                raise BadAddress(f"{host} sends more than {self.max_bytes} bytes", HINT)
+            if self.clock() > ends:
+                raise BadAddress(f"{host} takes longer than {self.seconds:g} s", HINT)
+        return bytes(body)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the open internet, also behind its IPv4-in-IPv6 forms."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped:
+            return is_public(str(ip.ipv4_mapped))
+        if any(ip in network for network in EMBEDDING) or ip.is_site_local:
+            return False
+    return ip.is_global and not ip.is_multicast and ip not in PROTOCOLS
+
+
+def _checked(address: str) -> URL:
+    import httpx2
+
+    url = httpx2.URL(address)
+    if url.scheme != "https":
+        raise BadAddress(f"only https is fetched, not {url.scheme or 'an address without scheme'!r}", HINT)
+    if not url.host or url.userinfo:
+        raise BadAddress("an address has a host and neither user nor password", HINT)
+    if url.port not in (None, HTTPS_PORT):
+        raise BadAddress(f"port {url.port} is not fetched from", HINT)
+    return url

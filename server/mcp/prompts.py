@@ -1,0 +1,110 @@
+"""Prompts: what a person can ask for by a click, written out for the model in prompt_texts/."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Annotated, Any
+
+import anyio.to_thread
+from mcp import MCPError
+from mcp.server import MCPServer
+from mcp.types import INVALID_PARAMS
+from pydantic import Field
+
+from imaging.errors import RestoreError
+from imaging.reading import READABLE
+from server.errors import RequestError
+from server.mcp.service import Service
+from server.mcp.workspace import HANDLE_PATTERN
+
+MOST_IN_A_FOLDER = 200
+
+PhotoArgument = Annotated[
+    str, Field(description="Path of the photo inside an allowed folder, or its handle (img_...).")
+]
+WantedProfile = Annotated[str, Field(description="Name of a profile; default fits most photos.")]
+
+
+def add_prompts(server: MCPServer[Any], service: Service) -> None:
+    """Put the five prompts on the server."""
+    _add_prompts_for_one(server)
+    _add_comparing(server)
+    _add_batch(server, service)
+
+
+def _add_prompts_for_one(server: MCPServer[Any]) -> None:
+    @server.prompt(name="restore_photo", title="Restore a photo", description="The whole job in one call.")
+    def restore_photo(photo: PhotoArgument, profile: WantedProfile = "default") -> str:
+        arguments = json.dumps({"image": _image(photo), "profile": profile})
+        return _filled("restore_photo", photo=json.dumps(photo), arguments=arguments)
+
+    @server.prompt(
+        name="plan_it_yourself",
+        title="Restore step by step",
+        description="The model looks, plans and chooses every candidate itself.",
+    )
+    def plan_it_yourself(photo: PhotoArgument) -> str:
+        return _filled("plan_it_yourself", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
+
+    @server.prompt(name="diagnose", title="Diagnose a photo", description="What is wrong with it; changes nothing.")
+    def diagnose(photo: PhotoArgument) -> str:
+        return _filled("diagnose", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
+
+
+def _add_comparing(server: MCPServer[Any]) -> None:
+    @server.prompt(name="compare", title="Compare two pictures", description="Which is better, and which is truer.")
+    def compare(first: PhotoArgument, second: PhotoArgument) -> str:
+        arguments = json.dumps({"first": _image(first), "second": _image(second)})
+        return _filled("compare", first=json.dumps(first), second=json.dumps(second), arguments=arguments)
+
+
+def _add_batch(server: MCPServer[Any], service: Service) -> None:
+    @server.prompt(name="restore_folder", title="Restore a folder", description="Every photo of a folder, in turn.")
+    async def restore_folder(
+        folder: Annotated[str, Field(description="A folder inside an allowed one.")],
+        profile: WantedProfile = "default",
+    ) -> str:
+        try:
+            photos = await anyio.to_thread.run_sync(_photos, service, folder)
+        except RestoreError as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from error
+        return _filled(
+            "restore_folder",
+            folder=json.dumps(folder),
+            profile=json.dumps(profile),
+            count=len(photos),
+            listing="\n".join(f"- {json.dumps(str(photo))}" for photo in photos),
+        )
+
+
+def _filled(name: str, **values: object) -> str:
+    """The text of a prompt with what was asked for."""
+    text = (resources.files("server") / "mcp" / "prompt_texts" / f"{name}.txt").read_text("utf-8")
+    return Template(text).substitute(values)
+
+
+def _image(photo: str) -> dict[str, str]:
+    """As the tools take it."""
+    return {"handle": photo} if re.fullmatch(HANDLE_PATTERN, photo) else {"path": photo}
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
+
+
+def _photos(service: Service, folder: str) -> list[Path]:
+    """The photos of a folder that may be read, without its sub-folders. Raises `RequestError`."""
+    real = service.access.readable(folder)
+    if not real.is_dir():
+        raise RequestError(f"{folder!r} is no folder", "give a folder inside an allowed one")
+    photos = sorted(path for path in real.iterdir() if _is_photo(path))
+    if not photos:
+        raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")
+    if len(photos) > MOST_IN_A_FOLDER:
+        most = f"split it, or restore at most {MOST_IN_A_FOLDER} at a time"
+        raise RequestError(f"{len(photos)} photos in {folder!r} are too many for one conversation", most)
+    return photos

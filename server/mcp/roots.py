@@ -1,0 +1,65 @@
+"""Folders that the client itself names as its roots. Asked for on stdio alone, where it is the user's own program."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mcp.server.mcpserver import Context, ListRoots, Resolve
+from mcp.types import ListRootsResult
+
+from server.settings import is_whole_machine
+
+T = TypeVar("T")
+PARAMETER = "client_roots"
+
+_current: ContextVar[tuple[Path, ...]] = ContextVar("client_roots", default=())
+
+
+def current_roots() -> tuple[Path, ...]:
+    """Those of the client whose call this is."""
+    return _current.get()
+
+
+async def ask(context: Context[Any, Any]) -> ListRootsResult | ListRoots:
+    """Asks the client where it has declared that it has roots."""
+    capabilities = context.client_capabilities
+    return ListRoots() if capabilities and capabilities.roots else ListRootsResult(roots=[])
+
+
+def knowing_roots(tool: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    """The tool with one more parameter, which the SDK fills by asking the client and hides from the model."""
+
+    @functools.wraps(tool)
+    async def asking(*args: Any, **kwargs: Any) -> T:
+        reset_token = _current.set(folders_of(kwargs.pop(PARAMETER)))
+        try:
+            return await tool(*args, **kwargs)
+        finally:
+            _current.reset(reset_token)
+
+    kind = Annotated[ListRootsResult, Resolve(ask)]
+    signature = inspect.signature(tool, eval_str=True)
+    roots = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
+    asking.__annotations__ = {**tool.__annotations__, PARAMETER: kind}
+    asking.__signature__ = signature.replace(parameters=[*signature.parameters.values(), roots])  # type: ignore[attr-defined]
+    return asking
+
+
+def folders_of(roots: ListRootsResult) -> tuple[Path, ...]:
+    """Those that are folders of this machine, and not as good as all of it."""
+    found = []
+    for root in roots.roots:
+        address = urlsplit(str(root.uri))
+        folder = Path(url2pathname(address.path))
+        if address.scheme == "file" and address.netloc in ("", "localhost") and folder.is_absolute():
+            real = folder.resolve()
+            if real.is_dir() and not is_whole_machine(real):
+                found.append(real)
+    return tuple(found)

@@ -1,0 +1,219 @@
+"""Images that a caller may name by a handle: files in one folder, named after their content.
+
+The folder is the index, so that nothing has to be repaired after a kill, and handles outlive the server. What has not
+been used for long goes, and where the folder is full, what has not been used for longest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.state import Step, Verdict
+from imaging.alpha import bleed_alpha
+from imaging.disk import require_space
+from imaging.errors import OutputError, ResourceError
+from imaging.image import Image
+from imaging.reading import Limits, read_image
+from imaging.writing import encode_image
+from server.errors import UnknownHandle
+
+HANDLE_PATTERN = r"^img_[0-9a-f]{12}$"
+IN_USE_SECONDS = 3600.0
+"""What was used so lately is not removed to make room: somebody works with it."""
+DAY = 24 * 3600.0
+
+
+class CandidateOf(BaseModel):
+    """Which candidate of which step an image is, and what Q-MoE says of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parent: str
+    """Handle of the step's input."""
+    step: Step
+    verdict: Verdict
+
+
+class Origin(BaseModel):
+    """What an image that was made here remembers beside its pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bit_depth: Literal[8, 16]
+    """Of the file that it comes from; here it is kept in 16 bit."""
+    greyscale: bool = False
+    """Whether it shall end as a grey picture; here it is kept in colour, as a step may have left it."""
+    candidate: CandidateOf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder, and how much it may hold."""
+
+    folder: Path
+    max_bytes: int = 8 << 30
+    max_days: float = 30.0
+    free_bytes: int = 1 << 30
+    """What must be left on the disk."""
+
+    def keep_file(self, data: bytes, name: str = "") -> str:
+        """The handle of an image file with these bytes, which the caller has been able to read.
+
+        `name`: what the photo that it comes from is called.
+        """
+        handle = _handle(data)
+        if not self._used(handle):
+            self._make_room(len(data))
+            self._write(self._picture(handle), data)
+        self._call(handle, name)
+        return handle
+
+    def keep_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
+        """The handle of an image; its pixels are rounded to 16 bit. `name`: as of `keep_file`.
+
+        Equal pixels that two experts made have two handles, because each has its own verdict.
+        """
+        data = encode_image(replace(image, bit_depth=16, greyscale=False), "PNG")
+        bit_depth: Literal[8, 16] = 16 if image.bit_depth == 16 else 8
+        origin = Origin(bit_depth=bit_depth, greyscale=image.greyscale, candidate=candidate)
+        made_by = f"{candidate.parent} {candidate.step} {candidate.verdict.expert}" if candidate else "made here"
+        handle = _handle(data, f"{made_by} {origin.bit_depth}".encode())
+        if not self._used(handle):
+            self._make_room(len(data))
+            self._write(self._origin(handle), origin.model_dump_json().encode())
+            self._write(self._picture(handle), data)
+        self._call(handle, name)
+        return handle
+
+    def load(self, handle: str, limits: Limits | None = None) -> Image:
+        """The image of a handle: exactly where it was made here; of a caller's file with its hidden pixels filled.
+
+        Raises `UnknownHandle`, and `ImageError` where its file is damaged.
+        """
+        image = read_image(self.path(handle), limits)
+        origin = self._read_origin(handle)
+        if origin is None:
+            return bleed_alpha(image)
+        return replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale)
+
+    def name(self, handle: str) -> str:
+        """What the photo that an image comes from was called, without suffix; the handle where nobody has said."""
+        with suppress(OSError):
+            return os.fsdecode(self._name(handle).read_bytes())
+        return handle
+
+    def candidate(self, handle: str) -> CandidateOf | None:
+        """Which candidate the image is; None where it is none. Raises `UnknownHandle`."""
+        self.path(handle)
+        origin = self._read_origin(handle)
+        return origin.candidate if origin else None
+
+    def path(self, handle: str) -> Path:
+        """The image file of a handle. Raises `UnknownHandle`."""
+        if not re.fullmatch(HANDLE_PATTERN, handle):
+            raise UnknownHandle(f"{handle!r} is no handle", "handles look like img_0123456789ab")
+        if not self._used(handle):
+            raise UnknownHandle(
+                f"there is no image {handle} in the workspace",
+                "use a handle that a tool of this server has returned, or give the image again if that was long ago",
+            )
+        return self._picture(handle)
+
+    def _used(self, handle: str) -> bool:
+        """Whether the image is there; from now on it counts as used just now."""
+        try:
+            os.utime(self._picture(handle))
+        except OSError:
+            return False
+        return True
+
+    def _make_room(self, size: int) -> None:
+        """Remove the too old, then the longest unused. Raises `ResourceError` where that is not enough."""
+        now = time.time()
+        kept = 0
+        for used, handle, length in sorted(self._images(now), reverse=True):
+            unused = now - used
+            if unused > self.max_days * DAY or (unused > IN_USE_SECONDS and kept + length + size > self.max_bytes):
+                self._picture(handle).unlink(missing_ok=True)
+                self._origin(handle).unlink(missing_ok=True)
+                self._name(handle).unlink(missing_ok=True)
+            else:
+                kept += length
+        if kept + size > self.max_bytes:
+            raise ResourceError(
+                f"the workspace holds {kept} bytes used within the hour, of at most {self.max_bytes}",
+                "go on with the images that are there, or start the server with a larger --workspace-gb",
+            )
+        require_space(self.folder, size + self.free_bytes)
+
+    def _images(self, now: float) -> Iterator[tuple[float, str, int]]:
+        """When each was last used, its handle, its bytes; what a kill has left half-written is removed."""
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(self.folder):
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.name.endswith(".image"):
+                        yield status.st_mtime, entry.name.removesuffix(".image"), status.st_size
+                    elif entry.name.endswith(".part") and now - status.st_mtime > IN_USE_SECONDS:
+                        os.unlink(entry.path)
+
+    def handles(self) -> list[str]:
+        """Every handle that there is, the newest first."""
+        found = []
+        for path in self.folder.glob("img_*.image"):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found.append((path.stat().st_mtime_ns, path.stem))
+        return [handle for _, handle in sorted(found, reverse=True)]
+
+    def _read_origin(self, handle: str) -> Origin | None:
+        path = self._origin(handle)
+        if not path.exists():
+            return None
+        try:
+            return Origin.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise UnknownHandle(f"{path.name} is damaged or of another version", "make the image again") from error
+
+    def _picture(self, handle: str) -> Path:
+        return self.folder / f"{handle}.image"
+
+    def _origin(self, handle: str) -> Path:
+        return self.folder / f"{handle}.json"
+
+    def _name(self, handle: str) -> Path:
+        return self.folder / f"{handle}.name"
+
+    def _call(self, handle: str, name: str) -> None:
+        if name and name != self.name(handle):
+            self._write(self._name(handle), os.fsencode(name))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """The origin is written before its picture, so that a handle that exists is complete."""
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(
+                f"the workspace {self.folder} cannot be written: {error.strerror}", "free or unlock that folder"
+            ) from error
+
+
+def _handle(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return f"img_{digest.hexdigest()[:12]}"

@@ -1,0 +1,194 @@
+"""Folders of pictures, by the command and by the tool: what comes out, what is told, how it ends and goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from click.testing import Result
+from mcp import Client
+from mcp.server import MCPServer
+from typer.testing import CliRunner
+
+from server.cli.app import app
+from server.mcp.app import build_server
+from server.schemas import FolderReport
+from server.settings import ServerSettings
+
+REPOSITORY = Path(__file__).parents[3]
+QUICK = 'scale_factor = 2\nplan = ["super_resolution"]\nexperts = ["lanczos_2x"]\n'
+
+
+@pytest.fixture
+def quick(photos: Any) -> Path:
+    """A profile that takes no time."""
+    file: Path = photos.folder / "quick.toml"
+    file.write_text(QUICK)
+    return file
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in ("batch", *arguments)])
+
+
+def sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    for file in folder.rglob("*.png"):
+        with PIL.Image.open(file) as picture:
+            found[str(file.relative_to(folder))] = picture.size
+    return found
+
+
+def test_the_command_restores_a_folder_and_tells_failures_by_its_exit_code(
+    photos: Any, quick: Path, tmp_path: Path
+) -> None:
+    (photos.folder / "more").mkdir()
+    photos.noisy.rename(photos.folder / "more/noisy.jpg")
+    (photos.folder / "broken.png").write_text("no picture")
+    results = tmp_path / "results"
+    first = run(photos.folder, results, "-p", quick, "--workers", 1, "--keep-runs")
+    assert first.exit_code == 1, first.output
+    assert sizes(results) == {"clean.png": (192, 160), "more/noisy.png": (192, 160)}
+    assert "failed: broken.png" in first.stderr
+    assert "restored: 2 of 3 pictures" in first.stdout
+    assert "summary.html" in first.stdout
+    reports = [file.read_text() for file in results.glob("restore4k-batch/runs/*/report.html")]
+    assert len(reports) == 2
+    again = run(photos.folder, results, "-p", quick, "--json")
+    told = json.loads(again.stdout)
+    assert (again.exit_code, told["done"], told["done_before"], told["failed_before"]) == (1, 0, 2, 1)
+    (photos.folder / "broken.png").unlink()
+    assert run(photos.folder, results, "-p", quick, "--json", "--quiet").exit_code == 0
+
+
+def test_wrong_input_ends_with_exit_code_2(photos: Any, tmp_path: Path) -> None:
+    (photos.folder / "empty").mkdir()
+    for arguments, why in (
+        ((photos.folder / "none", tmp_path / "out"), "is no folder"),
+        ((photos.folder / "empty", tmp_path / "out"), "there is no picture in"),
+        ((photos.folder, photos.folder), "taken for pictures"),
+        ((photos.folder, tmp_path / "out", "-p", "nonesuch"), "nonesuch"),
+        ((photos.folder, tmp_path / "out", "--address", "ray://nowhere:1"), "--engine ray"),
+        ((photos.folder, tmp_path / "out", "--engine", "ray", "--keep-runs"), "--keep-runs away"),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, why in result.stderr) == (2, True), result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_sigterm_ends_it_cleanly_and_the_same_command_goes_on(
+    photos: Any, quick: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    for number in range(40):
+        (photos.folder / f"copy {number}.png").write_bytes(photos.clean.read_bytes())
+    results = tmp_path / "results"
+    command = [sys.executable, "-m", "server", "batch", str(photos.folder), str(results), "-p", str(quick)]
+    process = subprocess.Popen(
+        [*command, "--workers", "1"], cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    record = results / "restore4k-batch/record.jsonl"
+    while process.poll() is None and not (record.exists() and record.read_text()):
+        pass
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, told
+    assert "go on with: restore4k batch" in told
+    done = len(record.read_text().splitlines())
+    assert 0 < done < 42
+    assert len(sizes(results)) == done
+    assert not list((results / "restore4k-batch/scratch").glob("*"))
+    report = json.loads(run(photos.folder, results, "-p", quick, "--json", "--quiet", "--workers", 1).stdout)
+    assert (report["done"], report["done_before"], report["finished"]) == (42 - done, done, True)
+
+
+@pytest.mark.anyio
+async def test_the_tool_restores_a_folder_and_the_same_call_does_nothing_twice(
+    server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path
+) -> None:
+    (photos.folder / "broken.png").write_text("no picture")
+    told: list[str] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message or "")
+
+    async with Client(server) as client:
+        arguments = {"folder": ".", "profile": "quick.toml"}
+        answered = await client.call_tool("restore_folder", arguments, progress_callback=on_progress)
+        report = FolderReport.model_validate(answered.structured_content)
+        assert (report.pictures, report.restored, report.failed, report.finished) == (3, 2, 1, True)
+        assert Path(report.folder) == settings.output / f"{photos.folder.name}_restored"
+        assert Path(report.page).exists()
+        assert any("failed: broken.png" in message for message in told)
+        stamps = [file.stat().st_mtime_ns for file in sorted(Path(report.folder).glob("*.png"))]
+        again = FolderReport.model_validate((await client.call_tool("restore_folder", arguments)).structured_content)
+        assert (again.folder, again.restored, again.summary[:1]) == (report.folder, 2, "0")
+        assert stamps == [file.stat().st_mtime_ns for file in sorted(Path(report.folder).glob("*.png"))]
+        larger = await client.call_tool("restore_folder", {**arguments, "format": "webp"})
+        assert FolderReport.model_validate(larger.structured_content).folder == f"{report.folder}_2"
+
+
+@pytest.mark.anyio
+async def test_what_stands_in_the_way_is_told_with_what_can_be_done(
+    server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    for folder in (results, settings.output / f"{photos.folder.name}_restored"):
+        assert run(photos.folder, folder, "-p", quick, "--quiet").exit_code == 0
+        (folder / "clean.png").write_bytes(b"precious")
+    told = run(photos.folder, results, "-p", quick)
+    assert told.stderr.count("or give --overwrite") == told.stdout.count("or give --overwrite") == 1
+    async with Client(server) as client:
+        answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
+    (failure,) = FolderReport.model_validate(answered.structured_content).failures
+    assert failure.reason.endswith("clean.png exists already; move it away and call again")
+
+
+@pytest.mark.anyio
+async def test_the_tool_reads_and_writes_only_where_it_may(
+    server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    photos.noisy.rename(outside / "secret.jpg")
+    (photos.folder / "link.jpg").symlink_to(outside / "secret.jpg")
+    (photos.folder / "linked").symlink_to(outside)
+    async with Client(server) as client:
+        for folder in (str(outside), "..", "linked"):
+            refused = await client.call_tool("restore_folder", {"folder": folder})
+            assert refused.is_error
+            assert "outside the allowed folders" in str(refused.content)
+        answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
+        assert FolderReport.model_validate(answered.structured_content).pictures == 1
+    assert {file.name for file in settings.output.glob("*/*.png")} == {"clean.png"}
+
+
+@pytest.mark.anyio
+async def test_the_tool_stops_in_time_and_says_that_it_goes_on(
+    photos: Any, quick: Path, settings: ServerSettings
+) -> None:
+    short = build_server(ServerSettings(**{**_fields(settings), "max_seconds": 0.01}))
+    async with Client(short) as client:
+        answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
+    report = FolderReport.model_validate(answered.structured_content)
+    assert (report.finished, report.restored) == (False, 0)
+    assert "the same call goes on" in report.summary
+
+
+@pytest.mark.anyio
+async def test_the_tool_makes_no_picture_beyond_the_limit(photos: Any, quick: Path, settings: ServerSettings) -> None:
+    narrow = build_server(ServerSettings(**{**_fields(settings), "max_output_pixels": 10_000}))
+    async with Client(narrow) as client:
+        answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
+    report = FolderReport.model_validate(answered.structured_content)
+    assert (report.restored, report.failed) == (0, 2)
+    assert "more than the 10000 allowed" in report.failures[0].reason
+
+
+def _fields(settings: ServerSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("allowed", "output", "workspace", "runs")}

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from server.errors import Busy
+from server.mcp.fair_queue import FairQueue
+
+pytestmark = pytest.mark.anyio
+
+
+async def served(queue: FairQueue, arrivals: list[str]) -> tuple[list[str], dict[str, list[int]]]:
+    """Who is served in which order when all come in while one is served; and the positions that each was told."""
+    order: list[str] = []
+    told: dict[str, list[int]] = {arrival: [] for arrival in arrivals}
+    go = anyio.Event()
+
+    async def one(name: str) -> None:
+        async with queue.enter(name[0], told[name].append):
+            order.append(name)
+            await go.wait()
+
+    async with anyio.create_task_group() as group:
+        for arrival in arrivals:
+            group.start_soon(one, arrival)
+            await anyio.wait_all_tasks_blocked()
+        go.set()
+    return order, told
+
+
+async def test_clients_alternate_and_nobody_waits_for_all_jobs_of_another() -> None:
+    order, _ = await served(FairQueue(), ["a1", "a2", "a3", "a4", "b1", "c1", "b2"])
+    assert order == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
+
+
+async def test_everybody_is_told_how_many_are_before_him() -> None:
+    _, told = await served(FairQueue(), ["a1", "a2", "b1", "b2"])
+    assert told["a1"] == []
+    assert told["a2"][0] == 1
+    assert told["b1"][0] == 1  # b was not served yet, a was
+    assert told["a2"][1] == 2
+    assert told["b2"][0] == 3
+    assert told["b2"][-1] == 1
+
+
+async def test_the_next_comes_when_one_who_waits_or_runs_gives_up() -> None:
+    queue, order = FairQueue(), list[str]()
+
+    async def wait(name: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            async with queue.enter(name, lambda position: None):
+                order.append(name)
+                await anyio.sleep_forever()
+
+    scopes = {name: anyio.CancelScope() for name in "abcd"}
+    async with anyio.create_task_group() as group:
+        for name, scope in scopes.items():
+            group.start_soon(wait, name, scope)
+            await anyio.wait_all_tasks_blocked()
+        for name in "bacd":  # b gives up while it waits
+            scopes[name].cancel()
+            await anyio.wait_all_tasks_blocked()
+    assert order == ["a", "c", "d"]
+    async with queue.enter("e", lambda position: None):
+        pass
+
+
+async def test_one_client_cannot_fill_the_queue_and_all_together_neither() -> None:
+    queue = FairQueue(most=4, most_each=2)
+    async with queue.enter("a", lambda position: None), anyio.create_task_group() as group:
+
+        async def wait(name: str) -> None:
+            async with queue.enter(name, lambda position: None):
+                pass
+
+        for name in ("a", "a", "b"):
+            group.start_soon(wait, name)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(Busy, match="busy: 3 calls wait already, 2 of them yours"):
+            queue.enter("a", lambda position: None)
+        group.start_soon(wait, "b")
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(Busy, match="busy: 4 calls wait"):
+            queue.enter("c", lambda position: None)
+        group.cancel_scope.cancel()

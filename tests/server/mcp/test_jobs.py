@@ -1,0 +1,234 @@
+"""Progress while a job runs, and that giving it up really stops it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+
+from imaging.errors import Cancelled, RestoreError
+from imaging.progress import ProgressToken
+from server.mcp import jobs
+from server.mcp.jobs import Jobs, Status
+
+pytestmark = pytest.mark.anyio
+Work = Callable[[ProgressToken, Status], str]
+
+
+def server_doing(work: Work) -> MCPServer[Any]:
+    """A server whose one tool runs `work` as a job."""
+    server: MCPServer[Any] = MCPServer("test")
+    queue = Jobs()
+
+    @server.tool()
+    async def job(context: Context[Any, Any]) -> str:
+        return await queue.run(context, "job", work)
+
+    return server
+
+
+class Listener:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, str]] = []
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.told.append((progress, message or ""))
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_progress_increases_and_no_news_is_lost(mode: str) -> None:
+    def work(token: ProgressToken, status: Status) -> str:
+        for step in range(4):
+            token.report(step / 4)
+            status.news(f"step {step}")
+            time.sleep(0.1)
+        return "result"
+
+    listener = Listener()
+    async with Client(server_doing(work), mode=mode) as client:
+        result = await client.call_tool("job", {}, progress_callback=listener)
+    assert result.structured_content == {"result": "result"}
+    values = [progress for progress, _ in listener.told]
+    assert values == sorted(set(values))
+    assert values[-1] <= jobs.END
+    steps = [message for _, message in listener.told if message.startswith("step")]
+    assert steps == [f"step {step}" for step in range(4)]
+
+
+async def test_a_silent_job_still_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "HEARTBEAT_SECONDS", 0.3)
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.05)
+
+    def work(token: ProgressToken, status: Status) -> str:
+        time.sleep(1.2)
+        return ""
+
+    listener = Listener()
+    async with Client(server_doing(work)) as client:
+        await client.call_tool("job", {}, progress_callback=listener)
+    values = [progress for progress, _ in listener.told]
+    assert len(values) >= 4
+    assert values == sorted(set(values))
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_giving_up_a_call_cancels_its_job_and_the_next_one_waits_for_its_end(mode: str) -> None:
+    log: list[str] = []
+
+    def work(token: ProgressToken, status: Status) -> str:
+        if log:
+            log.append("second begins")
+            return "second"
+        log.append("first begins")
+        status.news("working")
+        try:
+            while True:
+                time.sleep(0.01)
+                token.check()
+        except Cancelled:
+            time.sleep(0.3)
+            log.append("first ends")
+            raise
+
+    async with Client(server_doing(work), mode=mode) as client:
+        with anyio.move_on_after(10) as scope:
+
+            async def give_up(progress: float, total: float | None, message: str | None) -> None:
+                if log:
+                    scope.cancel()
+
+            await client.call_tool("job", {}, progress_callback=give_up)
+        assert scope.cancelled_caught
+        with anyio.fail_after(5):
+            result = await client.call_tool("job", {})
+    assert result.structured_content == {"result": "second"}
+    assert log == ["first begins", "first ends", "second begins"]
+
+
+async def test_one_job_runs_at_a_time_and_the_other_is_told_that_it_waits() -> None:
+    running: list[int] = []
+    most = 0
+
+    def work(token: ProgressToken, status: Status) -> str:
+        nonlocal most
+        running.append(1)
+        most = max(most, len(running))
+        time.sleep(0.4)
+        running.pop()
+        return ""
+
+    listeners = [Listener(), Listener()]
+    async with Client(server_doing(work)) as client, anyio.create_task_group() as group:
+        for listener in listeners:
+            group.start_soon(lambda told=listener: client.call_tool("job", {}, progress_callback=told))
+    assert most == 1
+    assert any("busy, position 1" in message for listener in listeners for _, message in listener.told)
+
+
+async def test_what_the_work_raises_reaches_the_caller_as_it_is() -> None:
+    def work(token: ProgressToken, status: Status) -> str:
+        raise RestoreError("what was wrong", "what to do")
+
+    class Silent(Context[Any, Any]):
+        @property
+        def headers(self) -> None:
+            return None
+
+        async def report_progress(
+            self, progress: float, total: float | None = None, message: str | None = None
+        ) -> None:
+            await anyio.sleep(0)
+
+    with pytest.raises(RestoreError, match="what was wrong; what to do"):
+        await Jobs().run(Silent(), "job", work)
+
+
+async def test_cancelling_a_restoration_frees_the_server_soon(server: MCPServer[Any], photos: Any) -> None:
+    small = {"image": {"path": str(photos.clean)}}
+    async with Client(server) as client:
+        short = {**small, "expert": "tv_denoise"}
+        await client.call_tool("denoise", short)  # the libraries are loaded now
+        with anyio.move_on_after(60) as scope:
+
+            async def give_up(progress: float, total: float | None, message: str | None) -> None:
+                if "super_resolution" in (message or ""):
+                    scope.cancel()
+
+            await client.call_tool("restore_to_4k", small, progress_callback=give_up)
+        assert scope.cancelled_caught
+        began = time.monotonic()
+        await client.call_tool("denoise", short)
+        assert time.monotonic() - began < 6  # 2 s on a quiet machine, the measurement included
+
+
+async def test_a_cancelled_restoration_leaves_no_picture(
+    server: MCPServer[Any], photos: Any, settings: Any, tmp_path: Path
+) -> None:
+    async with Client(server) as client:
+        with anyio.move_on_after(60) as scope:
+
+            async def give_up(progress: float, total: float | None, message: str | None) -> None:
+                if (message or "").startswith("plan"):
+                    scope.cancel()
+
+            await client.call_tool("restore_to_4k", {"image": {"path": str(photos.noisy)}}, progress_callback=give_up)
+        await client.call_tool("run_candidates", {"image": {"path": str(photos.clean)}, "task": "dehazing"})
+    assert scope.cancelled_caught
+    assert not settings.output.exists() or not list(settings.output.iterdir())
+
+
+async def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_runs() -> None:
+    queue = Jobs(max_seconds=0.3)
+    server: MCPServer[Any] = MCPServer("test")
+
+    @server.tool()
+    async def job(context: Context[Any, Any], endless: bool) -> str:
+        def work(token: ProgressToken, status: Status) -> str:
+            while endless:
+                time.sleep(0.01)
+                token.check()
+            return "result"
+
+        return await queue.run(context, "job", work)
+
+    async with Client(server) as client:
+        with anyio.fail_after(10):
+            stopped = await client.call_tool("job", {"endless": True})
+            next_one = await client.call_tool("job", {"endless": False})
+    assert stopped.is_error
+    assert next_one.structured_content == {"result": "result"}
+
+
+async def test_a_look_does_not_wait_for_work() -> None:
+    over = threading.Event()
+    queue = Jobs()
+    server: MCPServer[Any] = MCPServer("test")
+
+    @server.tool()
+    async def heavy(context: Context[Any, Any]) -> bool:
+        return await queue.run(context, "heavy", lambda token, status: over.wait(20))
+
+    @server.tool()
+    async def look(context: Context[Any, Any]) -> None:
+        await queue.run(context, "look", lambda token, status: over.set(), "look")
+
+    async with Client(server) as client, anyio.create_task_group() as group:
+        results: list[Any] = []
+
+        async def run_heavy() -> None:
+            results.append(await client.call_tool("heavy", {}))
+
+        group.start_soon(run_heavy)
+        await anyio.sleep(0.2)
+        await client.call_tool("look", {})
+    assert results[0].structured_content == {"result": True}  # ended by the look, not by the time

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from agent.state import Step, Verdict
+from imaging.errors import ResourceError
+from imaging.image import Image
+from imaging.writing import encode_image
+from server.errors import UnknownHandle
+from server.mcp.workspace import CandidateOf, Workspace
+from toolbox.tasks import Task
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def image() -> Image:
+    return Image(torch.rand(3, 20, 30, generator=torch.Generator().manual_seed(1)))
+
+
+def candidate(expert: str) -> CandidateOf:
+    return CandidateOf(
+        parent="img_000000000000", step=Step(task=Task.DENOISING), verdict=Verdict(expert=expert, score=0.5)
+    )
+
+
+def test_an_image_comes_back_as_it_was_to_16_bit(workspace: Workspace, image: Image) -> None:
+    image = replace(image, alpha=torch.rand(1, 20, 30), exif=None)
+    loaded = workspace.load(workspace.keep_image(image))
+    assert torch.allclose(loaded.pixels, image.pixels, atol=0.5 / 65535 + 1e-7)
+    assert loaded.alpha is not None
+    assert torch.allclose(loaded.alpha, image.alpha, atol=0.5 / 65535 + 1e-7)
+    assert loaded.bit_depth == image.bit_depth == 8
+
+
+def test_what_is_hidden_is_filled_in_a_callers_file_and_left_in_what_was_made_here(workspace: Workspace) -> None:
+    alpha = torch.ones(1, 20, 30)
+    alpha[:, :, 15:] = 0
+    image = Image(alpha.expand(3, -1, -1).contiguous(), alpha)
+    made, given = workspace.keep_image(image), workspace.keep_file(encode_image(image, "PNG"))
+    assert float(workspace.load(made).pixels[:, :, 15:].max()) == 0
+    assert float(workspace.load(given).pixels.min()) == 1
+
+
+def test_equal_images_have_one_handle_and_others_another(workspace: Workspace, image: Image) -> None:
+    other = image.with_pixels(1 - image.pixels)
+    assert workspace.keep_image(image) == workspace.keep_image(image) != workspace.keep_image(other)
+
+
+def test_equal_images_by_two_experts_keep_their_own_verdicts(workspace: Workspace, image: Image) -> None:
+    first, second = (workspace.keep_image(image, candidate(expert)) for expert in ("first", "second"))
+    assert workspace.candidate(first) == candidate("first")
+    assert workspace.candidate(second) == candidate("second")
+
+
+def test_handles_outlive_the_server(workspace: Workspace, image: Image) -> None:
+    handle = workspace.keep_image(image, candidate("expert"))
+    again = Workspace(workspace.folder)
+    assert again.candidate(handle) == candidate("expert")
+    assert again.load(handle).width == 30
+
+
+def test_a_file_is_kept_byte_by_byte(workspace: Workspace) -> None:
+    handle = workspace.keep_file(b"the bytes")
+    assert workspace.path(handle).read_bytes() == b"the bytes"
+
+
+@pytest.mark.parametrize("handle", ["img_0123456789ab", "../../etc/passwd", "img_", "", "IMG_0123456789AB"])
+def test_unknown_handles_are_refused(workspace: Workspace, handle: str) -> None:
+    with pytest.raises(UnknownHandle):
+        workspace.load(handle)
+
+
+def test_a_write_that_was_killed_leaves_no_handle(workspace: Workspace, image: Image) -> None:
+    handle = workspace.keep_image(image)
+    workspace.path(handle).unlink()  # killed after the origin was written and before the picture was
+    with pytest.raises(UnknownHandle):
+        workspace.load(handle)
+
+
+def unused_for(workspace: Workspace, handle: str, days: float) -> None:
+    then = time.time() - days * 24 * 3600
+    os.utime(workspace.path(handle), (then, then))
+
+
+def test_a_full_workspace_lets_go_of_what_was_unused_for_longest(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, max_bytes=3000)
+    old, older, third = (workspace.keep_file(bytes([number]) * 1000) for number in range(3))
+    unused_for(workspace, old, 2)
+    unused_for(workspace, older, 3)
+    unused_for(workspace, third, 1)
+    fourth = workspace.keep_file(b"x" * 1000)
+    with pytest.raises(UnknownHandle, match="give the image again"):
+        workspace.path(older)
+    for handle in (old, third, fourth):
+        workspace.path(handle)
+
+
+def test_a_workspace_full_of_fresh_images_refuses_more_and_loses_none(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, max_bytes=2500)
+    handles = [workspace.keep_file(bytes([number]) * 1000) for number in range(2)]
+    with pytest.raises(ResourceError, match="within the hour"):
+        workspace.keep_file(b"x" * 1000)
+    assert [workspace.path(handle).stat().st_size for handle in handles] == [1000, 1000]
+
+
+def test_images_expire_with_what_was_known_of_them(workspace: Workspace, image: Image) -> None:
+    expired = workspace.keep_image(image, candidate("expert"), "beach")
+    used = workspace.keep_file(b"the bytes", "harbour")
+    assert (workspace.name(expired), workspace.name(used)) == ("beach", "harbour")
+    unused_for(workspace, expired, 40)
+    unused_for(workspace, used, 20)
+    left = workspace.folder / ".img_x.image.00.part"  # by a kill
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    workspace.keep_file(b"others")
+    assert {file.name for file in workspace.folder.iterdir() if expired in file.name or "part" in file.name} == set()
+    workspace.path(used)
+
+
+def test_nothing_is_written_to_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "new", free_bytes=1 << 60)
+    with pytest.raises(ResourceError, match="MiB left"):
+        workspace.keep_file(b"the bytes")
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,34 @@
+"""Files that users wrote with earlier spellings still work."""
+
+from __future__ import annotations
+
+import pytest
+
+from profiles.schema import Profile
+from toolbox.aliases import CARD_KEYS, EXPERTS
+from toolbox.catalogue import default_catalogue, parse_cards
+
+CARD = """
+[mine]
+task = "denoising"
+about = "Mine."
+source = "here"
+loader = "spandrel"
+weights = "mine.safetensors"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "value"),
+    [("views", "4"), ("begins_with", '"wiener_defocus"'), ("alone", "false"), ("instead", '["a"]')],
+)
+def test_a_card_with_an_old_key_is_read_as_with_the_new_one(old: str, value: str) -> None:
+    (before,) = parse_cards(f"{CARD}{old} = {value}", "mine.toml")
+    (after,) = parse_cards(f"{CARD}{CARD_KEYS[old]} = {value}", "mine.toml")
+    assert before == after
+
+
+@pytest.mark.parametrize("old", EXPERTS)
+def test_an_old_expert_id_means_the_expert_of_today(old: str) -> None:
+    assert default_catalogue().card(old).name == EXPERTS[old]
+    assert Profile(name="mine", experts=(old,)).experts == (EXPERTS[old],)

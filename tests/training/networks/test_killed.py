@@ -1,0 +1,54 @@
+"""A training that is killed without warning goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from spandrel import ModelLoader
+
+from training.networks.train import train
+from training.recipe import load_recipe
+
+RECIPE = """
+about = "For tests."
+architecture = "Compact"
+network = { num_feat = 8, num_conv = 2, upscale = 2 }
+scale = 2
+degrade = "bicubic"
+patch = 32
+batch = 2
+steps = 100_000_000
+learning_rate = 1e-3
+warm_up = 2
+"""
+PROGRAM = "import sys, training.networks.train as t; t.SAVE_EVERY_SECONDS = 0.2; sys.argv[0] = 'train'; t.main()"
+
+
+def saved_step(run_dir: Path) -> int:
+    return int(torch.load(run_dir / "checkpoint.pt", weights_only=True)["step"])
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(photos: Path, tmp_path: Path) -> None:
+    recipe, run_dir = tmp_path / "tiny.toml", tmp_path / "runs" / "tiny"
+    recipe.write_text(RECIPE)
+    arguments = [recipe, "--data", photos, "--run-dir", run_dir, "--threads", "1"]
+    killed = subprocess.Popen([sys.executable, "-c", PROGRAM, *map(str, arguments)], cwd=Path(__file__).parents[3])
+    deadline = time.monotonic() + 60
+    while not (run_dir / "tiny.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    killed.kill()
+    killed.wait()
+    before = saved_step(run_dir)
+    assert before > 0
+    train(load_recipe(recipe), photos, run_dir, minutes=0.01)
+    last = json.loads((run_dir / "log.jsonl").read_text().splitlines()[-1])
+    assert last["finished"]
+    assert last["step"] == saved_step(run_dir) > before
+    assert load_file(run_dir / "tiny.safetensors")["body.0.weight"].shape == (8, 3, 3, 3)
+    assert ModelLoader(device="cpu").load_from_file(run_dir / "tiny.safetensors").scale == 2

@@ -1,0 +1,61 @@
+"""Networks in bfloat16 whose picture stays in float32: only what a network adds to it is computed in 8 bits of
+precision. Autocast rounds the picture too (`python -m benchmarks.precision` compares).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NOISE = 15 / 255
+"""The level in the noise map that spandrel gives to a DRUNet."""
+
+
+def mixed_precision(architecture: str, model: Any) -> Callable[[Tensor], Tensor] | None:
+    """The network with its weights turned to bfloat16 once, or None where only autocast knows how.
+
+    Takes and gives (B, 3, h, w) float32 in [0, 1], as spandrel's descriptor; sides as the architecture demands.
+    """
+    import torch
+
+    if architecture == "Compact":
+        model.to(torch.bfloat16)
+        return lambda pixels: _compact(model, pixels)
+    if architecture == "DRUNet" and model.m_head.in_channels == 4:
+        for part in ("m_down1", "m_down2", "m_down3", "m_body", "m_up3", "m_up2", "m_up1"):
+            getattr(model, part).to(torch.bfloat16)
+        return lambda pixels: _drunet(model, pixels)
+    return None
+
+
+def _compact(model: Any, pixels: Tensor) -> Tensor:
+    """The last addition, which puts the picture back, is in float32."""
+    features = pixels.bfloat16()
+    for layer in model.body:
+        features = layer(features)
+    residual: Tensor = model.upsampler(features).float()
+    return residual.add_(_enlarged(pixels, model.upscale)).clamp_(0, 1)
+
+
+def _enlarged(pixels: Tensor, scale: int) -> Tensor:
+    import torch
+
+    return torch.nn.functional.interpolate(pixels, scale_factor=scale, mode="nearest") if scale > 1 else pixels
+
+
+def _drunet(model: Any, pixels: Tensor) -> Tensor:
+    """Head, outermost skip and tail carry the picture; what lies between carries what is wrong with it."""
+    import torch
+
+    first = model.m_head(torch.cat([pixels, torch.full_like(pixels[:, :1], NOISE)], dim=1))
+    x1 = first.bfloat16()
+    x2 = model.m_down1(x1)
+    x3 = model.m_down2(x2)
+    x4 = model.m_down3(x3)
+    features = model.m_up3(model.m_body(x4).add_(x4))
+    features = model.m_up1(model.m_up2(features.add_(x3)).add_(x2))
+    result: Tensor = model.m_tail(first.add_(features))
+    return result.clamp_(0, 1)

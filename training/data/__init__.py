@@ -1,0 +1,1 @@
+"""Photos, degradation synthesis and training pairs."""

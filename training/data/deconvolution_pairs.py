@@ -1,0 +1,94 @@
+"""Training pairs of a network that finishes what a classical expert begins: blur is undone by a kernel that is
+estimated from a whole picture, and the network learns from what that leaves. They take half a second each, so they
+are made once and kept.
+"""
+
+from __future__ import annotations
+
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
+from imaging.image import Image
+from imaging.progress import ProgressToken
+from toolbox.catalogue import default_catalogue
+from toolbox.expert import load_expert
+from toolbox.tasks import Degradation, Severity
+from training.data.degradations import degrade
+from training.data.loading import Bytes, Pair, central_patch, random_patch
+from training.data.measure import SIDE as MEASURED_SIDE
+from training.data.measure import Row
+from training.recipe import Recipe
+
+SIDE = 320
+"""Of the regions of photos; fewer pixels tell too little of a blur."""
+BEYOND = 32
+"""What lies around a region is blurred into it, as far as this; then it is cut off, as the frame of a camera does."""
+STORED = ((0.3, Degradation.JPEG_ARTIFACT, Severity.MEDIUM), (0.25, Degradation.NOISE, Severity.LOW))
+"""How often the blurred picture is compressed or noisy too, and how badly at most."""
+
+FRAME = slice(BEYOND, BEYOND + SIDE)
+BLURRED, DECONVOLVED, TARGET = slice(0, 3), slice(3, 6), slice(6, 9)
+"""Channels of a region."""
+
+
+def deconvolution_patches(photos: list[Bytes], recipe: Recipe, cache: Path, count: int) -> list[Bytes]:
+    """`count` regions of (SIDE, SIDE, 9) bytes: blurred picture, what the classical expert made of it, the truth.
+
+    The same for the same photos and recipe; made once, into a file in `cache`, and mapped from it.
+    """
+    about = f"{sorted(recipe.preprocessor.items())} {recipe.seed} {count} {[photo.shape for photo in photos]}"
+    file = cache / f"deconvolution-{zlib.crc32(about.encode()):08x}.npy"
+    if not file.exists():
+        temporary = file.with_suffix(".part.npy")
+        regions = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 9))
+
+        def make(number: int) -> None:
+            regions[number] = deconvolution_patch(photos, recipe, number)
+
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(make, range(count)):
+                pass
+        regions.flush()
+        temporary.replace(file)
+    return list(np.load(file, mmap_mode="r"))
+
+
+def deconvolution_pair(region: Bytes, rng: np.random.Generator) -> Pair:
+    """What the network gets, and what it should give."""
+    return to_float(region[..., DECONVOLVED]), to_float(region[..., TARGET])
+
+
+def deconvolution_rows(regions: list[Bytes], recipe: Recipe) -> dict[str, list[Row]]:
+    """The middle of each region, by degradation."""
+    rows: dict[str, list[Row]] = {kind.value: [] for kind in recipe.preprocessor}
+    for number, region in enumerate(regions):
+        patch = to_float(central_patch(region, MEASURED_SIDE))
+        rows[_degradation(recipe, number).value].append(
+            Row(patch[..., BLURRED], patch[..., DECONVOLVED], patch[..., TARGET])
+        )
+    return rows
+
+
+def deconvolution_patch(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
+    """One of them, (SIDE, SIDE, 9); the number says which."""
+    rng = np.random.default_rng([recipe.seed, number])
+    whole = random_patch(photos[int(rng.integers(len(photos)))], SIDE + 2 * BEYOND, rng)
+    kind = _degradation(recipe, number)
+    blurred, _ = degrade(to_float(whole), kind, rng)
+    blurred, target = np.ascontiguousarray(blurred[FRAME, FRAME]), np.ascontiguousarray(whole[FRAME, FRAME])
+    for chance, also, worst in STORED:
+        if rng.random() < chance:
+            blurred, _ = degrade(blurred, also, rng, Severity(int(rng.integers(worst + 1))))
+    stored = to_uint8(blurred)
+    first = load_expert(default_catalogue().card(recipe.preprocessor[kind]))
+    deconvolved = first(Image(from_numpy(to_float(stored))), ProgressToken())
+    return np.concatenate([stored, to_uint8(to_numpy(deconvolved.pixels)), target], axis=2)
+
+
+def _degradation(recipe: Recipe, number: int) -> Degradation:
+    """One after the other."""
+    return list(recipe.preprocessor)[number % len(recipe.preprocessor)]

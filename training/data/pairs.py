@@ -1,0 +1,178 @@
+"""Makers of training pairs, by the names that recipes use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from imaging.convert import FloatArray, from_numpy, to_float, to_numpy
+from imaging.resizing import resize
+from toolbox.tasks import Degradation, Severity
+from training.data.degradations import (
+    MAKERS,
+    MIO100,
+    degrade,
+    downscale,
+    gaussian_blur,
+    gaussian_noise,
+    jpeg,
+    mix,
+    resized,
+)
+from training.data.loading import Bytes, Degrader, Pair, shrink
+from training.data.rain_synthesis import rain_pair
+
+LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
+SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
+STORED = (Degradation.NOISE, Degradation.JPEG_ARTIFACT)
+CLEAN_SHARE = 0.05
+"""Every blind network also learns to leave a clean photo alone."""
+STORED_BEFORE = 0.4
+
+
+def degrader(name: str, scale: int) -> Degrader:
+    """The maker called `name`, or `ValueError`.
+
+    `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
+    again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and unlimited, as the
+    literature measures denoisers); `blocks` (JPEG, half of it coarse, where there is most to mend); `rain_synthesis`
+    (rain, two thirds of it drawn in other ways); `all` (any same-size degradation, and mixtures); or one degradation
+    by its name, or several joined by `+`, of which one is drawn.
+    """
+    if name == "bicubic":
+        return lambda patch, rng: bicubic(patch, scale)
+    if name == "real":
+        return lambda patch, rng: real(patch, scale, rng)
+    if name == "stored":
+        return stored
+    if name == "grain":
+        return lambda patch, rng: (white if rng.random() < 0.5 else degrader("noise", scale))(patch, rng)
+    if name == "blocks":
+        return lambda patch, rng: (coarse if rng.random() < 0.5 else degrader("jpeg_artifact", scale))(patch, rng)
+    if name == "rain_synthesis":
+        return lambda patch, rng: (rain_pair if rng.random() < 2 / 3 else degrader("rain", scale))(patch, rng)
+    if name == "face":
+        return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
+    if name == "all":
+        return anything
+    degradations = [Degradation(part) for part in name.split("+")]
+    return lambda patch, rng: one_of(patch, degradations, rng)
+
+
+def kinds(name: str, scale: int) -> dict[str, Degrader]:
+    """What `degrader(name, scale)` is made of, each by itself: the rows of a table of figures."""
+    if name in ("bicubic", "real"):
+        return {name: degrader(name, scale)}
+    if name == "stored":
+        return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
+    if name == "grain":
+        return {**kinds("noise", scale), "white": white, "clean": clean}
+    if name == "blocks":
+        return {**kinds("jpeg_artifact", scale), "coarse": coarse, "clean": clean}
+    if name == "rain_synthesis":
+        return {**kinds("rain", scale), "rain_synthesis": rain_pair, "clean": clean}
+    if name == "face":
+        return {str(Degradation.LOW_QUALITY_FACE): face, "clean": clean}
+    if name == "all":
+        singles = list(SAME_SIZE)
+        return {**kinds("+".join(singles), scale), "mixture": mixture, "clean": clean}
+    return {part: _only(Degradation(part)) for part in name.split("+")}
+
+
+def _only(degradation: Degradation) -> Degrader:
+    def make(patch: Bytes, rng: np.random.Generator) -> Pair:
+        return degrade(to_float(patch), degradation, rng)[0], to_float(patch)
+
+    return make
+
+
+def clean(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Nothing to do."""
+    return to_float(patch), to_float(patch)
+
+
+def one_of(patch: Bytes, degradations: Sequence[Degradation], rng: np.random.Generator) -> Pair:
+    """One of the degradations at any severity, seldom nothing."""
+    if rng.random() < CLEAN_SHARE:
+        return clean(patch, rng)
+    return _only(degradations[int(rng.integers(len(degradations)))])(patch, rng)
+
+
+def anything(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Three in five a single degradation, otherwise a mixture."""
+    return one_of(patch, SAME_SIZE, rng) if rng.random() < 0.6 else mixture(patch, rng)
+
+
+def stored(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Half of them noise or JPEG, the other half noise that was then compressed, as cameras do."""
+    return one_of(patch, STORED, rng) if rng.random() < 0.5 else noise_then_jpeg(patch, rng)
+
+
+def white(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """White Gaussian noise, neither rounded nor limited to [0, 1]."""
+    target = to_float(patch)
+    return gaussian_noise(target, rng, float(rng.uniform(3, 55))), target
+
+
+def coarse(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """JPEG of low quality, once, its grid at the corner."""
+    target = to_float(patch)
+    return jpeg(target, int(rng.integers(5, 26))), target
+
+
+def noise_then_jpeg(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """Noise, compressed afterwards."""
+    return mix(to_float(patch), STORED, rng)[0], to_float(patch)
+
+
+def mixture(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """One of MiO100's combinations without the reduction."""
+    combination = MIO100[int(rng.integers(len(MIO100)))]
+    pixels = to_float(patch)
+    return mix(pixels, [name for name in combination if name is not Degradation.LOW_RESOLUTION], rng)[0], pixels
+
+
+def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
+    """What a small picture from the web went through: blur, reduction, noise, compression, each of them sometimes.
+
+    Two in five were stored before at another size (Real-ESRGAN, Wang et al. 2021, calls that second order).
+    """
+    target = to_float(patch)
+    degraded: FloatArray = target
+    if rng.random() < 0.6:
+        blur = Degradation.DEFOCUS_BLUR if rng.random() < 0.7 else Degradation.MOTION_BLUR
+        degraded, _ = mix(degraded, [blur], rng, [LOW[int(rng.integers(len(LOW)))]])
+    if rng.random() < STORED_BEFORE:
+        height, width = (size // scale for size in target.shape[:2])
+        before = rng.uniform(0.7, 2.2)
+        degraded = resized(degraded, rng, round(height * before), round(width * before))
+        degraded, _ = degrade(
+            degraded, Degradation.JPEG_ARTIFACT, rng, Severity(int(rng.integers(Severity.VERY_HIGH)))
+        )
+        degraded = resized(degraded, rng, height, width)
+    else:
+        degraded = np.clip(downscale(degraded, scale, str(rng.choice(["bicubic", "area", "lanczos"]))), 0, 1)
+    for name in (Degradation.NOISE, Degradation.JPEG_ARTIFACT):
+        if rng.random() < 0.6:
+            degraded, _ = degrade(degraded, name, rng, LOW[int(rng.integers(len(LOW)))])
+    return degraded.astype(np.float32), target
+
+
+def face(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """What blind face restoration mends: Gaussian blur, reduction, noise and JPEG, enlarged to the size that it had.
+
+    GFPGAN (Wang et al. 2021, section 4.1) draws sigma from 0.2 to 10, reductions from 1 to 8, noise up to 15 and
+    JPEG from 60 to 100. Noise and JPEG are the same here; blur and reduction end at 4, since beyond it nothing is
+    left of a face to be true to, and a network without a generative prior can only smooth it.
+    """
+    target = to_float(patch)
+    blurred = gaussian_blur(target, float(rng.uniform(0.2, 4)))
+    small = downscale(blurred, int(rng.integers(1, 5)), str(rng.choice(["bicubic", "area", "lanczos"])))
+    stored = jpeg(gaussian_noise(small, rng, float(rng.uniform(0, 15))), int(rng.integers(60, 101)))
+    return to_numpy(resize(from_numpy(stored), *target.shape[:2])), target
+
+
+def bicubic(patch: Bytes, scale: int) -> Pair:
+    """Classical super-resolution: the input is the bicubic reduction."""
+    return to_float(shrink(patch, scale)), to_float(patch)

@@ -1,0 +1,20 @@
+"""Rows of datasets that were drawn to disk, also of those drawn before something was renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iqa.handcrafted.measure import current_names
+from toolbox.aliases import current_expert
+
+
+def handcrafted_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The handcrafted features of one picture."""
+    stored: Mapping[str, float] = row["handcrafted"] if "handcrafted" in row else row["evidence"]
+    return dict(zip(current_names(stored), stored.values(), strict=True))
+
+
+def current_candidate(name: str) -> str:
+    """The name of a candidate: an expert's id, or that of a failure made on purpose."""
+    return f"failure_{name.removeprefix('spoilt_')}" if name.startswith("spoilt_") else current_expert(name)

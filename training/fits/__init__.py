@@ -1,0 +1,1 @@
+"""Fits the small models and priors of iqa/, toolbox/classical/ and agent/."""

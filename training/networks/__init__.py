@@ -1,0 +1,1 @@
+"""Trains, measures and exports the restoration networks."""

@@ -1,0 +1,121 @@
+"""Ship what a run has reached: its averaged weights, measured, with a model card and expert cards.
+
+    python -m training.networks.export training/recipes/sr_x4.toml --run-dir RUNS/sr_x4 \\
+        --data DATA/train --pairs BENCH/set5
+
+Works at any time, also while the run goes on. Writes toolbox/weights/<name>.safetensors and <name>.json (recipe,
+seed, steps, data, and the figures of this very file), and puts those of the recipe's [cards] whose task it does on
+held-out photos into toolbox/cards/networks.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from toolbox.catalogue import parse_cards
+from toolbox.tasks import Task
+from training.data.loading import photo_files, split
+from training.data.measure import Gain
+from training.networks.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
+from training.networks.train import WEIGHTS, rows_of
+from training.recipe import Recipe, load_recipe
+
+WORTH_DB = 0.3
+"""A task is offered where the network gains at least this much over what it is given."""
+CARDS = WEIGHTS.parent / "cards" / "networks.toml"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder of training photos")
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="as for training.networks.evaluate")
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe)
+    figures = export(recipe, arguments.run_dir, arguments.data, arguments.pairs)
+    print(json.dumps(figures, indent=2))
+
+
+def export(
+    recipe: Recipe, run_dir: Path, data: Path, pairs: list[Path], weights: Path = WEIGHTS, cards: Path = CARDS
+) -> dict[str, Any]:
+    """Copy, measure, and write both kinds of card; gives the figures."""
+    file = weights / f"{recipe.name}.safetensors"
+    weights.mkdir(exist_ok=True)
+    shutil.copyfile(run_dir / file.name, file)
+    expert = expert_of(file)
+    _, held_out = split(photo_files(data / recipe.photos))
+    gains = gains_of(expert, rows_of(recipe, held_out, cache=run_dir.parent))
+    figures = {
+        "held_out_psnr_rgb": {kind: asdict(gain) for kind, gain in gains.items()},
+        "psnr_y": {folder.name: round(super_resolution_db(expert, folder), 2) for folder in pairs},
+        "megapixels_per_second": round(megapixels_per_second(expert), 2),
+    }
+    history = json.loads((run_dir / f"{recipe.name}.json").read_text("utf-8"))
+    file.with_suffix(".json").write_text(json.dumps({**history, **figures}, indent=2) + "\n", "utf-8")
+    put_cards(recipe, cards_worth_having(recipe, gains), cards)
+    return figures
+
+
+def cards_worth_having(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
+    """Names of the recipe's cards whose own degradation the network reduces by `WORTH_DB`."""
+    names = []
+    for name, card in recipe.cards.items():
+        task = Task(card["task"])
+        gain = gains[recipe.degrade if task is Task.SUPER_RESOLUTION else task.degradation]
+        if gain.output_db - gain.given_db >= WORTH_DB:
+            names.append(name)
+    return names
+
+
+def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
+    """Let the cards of these names be the ones in a TOML file that use the recipe's weights; leave all others.
+
+    How a card that is there already has its network run (context, tile, views, precision) stays.
+    """
+    weights = f"{recipe.name}.safetensors"
+    tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+    before = {name: card for name, card in tables.items() if card["weights"] == weights}
+    tables = {name: card for name, card in tables.items() if name not in before}
+    for name in names:
+        preprocessor = recipe.preprocessor.get(Task(recipe.cards[name]["task"]).degradation)
+        as_it_runs = {
+            key: value
+            for key, value in before.get(name, {}).items()
+            if key in ("halo", "tile", "self_ensemble", "dtype")
+        }
+        tables[name] = (
+            recipe.cards[name]
+            | as_it_runs
+            | {
+                "scale": recipe.scale,
+                "loader": "spandrel",
+                "weights": weights,
+                "architecture": recipe.architecture,
+                **({"preprocessor": preprocessor} if preprocessor else {}),
+                "source": f"training/recipes/{recipe.name}.toml",
+            }
+        )
+    toml = "# Written by training.networks.export from the recipes.\n" + "".join(
+        _table(*item) for item in sorted(tables.items())
+    )
+    parse_cards(toml, str(file))
+    file.write_text(toml, "utf-8")
+
+
+def _table(name: str, card: dict[str, Any]) -> str:
+    # JSON's strings and whole numbers are TOML's too.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in card.items()]
+    return f"\n[{name}]\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
