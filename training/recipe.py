@@ -28,6 +28,8 @@ class Recipe(BaseModel):
     """Names of classical experts by degradation, whose work the network learns to finish."""
     photos: str = ""
     """Folder below --data whose pictures alone are used; all of them where it is empty."""
+    real_pairs: float = Field(default=0, ge=0, le=1)
+    """Share of the patches that comes from the folder of real pairs."""
     init: str | None = None
     """Name of the recipe whose weights are the beginning: a run beside this one, or what is shipped."""
     patch: int = Field(ge=32)

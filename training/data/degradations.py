@@ -205,7 +205,7 @@ def add_haze(pixels: FloatArray, rng: np.random.Generator, strength: float) -> t
     beta, air = _between(0.2, 1.9, strength), float(rng.uniform(0.7, 1.0))
     tint = np.clip(air + rng.uniform(-0.03, 0.03, 3), 0, 1).astype(np.float32)
     guessed = bool(rng.random() < 0.5)
-    depth = _depth_from(pixels) if guessed else _made_up_depth(pixels.shape[0], pixels.shape[1], rng)
+    depth = guessed_depth(pixels) if guessed else made_up_depth(pixels.shape[0], pixels.shape[1], rng)
     transmission = np.exp(-beta * depth)[:, :, None].astype(np.float32)
     hazy = pixels * transmission + tint * (1 - transmission)
     return hazy, {"beta": beta, "air": air, "depth": "guessed" if guessed else "made up"}
@@ -248,7 +248,7 @@ def darken(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tup
     return gaussian_noise(dark, rng, noise) if noise else dark, {"kind": kind, "amount": amount, "sigma_255": noise}
 
 
-def _made_up_depth(height: int, width: int, rng: np.random.Generator) -> FloatArray:
+def made_up_depth(height: int, width: int, rng: np.random.Generator) -> FloatArray:
     """A ground that recedes towards the top, and smooth hills; mean about 0.7."""
     hills = cv2.resize(rng.random((4, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     ground = np.linspace(1.6, 0.4, height, dtype=np.float32)[:, None]
@@ -256,7 +256,7 @@ def _made_up_depth(height: int, width: int, rng: np.random.Generator) -> FloatAr
     return depth
 
 
-def _depth_from(pixels: FloatArray) -> FloatArray:
+def guessed_depth(pixels: FloatArray) -> FloatArray:
     """Bright, pale and high up is far away (the colour attenuation prior, Zhu et al. 2015, and perspective)."""
     small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
     hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)

@@ -17,12 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imaging.convert import to_float
+
 Bytes = NDArray[np.uint8]
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Input and target, (h, w, 3) and (h * scale, w * scale, 3) in [0, 1]."""
 Degrader = Callable[[Bytes, np.random.Generator], Pair]
 """Makes a training pair of a clean patch."""
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LAST_SCENE = 48
+"""Of the real pairs that experts are trained on."""
 HELD_OUT = 24
 HELD_OUT_FOLDER = "held_out"
 """In a folder of this name pictures are never trained on; where there is one, only they are held out."""
@@ -111,6 +116,30 @@ class Patches:
         chosen = random_photos(self.photos, self.batch, rng)
         pairs = [self.degrade(random_patch(photo, self.patch, rng), rng) for photo in chosen]
         return stack([pair[0] for pair in pairs]), stack([pair[1] for pair in pairs])
+
+
+def with_real_pairs(make: Degrader, folder: Path, share: float) -> Degrader:
+    """`make`, but that `share` of the pairs come from real ones: files of one name in `folder`/input and /hr.
+
+    Patches lie at the same place of both; one in ten is grey. Scenes above `LAST_SCENE` are held out.
+    """
+    files = [file for file in photo_files(folder / "input") if not held_out_pair(file)]
+    pairs = [np.concatenate([load_photo(file), load_photo(folder / "hr" / file.name)], 2) for file in files]
+
+    def draw(patch: Bytes, rng: np.random.Generator) -> Pair:
+        if rng.random() >= share:
+            return make(patch, rng)
+        both = to_float(random_patch(pairs[int(rng.integers(len(pairs)))], patch.shape[0], rng))
+        if rng.random() < 0.1:
+            both = np.repeat(np.stack([both[..., :3] @ LUMA, both[..., 3:] @ LUMA], 2), 3, axis=2)
+        return both[..., :3], both[..., 3:]
+
+    return draw
+
+
+def held_out_pair(file: Path) -> bool:
+    """Whether a real pair, whose name ends in the number of its scene, is kept from the training of experts."""
+    return int(file.stem[-3:]) > LAST_SCENE
 
 
 def random_photos(photos: list[Bytes], count: int, rng: np.random.Generator) -> list[Bytes]:

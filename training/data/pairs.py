@@ -9,6 +9,8 @@ import numpy as np
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy
 from imaging.resizing import resize
 from toolbox.tasks import Degradation, Severity
+from training.camera.conditions import Conditions
+from training.camera.photograph import coloured, photograph
 from training.data.degradations import (
     MAKERS,
     MIO100,
@@ -37,8 +39,10 @@ def degrader(name: str, scale: int) -> Degrader:
     `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
     again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and unlimited, as the
     literature measures denoisers); `blocks` (JPEG, half of it coarse, where there is most to mend); `rain_synthesis`
-    (rain, two thirds of it drawn in other ways); `all` (any same-size degradation, and mixtures); or one degradation
-    by its name, or several joined by `+`, of which one is drawn.
+    (rain, two thirds of it drawn in other ways); `camera_noise` (photographs of `training.camera`, three fifths, and
+    `stored`); `camera_soft` (photographs through a lens that blurs); `camera_small` (a camera's small pictures, half,
+    and `real`); `all` (any same-size degradation, and mixtures); or one degradation by its name, or several joined by
+    `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -52,6 +56,12 @@ def degrader(name: str, scale: int) -> Degrader:
         return lambda patch, rng: (coarse if rng.random() < 0.5 else degrader("jpeg_artifact", scale))(patch, rng)
     if name == "rain_synthesis":
         return lambda patch, rng: (rain_pair if rng.random() < 2 / 3 else degrader("rain", scale))(patch, rng)
+    if name == "camera_noise":
+        return lambda patch, rng: (camera_noise if rng.random() < 0.6 else stored)(patch, rng)
+    if name == "camera_soft":
+        return camera_soft
+    if name == "camera_small":
+        return lambda patch, rng: (camera_small if rng.random() < 0.5 else real)(patch, scale, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -62,10 +72,14 @@ def degrader(name: str, scale: int) -> Degrader:
 
 def kinds(name: str, scale: int) -> dict[str, Degrader]:
     """What `degrader(name, scale)` is made of, each by itself: the rows of a table of figures."""
-    if name in ("bicubic", "real"):
+    if name in ("bicubic", "real", "camera_soft"):
         return {name: degrader(name, scale)}
     if name == "stored":
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
+    if name == "camera_noise":
+        return {"camera_noise": camera_noise, **kinds("stored", scale)}
+    if name == "camera_small":
+        return {"camera_small": lambda patch, rng: camera_small(patch, scale, rng), **kinds("real", scale)}
     if name == "grain":
         return {**kinds("noise", scale), "white": white, "clean": clean}
     if name == "blocks":
@@ -107,6 +121,30 @@ def anything(patch: Bytes, rng: np.random.Generator) -> Pair:
 def stored(patch: Bytes, rng: np.random.Generator) -> Pair:
     """Half of them noise or JPEG, the other half noise that was then compressed, as cameras do."""
     return one_of(patch, STORED, rng) if rng.random() < 0.5 else noise_then_jpeg(patch, rng)
+
+
+def camera_noise(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """A photograph with the noise and compression of a camera, and the same without them."""
+    taken = photograph(to_float(patch), Conditions.noisy(rng), rng)
+    return taken.picture, taken.without_noise
+
+
+def camera_soft(patch: Bytes, rng: np.random.Generator) -> Pair:
+    """A photograph through a lens that blurs, and the sharp one."""
+    taken = photograph(to_float(patch), Conditions.soft(rng), rng)
+    return taken.picture, taken.reference
+
+
+def camera_small(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
+    """A small photograph as a camera takes and stores it, and the sharp, clean picture that is `scale` times larger.
+
+    Light is as in the target; a camera's sharpening is to be undone.
+    """
+    target = to_float(patch)
+    blurred = gaussian_blur(target, float(rng.uniform(0.1, 1.5))) if rng.random() < 0.3 else target
+    small = downscale(blurred, scale, str(rng.choice(["bicubic", "area", "lanczos"]))).clip(0, 1)
+    conditions = Conditions.small(rng)
+    return photograph(small.astype(np.float32), conditions, rng).picture, coloured(target, conditions)
 
 
 def white(patch: Bytes, rng: np.random.Generator) -> Pair:

@@ -27,7 +27,7 @@ DRY = 0.15
 def rain_pair(patch: Bytes, rng: np.random.Generator) -> Pair:
     """A patch in the rain, and the same without: noise and compression are in both."""
     target = to_float(patch)
-    light = _streaks(target.shape[0], target.shape[1], rng)[:, :, None] * np.float32(rng.random() >= DRY)
+    light = rain_streaks(target.shape[0], target.shape[1], rng)[:, :, None] * np.float32(rng.random() >= DRY)
     # 0 adds light, 0.4 is what `training.data.degradations.rain` does, 1 covers what is behind.
     cover, colour = float(rng.uniform(0, 1)), float(rng.uniform(0.7, 1))
     rainy = np.clip(target + light * (colour - cover * target), 0, 1).astype(np.float32)
@@ -43,7 +43,7 @@ def rain_pair(patch: Bytes, rng: np.random.Generator) -> Pair:
     return stored[0], stored[1]
 
 
-def _streaks(height: int, width: int, rng: np.random.Generator) -> FloatArray:
+def rain_streaks(height: int, width: int, rng: np.random.Generator) -> FloatArray:
     """(height, width) in [0, 1]."""
     larger = rng.uniform(*LARGER)
     size = round(height * larger), round(width * larger)

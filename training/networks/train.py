@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from imaging.device import best_device
 from training.data.deconvolution_pairs import deconvolution_pair, deconvolution_patches, deconvolution_rows
-from training.data.loading import Bytes, Patches, load_photo, load_photos, photo_files, split
+from training.data.loading import Bytes, Patches, load_photo, load_photos, photo_files, split, with_real_pairs
 from training.data.measure import Row, gains, held_out_rows
 from training.data.pairs import degrader
 from training.data.pool import Pool
@@ -39,6 +39,8 @@ from training.recipe import Recipe, load_recipe
 SAVE_EVERY_SECONDS = 120
 MEASURE_EVERY_STEPS = 1000
 BEGUN_PIECES = 2400
+REAL_PAIRS = Path("real/train")
+"""Beside --data: real photographs with a reference, for recipes that ask for them."""
 LOWEST = 0.01
 """The learning rate at the end, as a part of the recipe's."""
 WEIGHTS = Path(__file__).parents[2] / "toolbox" / "weights"
@@ -70,7 +72,7 @@ def train(
     run = Run(recipe, run_dir, training_photos=len(photos))
     rows = rows_of(recipe, held_out_files, cache=run_dir.parent)
     if run.device.type == "cpu":
-        batches = _patches(recipe, photos, run_dir.parent).batches(run.step)
+        batches = _patches(recipe, photos, run_dir.parent, data.parent / REAL_PAIRS).batches(run.step)
     else:
         workers = max(1, torch.get_num_threads() - 1)
         batches = Pool(recipe, files, run_dir.parent, run.device, workers).batches(run.step)
@@ -87,10 +89,12 @@ def train(
     run.log(finished=True, **run.gains(rows))
 
 
-def _patches(recipe: Recipe, photos: list[Bytes], cache: Path) -> Patches:
+def _patches(recipe: Recipe, photos: list[Bytes], cache: Path, real_pairs: Path) -> Patches:
     if recipe.preprocessor:
         photos = deconvolution_patches(photos, recipe, cache, BEGUN_PIECES)
     make = deconvolution_pair if recipe.preprocessor else degrader(recipe.degrade, recipe.scale)
+    if recipe.real_pairs:
+        make = with_real_pairs(make, real_pairs, recipe.real_pairs)
     return Patches(photos, make, recipe.patch, recipe.batch, recipe.seed)
 
 
