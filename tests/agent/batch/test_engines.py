@@ -93,7 +93,7 @@ def ended(engine: FakeEngine, *names: str) -> dict[str, str]:
 
 
 def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
-    engine, taken, most = FakeEngine(handles=3), [0], 0
+    engine, taken, most = FakeEngine(capacity=3), [0], 0
 
     def counted() -> Iterator[Work]:
         for work in works(*map(str, range(20))):
@@ -108,7 +108,7 @@ def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
 
 
 def test_a_single_picture_starts_a_single_worker_and_its_progress_is_told() -> None:
-    engine = FakeEngine(handles=8)
+    engine = FakeEngine(capacity=8)
     said = list(Dispatch(engine, iter(works("a"))).run(ProgressToken()))
     assert isinstance(said[0], BatchProgress)
     assert said[0].fraction == 0.5
@@ -144,7 +144,7 @@ def test_a_picture_that_cannot_be_sent_is_set_aside() -> None:
 
 
 def test_a_worker_that_somebody_else_stops_loses_no_picture() -> None:
-    engine = FakeEngine(handles=1)
+    engine = FakeEngine(capacity=1)
     said = Dispatch(engine, iter(works("a"))).run(ProgressToken())
     next(said)
     engine.stopping = True
