@@ -30,10 +30,6 @@ from toolbox.expert import run_expert, without_tta
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
-GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
-"""What these do depends on the whole picture."""
-NEVER_PRESCREENED = GLOBAL_TASKS | {Task.MOTION_DEBLURRING}
-"""What these do to a crop is not what they do to the whole: a crop says too little of how the camera moved."""
 PRESCREEN_ABOVE_PIXELS = 512 * 512
 PRESCREEN_CROPS = 3
 PRESCREEN_SIDE, PRESCREENED_SIDE = 192, 512
@@ -241,7 +237,7 @@ def _run_expert(image: Image, card: ExpertCard, experts: ExpertPool, token: Prog
 
 
 def _is_prescreened(image: Image, step: Step) -> bool:
-    return step.task not in NEVER_PRESCREENED and image.width * image.height > PRESCREEN_ABOVE_PIXELS
+    return step.task.spec.can_be_prescreened and image.width * image.height > PRESCREEN_ABOVE_PIXELS
 
 
 def _prescreen(

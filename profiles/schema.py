@@ -123,6 +123,15 @@ class Profile(BaseModel):
             raise ValueError("plan and restore_option cannot both be given; plan also says the order")
         return self
 
+    def allows(self, task: Task) -> bool:
+        """Whether the switch for `task` is on; True for tasks without a switch."""
+        switches = {
+            Task.BRIGHTENING: self.brightening,
+            Task.FACE_RESTORATION: self.face_restore,
+            Task.OLD_PHOTO_RESTORATION: self.old_photo_restoration,
+        }
+        return switches.get(task, True)
+
     @property
     def known_as(self) -> str:
         """Name and purpose in one line."""

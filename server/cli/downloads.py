@@ -173,13 +173,8 @@ def downloads_for_profile(store: ModelStore, name: str, non_commercial: bool = F
 
 
 def _is_useful(card: ExpertCard, profile: Profile) -> bool:
-    on_request = {
-        Task.FACE_RESTORATION: profile.face_restore,
-        Task.BRIGHTENING: profile.brightening,
-        Task.OLD_PHOTO_RESTORATION: profile.old_photo_restoration,
-    }
     named = profile.plan or profile.restore_option
-    wanted = card.task in named or card.task is Task.SUPER_RESOLUTION if named else on_request.get(card.task, True)
+    wanted = card.task in named or card.task is Task.SUPER_RESOLUTION if named else profile.allows(card.task)
     return wanted and is_preferred(card, profile)
 
 
