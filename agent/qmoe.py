@@ -230,7 +230,7 @@ def _run_expert(image: Image, card: ExpertCard, experts: ExpertPool, token: Prog
     started = time.perf_counter()
     try:
         expert = experts.get(card.name)
-        result = run_expert(expert if card.self_ensemble > 1 else without_tta(expert), image, token)
+        result = run_expert(expert if card.uses_tta else without_tta(expert), image, token)
     except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
         return _Output(None, str(error), 0.0)
     return _Output(result, "", time.perf_counter() - started)
@@ -254,7 +254,7 @@ def _prescreen(
 
     Looked at once, for the sake of speed, and because the whole is too large to be looked at from several sides.
     """
-    cards = [card.model_copy(update={"self_ensemble": 1}) for card in cards]
+    cards = [card.without_tta() for card in cards]
     side = min(PRESCREEN_SIDE, PRESCREENED_SIDE // step.scale)
     pictures = [Image(cut(image, box, largest=side).contiguous()) for box in crops[:PRESCREEN_CROPS]]
     judges = [Judge(picture, step, profile, experts, timer) for picture in pictures]

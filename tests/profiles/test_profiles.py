@@ -19,7 +19,7 @@ from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.errors import ProfileError, UnknownProfile
 from profiles.loading import load_profile, predefined_profiles
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
 from toolbox.expert import Expert
 from toolbox.pool import ExpertPool
@@ -150,7 +150,7 @@ def _card(task: Task, scale: int, preference: str, slow: bool = False) -> Expert
     table: dict[str, object] = {"task": task, "scale": scale, "preference": preference, "slow": slow}
     name = f"{task.value}_{scale}_{preference}{'_slow' if slow else ''}"
     about: dict[str, object] = {"loader": "classical", "function": "none:none", "about": "", "source": ""}
-    return ExpertCard.model_validate({"name": name, **table, **about})
+    return ClassicalCard.model_validate({"name": name, **table, **about})
 
 
 def _run(name: str, folder: Path, **changes: object) -> RunState:

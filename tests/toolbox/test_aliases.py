@@ -13,18 +13,25 @@ CARD = """
 task = "denoising"
 about = "Mine."
 source = "here"
-loader = "spandrel"
-weights = "mine.safetensors"
 """
+NETWORK = f'{CARD}loader = "spandrel"\nweights = "mine.safetensors"\n'
+UNAVAILABLE = f'{CARD}loader = "none"\nwhy = "Lost."\n'
+DIFFUSION = f'{CARD}loader = "diffusion"\narchitecture = "OSEDiff"\n'
 
 
 @pytest.mark.parametrize(
-    ("old", "value"),
-    [("views", "4"), ("begins_with", '"wiener_defocus"'), ("alone", "false"), ("instead", '["a"]')],
+    ("card", "old", "value"),
+    [
+        (NETWORK, "views", "4"),
+        (NETWORK, "begins_with", '"wiener_defocus"'),
+        (NETWORK, "alone", "false"),
+        (UNAVAILABLE, "instead", '["a"]'),
+        (DIFFUSION, "folder", '"stable-diffusion-2-1-base"'),
+    ],
 )
-def test_a_card_with_an_old_key_is_read_as_with_the_new_one(old: str, value: str) -> None:
-    (before,) = parse_cards(f"{CARD}{old} = {value}", "mine.toml")
-    (after,) = parse_cards(f"{CARD}{CARD_KEYS[old]} = {value}", "mine.toml")
+def test_a_card_with_an_old_key_is_read_as_with_the_new_one(card: str, old: str, value: str) -> None:
+    (before,) = parse_cards(f"{card}{old} = {value}", "mine.toml")
+    (after,) = parse_cards(f"{card}{CARD_KEYS[old]} = {value}", "mine.toml")
     assert before == after
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard, OnnxCard, SpandrelCard, UnavailableCard
 from toolbox.catalogue import Catalogue, default_catalogue, parse_cards
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.expert import load_expert
@@ -17,8 +17,9 @@ from toolbox.expert_table import availability_of, expert_page
 from toolbox.tasks import Degradation, Task
 
 CARDS = list(default_catalogue())
-CLASSICAL = [card for card in CARDS if card.loader == "classical"]
-PUBLISHED = [card for card in CARDS if card.files or card.loader == "none"]
+CLASSICAL = [card for card in CARDS if isinstance(card, ClassicalCard)]
+REPLACED = [card for card in CARDS if isinstance(card, OnnxCard | UnavailableCard)]
+PUBLISHED = [card for card in CARDS if card.files or isinstance(card, UnavailableCard)]
 REFERENCE = {
     "brightening": "constant_shift gamma_correction histogram_equalization maxim fourierdiff diffplugin",
     "defocus_deblurring": "drbnet ifan restormer lakdnet convir diffplugin",
@@ -78,8 +79,9 @@ def test_every_scale_has_two_classical_experts(scale: int) -> None:
 
 
 @pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
-def test_every_classical_card_names_a_function_that_says_what_it_does(card: ExpertCard) -> None:
-    module, name = str(card.function).split(":")
+def test_every_classical_card_names_a_function_that_says_what_it_does(card: ClassicalCard) -> None:
+    module, name = card.function.split(":")
+    assert name == card.name
     assert getattr(importlib.import_module(module), name).__doc__
     assert load_expert(card).card is card
 
@@ -95,12 +97,13 @@ def test_every_card_can_be_read_by_a_person(card: ExpertCard) -> None:
 @pytest.mark.parametrize("card", PUBLISHED, ids=lambda card: card.name)
 def test_a_published_card_says_where_it_comes_from_and_under_which_terms(card: ExpertCard) -> None:
     assert card.page.startswith("https://")
-    assert card.architecture or card.loader in ("onnx", "none")
-    assert bool(card.why) == bool(card.alternatives) == (card.loader in ("onnx", "none"))
+    assert getattr(card, "architecture", "") or card in REPLACED
 
 
-@pytest.mark.parametrize("card", [card for card in CARDS if card.alternatives], ids=lambda card: card.name)
-def test_what_replaces_an_expert_does_the_same_task_in_process(card: ExpertCard) -> None:
+@pytest.mark.parametrize("card", REPLACED, ids=lambda card: card.name)
+def test_what_replaces_an_expert_does_the_same_task_in_process(card: OnnxCard | UnavailableCard) -> None:
+    assert card.why
+    assert card.alternatives
     for name in card.alternatives:
         other = default_catalogue().card(name)
         assert other.task is card.task
@@ -172,7 +175,10 @@ def test_two_cards_of_one_name_are_refused() -> None:
         (GOOD + "scale = 3", ["my_denoise", "scale", "3"]),
         (GOOD + "scale = 2", ["my_denoise", "scale", "denoising"]),
         (GOOD.replace("denoising", "super_resolution", 1), ["my_denoise", "scale", "super_resolution"]),
-        (GOOD.replace('"classical"', '"spandrel"'), ["my_denoise", "weights"]),
+        (GOOD.replace('"classical"', '"spandrel"'), ["my_denoise", "function", "spandrel"]),
+        (GOOD.replace("function", "preprocessor").replace('"classical"', '"spandrel"'), ["my_denoise", "weights"]),
+        (GOOD.replace('"classical"', '"pickle"'), ["my_denoise", "loader", "pickle", "spandrel"]),
+        (GOOD.replace('loader = "classical"', ""), ["my_denoise", "loader"]),
         (GOOD.replace("function", "weights"), ["my_denoise", "function"]),
         (GOOD + "halo = -1", ["my_denoise", "halo", "-1"]),
         (GOOD + "name = 'other'", ["my_denoise", "name"]),
@@ -194,6 +200,8 @@ def test_a_card_whose_function_is_not_there_is_a_bad_card(function: str) -> None
 
 def test_what_only_begins_is_no_candidate_but_what_finishes_it_is() -> None:
     candidates = {card.name: card for card in default_catalogue().for_task(Task.MOTION_DEBLURRING)}
-    beginner = default_catalogue().card(candidates["restore4k_motion"].preprocessor or "")
+    network = candidates["restore4k_motion"]
+    assert isinstance(network, SpandrelCard)
+    beginner = default_catalogue().card(network.preprocessor or "")
     assert not beginner.standalone
     assert beginner.name not in candidates

@@ -192,7 +192,7 @@ def test_half_precision_holds(published: ModelStore, monkeypatch: pytest.MonkeyP
     for name in ("osediff", "pisasr", "sd_x4_upscaler"):
         exact = run_expert(load_expert(card(name), published), image, ProgressToken())
         with monkeypatch.context() as changed:
-            changed.setattr("toolbox.diffusion._place", lambda card: (torch.device("cpu"), torch.float16))
+            changed.setattr("toolbox.diffusion._device_and_dtype", lambda card: (torch.device("cpu"), torch.float16))
             expert = load_expert(card(name), published)
         method: Any = expert.method  # type: ignore[attr-defined]
         assert method.prompt.dtype is torch.float16
@@ -220,7 +220,7 @@ def test_a_device_that_is_too_small_for_the_model_is_told(
     def full(card: ExpertCard) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("toolbox.diffusion._place", full)
+    monkeypatch.setattr("toolbox.diffusion._device_and_dtype", full)
     with pytest.raises(ResourceError, match="memory"):
         load_expert(card("osediff"), published)
 
@@ -295,7 +295,7 @@ def test_a_file_of_another_method_is_told(store: ModelStore) -> None:
 def test_a_file_that_changes_nothing_is_told(store: ModelStore) -> None:
     store.path("osediff.pkl").unlink()
     torch.save({"state_dict_unet": {"epoch": 3}}, store.path("osediff.pkl"))
-    with pytest.raises(WeightsError, match="changes no UNet"):
+    with pytest.raises(WeightsError, match="contains no LoRA weights for the UNet"):
         load_expert(card("osediff"), store)
 
 
@@ -318,7 +318,7 @@ def test_foreign_code_in_a_file_is_not_run(store: ModelStore, tmp_path: Path) ->
     proof = tmp_path / "proof"
     store.path("osediff.pkl").unlink()
     torch.save({"state_dict_unet": {}, "more": Foreign(proof)}, store.path("osediff.pkl"))
-    with pytest.raises(WeightsError, match=r"osediff\.pkl wants"):
+    with pytest.raises(WeightsError, match=r"osediff\.pkl contains"):
         load_expert(card("osediff"), store)
     assert not proof.exists()
 

@@ -10,7 +10,7 @@ from imaging.convert import FloatArray
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard
 from toolbox.errors import ExpertError
 from toolbox.expert import ClassicalExpert, ClassicalFunction, PreprocessedExpert, run_expert
 
@@ -18,7 +18,7 @@ from toolbox.expert import ClassicalExpert, ClassicalFunction, PreprocessedExper
 def expert(function: ClassicalFunction, scale: int = 1) -> ClassicalExpert:
     task = "denoising" if scale == 1 else "super_resolution"
     card = {"name": "mine", "task": task, "scale": scale, "loader": "classical", "function": "a:b"}
-    return ClassicalExpert(ExpertCard.model_validate(card | {"about": "", "source": ""}), function)
+    return ClassicalExpert(ClassicalCard.model_validate(card | {"about": "", "source": ""}), function)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_alpha_grows_with_the_picture(image: Image) -> None:
     ],
 )
 def test_another_size_than_promised_is_an_error(image: Image, function: ClassicalFunction, scale: int) -> None:
-    with pytest.raises(ExpertError, match=r"mine made .* of 30x20"):
+    with pytest.raises(ExpertError, match=r"mine returned .* for 30x20"):
         run_expert(expert(function, scale), image, ProgressToken())
 
 
@@ -83,7 +83,7 @@ def test_pixels_that_are_no_numbers_are_an_error(image: Image) -> None:
         pixels[3, 3, 1] = np.nan
         return pixels
 
-    with pytest.raises(ExpertError, match="mine made pixels that are not numbers"):
+    with pytest.raises(ExpertError, match="mine returned pixels that are not finite"):
         run_expert(expert(broken), image, ProgressToken())
 
 

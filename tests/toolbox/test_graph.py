@@ -13,15 +13,15 @@ from onnx import TensorProto, helper
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from toolbox.availability import availability
-from toolbox.card import ExpertCard
+from toolbox.card import OnnxCard
 from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.expert import load_expert, run_expert
 from toolbox.graph import load_graph
 from toolbox.store import ModelStore
 
 
-def card(**changes: Any) -> ExpertCard:
-    return ExpertCard.model_validate(
+def card(**changes: Any) -> OnnxCard:
+    return OnnxCard.model_validate(
         {"name": "graph", "task": "denoising", "loader": "onnx", "about": "", "source": ""}
         | {"file": {"name": "graph.onnx"}, "tile": 64, "halo": 8}
         | changes

@@ -16,7 +16,7 @@ from benchmarks.random_networks import NETWORKS
 from imaging.errors import Cancelled
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import SpandrelCard
 from toolbox.catalogue import default_catalogue
 from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.expert import PreprocessedExpert, load_expert, run_expert, without_tta
@@ -24,8 +24,8 @@ from toolbox.network import load_network
 from toolbox.store import ModelStore
 
 
-def card(**changes: Any) -> ExpertCard:
-    return ExpertCard.model_validate(
+def card(**changes: Any) -> SpandrelCard:
+    return SpandrelCard.model_validate(
         {"name": "net", "task": "super_resolution", "scale": 2, "loader": "spandrel", "about": "", "source": ""}
         | {"file": {"name": "net.safetensors"}, "architecture": "Compact", "halo": 16}
         | changes

@@ -16,7 +16,7 @@ from benchmarks.random_networks import NETWORKS
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, SpandrelCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.errors import UnknownExpert
 from toolbox.expert import run_expert
@@ -41,7 +41,7 @@ class Heavy:
 def pool(monkeypatch: pytest.MonkeyPatch) -> ExpertPool:
     """Room for two heavy experts of four."""
     common: dict[str, Any] = {"task": "denoising", "loader": "spandrel", "weights": "w", "about": "", "source": ""}
-    cards = tuple(ExpertCard.model_validate({"name": name} | common) for name in "abcd")
+    cards = tuple(SpandrelCard.model_validate({"name": name} | common) for name in "abcd")
     monkeypatch.setattr("toolbox.pool.load_expert", Heavy)
     return ExpertPool(Catalogue(cards), budget_bytes=20)
 
@@ -139,7 +139,7 @@ def test_another_profile_frees_what_it_will_not_use(pool: ExpertPool) -> None:
 
 def test_room_is_made_for_a_file_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     common: dict[str, Any] = {"task": "denoising", "loader": "spandrel", "about": "", "source": ""}
-    cards = tuple(ExpertCard.model_validate({"name": n, "file": {"name": f"{n}.pth"}} | common) for n in "ab")
+    cards = tuple(SpandrelCard.model_validate({"name": n, "file": {"name": f"{n}.pth"}} | common) for n in "ab")
     for name in "ab":
         (tmp_path / f"{name}.pth").write_bytes(bytes(10))
     seen: list[int] = []
