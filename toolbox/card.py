@@ -243,10 +243,10 @@ def read_card(name: str, table: Mapping[str, Any]) -> ExpertCard:
     try:
         return _ADAPTER.validate_python({"name": name, **table})
     except ValidationError as error:
-        raise BadCard(f"card {name!r}, {'; '.join(map(_mistake, error.errors()))}") from error
+        raise BadCard(f"card {name!r}, {'; '.join(map(_describe, error.errors()))}") from error
 
 
-def _mistake(error: Mapping[str, Any]) -> str:
+def _describe(error: Mapping[str, Any]) -> str:
     """One error of pydantic in words; the first part of its location is the loader."""
     if error["type"].startswith("union_tag"):
         return f"key 'loader': {error['msg']}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PROBE_SIDE = 64
-NUMBERS = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class GraphExpert:
 
         inputs = self.session.get_inputs()[0]
         symmetric = self.card.value_range == "symmetric"
-        array = (pixels * 2 - 1 if symmetric else pixels).cpu().numpy().astype(NUMBERS[inputs.type])
+        array = (pixels * 2 - 1 if symmetric else pixels).cpu().numpy().astype(DTYPES[inputs.type])
         result = torch.from_numpy(self.session.run(None, {inputs.name: array})[0]).float()
         return result / 2 + 0.5 if symmetric else result
 
@@ -91,7 +91,7 @@ def _opened(card: OnnxCard, store: ModelStore) -> GraphExpert:
     session = _session(path)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shape = list(inputs[0].shape) if len(inputs) == 1 else []
-    if len(outputs) != 1 or len(shape) != 4 or shape[1] != 3 or inputs[0].type not in NUMBERS:
+    if len(outputs) != 1 or len(shape) != 4 or shape[1] != 3 or inputs[0].type not in DTYPES:
         raise WeightsError(
             f"{path.name} does not map one (1, 3, h, w) float tensor to one",
             "export it with one input and one output",

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 ALPHA = 8
 """peft's default of alpha; the published files do not state another value."""
-HALF = re.compile(r"(?P<module>.+)\.lora_(?P<half>[AB])\.(?P<adapter>[^.]+)\.weight")
+LORA_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<half>[AB])\.(?P<adapter>[^.]+)\.weight")
 
 
 def adapters(state: Mapping[str, Tensor]) -> frozenset[str]:
     """The names of the adapters in `state`."""
-    return frozenset(found["adapter"] for name in state if (found := HALF.fullmatch(name)))
+    return frozenset(found["adapter"] for name in state if (found := LORA_KEY.fullmatch(name)))
 
 
 def add_lora(network: Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -37,7 +37,7 @@ def add_lora(network: Module, state: Mapping[str, Tensor], source: str) -> None:
     halves: dict[tuple[str, str], dict[str, Tensor]] = {}
     with torch.no_grad():
         for name, tensor in state.items():
-            if found := HALF.fullmatch(name):
+            if found := LORA_KEY.fullmatch(name):
                 halves.setdefault((found["module"], found["adapter"]), {})[found["half"]] = tensor
             else:
                 plain = name.replace(".base_layer.", ".")

@@ -97,9 +97,9 @@ class NetworkExpert:
             if self.card.value_range == "unit" and not self.card.options:
                 result: Tensor = self.descriptor(tile)
                 return result
-            return self._run_itself(tile)
+            return self._run_directly(tile)
 
-    def _run_itself(self, tile: Tensor) -> Tensor:
+    def _run_directly(self, tile: Tensor) -> Tensor:
         """Call the network directly: spandrel's descriptor neither converts [-1, 1] nor passes options."""
         symmetric = self.card.value_range == "symmetric"
         options = {name: tile.new_full((len(tile), 1), value) for name, value in self.card.options.items()}
@@ -134,7 +134,7 @@ def load_network(card: SpandrelCard, store: ModelStore, embedded: Path = WEIGHTS
         raise WeightsError(f"expert {card.name}: {file.name} has scale {descriptor.scale}x, not {card.scale}x")
     device = best_device()
     keep_buffers()
-    _onto(device, descriptor.model, _layout(descriptor))
+    _move_to(device, descriptor.model, _layout(descriptor))
     plain = card.dtype == "bfloat16" and card.value_range == "unit" and not card.options and bfloat16_is_fast(device)
     run = mixed_precision(found, descriptor.model) if plain else None
     size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
@@ -170,7 +170,7 @@ def _layout(descriptor: Any) -> torch.memory_format:
     return torch.contiguous_format if descriptor.architecture.id in PLAIN_LAYOUT else torch.channels_last
 
 
-def _onto(device: torch.device, model: torch.nn.Module, layout: torch.memory_format) -> None:
+def _move_to(device: torch.device, model: torch.nn.Module, layout: torch.memory_format) -> None:
     """Move the model to the device, ready to run. Raises `ResourceError` if the memory does not suffice."""
     import torch
 

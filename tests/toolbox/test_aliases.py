@@ -1,4 +1,4 @@
-"""Files that users wrote with earlier spellings still work."""
+"""Users' files with old key names and expert ids still work."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def test_a_card_with_an_old_key_is_read_as_with_the_new_one(card: str, old: str,
 
 
 @pytest.mark.parametrize("old", EXPERTS)
-def test_an_old_expert_id_means_the_expert_of_today(old: str) -> None:
+def test_an_old_expert_id_selects_the_current_expert(old: str) -> None:
     assert default_catalogue().card(old).name == EXPERTS[old]
     assert Profile(name="mine", experts=(old,)).experts == (EXPERTS[old],)

@@ -147,7 +147,7 @@ def _spectrum(pixels: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     side = min(WINDOW, *pixels.shape[:2]) // 2 * 2
     window = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
     total = np.zeros((side, side // 2 + 1), np.float32)
-    tops, lefts = (_starts(length, side) for length in pixels.shape[:2])
+    tops, lefts = (_offsets(length, side) for length in pixels.shape[:2])
     for top in tops:
         for left in lefts:
             part = luma(pixels[top : top + side, left : left + side])
@@ -182,7 +182,7 @@ def _points(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArr
     return fx.ravel()[chosen], fy.ravel()[chosen], values, floor
 
 
-def _starts(length: int, side: int) -> list[int]:
+def _offsets(length: int, side: int) -> list[int]:
     """Offsets of at most five evenly spaced windows along an axis."""
     count = min(5, max(1, 2 * length // side - 1))
     return [round(value) for value in np.linspace(0, length - side, count)]

@@ -18,7 +18,7 @@ def dark_channel_dehaze(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     air = air_light(pixels)
     transmission = 1 - 0.95 * _dark_channel(pixels / air, 15)
     token.report(0.5)
-    return _clear(pixels, _refine(pixels, transmission), air)
+    return _invert(pixels, _refine(pixels, transmission), air)
 
 
 def colour_attenuation_dehaze(pixels: FloatArray, token: ProgressToken) -> FloatArray:
@@ -27,7 +27,7 @@ def colour_attenuation_dehaze(pixels: FloatArray, token: ProgressToken) -> Float
     depth = 0.121779 + 0.959710 * hsv[:, :, 2] - 0.780245 * hsv[:, :, 1]
     depth = cv2.erode(depth, np.ones((15, 15), np.uint8))
     token.report(0.5)
-    return _clear(pixels, _refine(pixels, np.exp(-depth.astype(np.float32))), air_light(pixels))
+    return _invert(pixels, _refine(pixels, np.exp(-depth.astype(np.float32))), air_light(pixels))
 
 
 def contrast_dehaze(pixels: FloatArray, token: ProgressToken) -> FloatArray:
@@ -60,6 +60,6 @@ def _refine(pixels: FloatArray, transmission: FloatArray) -> FloatArray:
     return guided_filter(luma(pixels), transmission.astype(np.float32), 40, 1e-3)
 
 
-def _clear(pixels: FloatArray, transmission: FloatArray, air: FloatArray) -> FloatArray:
+def _invert(pixels: FloatArray, transmission: FloatArray, air: FloatArray) -> FloatArray:
     clear: FloatArray = (pixels - air) / np.clip(transmission, LEAST_TRANSMISSION, 1)[:, :, None] + air
     return np.clip(clear, 0, 1)

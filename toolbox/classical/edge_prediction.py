@@ -23,12 +23,12 @@ def kernel_by_edge_prediction(plane: FloatArray, token: ProgressToken) -> FloatA
         latent = blurred if latent is None else cv2.resize(latent, blurred.shape[::-1], interpolation=cv2.INTER_CUBIC)
         for _ in range(ROUNDS):
             token.check()
-            kernel = _explain(blurred, _predicted(latent, side), side)
+            kernel = _estimate_kernel(blurred, _predicted_gradients(latent, side), side)
             latent = _smooth_deconvolution(blurred, kernel)
     return kernel
 
 
-def _predicted(latent: FloatArray, side: int) -> list[FloatArray]:
+def _predicted_gradients(latent: FloatArray, side: int) -> list[FloatArray]:
     """Strong gradients of the latent image, sharpened by a bilateral and a shock filter."""
     steep = cv2.bilateralFilter(latent.astype(np.float32), 5, 0.1, 2.0)
     for _ in range(2):
@@ -41,7 +41,7 @@ def _predicted(latent: FloatArray, side: int) -> list[FloatArray]:
     return [np.where(strength >= threshold, gradient, 0).astype(np.float32) for gradient in gradients]
 
 
-def _explain(blurred: FloatArray, predicted: list[FloatArray], side: int) -> FloatArray:
+def _estimate_kernel(blurred: FloatArray, predicted: list[FloatArray], side: int) -> FloatArray:
     """The kernel that maps the predicted gradients to the blurred ones: least squares in the Fourier domain."""
     observed = [np.gradient(blurred, axis=1), np.gradient(blurred, axis=0)]
     spectra = [np.fft.rfft2(gradient) for gradient in predicted]

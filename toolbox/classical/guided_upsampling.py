@@ -13,7 +13,7 @@ RADIUS = 6
 """Radius of the neighbourhood of a linear fit, in pixels of the reduced image."""
 NOISE = 1e-4
 """Variance below which the slope is undetermined; it then approaches the ratio of the means."""
-DARKEST = 0.02
+OFFSET = 0.02
 
 
 def guided_upsampling(before: FloatArray, after: FloatArray) -> Callable[[FloatArray, slice, int], FloatArray]:
@@ -36,7 +36,7 @@ def _lines(before: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArra
     mean_before, mean_after = _mean(before), _mean(after)
     covariance = _mean(before * after) - mean_before * mean_after
     variance = _mean(before * before) - mean_before**2
-    expected = (mean_after + DARKEST) / (mean_before + DARKEST)
+    expected = (mean_after + OFFSET) / (mean_before + OFFSET)
     slope = (covariance + NOISE * expected) / (np.maximum(variance, 0) + NOISE)
     return _mean(slope), _mean(mean_after - slope * mean_before)
 

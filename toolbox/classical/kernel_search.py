@@ -29,7 +29,7 @@ def tidied(kernel: FloatArray, faint: float) -> FloatArray:
 
     Weights up to `faint` times the largest are removed first, as noise.
     """
-    body = _largest_piece(np.where(kernel > faint * kernel.max(), kernel, 0).astype(np.float32))
+    body = _largest_component(np.where(kernel > faint * kernel.max(), kernel, 0).astype(np.float32))
     if body.sum() > 0:
         return recentred(body / body.sum())
     body[len(body) // 2, len(body) // 2] = 1
@@ -45,7 +45,7 @@ def recentred(kernel: FloatArray) -> FloatArray:
     return moved / max(float(moved.sum()), 1e-8)
 
 
-def _largest_piece(kernel: FloatArray) -> FloatArray:
+def _largest_component(kernel: FloatArray) -> FloatArray:
     """The largest connected component."""
     _, labels = cv2.connectedComponents((kernel > 0).astype(np.uint8), connectivity=8)
     weights = np.bincount(labels.ravel(), weights=kernel.ravel())

@@ -36,7 +36,7 @@ def kernel_by_l0_gradient(plane: FloatArray, token: ProgressToken) -> FloatArray
     """The kernel (k, k) of a blurred image (H, W) in [0, 1]; (1, 1) if the image is too small."""
     kernel: FloatArray | None = None
     for blurred, side in coarse_to_fine(plane, token):
-        kernel = _short_line(side) if kernel is None else _enlarged(kernel, side)
+        kernel = _initial_kernel(side) if kernel is None else _enlarged(kernel, side)
         cost = EDGE_COST
         for _ in range(ROUNDS):
             token.check()
@@ -124,7 +124,7 @@ def _enlarged(kernel: FloatArray, side: int) -> FloatArray:
     return recentred(larger / larger.sum())
 
 
-def _short_line(side: int) -> FloatArray:
+def _initial_kernel(side: int) -> FloatArray:
     """The initial kernel: two adjacent pixels."""
     kernel = np.zeros((side, side), np.float32)
     kernel[side // 2, side // 2 - 1 : side // 2 + 1] = 0.5

@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 WORKING_SIDE = 1024
 """Long side at which large images are searched for scratches, which are then a few pixels wide."""
 DIRECTIONS = 32
-ALONG = 31
+SEGMENT_LENGTH = 31
 """Length in pixels of the line segments that the detector searches."""
 LEAST_SHARE = 0.9
 """Minimum share of a segment's pixels that differ from both sides."""
@@ -27,7 +27,7 @@ WHITE, BLACK, NEUTRAL = 0.75, 0.14, 0.12
 """Where the emulsion is missing, paper or black shows: limits of luma and of the spread of the channels."""
 SURE_LENGTH, LEAST_LENGTH = 0.25, 0.08
 """Minimum length relative to the shorter side: of one scratch, and of the others in an image with one."""
-SLIMNESS = 8.0
+LEAST_SLIMNESS = 8.0
 """Minimum length / width of a scratch."""
 FADED = 0.25
 """Unused share of the tonal range from which an image counts as faded."""
@@ -113,7 +113,7 @@ def _scratches(pixels: FloatArray) -> Mask:
     grey = cv2.GaussianBlur(luma(pixels), (0, 0), 0.7)
     shape = grey.shape
     mask = np.zeros(shape, bool)
-    if min(shape) < 3 * ALONG:
+    if min(shape) < 3 * SEGMENT_LENGTH:
         return mask
     # The channel spread of a monochrome image carries no information: blur tints thin lines like the paper.
     toned, _ = _toning(pixels)
@@ -122,9 +122,9 @@ def _scratches(pixels: FloatArray) -> Mask:
     for plane, extreme in ((grey, neutral & (grey > white)), (1 - grey, neutral & (grey < black))):
         for step in range(DIRECTIONS):
             mask |= _lines(plane, extreme, np.pi * step / DIRECTIONS)
-    if not _long_and_slim(mask, SURE_LENGTH * min(shape)).any():
+    if not _long_and_thin(mask, SURE_LENGTH * min(shape)).any():
         return np.zeros(shape, bool)
-    mask = _long_and_slim(mask, LEAST_LENGTH * min(shape))
+    mask = _long_and_thin(mask, LEAST_LENGTH * min(shape))
     return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool))
 
 
@@ -139,13 +139,13 @@ def _lines(plane: FloatArray, extreme: Mask, angle: float) -> Mask:
     return np.asarray(cv2.dilate(middles, (line > 0).astype(np.uint8)).astype(bool) & stands_out)
 
 
-def _long_and_slim(mask: Mask, least: float) -> Mask:
+def _long_and_thin(mask: Mask, least: float) -> Mask:
     """The components that are long and thin."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)), connectivity=8
     )
     length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    kept = (length >= least) & (length * length >= SLIMNESS * stats[:, cv2.CC_STAT_AREA])
+    kept = (length >= least) & (length * length >= LEAST_SLIMNESS * stats[:, cv2.CC_STAT_AREA])
     kept[0] = False
     return np.asarray(kept[labels] & mask)
 
@@ -167,8 +167,8 @@ def _toning(pixels: FloatArray) -> tuple[bool, float]:
 
 
 def _line_kernel(angle: float) -> FloatArray:
-    kernel = np.zeros((ALONG, ALONG), np.float32)
-    middle = ALONG // 2
+    kernel = np.zeros((SEGMENT_LENGTH, SEGMENT_LENGTH), np.float32)
+    middle = SEGMENT_LENGTH // 2
     end = middle * np.array([np.cos(angle), np.sin(angle)])
     first, second = (tuple(round(middle + sign * float(value)) for value in end) for sign in (-1, 1))
     cv2.line(kernel, first, second, 1.0, 1)

@@ -18,7 +18,7 @@ PLACES = ((24, 29), (56, 29))
 REACH = 13
 """Maximum distance from these positions."""
 PEAKS = 4
-DISTANCE, ITS_SPREAD, TILT = 0.40, 0.06, 0.06
+DISTANCE, DISTANCE_SPREAD, TILT = 0.40, 0.06, 0.06
 """Mean and standard deviation of the eye distance, and of the tilt, relative to the side of the window."""
 LEAST_PRIOR = -4.5
 FINE, NEAR = 64, 11.0
@@ -48,7 +48,7 @@ def eye_pairs(grey: FloatArray, left: float, top: float, side: float) -> list[Ey
     found = []
     for ax, ay, a in first:
         for bx, by, b in second:
-            prior = -((((bx - ax) / SIDE - DISTANCE) / ITS_SPREAD) ** 2 + ((by - ay) / SIDE / TILT) ** 2) / 2
+            prior = -((((bx - ax) / SIDE - DISTANCE) / DISTANCE_SPREAD) ** 2 + ((by - ay) / SIDE / TILT) ** 2) / 2
             if prior > LEAST_PRIOR:
                 points = [(x / scale + left, y / scale + top) for x, y in ((ax, ay), (bx, by))]
                 found.append(Eyes(points[0], points[1], 0.3 * prior + a + b))

@@ -99,7 +99,7 @@ class StructureIdentity:
     def describe(self, crop: FloatArray) -> FloatArray:
         """See `Identity`."""
         grey = cv2.cvtColor(np.ascontiguousarray(crop[FACE_ROWS, FACE_COLUMNS], np.float32), cv2.COLOR_RGB2GRAY)
-        parts = [_unit(_light_and_dark(grey)), _unit(_directions(grey))]
+        parts = [_unit(_coarse_luminance(grey)), _unit(_edge_orientations(grey))]
         return np.concatenate(parts) / np.float32(np.sqrt(len(parts)))
 
 
@@ -112,7 +112,7 @@ def recogniser_crop(crop: FloatArray) -> FloatArray:
     return np.clip(small, 0, 1)
 
 
-def _light_and_dark(grey: FloatArray) -> FloatArray:
+def _coarse_luminance(grey: FloatArray) -> FloatArray:
     small = cv2.resize(grey, (COARSE, COARSE), interpolation=cv2.INTER_AREA)
     small = small - cv2.GaussianBlur(small, (0, 0), COARSE / 5)
     small = small / (np.sqrt(cv2.GaussianBlur(small * small, (0, 0), COARSE / 5)) + 0.01)
@@ -120,7 +120,7 @@ def _light_and_dark(grey: FloatArray) -> FloatArray:
     return np.asarray(small[np.hypot(x, y) < COARSE / 2], np.float32)
 
 
-def _directions(grey: FloatArray) -> FloatArray:
+def _edge_orientations(grey: FloatArray) -> FloatArray:
     small = cv2.GaussianBlur(255 * cv2.resize(grey, (FINE, FINE), interpolation=cv2.INTER_AREA), (0, 0), 1.0)
     across, down = cv2.Sobel(small, cv2.CV_32F, 1, 0), cv2.Sobel(small, cv2.CV_32F, 0, 1)
     strength = np.hypot(across, down)

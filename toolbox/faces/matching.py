@@ -9,7 +9,7 @@ import numpy as np
 
 from toolbox.faces.face import Face
 
-FURTHEST = 0.6
+MOST_DISTANCE = 0.6
 """Maximum distance between the centres of the same face, relative to its size."""
 LEAST_OVERLAP = 0.2
 
@@ -35,7 +35,7 @@ def match(first: Sequence[Face], second: Sequence[Face]) -> Matches:
     pairs = tuple(
         (int(row), int(column))
         for row, column in zip(rows, columns, strict=True)
-        if _are_one(first[row], second[column])
+        if _are_same(first[row], second[column])
     )
     return Matches(
         pairs,
@@ -61,6 +61,6 @@ def _distance(one: Face, other: Face) -> float:
     return float(np.hypot(x - u, y - v)) / max((one.size + other.size) / 2, 1e-9)
 
 
-def _are_one(one: Face, other: Face) -> bool:
+def _are_same(one: Face, other: Face) -> bool:
     ratio = max(one.size, other.size) / max(min(one.size, other.size), 1e-9)
-    return overlap(one, other) >= LEAST_OVERLAP or (_distance(one, other) <= FURTHEST and ratio <= 2)
+    return overlap(one, other) >= LEAST_OVERLAP or (_distance(one, other) <= MOST_DISTANCE and ratio <= 2)
