@@ -208,7 +208,7 @@ def run_on_crop(expert: Expert, aligned: Aligned, token: ProgressToken) -> Image
     """
     crop = Image(from_numpy(aligned.crop))
     side = max(LEAST_OWN_SIDE, round(crop.width / aligned.scale))
-    if expert.card.file is not None or side >= crop.width:
+    if expert.card.files or side >= crop.width:
         return run_expert(expert, crop, token)
     own = crop.with_pixels(resize(crop.pixels, side, side))
     result = run_expert(expert, own, token)

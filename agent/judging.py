@@ -19,10 +19,7 @@ from iqa.quality import Origin, quality_of
 from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
-from toolbox.tasks import Task
 
-NEVER_SEEN = frozenset({Task.OLD_PHOTO_RESTORATION})
-"""What the embedded quality score was never shown: its opinion does not count there, the expert prior alone does."""
 NO_OPINION = 0.5
 COSTS = {"classical": 1, "spandrel": 2, "onnx": 2, "diffusion": 3}
 
@@ -162,7 +159,7 @@ def verdict_on(
     """The verdict on a result that has been looked at, and whose consistency is known."""
     measured = quality_of(features, origin, published)
     known = _prior_of(origin, expert, faithful)
-    opinion = NO_OPINION if origin.task in NEVER_SEEN and not published else measured.score
+    opinion = measured.score if published or origin.task.spec.has_quality_score else NO_OPINION
     candidate_score = CandidateScore(origin.task, opinion, removal(origin, features), faithful, known)
     return Verdict(
         expert=expert,

@@ -14,9 +14,9 @@ from agent.face_step import run_face_step
 from agent.finishing import finish
 from agent.judging import Candidate, Selection
 from agent.perception import perceive
-from agent.qmoe import GLOBAL_TASKS, candidates, run_candidates, shortlist, unavailable_experts
+from agent.qmoe import candidates, run_candidates, shortlist, unavailable_experts
 from agent.reasoners.reasoner import Reasoner
-from agent.rollback import LATE, left_of, reflect, resume_better_branch
+from agent.rollback import left_of, reflect, resume_better_branch
 from agent.run_context import RunContext
 from agent.state import KEEP_INPUT, Node, Step, Verdict
 from imaging.errors import Cancelled
@@ -27,8 +27,6 @@ from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Severity, Task
 
-LASTING = GLOBAL_TASKS | {Task.SUPER_RESOLUTION, Task.FACE_RESTORATION}
-"""Never fixed as a side effect of another step."""
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
 
@@ -68,7 +66,7 @@ def _goes_on(context: RunContext) -> bool:
     """Whether there is a step to take; where no step is left, or only late ones, from the best node so far."""
     spent = _spent_budget(context)
     remaining_steps = context.node.remaining_steps
-    if spent or not remaining_steps or remaining_steps[0].task in LATE:
+    if spent or not remaining_steps or remaining_steps[0].task.spec.is_late:
         resume_better_branch(context)
         remaining_steps = context.node.remaining_steps
     if spent and remaining_steps:
@@ -143,7 +141,7 @@ def _is_gone_already(context: RunContext, step: Step) -> bool:
     """
     found = context.perception.findings.get(step.task.degradation)
     profile = context.state.profile
-    if not (found and found.present) or step.task in LASTING or not profile.keep_input:
+    if not (found and found.present) or not step.task.spec.can_be_side_effect or not profile.keep_input:
         return False
     if context.node.step is None or profile.plan is not None or found.estimated is Severity.VERY_LOW:
         return False

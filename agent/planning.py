@@ -15,9 +15,8 @@ from toolbox.tasks import Degradation, Task
 
 SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 16: (4, 4)}
 """Which super-resolution steps make which enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4)."""
-TONES = (Degradation.DARK, Degradation.HAZE)
 SURE = 0.6
-"""Confidence from which these two are treated: in a photo that is dark or pale by nature nothing else harms as much.
+"""Least confidence in darkness or haze: treating a photo that is dark or pale by nature does the most harm.
 
 Between 0.5 and 0.6 as many alarms are false as are true (7 and 6 of 800 held-out photos).
 """
@@ -140,20 +139,15 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
         tasks = [*profile.restore_option, *(task for task in found if task is Task.FACE_RESTORATION)]
     if profile.old_photo_restoration:
         tasks.append(Task.OLD_PHOTO_RESTORATION)  # Nobody looks for age: who chooses such a profile knows.
-    switches = {
-        Task.BRIGHTENING: profile.brightening,
-        Task.FACE_RESTORATION: profile.face_restore,
-        Task.OLD_PHOTO_RESTORATION: profile.old_photo_restoration,
-    }
     explicit = profile.restore_option or ()
-    tasks = [task for task in tasks if task in explicit or switches.get(task, True)]
+    tasks = [task for task in tasks if task in explicit or profile.allows(task)]
     if enlargement(perception, profile) > 1:
         tasks.append(Task.SUPER_RESOLUTION)
     return list(dict.fromkeys(tasks))
 
 
 def _is_worth_a_step(name: Degradation, perception: Perception) -> bool:
-    least = SURE if name in TONES else 0.0
+    least = SURE if name.task.spec.is_global else 0.0
     return name is not Degradation.LOW_RESOLUTION and perception.findings[name].confidence >= least
 
 

@@ -30,10 +30,6 @@ from toolbox.expert import run_expert, without_tta
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
-GLOBAL_TASKS = frozenset({Task.BRIGHTENING, Task.DEHAZING})
-"""What these do depends on the whole picture."""
-NEVER_PRESCREENED = GLOBAL_TASKS | {Task.MOTION_DEBLURRING}
-"""What these do to a crop is not what they do to the whole: a crop says too little of how the camera moved."""
 PRESCREEN_ABOVE_PIXELS = 512 * 512
 PRESCREEN_CROPS = 3
 PRESCREEN_SIDE, PRESCREENED_SIDE = 192, 512
@@ -234,14 +230,14 @@ def _run_expert(image: Image, card: ExpertCard, experts: ExpertPool, token: Prog
     started = time.perf_counter()
     try:
         expert = experts.get(card.name)
-        result = run_expert(expert if card.self_ensemble > 1 else without_tta(expert), image, token)
+        result = run_expert(expert if card.uses_tta else without_tta(expert), image, token)
     except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
         return _Output(None, str(error), 0.0)
     return _Output(result, "", time.perf_counter() - started)
 
 
 def _is_prescreened(image: Image, step: Step) -> bool:
-    return step.task not in NEVER_PRESCREENED and image.width * image.height > PRESCREEN_ABOVE_PIXELS
+    return step.task.spec.can_be_prescreened and image.width * image.height > PRESCREEN_ABOVE_PIXELS
 
 
 def _prescreen(
@@ -258,7 +254,7 @@ def _prescreen(
 
     Looked at once, for the sake of speed, and because the whole is too large to be looked at from several sides.
     """
-    cards = [card.model_copy(update={"self_ensemble": 1}) for card in cards]
+    cards = [card.without_tta() for card in cards]
     side = min(PRESCREEN_SIDE, PRESCREENED_SIDE // step.scale)
     pictures = [Image(cut(image, box, largest=side).contiguous()) for box in crops[:PRESCREEN_CROPS]]
     judges = [Judge(picture, step, profile, experts, timer) for picture in pictures]

@@ -9,9 +9,6 @@ from agent.run_context import RunContext
 from agent.state import KEEP_INPUT, Node, Step
 from toolbox.tasks import Task
 
-LATE = (Task.SUPER_RESOLUTION, Task.FACE_RESTORATION)
-"""Never scheduled first while other tasks remain."""
-
 
 def reflect(context: RunContext, step: Step, reasoner: Reasoner) -> None:
     """A step has failed: roll back to try another order, or accept a compromise where all have been tried.
@@ -23,7 +20,9 @@ def reflect(context: RunContext, step: Step, reasoner: Reasoner) -> None:
     failed_first_steps = (*node.failed_first_steps, step)
     node = node.model_copy(update={"failed_first_steps": failed_first_steps})
     profile = context.state.profile
-    others = [other for other in node.remaining_steps if other not in failed_first_steps and other.task not in LATE]
+    others = [
+        other for other in node.remaining_steps if other not in failed_first_steps and not other.task.spec.is_late
+    ]
     if not others or not profile.rollback or profile.plan is not None or step.task is Task.SUPER_RESOLUTION:
         context.replace(node)
         _give_up_here(context, step, reasoner)
@@ -39,7 +38,7 @@ def left_of(node: Node) -> tuple[Step, ...]:
     Nothing that has failed here comes next, since it would fail again; without anything else, it is not tried again.
     """
     left = node.remaining_steps[1:]
-    other = next((step for step in left if step not in node.failed_first_steps and step.task not in LATE), None)
+    other = next((step for step in left if step not in node.failed_first_steps and not step.task.spec.is_late), None)
     if other is None:
         return tuple(step for step in left if step not in node.failed_first_steps)
     if left[0] not in node.failed_first_steps:
@@ -96,7 +95,9 @@ def _other_beginning(context: RunContext, node: Node) -> Node | None:
     if not may or not steps or enlarged or context.state.restart_node is not None:
         return None
     failed_first_steps = (*path[0].failed_first_steps, steps[0])
-    others = [step for step in path[0].remaining_steps if step not in failed_first_steps and step.task not in LATE]
+    others = [
+        step for step in path[0].remaining_steps if step not in failed_first_steps and not step.task.spec.is_late
+    ]
     return path[0].model_copy(update={"failed_first_steps": failed_first_steps}) if others else None
 
 

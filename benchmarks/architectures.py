@@ -18,7 +18,7 @@ from benchmarks.random_networks import FACE_NETWORKS, NETWORKS, RandomNetwork
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import SpandrelCard
 from toolbox.expert import run_expert
 from toolbox.network import load_network
 from toolbox.store import ModelStore
@@ -26,10 +26,10 @@ from toolbox.store import ModelStore
 TILE, HALO = 96, 16
 
 
-def card_of(network: RandomNetwork, file: Path, **changes: object) -> ExpertCard:
+def card_of(network: RandomNetwork, file: Path, **changes: object) -> SpandrelCard:
     """A card for a file that such a network was written to."""
     task = "denoising" if network.scale == 1 else "super_resolution"
-    return ExpertCard.model_validate(
+    return SpandrelCard.model_validate(
         {
             "name": "random",
             "task": task,

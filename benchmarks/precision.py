@@ -13,7 +13,7 @@ from statistics import fmean
 
 from benchmarks.trials import Trial, trials
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import SpandrelCard
 from toolbox.catalogue import default_catalogue
 from toolbox.network import NetworkExpert, load_network
 from toolbox.store import ModelStore
@@ -34,7 +34,7 @@ def main() -> None:
     print("|---" * 7 + "|")
     for card in default_catalogue():
         own = [trial for trial in measured if (trial.task, trial.scale) == (card.task, card.scale)]
-        if card.loader == "spandrel" and card.weights and own:
+        if isinstance(card, SpandrelCard) and card.weights and own:
             print(_row(card, own), flush=True)
 
 
@@ -42,7 +42,7 @@ def _counts(trial: Trial) -> bool:
     return trial.task is not Task.SUPER_RESOLUTION or trial.name in SETS
 
 
-def _row(card: ExpertCard, own: list[Trial]) -> str:
+def _row(card: SpandrelCard, own: list[Trial]) -> str:
     exact, rounded = (_expert(card, dtype) for dtype in ("float32", "bfloat16"))
     autocast = replace(_expert(card, "float32"), card=rounded.card)
     values = list(zip(*(_values(expert, own) for expert in (exact, rounded, autocast)), strict=True))
@@ -51,7 +51,7 @@ def _row(card: ExpertCard, own: list[Trial]) -> str:
     return f"| {card.name} | {len(values)} | {fmean(row[0] for row in values):.2f} dB | {' | '.join(cells)} |"
 
 
-def _expert(card: ExpertCard, dtype: str) -> NetworkExpert:
+def _expert(card: SpandrelCard, dtype: str) -> NetworkExpert:
     return load_network(card.model_copy(update={"dtype": dtype}), ModelStore())
 
 

@@ -28,7 +28,7 @@ from benchmarks.start_up import start_up
 from imaging.device import best_device
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import SpandrelCard
 from toolbox.catalogue import default_catalogue
 from toolbox.network import WEIGHTS, NetworkExpert, load_network, recognised
 from toolbox.store import ModelStore
@@ -136,8 +136,8 @@ def variants(arguments: argparse.Namespace) -> None:
     print(
         "| network | tile | alone, s | of four together, s | compiled, s | compiling, s |\n|---|---|---|---|---|---|"
     )
-    for name in ("restore4k_sr_x4", "restore4k_denoise"):
-        expert = load(default_catalogue().card(name))
+    for card in (card for card in cards() if card.name in ("restore4k_sr_x4", "restore4k_denoise")):
+        expert = load(card)
         run = expert.mixed_precision or expert.descriptor
         compiled = torch.compile(run, dynamic=False)
         tile = torch.rand(1, 3, 256, 256, device=best_device())
@@ -147,7 +147,8 @@ def variants(arguments: argparse.Namespace) -> None:
         compiling = time.perf_counter() - started
         runs: Runs = {"alone": partial(run, tile), "four": partial(run, four), "compiled": partial(compiled, tile)}
         s = race(runs, arguments.rounds)
-        print(f"| {name} | 256² | {s['alone']:.3f} | {s['four'] / 4:.3f} | {s['compiled']:.3f} | {compiling:.0f} |")
+        values = f"{s['alone']:.3f} | {s['four'] / 4:.3f} | {s['compiled']:.3f} | {compiling:.0f}"
+        print(f"| {card.name} | 256² | {values} |")
 
 
 def race(runs: Runs, rounds: int) -> dict[str, float]:
@@ -165,11 +166,11 @@ def race(runs: Runs, rounds: int) -> dict[str, float]:
     return best
 
 
-def cards() -> Iterator[ExpertCard]:
+def cards() -> Iterator[SpandrelCard]:
     """One card for every kind of embedded network: those of one size run alike."""
     seen = set()
     for card in default_catalogue():
-        if card.loader == "spandrel" and card.weights:
+        if isinstance(card, SpandrelCard) and card.weights:
             kind = (card.architecture, card.scale, (WEIGHTS / card.weights).stat().st_size)
             if kind not in seen and not card.name.startswith("restore4k_all_in_one"):
                 seen.add(kind)
@@ -181,12 +182,12 @@ def networks() -> Iterator[NetworkExpert]:
     return map(load, cards())
 
 
-def load(card: ExpertCard) -> NetworkExpert:
+def load(card: SpandrelCard) -> NetworkExpert:
     """An embedded network as the product runs it on large pictures."""
-    return load_network(card.model_copy(update={"self_ensemble": 1}), ModelStore())
+    return load_network(card.without_tta(), ModelStore())
 
 
-def bare_network(card: ExpertCard) -> Callable[[Tensor], Tensor]:
+def bare_network(card: SpandrelCard) -> Callable[[Tensor], Tensor]:
     """Spandrel's network wholly in bfloat16, channels last."""
     descriptor = recognised(WEIGHTS / str(card.weights))
     model = descriptor.model.eval().to(best_device(), torch.bfloat16).to(memory_format=torch.channels_last)
@@ -205,7 +206,7 @@ def tile_loop(network: Callable[[Tensor], Tensor], pixels: Tensor, scale: int) -
     return output
 
 
-def onnx_session(card: ExpertCard) -> Callable[[Tensor], Tensor]:
+def onnx_session(card: SpandrelCard) -> Callable[[Tensor], Tensor]:
     """The same network exported and run by ONNX Runtime in float32, its only precision on a CPU."""
     import onnxruntime
 

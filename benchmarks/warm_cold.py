@@ -24,7 +24,7 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import write_image
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, SpandrelCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.expert import load_expert, run_expert
 from toolbox.pool import ExpertPool
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         card, store, source, target = arguments.child
-        one_call(ExpertCard.model_validate_json(card), ModelStore(Path(store)), Path(source), Path(target))
+        one_call(SpandrelCard.model_validate_json(card), ModelStore(Path(store)), Path(source), Path(target))
         return
     side = arguments.side
     print(f"{side}x{side} pixels, {arguments.calls} calls; the least time, the median of CPU time")

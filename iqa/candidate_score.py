@@ -9,7 +9,6 @@ from functools import cache
 from importlib import resources
 
 from iqa.degradations import estimates_from
-from iqa.expert_priors import CO_DEGRADATIONS
 from iqa.features import ImageFeatures
 from iqa.quality import Origin
 from toolbox.tasks import Degradation, Task
@@ -35,7 +34,7 @@ class CandidateScore:
 
 def origin_of(task: Task, before: ImageFeatures, enlarged: ImageFeatures | None = None) -> Origin:
     """What the candidates of a step are compared with; `enlarged`: the same with patches as large as theirs."""
-    co_degradation_severity = _severity_of(before, CO_DEGRADATIONS.get(task, ()))
+    co_degradation_severity = _severity_of(before, task.spec.co_degradations)
     return Origin(task, enlarged or before, _severity_of(before, (task.degradation,)), co_degradation_severity)
 
 

@@ -7,16 +7,10 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
-from toolbox.tasks import Degradation, Task
+from toolbox.tasks import Task
 
 FILES = ("expert_priors.toml", "old_photo_expert_priors.toml")
 """Written by `training.fits.quality` and `training.fits.old_photo`."""
-CO_DEGRADATIONS: Mapping[Task, tuple[Degradation, ...]] = {
-    Task.SUPER_RESOLUTION: (Degradation.NOISE, Degradation.JPEG_ARTIFACT),
-    Task.DENOISING: (Degradation.JPEG_ARTIFACT,),
-    Task.JPEG_ARTIFACT_REMOVAL: (Degradation.NOISE,),
-}
-"""Co-occurring degradations that change the expert ranking of a task."""
 MIXED_SEVERITY = 0.6
 """Severity of these together from which a picture counts as mixed."""
 SHORTLIST_SIZE = 2

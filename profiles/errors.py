@@ -1,8 +1,8 @@
-"""What can go wrong with profiles.
+"""Errors of profiles.
 
 RestoreError
 └── ProfileError          a profile cannot be used
-    └── UnknownProfile    no predefined profile of that name, and no such file
+    └── UnknownProfile    no predefined profile has that name, and no such file exists
 """
 
 from __future__ import annotations
@@ -15,4 +15,4 @@ class ProfileError(RestoreError):
 
 
 class UnknownProfile(ProfileError):
-    """No predefined profile of that name, and no such file."""
+    """No predefined profile has that name, and no such file exists."""

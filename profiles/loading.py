@@ -1,4 +1,4 @@
-"""Profiles by name (the predefined ones) or by path (a user's own TOML file)."""
+"""Loading of profiles, by name (predefined) or by path (a TOML file)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MAX_BYTES = 16 * 1024
 
 @cache
 def predefined_profiles() -> dict[str, Profile]:
-    """All profiles that ship with the package, by name."""
+    """All predefined profiles by name."""
     folder = resources.files("profiles") / "predefined"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
     return {profile.name: profile for profile in (parse_profile(file.read_bytes(), file.name) for file in files)}
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
-    """The predefined profile of that name (case and `-`/`_` do not matter), or the one in that TOML file."""
+    """The predefined profile with that name (ignoring case and `-`/`_`), or the profile in that TOML file."""
     wanted = str(name_or_path)
     if wanted.endswith(".toml"):
         return _from_file(Path(wanted))
@@ -36,15 +36,19 @@ def load_profile(name_or_path: str | Path) -> Profile:
     near = difflib.get_close_matches(_plain(wanted), names, n=2)
     guess = f"did you mean {' or '.join(names[name].name for name in near)}? " if near else ""
     raise UnknownProfile(
-        f"unknown profile {wanted!r}", f"{guess}`restore4k profiles` lists all; a file of your own must end in .toml"
+        f"unknown profile {wanted!r}",
+        f"{guess}`restore4k profiles` lists all; the name of your own file must end in .toml",
     )
 
 
 def parse_profile(toml: bytes, file_name: str) -> Profile:
-    """The profile in a TOML text, named after its file. `ProfileError` names the file and the key."""
+    """The profile in a TOML text, named after its file. Raises `ProfileError`, which names the file and the key."""
     try:
         table = tomllib.loads(toml.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, lists in lists in lists
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also for numbers with thousands of digits and for deeply nested lists
         raise ProfileError(f"profile {file_name} is not TOML: {error}") from error
     try:
         return Profile.model_validate({"name": file_name.removesuffix(".toml"), **table})
@@ -62,8 +66,8 @@ def parse_profile(toml: bytes, file_name: str) -> Profile:
 
 def _from_file(path: Path) -> Profile:
     try:
-        if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
-            raise ProfileError(f"profile {path} is no regular file", "give a .toml file")
+        if path.exists() and not path.is_file():  # reading a named pipe would block
+            raise ProfileError(f"profile {path} is not a regular file", "give a .toml file")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ProfileError(f"profile {path} has {size} bytes", f"a profile has at most {MAX_BYTES}")

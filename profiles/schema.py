@@ -1,4 +1,4 @@
-"""What a profile may say. Every parameter of 4KAgent's profiles is here, and those that we add."""
+"""The schema of profiles: every parameter of 4KAgent's profiles, and our additions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolbox.tasks import Task
 
 
 class Profile(BaseModel):
-    """How an image is to be restored. The file's name is the profile's name."""
+    """The configuration of a restoration. A profile is named after its file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,88 +21,91 @@ class Profile(BaseModel):
     perception_agent: Literal["rules", "endpoint", "local", "llama_vision", "depictqa", "gpt4v", "vlmagent"] = Field(
         default="rules",
         description=(
-            "Who looks at the image, orders the work and breaks ties: the rules, an OpenAI-compatible endpoint or a "
-            "local model. 4KAgent's names mean the endpoint, or else the local model. What is not set up is replaced "
-            "by the rules, with a warning."
+            "The reasoner that perceives the image, orders the tasks and breaks ties: the built-in rules, an "
+            "OpenAI-compatible endpoint or a local model. 4KAgent's names select the endpoint, or else the local "
+            "model. A reasoner that is not set up is replaced by the rules, with a warning."
         ),
     )
     perception_seed: int = Field(default=1994, ge=0, description="Seed of a vision-language model's sampling.")
     reflection: Literal["hpsv2", "hpsv2+metric"] = Field(
-        default="hpsv2+metric", description="What the quality score is made of, as far as it is installed."
+        default="hpsv2+metric", description="The metrics of the quality score, as far as they are installed."
     )
 
-    upscale_4k: bool = Field(default=True, description="Bring the longer side to `long_side`.")
+    upscale_4k: bool = Field(default=True, description="Resize the result so that its longer side is `long_side`.")
     scale_factor: Literal[2, 4, 8, 16] | None = Field(
-        default=None, description="Enlarge exactly so many times; outranks `upscale_4k`."
+        default=None, description="Exact scale of the result; overrides `upscale_4k`."
     )
     require_sr_size: int = Field(
-        default=300, ge=0, description="Without the two above, an image whose longer side is smaller is enlarged 4x."
+        default=300,
+        ge=0,
+        description="If neither of the two above is set, images whose longer side is below this are upscaled by 4x.",
     )
-    long_side: int = Field(default=4096, ge=64, le=16384, description="Longer side of the result of `upscale_4k`.")
+    long_side: int = Field(default=4096, ge=64, le=16384, description="Longer side of the result for `upscale_4k`.")
 
     restore_option: tuple[Task, ...] | None = Field(
-        default=None, description="Do these tasks, whatever is found; null: what perception finds."
+        default=None,
+        description="Run these tasks, whatever perception finds; null: run the tasks that perception finds.",
     )
     plan: tuple[Task, ...] | None = Field(
-        default=None, description="Do exactly these tasks in exactly this order (4KAgent's User_Define_Plan)."
+        default=None, description="Run exactly these tasks in this order (4KAgent's User_Define_Plan)."
     )
-    experts: tuple[str, ...] = Field(
-        default=(), description="Experts that do their tasks without competition, whatever the scores say."
-    )
+    experts: tuple[str, ...] = Field(default=(), description="Experts that are the only candidates for their tasks.")
     face_restore: bool = Field(
-        default=False, description="Restore faces that need it by face experts, beside `restore_option` too."
+        default=False, description="Restore low-quality faces by face experts, also in addition to `restore_option`."
     )
     brightening: bool = Field(default=False, description="Allow the brightening task.")
-    old_photo_restoration: bool = Field(default=False, description="The photo is old: see to scratches and tones.")
+    old_photo_restoration: bool = Field(default=False, description="The photo is old: repair scratches and tones.")
 
     restore_preference: Literal["fidelity", "perception"] = Field(
-        default="fidelity", description="Experts true to the input, or experts that please the eye."
+        default="fidelity", description="Prefer experts with high fidelity, or with high perceptual quality."
     )
     strict_preference: bool = Field(
-        default=False, description="Leave a step out rather than do it by experts of the other preference."
+        default=False, description="Skip a step that only experts of the other preference could run."
     )
     fidelity_weight: float = Field(
-        default=0.5, ge=0, le=1, description="Share of consistency with the step's input in a candidate's score."
+        default=0.5, ge=0, le=1, description="Weight of consistency with the step's input in a candidate's score."
     )
     least_consistency: float = Field(
         default=0,
         ge=0,
         le=1,
-        description="A result that explains the step's input less than this is out, whatever it scores.",
+        description="Reject candidates whose consistency with the step's input is lower.",
     )
-    keep_input: bool = Field(default=True, description="Doing nothing is a candidate (never in super-resolution).")
-    fast_4k: bool = Field(
-        default=False, description="Leave slow (diffusion) experts out where the image is already large."
+    keep_input: bool = Field(
+        default=True, description="The unmodified input is a candidate (never in super-resolution)."
     )
-    fast_4k_side_threshold: int = Field(default=1024, ge=0, description="Longer side from which `fast_4k` counts.")
+    fast_4k: bool = Field(default=False, description="Exclude slow (diffusion) experts for large images.")
+    fast_4k_side_threshold: int = Field(default=1024, ge=0, description="Longer side from which `fast_4k` applies.")
     exhaustive: bool = Field(
         default=False,
-        description="Run every expert on the whole image; otherwise the best one or two, prescreened on crops.",
+        description="Run every expert on the whole image; else only the best one or two after prescreening on crops.",
     )
 
-    rollback: bool = Field(default=True, description="Undo a step that fails and try another order.")
+    rollback: bool = Field(default=True, description="Roll back a failed step and try another order.")
     rollback_below: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="A step whose best score is lower has failed, even if it beats its input.",
+        description="A step whose best score is lower has failed, even if it is better than its input.",
     )
-    max_expert_runs: int | None = Field(default=None, ge=1, description="Stop after so many, with the best so far.")
+    max_expert_runs: int | None = Field(
+        default=None, ge=1, description="Stop after N expert runs and return the best result."
+    )
     max_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="After so long begin nothing more, stop what runs where there is something to go on with, and "
-        "finish the best so far.",
+        description="Time limit: start no further step, stop a running one if a candidate is available, and return "
+        "the best result.",
     )
 
     non_commercial: bool = Field(
-        default=False, description="Also use experts whose licence forbids commercial use, where installed."
+        default=False, description="Also use installed experts whose licence forbids commercial use."
     )
 
     @field_validator("restore_option", "plan", mode="before")
     @classmethod
     def _named_tasks(cls, value: object) -> object:
-        """Accept 4KAgent's "a+b" and its spelling with blanks or hyphens."""
+        """Accept 4KAgent's form "a+b", and task names with spaces or hyphens."""
         if isinstance(value, str):
             value = [part for part in value.split("+") if part.strip()]
         if isinstance(value, list):
@@ -120,10 +123,19 @@ class Profile(BaseModel):
     @model_validator(mode="after")
     def _one_way_to_choose_tasks(self) -> Profile:
         if self.plan is not None and self.restore_option is not None:
-            raise ValueError("plan and restore_option cannot both be given; plan also says the order")
+            raise ValueError("plan and restore_option cannot both be given; plan also sets the order")
         return self
+
+    def allows(self, task: Task) -> bool:
+        """Whether the switch for `task` is on; True for tasks without a switch."""
+        switches = {
+            Task.BRIGHTENING: self.brightening,
+            Task.FACE_RESTORATION: self.face_restore,
+            Task.OLD_PHOTO_RESTORATION: self.old_photo_restoration,
+        }
+        return switches.get(task, True)
 
     @property
     def known_as(self) -> str:
-        """Name and purpose in one line."""
+        """Name and description in one line."""
         return f"{self.name}: {self.about}" if self.about else self.name

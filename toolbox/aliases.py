@@ -1,6 +1,9 @@
-"""Earlier spellings that users' own files may still have: keys of expert cards, and ids of experts."""
+"""Earlier names of expert ids and card keys, which users' own files may still contain."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 CARD_KEYS = {
     "views": "self_ensemble",
@@ -17,6 +20,11 @@ EXPERTS = {
 }
 
 
+def current_keys(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's table with the current names of its keys."""
+    return {CARD_KEYS.get(key, key): value for key, value in table.items()}
+
+
 def current_expert(name: str) -> str:
-    """The present id of an expert."""
+    """The current id of an expert."""
     return EXPERTS.get(name, name)

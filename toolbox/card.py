@@ -1,131 +1,259 @@
-"""A card says all there is to know of an expert without loading it; cards are TOML tables."""
+"""Expert cards: TOML tables that describe an expert completely, so that listing experts loads none of them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from toolbox.aliases import CARD_KEYS
+from toolbox.aliases import current_keys
+from toolbox.errors import BadCard
 from toolbox.model_bundles import model_bundles
 from toolbox.store import WeightFile
 from toolbox.tasks import Task
 
-NEEDED = {
-    "classical": ("function",),
-    "spandrel": ("weights", "file"),
-    "onnx": ("file",),
-    "diffusion": ("bundle",),
-    "none": ("why",),
-}
-"""Of these keys a loader needs one."""
-
 
 class ExpertCard(BaseModel):
-    """One expert. In the TOML file the table's name is the expert's name."""
+    """The keys that every card has. In a TOML file the table's name is the expert's name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: Task
     scale: Literal[1, 2, 4, 16] = 1
-    """Output size over input size; 1 for every task but super-resolution."""
+    """Output size / input size; 1 for every task but super-resolution."""
+    loader: str
+    """Selects the card's class: classical, spandrel, onnx, diffusion or none."""
     preference: Literal["fidelity", "perception", "any"] = "any"
-    """Which profiles ask for it: truth to the input, pleasing detail, or both."""
-    loader: Literal["classical", "spandrel", "onnx", "diffusion", "none"]
-    """onnx: an exported graph; diffusion: by diffusers; none: nothing that is kept up loads it, as `why` says."""
-    function: str | None = None
-    """classical: `module:function` of type (H, W, 3) float32 array in [0, 1], ProgressToken -> what `extent` says."""
-    extent: Literal["whole", "reduced", "local"] = "whole"
-    """classical: how much of a picture the function must see at once.
-
-    whole: all of it; gives the restored array. reduced: the same, but it changes tones by place and not detail, so
-    that a small copy of a large picture is enough. local: it only measures the picture, which it must not write to,
-    and gives a function from a tile to what it becomes, which looks no further than `halo` less 8 pixels.
-    """
-    preprocessor: str | None = None
-    """spandrel: name of the classical expert whose output the network takes as input."""
+    """The profiles that use it: those that prefer fidelity, those that prefer perceptual quality, or both."""
     standalone: bool = True
-    """Whether it is a candidate by itself; otherwise it is only the preprocessor of others."""
-    weights: str | None = None
-    """spandrel: file name in toolbox/weights/, for what is embedded."""
-    file: WeightFile | None = None
-    """The file of its own that the models folder must hold, for what is downloaded or your own."""
-    bundle: str | None = None
-    """diffusion: the model of several files (a name in model_bundles.toml) that it is, or that its file changes."""
-    architecture: str | None = None
-    """spandrel: the architecture's id that the file must turn out to be; diffusion: which method it is."""
+    """Whether it is a candidate by itself; otherwise it only serves as the preprocessor of another expert."""
     about: str
-    """One sentence for a person or a model that must choose."""
+    """One sentence for a person or a model that chooses an expert."""
     source: str
-    """What to cite: paper, book or library that the method comes from."""
+    """The paper, book or library of the method."""
     page: str = ""
-    """Where the method and its weights are published."""
+    """The web page of the method and its weights."""
     reference: tuple[str, ...] = ()
-    """Names of this tool in 4KAgent's toolbox; empty where it is not part of it."""
+    """Its names in 4KAgent's toolbox; empty where it is not part of it."""
     licence: str = "Apache-2.0"
-    """Licence of the code, and of the weights where `weights_licence` says nothing else."""
+    """Licence of the code, and of the weights unless `weights_licence` is given."""
     weights_licence: str = ""
-    """Licence of the weights, where it is another one."""
+    """Licence of the weights, where it differs."""
     commercial: Literal["yes", "no", "ask"] = "yes"
-    """Whether both allow commercial use; ask: read them, or ask a lawyer."""
-    extra: Literal["", "extra-arches", "onnx", "diffusion"] = ""
-    """What must be installed beside restore4k, as in `pip install 'restore4k[extra]'`; the loaders onnx and diffusion
-    need theirs always."""
+    """Whether both licences allow commercial use; ask: unclear, read them."""
     memory: Literal["S", "M", "L", "XL"] = "S"
-    """Working memory of a 512x512 tile in float32: below 1 GB, 1 to 4, 4 to 8, above."""
+    """Working memory for a 512x512 tile in float32: below 1 GB, 1 to 4, 4 to 8, above 8."""
     slow: bool = False
-    """Many passes over the picture, as diffusion makes them; profiles with `fast_4k` leave it out of large ones."""
-    value_range: Literal["unit", "symmetric"] = "unit"
-    """What the network itself takes and gives: [0, 1], or [-1, 1] where spandrel does not map it."""
-    options: dict[str, float] = {}
-    """Keyword arguments of the network or pipeline itself, for example FBCNN's qf_input."""
-    why: str = ""
-    """none: why it cannot run here; onnx: why it must be exported."""
-    alternatives: tuple[str, ...] = ()
-    """none, onnx: names of the nearest experts for the same task that can be had without export."""
-    tile: int = Field(default=384, ge=16, le=4096)
-    """Networks, local functions: side in input pixels of what one tile adds to the picture; its halo comes on top."""
-    halo: int = Field(default=32, ge=0, le=512)
-    """The same: context in input pixels that a tile needs around it (the receptive field, or near it)."""
-    multiple_of: int = Field(default=1, ge=1, le=512)
-    """The same: the grid on which tiles begin, beside what the architecture demands; windowed attention has one."""
-    self_ensemble: Literal[1, 2, 4] = 1
-    """spandrel: the number of flips of a small picture (none, both ways, each way) over which the network's output is
-    averaged (self-ensemble). Not for generative networks, whose detail would be averaged away.
-    """
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """The lowest precision in which the result still holds: bfloat16 for spandrel, through autocast; float16 for
-    diffusion, on a GPU."""
+    """Needs many passes over the image, as diffusion does; profiles with `fast_4k` exclude it for large images."""
 
     @model_validator(mode="before")
     @classmethod
-    def _old_keys(cls, table: object) -> object:
-        return {CARD_KEYS.get(key, key): value for key, value in table.items()} if isinstance(table, dict) else table
+    def _rename_old_keys(cls, table: object) -> object:
+        return current_keys(table) if isinstance(table, dict) else table
 
     @model_validator(mode="after")
-    def _complete(self) -> ExpertCard:
-        needed = NEEDED[self.loader]
-        if not any(getattr(self, key) for key in needed):
-            raise ValueError(f"loader = {self.loader!r} needs the key {' or '.join(map(repr, needed))}")
-        if self.bundle and self.bundle not in model_bundles():
-            raise ValueError(f"bundle = {self.bundle!r} is none of {', '.join(model_bundles())}")
-        if (self.scale == 1) == (self.task is Task.SUPER_RESOLUTION):
-            raise ValueError(f"scale = {self.scale} does not fit the task {self.task.value}")
+    def _check_scale(self) -> ExpertCard:
+        if self.scale not in self.task.spec.scales:
+            allowed = ", ".join(map(str, self.task.spec.scales))
+            raise ValueError(f"scale = {self.scale} does not fit the task {self.task.value}, which allows {allowed}")
         return self
 
     @property
-    def needs(self) -> str:
-        """The extra without which it cannot run; empty where there is none."""
-        return self.loader if self.loader in ("onnx", "diffusion") else self.extra
+    def uses_tta(self) -> bool:
+        """Whether the expert averages over flips of the image (self-ensemble)."""
+        return False
+
+    def without_tta(self) -> ExpertCard:
+        """The same card without self-ensemble."""
+        return self
+
+    @property
+    def extra_needed(self) -> str:
+        """The extra of restore4k that must be installed; empty if none."""
+        return ""
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
-        """All that the models folder must hold: the file of its own, then those of its folder."""
-        own = (self.file,) if self.file else ()
-        return own + (model_bundles()[self.bundle].files if self.bundle else ())
+        """All files that the models folder must hold."""
+        return ()
 
     @property
     def licences(self) -> str:
-        """Of code and weights, in one line."""
+        """The licences of code and weights, in one line."""
         return f"{self.licence}, weights {self.weights_licence}" if self.weights_licence else self.licence
+
+
+class TiledCard(ExpertCard):
+    """The keys of experts that can run tile by tile."""
+
+    tile: int = Field(default=384, ge=16, le=4096)
+    """Side of a tile in input pixels, without its halo."""
+    halo: int = Field(default=32, ge=0, le=512)
+    """Context around a tile in input pixels: about the receptive field."""
+    multiple_of: int = Field(default=1, ge=1, le=512)
+    """Tile offsets are multiples of this (windowed attention), and of what the architecture demands."""
+
+
+class ClassicalCard(TiledCard):
+    """A function of this package or of another distribution."""
+
+    loader: Literal["classical"] = "classical"
+    function: str = Field(min_length=1)
+    """`module:function`, which takes an (H, W, 3) float32 array in [0, 1] and a ProgressToken; see `extent`."""
+    extent: Literal["whole", "reduced", "local"] = "whole"
+    """How much of the image the function needs at once.
+
+    whole: all of it; the function returns the restored array. reduced: the same, but the function changes tones and
+    no detail, so that for a large image its result on a reduced copy is upsampled. local: the function measures the
+    image, which it must not modify, and returns a function that restores a tile and depends on at most `halo` - 8
+    pixels of context.
+    """
+
+
+class SpandrelCard(TiledCard):
+    """A network whose weight file spandrel recognises."""
+
+    loader: Literal["spandrel"] = "spandrel"
+    weights: str | None = None
+    """File name in toolbox/weights/, for embedded weights."""
+    file: WeightFile | None = None
+    """File in the models folder, for downloaded weights and custom models."""
+    architecture: str | None = None
+    """spandrel's id of the architecture; a file of another architecture is refused."""
+    preprocessor: str | None = None
+    """Name of the classical expert whose output the network takes as input."""
+    self_ensemble: Literal[1, 2, 4] = 1
+    """Number of flips of a small image over which the outputs are averaged (self-ensemble): none, both axes, each
+    axis. Not for generative networks, because averaging blurs their details.
+    """
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 where the network keeps its quality in mixed precision."""
+    value_range: Literal["unit", "symmetric"] = "unit"
+    """Range of the network's input and output: [0, 1], or [-1, 1] where spandrel does not convert it."""
+    options: dict[str, float] = {}
+    """Keyword arguments of the network, for example FBCNN's qf_input."""
+    extra: Literal["", "extra-arches"] = ""
+    """The extra of restore4k that contains the architecture."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> SpandrelCard:
+        if not self.weights and not self.file:
+            raise ValueError("loader = 'spandrel' needs the key 'weights' or 'file'")
+        return self
+
+    @property
+    def uses_tta(self) -> bool:
+        """Whether the expert averages over flips of the image (self-ensemble)."""
+        return self.self_ensemble > 1
+
+    def without_tta(self) -> SpandrelCard:
+        """The same card without self-ensemble."""
+        return self.model_copy(update={"self_ensemble": 1})
+
+    @property
+    def extra_needed(self) -> str:
+        """The extra of restore4k that must be installed; empty if none."""
+        return self.extra
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """All files that the models folder must hold."""
+        return (self.file,) if self.file else ()
+
+
+class OnnxCard(TiledCard):
+    """An exported graph in an ONNX file."""
+
+    loader: Literal["onnx"] = "onnx"
+    file: WeightFile
+    """The graph in the models folder."""
+    value_range: Literal["unit", "symmetric"] = "unit"
+    """Range of the graph's input and output: [0, 1] or [-1, 1]."""
+    why: str = ""
+    """Why the network must be exported."""
+    alternatives: tuple[str, ...] = ()
+    """Experts for the same task that run without an export."""
+
+    @property
+    def extra_needed(self) -> str:
+        """The extra of restore4k that must be installed."""
+        return self.loader
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """All files that the models folder must hold."""
+        return (self.file,)
+
+
+class DiffusionCard(TiledCard):
+    """A diffusion model, loaded by diffusers."""
+
+    loader: Literal["diffusion"] = "diffusion"
+    architecture: Literal["OSEDiff", "PiSA-SR", "StableDiffusionUpscale"]
+    """The method."""
+    bundle: str
+    """The base model: a name in model_bundles.toml."""
+    file: WeightFile | None = None
+    """The LoRA weights of the method in the models folder, where it modifies the base model."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """float16 where the model keeps its quality in half precision on a GPU."""
+    options: dict[str, float] = {}
+    """Keyword arguments of the pipeline."""
+
+    @model_validator(mode="after")
+    def _check_bundle(self) -> DiffusionCard:
+        if self.bundle not in model_bundles():
+            raise ValueError(f"bundle = {self.bundle!r} is none of {', '.join(model_bundles())}")
+        return self
+
+    @property
+    def extra_needed(self) -> str:
+        """The extra of restore4k that must be installed."""
+        return self.loader
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """All files that the models folder must hold: its own file, then those of the base model."""
+        return ((self.file,) if self.file else ()) + model_bundles()[self.bundle].files
+
+
+class UnavailableCard(ExpertCard):
+    """An expert of 4KAgent that no maintained library can load."""
+
+    loader: Literal["none"] = "none"
+    why: str = Field(min_length=1)
+    """Why it cannot run."""
+    alternatives: tuple[str, ...] = ()
+    """Experts for the same task that can run."""
+
+
+_ADAPTER: TypeAdapter[ExpertCard] = TypeAdapter(
+    Annotated[
+        ClassicalCard | SpandrelCard | OnnxCard | DiffusionCard | UnavailableCard, Field(discriminator="loader")
+    ]
+)
+
+
+def read_card(name: str, table: Mapping[str, Any]) -> ExpertCard:
+    """The card of the TOML table `name`, of the class that its `loader` selects. Raises `BadCard`."""
+    if "name" in table:
+        raise BadCard(f"card {name!r}, key 'name': the name of the table is the name of the expert", "remove the key")
+    try:
+        return _ADAPTER.validate_python({"name": name, **table})
+    except ValidationError as error:
+        raise BadCard(f"card {name!r}, {'; '.join(map(_describe, error.errors()))}") from error
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    """One error of pydantic in words; the first part of its location is the loader."""
+    if error["type"].startswith("union_tag"):
+        return f"key 'loader': {error['msg']}"
+    loader, *path = error["loc"]
+    key, value = ".".join(map(str, path)), error["input"]
+    if error["type"] == "extra_forbidden":
+        return f"key {key!r}: unknown for loader {loader!r}"
+    if error["type"] == "missing":
+        return f"key {key!r}: required for loader {loader!r}"
+    return f"key {key!r}: {error['msg']} (got {value!r})" if key else error["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""The catalogue: which experts there are. A value made from cards; listing it loads no library and no weight."""
+"""The catalogue of experts, made from their cards; listing it loads neither libraries nor weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from functools import cache
 from importlib import resources
 from importlib.metadata import entry_points
 
-from pydantic import ValidationError
-
 from toolbox.aliases import current_expert
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, read_card
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
@@ -29,16 +27,16 @@ class Catalogue:
         return iter(self.cards)
 
     def with_cards(self, cards: Iterable[ExpertCard]) -> Catalogue:
-        """A catalogue with these cards added; `DuplicateExpert` where a name is taken."""
+        """A new catalogue with these cards added. Raises `DuplicateExpert` if a name is taken."""
         merged = {card.name: card for card in self.cards}
         for card in cards:
             if card.name in merged:
-                raise DuplicateExpert(f"two cards are called {card.name!r}", "rename one of them")
+                raise DuplicateExpert(f"two cards have the name {card.name!r}", "rename one of them")
             merged[card.name] = card
         return Catalogue(tuple(merged.values()))
 
     def card(self, name: str) -> ExpertCard:
-        """The card of that name; `UnknownExpert` names the nearest ones."""
+        """The card with that name. Raises `UnknownExpert`, which suggests similar names."""
         name = current_expert(name)
         for card in self.cards:
             if card.name == name:
@@ -48,24 +46,24 @@ class Catalogue:
         raise UnknownExpert(f"unknown expert {name!r}", f"{guess}`restore4k experts` lists all {len(self.cards)}")
 
     def for_task(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
-        """The candidates for `task` at that scale; not those that only begin what others finish."""
+        """The candidates for `task` at `scale`; experts that only serve as preprocessors are excluded."""
         return tuple(card for card in self.cards if card.task is task and card.scale == scale and card.standalone)
 
 
 def parse_cards(toml: str, source: str) -> list[ExpertCard]:
-    """The cards of one TOML text; `BadCard` names `source`, the table and the key that is wrong."""
+    """The cards of one TOML text. Raises `BadCard`, which names `source`, the card and the wrong key."""
     try:
         tables = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
-        raise BadCard(f"{source} is not TOML: {error}") from error
+        raise BadCard(f"{source} is not valid TOML: {error}") from error
     cards = []
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise BadCard(f"{source}: {name!r} is not a table", "write each expert as [name] with its keys below")
+            raise BadCard(f"{source}: {name!r} is not a table", "write each expert as [name], with its keys below")
         try:
-            cards.append(ExpertCard(name=name, **table))
-        except (ValidationError, TypeError) as error:
-            raise BadCard(f"{source}: card {name!r}: {error}") from error
+            cards.append(read_card(name, table))
+        except BadCard as error:
+            raise BadCard(f"{source}: {error.message}", error.hint) from error
     return cards
 
 
@@ -73,7 +71,7 @@ def parse_cards(toml: str, source: str) -> list[ExpertCard]:
 def default_catalogue() -> Catalogue:
     """The embedded cards, then those of other distributions (entry points `restore4k.experts`).
 
-    An entry point names a function without arguments that returns cards.
+    An entry point is a function without arguments that returns cards.
     """
     catalogue = Catalogue()
     folder = resources.files("toolbox") / "cards"
@@ -86,9 +84,9 @@ def default_catalogue() -> Catalogue:
 
 
 def catalogue_of(store: ModelStore) -> Catalogue:
-    """The default catalogue, and the user's own experts: the cards in the folder `cards` of the store.
+    """The default catalogue plus the custom models, whose cards are in the folder `cards` of the store.
 
-    Raises `BadCard` and `DuplicateExpert`, which name the file.
+    Raises `BadCard` or `DuplicateExpert`, which name the file.
     """
     catalogue = default_catalogue()
     for file in store.custom_cards():

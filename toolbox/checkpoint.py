@@ -1,4 +1,4 @@
-"""Weights out of a file, without ever running code that the file brings along."""
+"""Reading of weight files without running code that they contain."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from toolbox.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-HOW_TO_CONVERT = "convert it to .safetensors where you trust it, and use that file"
+HOW_TO_CONVERT = "if you trust it, convert it to .safetensors and use that file"
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors, .pth, .pt, .ckpt or .pkl file by name, on the CPU.
 
-    The wrappers and prefixes that publishers put around them (params, params_ema, state_dict, module., …) are taken
-    off. Pickles are read by torch's restricted reader (`weights_only`), TorchScript programs not at all.
+    Wrapping dictionaries and prefixes of publishers (params, params_ema, state_dict, module., …) are removed. Pickles
+    are read by torch's restricted unpickler (`weights_only`); TorchScript programs are refused.
     Raises `WeightsError`.
     """
     return _unwrapped(read_content(file), file)
 
 
 def read_content(file: Path) -> Any:
-    """What such a file holds, as it was written. Raises `WeightsError`."""
+    """The unmodified content of such a file. Raises `WeightsError`."""
     from safetensors import SafetensorError
 
     try:
@@ -36,8 +36,8 @@ def read_content(file: Path) -> Any:
         raise WeightsError(f"{file.name} cannot be loaded: {error or type(error).__name__}") from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error))
-        why = f"wants {foreign[1]}, which no weights need," if foreign else "is damaged, or no file of weights,"
-        raise WeightsError(f"{file.name} {why} and is not loaded", HOW_TO_CONVERT) from error
+        why = f"contains {foreign[1]}, which no weights need," if foreign else "is damaged or is not a weight file,"
+        raise WeightsError(f"{file.name} {why} and was not loaded", HOW_TO_CONVERT) from error
 
 
 def _read(file: Path) -> Any:
@@ -47,7 +47,7 @@ def _read(file: Path) -> Any:
     if file.suffix == ".safetensors":
         return load_file(file)
     if _is_torchscript(file):
-        raise WeightsError(f"{file.name} is a TorchScript program, not a file of weights", HOW_TO_CONVERT)
+        raise WeightsError(f"{file.name} is a TorchScript program, not a weight file", HOW_TO_CONVERT)
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
@@ -66,5 +66,5 @@ def _unwrapped(content: Any, file: Path) -> dict[str, Tensor]:
     if isinstance(state, dict):
         state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     if not state:
-        raise WeightsError(f"{file.name} holds no named weights")
+        raise WeightsError(f"{file.name} contains no named weights")
     return state

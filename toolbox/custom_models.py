@@ -1,17 +1,14 @@
-"""A checkpoint of the user's own becomes an expert: recognised, kept in the store, described by a card there."""
+"""Custom models: recognise a weight file of the user, copy it into the store and write its card."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, OnnxCard, SpandrelCard, read_card
 from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.errors import BadCard, DuplicateExpert, WeightsError
 from toolbox.expert import Expert, load_expert
@@ -20,15 +17,17 @@ from toolbox.store import ModelStore, sha256_of
 from toolbox.tasks import Task
 
 NETWORK_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".onnx")
-EXPORT = "export it where you trust it: torch.onnx.export(program, args, 'it.onnx', dynamo=True), and add that"
+EXPORT = "if you trust it, export it: torch.onnx.export(program, args, 'it.onnx', dynamo=True), and add that file"
 SCALES = (2, 4)
-HOW_TO_RUN = {"extra", "value_range", "tile", "halo", "multiple_of"}
+"""The scales that plans use."""
+RUN_KEYS = {"extra", "value_range", "tile", "halo", "multiple_of"}
+"""Keys that a custom model copies from the card of a published network with the same architecture."""
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class CustomModel:
-    """What the user says of a file of weights."""
+    """A weight file and what the user states about it."""
 
     file: Path
     name: str
@@ -39,47 +38,52 @@ class CustomModel:
 
 
 def add_custom_model(model: CustomModel, store: ModelStore, check: Callable[[Expert], None]) -> ExpertCard:
-    """Copy the file into the store, find out what it is, load it, let `check` try it, and write its card.
+    """Recognise the file, copy it into the store, load the expert, pass it to `check`, and write its card.
 
-    A file that lies in the store's folder already is left where it is. Where anything fails, nothing is left behind.
+    A file that is already in the store's folder stays where it is. If a step fails, nothing is left behind.
     Raises `WeightsError`, `BadCard`, `DuplicateExpert`, and what `check` raises.
     """
-    if not model.file.is_file():
-        raise WeightsError(f"{model.file} is no file", "name a file of weights")
-    if model.file.suffix == ".pt2":
-        raise WeightsError(f"{model.file.name} is a program of torch.export, which is loaded by running code", EXPORT)
-    if not model.file.name.endswith(NETWORK_SUFFIXES):
-        raise WeightsError(f"{model.file.name} ends with none of {', '.join(NETWORK_SUFFIXES)}")
+    _check_file(model.file)
     if any(card.name == model.name for card in catalogue_of(store)):
         raise DuplicateExpert(f"there is an expert {model.name!r} already", "choose another --name")
     table = _table(model)
-    _card(model.name, table)  # so that a bad name is told before anything is copied
+    _card(model.name, table)  # rejects a bad name before anything is copied
     if model.file.suffix != ".onnx":
-        table |= _network_facts(model)
-    stored, ours = _kept(model, store)
+        table |= _network_keys(model)
+    stored, copied = _into_store(model, store)
     try:
         table["file"] = {"name": stored.name, "size": stored.stat().st_size, "sha256": sha256_of(stored)}
-        if model.file.suffix == ".onnx":
-            table["scale"] = _fitting(model, scale_of(_card(model.name, table), store))
+        draft = _card(model.name, table)
+        if isinstance(draft, OnnxCard):
+            table["scale"] = _checked_scale(model, scale_of(draft, store))
         card = _card(model.name, table)
         check(load_expert(card, store))
         _write(card.name, table, store)
     except BaseException:
-        if ours:
+        if copied:
             stored.unlink()
         raise
     return card
 
 
 def remove_custom_card(name: str, store: ModelStore) -> None:
-    """Forget an expert of the user's own; its file is left."""
+    """Delete the card of a custom model; its weight file stays."""
     store.custom_card(name).unlink(missing_ok=True)
+
+
+def _check_file(file: Path) -> None:
+    if not file.is_file():
+        raise WeightsError(f"{file} is not a file", "give the path of a weight file")
+    if file.suffix == ".pt2":
+        raise WeightsError(f"{file.name} is a torch.export program, and loading it would run its code", EXPORT)
+    if not file.name.endswith(NETWORK_SUFFIXES):
+        raise WeightsError(f"{file.name} ends with none of {', '.join(NETWORK_SUFFIXES)}")
 
 
 def _table(model: CustomModel) -> dict[str, Any]:
     return {
         "task": model.task.value,
-        "scale": 2 if model.task is Task.SUPER_RESOLUTION else 1,
+        "scale": model.task.spec.scales[0],
         "preference": model.preference,
         "loader": "onnx" if model.file.suffix == ".onnx" else "spandrel",
         "about": f"Your own: {model.file.name}.",
@@ -92,19 +96,18 @@ def _table(model: CustomModel) -> dict[str, Any]:
 
 def _card(name: str, table: dict[str, Any]) -> ExpertCard:
     try:
-        return ExpertCard(name=name, **table)
-    except ValidationError as error:
-        message = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise BadCard(f"expert {name!r}: {message}", "names are small letters, digits, and . _ - between") from error
+        return read_card(name, table)
+    except BadCard as error:
+        raise BadCard(error.message, "names consist of lowercase letters, digits, and . _ - inside") from error
 
 
-def _kept(model: CustomModel, store: ModelStore) -> tuple[Path, bool]:
-    """Where the file lies in the store, and whether it was copied there."""
+def _into_store(model: CustomModel, store: ModelStore) -> tuple[Path, bool]:
+    """The path of the file in the store, and whether it was copied there."""
     if model.file.resolve().parent == store.folder.resolve():
         return model.file.resolve(), False
     target = store.path(f"{model.name}{model.file.suffix}")
     if target.exists():
-        raise WeightsError(f"{target} is there already", "choose another --name, or delete it")
+        raise WeightsError(f"{target} exists already", "choose another --name, or delete the file")
     store.folder.mkdir(parents=True, exist_ok=True)
     part = store.path(f"{target.name}.part")
     shutil.copyfile(model.file, part)
@@ -112,41 +115,36 @@ def _kept(model: CustomModel, store: ModelStore) -> tuple[Path, bool]:
     return target, True
 
 
-def _network_facts(model: CustomModel) -> dict[str, Any]:
-    """Architecture and scale of a file of weights, and how a published network of its kind is run."""
+def _network_keys(model: CustomModel) -> dict[str, Any]:
+    """Architecture and scale of the network, and the run keys of a published network of that architecture."""
     from toolbox.network import recognised
 
     descriptor = recognised(model.file)
-    kind = descriptor.architecture.id
-    facts: dict[str, Any] = {"architecture": kind, "scale": _fitting(model, descriptor.scale)}
-    alike = [card for card in default_catalogue() if card.file and card.architecture == kind]
-    alike.sort(key=lambda card: card.task is not model.task)
-    return facts | (alike[0].model_dump(include=HOW_TO_RUN) if alike else {})
+    architecture = descriptor.architecture.id
+    keys: dict[str, Any] = {"architecture": architecture, "scale": _checked_scale(model, descriptor.scale)}
+    published = [card for card in default_catalogue() if isinstance(card, SpandrelCard) and card.file]
+    similar = [card for card in published if card.architecture == architecture]
+    similar.sort(key=lambda card: card.task is not model.task)
+    return keys | (similar[0].model_dump(include=RUN_KEYS) if similar else {})
 
 
-def _fitting(model: CustomModel, scale: int) -> int:
-    """The scale, where it fits the task."""
-    enlarges = model.task is Task.SUPER_RESOLUTION
-    if enlarges and scale not in SCALES:
-        raise WeightsError(f"{model.file.name} enlarges {scale}x, and plans are made of 2x and 4x")
-    if not enlarges and scale != 1:
+def _checked_scale(model: CustomModel, scale: int) -> int:
+    """The scale. Raises `WeightsError` if it does not fit the task."""
+    upscales = model.task is Task.SUPER_RESOLUTION
+    if upscales and scale not in SCALES:
+        raise WeightsError(f"{model.file.name} has scale {scale}x, but plans use only 2x and 4x")
+    if not upscales and scale != 1:
         raise WeightsError(
-            f"{model.file.name} enlarges {scale}x", f"add it with --task {Task.SUPER_RESOLUTION.value}"
+            f"{model.file.name} has scale {scale}x", f"add it with --task {Task.SUPER_RESOLUTION.value}"
         )
     return scale
 
 
 def _write(name: str, table: dict[str, Any], store: ModelStore) -> None:
-    """As TOML, whose plain strings, numbers and arrays are written as in JSON."""
-    file = table.pop("file")
-    lines = [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
-    lines += ["", f"[{name}.file]", *(f"{key} = {_toml(value)}" for key, value in file.items())]
+    import tomli_w
+
     path = store.custom_card(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text("\n".join(lines) + "\n", "utf-8")
+    part.write_text(tomli_w.dumps({name: table}), "utf-8")
     part.replace(path)
-
-
-def _toml(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""Diffusion models as experts: their parts through diffusers, run over images tile by tile.
+"""Diffusion experts: models loaded by diffusers, run over images tile by tile.
 
-OSEDiff and PiSA-SR change Stable Diffusion 2.1 so that one step restores a picture that was enlarged before; the
-equations are those of their papers. Of pipelines with many steps diffusers' own is called.
+OSEDiff and PiSA-SR fine-tune Stable Diffusion 2.1 by LoRA, so that one step restores an image that was upsampled
+before; the equations are those of their papers. Multi-step methods use the pipelines of diffusers.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from imaging.tiling import run_tiled
 from toolbox.availability import availability
-from toolbox.card import ExpertCard
+from toolbox.card import DiffusionCard
 from toolbox.checkpoint import read_content
-from toolbox.errors import BadCard, WeightsError, WeightsMissing
+from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.lora import adapters, add_lora
 from toolbox.store import ModelStore
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PROMPT = ""
-"""No words: what the picture shows is not told, so that nothing is invented after a wrong description."""
+"""Empty, so that a wrong description of the image cannot add content."""
 COARSE_SIDE = 8
-"""A tile's colours are aligned in so many places along its side: above the size of what a step restores."""
+"""Side of the low-resolution grid on which the colours of a tile are aligned with its input."""
 LAST_STEP, FIRST_STEP = 999, 1
 
 
 class Method(Protocol):
-    """How one tile is enlarged."""
+    """Upsamples one tile."""
 
     @property
     def weight_bytes(self) -> int:
-        """Of its models."""
+        """Bytes of the weights of its models."""
         ...
 
     @property
     def least_side(self) -> int:
-        """What the shorter side of a result must have, because the model was taught at that size; 0: nothing."""
+        """Minimum of the shorter side of a result: the size of the training images; 0: no minimum."""
         ...
 
     def __call__(self, tile: Tensor, token: ProgressToken) -> Tensor:
@@ -59,16 +59,16 @@ class Method(Protocol):
 class DiffusionExpert:
     """A method with its models on their device."""
 
-    card: ExpertCard
+    card: DiffusionCard
     method: Method
 
     @property
     def weight_bytes(self) -> int:
-        """Of all its models."""
+        """Bytes of the weights of its models."""
         return self.method.weight_bytes
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
-        """Enlarge the image; one that is too small for the model is enlarged for it before, and brought back."""
+        """Upsample the image; one that is too small for the model is resized before, and the result after it."""
         import torch
 
         scale, pixels = self.card.scale, image.pixels
@@ -90,7 +90,7 @@ class DiffusionExpert:
 
 @dataclass(frozen=True, slots=True)
 class OneStep:
-    """Encode the enlarged tile, clean its latents by one call of the UNet, decode them."""
+    """Upsample the tile, encode it, denoise the latents by one call of the UNet, decode them."""
 
     scale: int
     unet: Any
@@ -98,7 +98,7 @@ class OneStep:
     prompt: Tensor
     step: int
     clean: Callable[[Tensor, Tensor], Tensor]
-    """Latents and what the UNet says of them -> clean latents; small differences become large ones, so in float32."""
+    """(latents, output of the UNet) -> clean latents; in float32, because it amplifies rounding errors."""
     weight_bytes: int
     least_side: int
 
@@ -117,7 +117,7 @@ class OneStep:
 
 @dataclass(frozen=True, slots=True)
 class ManySteps:
-    """diffusers' pipeline of Stable Diffusion's enlarger. The noise depends on the tile alone: results repeat."""
+    """The upscaling pipeline of diffusers. The seed of the noise is a hash of the tile: results are reproducible."""
 
     pipeline: Any
     prompt: Tensor
@@ -132,7 +132,7 @@ class ManySteps:
         result: Tensor = self.pipeline(
             image=tile,
             prompt_embeds=self.prompt,
-            guidance_scale=1.0,  # without words there is nothing to be guided by
+            guidance_scale=1.0,  # the prompt is empty, so guidance has no effect
             generator=torch.Generator().manual_seed(zlib.crc32(tile.contiguous().numpy().tobytes())),
             callback=lambda step, moment, latents: token.check(),
             output_type="pt",
@@ -144,20 +144,18 @@ class ManySteps:
         return align_low_frequencies(result[0].float().cpu(), large, COARSE_SIDE)[None]
 
 
-def load_diffusion(card: ExpertCard, store: ModelStore) -> DiffusionExpert:
-    """The diffusion model of a card. Reads files of the store alone, and no pickle but by the restricted reader.
+def load_diffusion(card: DiffusionCard, store: ModelStore) -> DiffusionExpert:
+    """The diffusion model of a card. Reads only files of the store, and pickles only with torch's restricted reader.
 
-    Raises `WeightsMissing` where a library or a file is not there, `WeightsError` where a file is not what the card
-    says, `ResourceError` where the device is too small, `BadCard` for an architecture of another kind.
+    Raises `WeightsMissing` if a library or a file is missing, `WeightsError` if a file does not match the card, and
+    `ResourceError` if the memory of the device does not suffice.
     """
-    if card.architecture not in LOADERS:
-        raise BadCard(f"expert {card.name}: architecture {card.architecture!r} is none of {', '.join(LOADERS)}")
     state = availability(card, store)
-    if not state.can_run or card.bundle is None:
+    if not state.can_run:
         raise WeightsMissing(f"expert {card.name} cannot run here", state.advice)
     import torch
 
-    _quiet()
+    _silence_libraries()
     try:
         return DiffusionExpert(card, LOADERS[card.architecture](card, store.path(card.bundle), store))
     except RestoreError:
@@ -166,51 +164,56 @@ def load_diffusion(card: ExpertCard, store: ModelStore) -> DiffusionExpert:
         raise ResourceError(
             f"the memory of {best_device()} is full", "close other programs, or use smaller experts"
         ) from error
-    except Exception as error:  # the libraries' own have no common class but this one
+    except Exception as error:  # the errors of the libraries have no other common base class
         message = str(error).split("\n", 1)[0]
         raise WeightsError(f"expert {card.name}: {card.bundle} cannot be loaded: {message}") from error
 
 
-def _osediff(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
+def _osediff(card: DiffusionCard, folder: Path, store: ModelStore) -> Method:
     """z0 = (z - sqrt(1 - a) e) / sqrt(a) at the last step (Wu et al. 2024, arXiv 2406.08177)."""
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     if scheduler.config.prediction_type != "epsilon":
-        raise WeightsError(f"{folder} predicts {scheduler.config.prediction_type}", "OSEDiff was made for 2.1-base")
+        raise WeightsError(
+            f"{folder} predicts {scheduler.config.prediction_type}",
+            "OSEDiff needs Stable Diffusion 2.1-base, which predicts epsilon",
+        )
     signal = float(scheduler.alphas_cumprod[LAST_STEP])
     return _one_step(card, folder, store, LAST_STEP, lambda z, e: (z - (1 - signal) ** 0.5 * e) / signal**0.5)
 
 
-def _pisasr(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
-    """z0 = z - e: the UNet says what to take away (Sun et al. 2025, arXiv 2412.03017), both its changes in full."""
+def _pisasr(card: DiffusionCard, folder: Path, store: ModelStore) -> Method:
+    """z0 = z - e (Sun et al. 2025, arXiv 2412.03017), with both LoRA adapters at full weight."""
     return _one_step(card, folder, store, FIRST_STEP, lambda latents, predicted: latents - predicted)
 
 
 def _one_step(
-    card: ExpertCard, folder: Path, store: ModelStore, step: int, clean: Callable[[Tensor, Tensor], Tensor]
+    card: DiffusionCard, folder: Path, store: ModelStore, step: int, clean: Callable[[Tensor, Tensor], Tensor]
 ) -> Method:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     file = store.path(card.file.name) if card.file else folder
-    changes = _changes(card, file)
-    device, dtype = _place(card)
+    changes = _lora_weights(card, file)
+    device, dtype = _device_and_dtype(card)
     prompt = _prompt(folder).to(device, dtype)
-    unet, vae = _part(UNet2DConditionModel, folder / "unet"), _part(AutoencoderKL, folder / "vae")
+    unet, vae = _pretrained(UNet2DConditionModel, folder / "unet"), _pretrained(AutoencoderKL, folder / "vae")
     add_lora(unet, changes["state_dict_unet"], file.name)
     add_lora(vae, changes["state_dict_vae"], file.name)
     side = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
     unet, vae = unet.to(device, dtype), vae.to(device, dtype)
-    return OneStep(card.scale, unet, vae, prompt, step, clean, _bytes(unet, vae), side)
+    return OneStep(card.scale, unet, vae, prompt, step, clean, _weight_bytes(unet, vae), side)
 
 
-def _changes(card: ExpertCard, file: Path) -> dict[str, dict[str, Tensor]]:
-    """What a file changes in the UNet and in the VAE, where it is the file that the card means."""
+def _lora_weights(card: DiffusionCard, file: Path) -> dict[str, dict[str, Tensor]]:
+    """The LoRA weights of UNet and VAE in `file`. Raises `WeightsError` if it is for another method."""
     content = read_content(file)
     parts = {name: _tensors(content, name) for name in ("state_dict_unet", "state_dict_vae")}
     names = adapters(parts["state_dict_unet"])
     if not names:
-        raise WeightsError(f"{file.name} changes no UNet", f"is it the file that {card.page} offers?")
+        raise WeightsError(
+            f"{file.name} contains no LoRA weights for the UNet", f"download the file from {card.page}"
+        )
     found = "PiSA-SR" if all(name.endswith(("_pix", "_sem")) for name in names) else "OSEDiff"
     if found != card.architecture:
         raise WeightsError(f"expert {card.name}: {file.name} is for {found}, not for {card.architecture}")
@@ -225,7 +228,7 @@ def _tensors(content: Any, name: str) -> dict[str, Tensor]:
     return {str(key): value for key, value in items if isinstance(value, torch.Tensor)}
 
 
-def _upscaler(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
+def _upscaler(card: DiffusionCard, folder: Path, store: ModelStore) -> Method:
     from diffusers import (
         AutoencoderKL,
         DDIMScheduler,
@@ -234,9 +237,9 @@ def _upscaler(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
         UNet2DConditionModel,
     )
 
-    device, dtype = _place(card)
+    device, dtype = _device_and_dtype(card)
     prompt = _prompt(folder).to(device, dtype)
-    unet, vae = _part(UNet2DConditionModel, folder / "unet"), _part(AutoencoderKL, folder / "vae")
+    unet, vae = _pretrained(UNet2DConditionModel, folder / "unet"), _pretrained(AutoencoderKL, folder / "vae")
     pipeline = StableDiffusionUpscalePipeline(
         vae=vae,
         text_encoder=None,
@@ -245,14 +248,14 @@ def _upscaler(card: ExpertCard, folder: Path, store: ModelStore) -> Method:
         low_res_scheduler=DDPMScheduler.from_pretrained(folder / "low_res_scheduler", local_files_only=True),
         scheduler=DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     ).to(device, dtype)
-    vae.float()  # it overflows in half precision
+    vae.float()  # the VAE overflows in half precision
     pipeline.set_progress_bar_config(disable=True)
     options = {name: int(value) for name, value in card.options.items()}
-    return ManySteps(pipeline, prompt, options, _bytes(unet, vae))
+    return ManySteps(pipeline, prompt, options, _weight_bytes(unet, vae))
 
 
-def _part(kind: Any, folder: Path) -> Any:
-    """One network of a folder in float32: never from the network, never from a pickle."""
+def _pretrained(kind: Any, folder: Path) -> Any:
+    """One model of a folder, in float32; never downloads and never reads a pickle."""
     import torch
 
     part = kind.from_pretrained(
@@ -262,20 +265,20 @@ def _part(kind: Any, folder: Path) -> Any:
 
 
 def _prompt(folder: Path) -> Tensor:
-    """What the text encoder makes of `PROMPT`. It is the same for every picture, so the encoder goes at once."""
+    """The embedding of `PROMPT`. It is the same for every image, so the text encoder is not kept."""
     from transformers import CLIPTextModel, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     words = tokenizer(
         PROMPT, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     ).input_ids
-    encoder = _part(CLIPTextModel, folder / "text_encoder")
+    encoder = _pretrained(CLIPTextModel, folder / "text_encoder")
     embedded: Tensor = encoder(words)[0]
     return embedded
 
 
-def _quiet() -> None:
-    """Both libraries tell of every file that they read."""
+def _silence_libraries() -> None:
+    """Silence the messages and progress bars of both libraries."""
     import diffusers
     import transformers
 
@@ -284,8 +287,8 @@ def _quiet() -> None:
         library.utils.logging.disable_progress_bar()
 
 
-def _place(card: ExpertCard) -> tuple[torch.device, torch.dtype]:
-    """Half precision on a GPU alone: on a CPU it is slower."""
+def _device_and_dtype(card: DiffusionCard) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype; half precision only on a GPU, because it is slower on a CPU."""
     import torch
 
     device = best_device()
@@ -293,11 +296,11 @@ def _place(card: ExpertCard) -> tuple[torch.device, torch.dtype]:
     return device, torch.float16 if half else torch.float32
 
 
-def _bytes(*networks: Any) -> int:
+def _weight_bytes(*networks: Any) -> int:
     return sum(weights.nbytes for network in networks for weights in network.parameters())
 
 
-LOADERS: dict[str, Callable[[ExpertCard, Path, ModelStore], Method]] = {
+LOADERS: dict[str, Callable[[DiffusionCard, Path, ModelStore], Method]] = {
     "OSEDiff": _osediff,
     "PiSA-SR": _pisasr,
     "StableDiffusionUpscale": _upscaler,

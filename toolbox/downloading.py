@@ -1,4 +1,4 @@
-"""Downloads: asked for, resumed, checked, and moved into place when whole."""
+"""Downloads of weight files: resumed, verified, and moved into place when complete."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from httpx2 import Client, Response
 
 MIRRORS_VARIABLE = "RESTORE4K_MIRRORS"
-"""`https://huggingface.co=https://mirror.example,...`: beginnings of addresses, and what to take instead."""
+"""`https://huggingface.co=https://mirror.example,...`: URL prefixes and their replacements."""
 HUGGING_FACE = "https://huggingface.co"
 TOKEN_VARIABLE = "HF_TOKEN"
 TRIES = 5
 WAIT_SECONDS = 0.5
-"""Before the second try; twice as long before each further one."""
+"""Before the second attempt; doubled before each further one."""
 TIMEOUT_SECONDS = 30.0
 MOST_REDIRECTS = 5
 OK, PARTIAL, NOT_SATISFIABLE = 200, 206, 416
@@ -31,19 +31,19 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def pull(file: WeightFile, store: ModelStore, token: ProgressToken | None = None) -> Path:
-    """Download one file into the store; what is there and whole is not fetched again. Returns its path.
+    """Download one file into the store, unless it is there already. Returns its path.
 
-    Interrupted downloads go on where they stopped. The file gets its name only when its size and sha256 are right.
-    Raises `DownloadFailed` with what each source said, `Cancelled`.
+    An interrupted download is resumed. The file gets its final name only after its size and sha256 were verified.
+    Raises `DownloadFailed` with the error of each source, and `Cancelled`.
     """
     token = token or ProgressToken()
     store.path(file.name).parent.mkdir(parents=True, exist_ok=True)
-    with _alone(store, file.name):
+    with _locked(store, file.name):
         if store.has(file.name):
             return store.path(file.name)
         if not file.urls:
             raise DownloadFailed(
-                f"{file.name} has no address that a program may fetch",
+                f"{file.name} has no download address",
                 f"download it by hand from its page and put it into {store.folder}",
             )
         messages: list[str] = []
@@ -54,12 +54,12 @@ def pull(file: WeightFile, store: ModelStore, token: ProgressToken | None = None
                 messages.append(error.message)
         raise DownloadFailed(
             "; ".join(messages),
-            f"check the network and call again (what has arrived is kept), or put {file.name} into {store.folder}",
+            f"check the network and try again (partial downloads are kept), or put {file.name} into {store.folder}",
         )
 
 
 def address_of(url: str) -> str:
-    """The https address of `url`, on a mirror where the user names one."""
+    """The https address of `url`, on a mirror if the user has set one."""
     if url.startswith("hf://"):
         owner, repository, path = url.removeprefix("hf://").split("/", 2)
         url = f"{HUGGING_FACE}/{owner}/{repository}/resolve/main/{quote(path)}"
@@ -86,17 +86,17 @@ def _pull_from(url: str, file: WeightFile, store: ModelStore, token: ProgressTok
             except (httpx2.TransportError, OSError) as error:
                 why = f"{type(error).__name__}: {error}".rstrip(": ")
         else:
-            raise DownloadFailed(f"{url}: the connection broke {TRIES} times, at last with {why}")
-    return _into_place(url, file, store, part, token)
+            raise DownloadFailed(f"{url}: the connection failed {TRIES} times, most recently with {why}")
+    return _move_into_place(url, file, store, part, token)
 
 
 def _fetch(client: Client, url: str, file: WeightFile, part: Path, token: ProgressToken) -> bool:
-    """Append what is missing to `part`; whether it is complete now. Transport errors pass, for another try."""
+    """Append the missing bytes to `part`; returns whether it is complete. Transport errors propagate."""
     have = part.stat().st_size if part.exists() else 0
     if file.size and have == file.size:
         return True
     with _opened(client, url, have) as response:
-        if response.status_code == NOT_SATISFIABLE:  # more than there is, or all of it: begin again
+        if response.status_code == NOT_SATISFIABLE:  # the part is complete or too long: start again
             part.unlink()
             return False
         if response.status_code == OK:
@@ -108,7 +108,7 @@ def _fetch(client: Client, url: str, file: WeightFile, part: Path, token: Progre
         if file.size and rest and have + rest != file.size:
             raise DownloadFailed(f"{url} offers {have + rest} bytes, not {file.size}")
         with part.open("ab" if have else "wb") as stream:
-            for chunk in response.iter_raw():  # as it comes, so that a break loses nothing
+            for chunk in response.iter_raw():  # unbuffered, so that an interruption loses nothing
                 stream.write(chunk)
                 have += len(chunk)
                 if file.size and have > file.size:
@@ -123,7 +123,7 @@ def _continues(response: Response, have: int) -> bool:
 
 @contextmanager
 def _opened(client: Client, url: str, have: int) -> Iterator[Response]:
-    """The response after redirects, none of which may lead from https to anything else."""
+    """The response after redirects. Raises `DownloadFailed` if one leads from https to another scheme."""
     for _ in range(MOST_REDIRECTS):
         headers = {"range": f"bytes={have}-"} if have else {}
         token = os.environ.get(TOKEN_VARIABLE)
@@ -140,11 +140,11 @@ def _opened(client: Client, url: str, have: int) -> Iterator[Response]:
     raise DownloadFailed(f"{url}: more than {MOST_REDIRECTS} redirects")
 
 
-def _into_place(url: str, file: WeightFile, store: ModelStore, part: Path, token: ProgressToken) -> Path:
+def _move_into_place(url: str, file: WeightFile, store: ModelStore, part: Path, token: ProgressToken) -> Path:
     found = sha256_of(part)
     if file.sha256 and found != file.sha256:
         part.unlink()
-        raise DownloadFailed(f"{url} gave a file with sha256 {found}, not {file.sha256}; it was thrown away")
+        raise DownloadFailed(f"{url} sent a file with sha256 {found}, not {file.sha256}; the file was deleted")
     part.replace(store.path(file.name))
     store.remember(file.name, sha256=found, url=url)
     token.report(1.0)
@@ -159,8 +159,8 @@ def _wait(seconds: float, token: ProgressToken) -> None:
 
 
 @contextmanager
-def _alone(store: ModelStore, name: str) -> Iterator[None]:
-    """Of two processes that want one file the second one waits, and then finds it."""
+def _locked(store: ModelStore, name: str) -> Iterator[None]:
+    """Lock the file, so that a second process waits for the download and then uses it."""
     from filelock import FileLock
 
     with FileLock(store.path(f"{name}.lock")):

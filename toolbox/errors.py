@@ -1,14 +1,14 @@
-"""What can go wrong with experts.
+"""Errors of experts, cards and weight files.
 
 RestoreError
 ├── RegistryError
-│   ├── UnknownExpert     no card of that name
-│   ├── BadCard           a card that cannot be read, or names what does not exist
-│   └── DuplicateExpert   two cards of one name
+│   ├── UnknownExpert     no card has that name
+│   ├── BadCard           a card is invalid or refers to something that does not exist
+│   └── DuplicateExpert   two cards have the same name
 ├── WeightsError
-│   ├── WeightsMissing    the card's weight file is not here
-│   └── DownloadFailed    a file could not be fetched
-└── ExpertError           an expert failed, or broke its promise about its output
+│   ├── WeightsMissing    a weight file is missing
+│   └── DownloadFailed    a file could not be downloaded
+└── ExpertError           an expert failed or returned an invalid result
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from imaging.errors import RestoreError
 
 
 class RegistryError(RestoreError):
-    """The catalogue of experts is asked or told something impossible."""
+    """An invalid request to, or entry of, the catalogue of experts."""
 
 
 class UnknownExpert(RegistryError):
-    """No card of that name."""
+    """No card has that name."""
 
 
 class BadCard(RegistryError):
-    """A card that cannot be read, or names what does not exist."""
+    """A card is invalid or refers to something that does not exist."""
 
 
 class DuplicateExpert(RegistryError):
-    """Two cards of one name."""
+    """Two cards have the same name."""
 
 
 class WeightsError(RestoreError):
-    """A weight file is not usable."""
+    """A weight file cannot be used."""
 
 
 class WeightsMissing(WeightsError):
-    """The card's weight file is not here."""
+    """A weight file is missing."""
 
 
 class DownloadFailed(WeightsError):
-    """A file could not be fetched."""
+    """A file could not be downloaded."""
 
 
 class ExpertError(RestoreError):
-    """An expert failed, or broke its promise about its output."""
+    """An expert failed or returned an invalid result."""

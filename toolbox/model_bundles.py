@@ -1,4 +1,4 @@
-"""Models of several files, each with a folder of its own in the store. Listing them loads nothing."""
+"""Model bundles: models of several files, each with its own folder in the store; listing them loads nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolbox.store import WeightFile
 
 
 class ModelBundle(BaseModel):
-    """One such model: a table of model_bundles.toml."""
+    """A model of several files: a table of model_bundles.toml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,13 +23,13 @@ class ModelBundle(BaseModel):
     commercial: Literal["yes", "no", "ask"]
     page: str
     sources: tuple[str, ...]
-    """Beginnings of addresses; the files' names follow."""
+    """URL prefixes, to which the file names are appended."""
     content: tuple[WeightFile, ...]
-    """Its files, with their names in the folder."""
+    """Its files, with their names inside the folder."""
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
-        """Its files, with their names in the store and their addresses."""
+        """Its files, with their names in the store and their URLs."""
         return tuple(
             file.model_copy(
                 update={
@@ -43,6 +43,6 @@ class ModelBundle(BaseModel):
 
 @cache
 def model_bundles() -> dict[str, ModelBundle]:
-    """All of them by name."""
+    """All bundles by name."""
     tables = tomllib.loads((resources.files("toolbox") / "model_bundles.toml").read_text("utf-8"))
     return {name: ModelBundle(name=name, **table) for name, table in tables.items()}

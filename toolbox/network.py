@@ -1,4 +1,4 @@
-"""Networks as experts: weight files through spandrel, run over images tile by tile."""
+"""Experts whose network is loaded by spandrel and run tile by tile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imaging.progress import ProgressToken
 from imaging.tiling import run_tiled
 from imaging.transfer import to_device
 from toolbox.availability import availability
-from toolbox.card import ExpertCard
+from toolbox.card import SpandrelCard
 from toolbox.checkpoint import read_state_dict
 from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.mixed_precision import mixed_precision
@@ -31,32 +31,32 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-2, -1), (-1,), (-2,))
-"""Axes along which a picture is mirrored before the network, and its result after it: the first two are enough for
-two views. Never transposed: rain falls from above.
+"""Axes along which the image is flipped before the network, and the result after it, in the order in which they are
+used. The image is never transposed, because rain falls from above.
 """
 SELF_ENSEMBLE_PIXELS = 1024 * 1024
-"""All views of a picture together have at most so many, so that a large one is run once and costs what it did."""
+"""Maximum pixels of all flips together, so that a large image costs a single pass."""
 LARGER_ON_GPU = 4
-"""Times: a halo then counts for less, and 4096x4096 pixels are one tile."""
+"""Factor of the tile side on a GPU, where halos then cost less and 4096x4096 pixels are one tile."""
 BYTES_PER_PIXEL = 2048
-"""Of a tile that our networks need at most."""
+"""Maximum memory of our networks per pixel of a tile."""
 PLAIN_LAYOUT = frozenset({"GFPGAN"})
-"""Architectures whose code cannot work on tensors with channels last, which are faster everywhere else."""
+"""Architectures whose code fails on channels_last tensors, which are faster for all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkExpert:
-    """A network that spandrel has recognised, on its device."""
+    """A network on its device, with spandrel's descriptor of it."""
 
-    card: ExpertCard
+    card: SpandrelCard
     descriptor: Any
     device: torch.device
     weight_bytes: int = field(default=0)
     mixed_precision: Callable[[Tensor], Tensor] | None = None
-    """The network in bfloat16 with the picture in float32, instead of autocast; None where it is not for it."""
+    """The network in bfloat16 with the image in float32, used instead of autocast; None where there is none."""
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
-        """Run the network over the image, a small one from several sides (self-ensemble, Timofte et al. 2016)."""
+        """Run the network; outputs for a small image are averaged over flips (self-ensemble, Timofte et al. 2016)."""
         import torch
 
         flips = _flips(image, self.card)
@@ -81,9 +81,9 @@ class NetworkExpert:
         return image.with_pixels(pixels, clamp=False)
 
     def _tile(self) -> int:
-        """Side without halo: what is right for a CPU, and larger on a GPU, for as much as its memory surely holds.
+        """Side of a tile without halo: the card's on a CPU, a larger one on a GPU with enough memory.
 
-        Published networks stay with their card's: nobody has measured what they need.
+        Published networks keep their card's tile, because their memory use has not been measured.
         """
         if self.device.type != "cuda" or self.mixed_precision is None:
             return self.card.tile
@@ -97,10 +97,10 @@ class NetworkExpert:
             if self.card.value_range == "unit" and not self.card.options:
                 result: Tensor = self.descriptor(tile)
                 return result
-            return self._run_itself(tile)
+            return self._run_directly(tile)
 
-    def _run_itself(self, tile: Tensor) -> Tensor:
-        """Past spandrel's descriptor, which neither maps the range of GFPGAN and CodeFormer nor passes options."""
+    def _run_directly(self, tile: Tensor) -> Tensor:
+        """Call the network directly: spandrel's descriptor neither converts [-1, 1] nor passes options."""
         symmetric = self.card.value_range == "symmetric"
         options = {name: tile.new_full((len(tile), 1), value) for name, value in self.card.options.items()}
         result = self.descriptor.model(tile * 2 - 1 if symmetric else tile, **options)
@@ -108,26 +108,22 @@ class NetworkExpert:
         return (pixels / 2 + 0.5 if symmetric else pixels).clamp(0, 1)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Autocast where `mixed_precision` does not know the network: plain bf16 fails inside many published ones."""
+        """Autocast for networks without `mixed_precision`; many published ones fail with bfloat16 weights."""
         if self.card.dtype == "bfloat16":
             return bfloat16_where_fast(self.device)
         return contextlib.nullcontext()
 
 
-def _flips(image: Image, card: ExpertCard) -> tuple[tuple[int, ...], ...]:
-    """The flips of a picture: as many as its card says and `SELF_ENSEMBLE_PIXELS` allow."""
-    affordable = [
-        self_ensemble
-        for self_ensemble in (2, 4)
-        if self_ensemble * image.width * image.height <= SELF_ENSEMBLE_PIXELS
-    ]
+def _flips(image: Image, card: SpandrelCard) -> tuple[tuple[int, ...], ...]:
+    """The flips of the self-ensemble: as many as the card says and `SELF_ENSEMBLE_PIXELS` allows."""
+    affordable = [flips for flips in (2, 4) if flips * image.width * image.height <= SELF_ENSEMBLE_PIXELS]
     return FLIPS[: min(card.self_ensemble, max(affordable, default=1))]
 
 
-def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) -> NetworkExpert:
+def load_network(card: SpandrelCard, store: ModelStore, embedded: Path = WEIGHTS) -> NetworkExpert:
     """The network of a card, from the embedded weights or from the store.
 
-    Raises `WeightsMissing` where the file is not there, and `WeightsError` where it is not what the card says.
+    Raises `WeightsMissing` if the file is missing, and `WeightsError` if it does not match the card.
     """
     file = _file_of(card, store, embedded)
     descriptor = recognised(file)
@@ -135,10 +131,10 @@ def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) 
     if found != (card.architecture or found):
         raise WeightsError(f"expert {card.name}: {file.name} is a {found}, not a {card.architecture}")
     if descriptor.scale != card.scale:
-        raise WeightsError(f"expert {card.name}: {file.name} enlarges {descriptor.scale}x, not {card.scale}x")
+        raise WeightsError(f"expert {card.name}: {file.name} has scale {descriptor.scale}x, not {card.scale}x")
     device = best_device()
     keep_buffers()
-    _onto(device, descriptor.model, _layout(descriptor))
+    _move_to(device, descriptor.model, _layout(descriptor))
     plain = card.dtype == "bfloat16" and card.value_range == "unit" and not card.options and bfloat16_is_fast(device)
     run = mixed_precision(found, descriptor.model) if plain else None
     size = sum(parameter.nbytes for parameter in descriptor.model.parameters())
@@ -146,7 +142,7 @@ def load_network(card: ExpertCard, store: ModelStore, embedded: Path = WEIGHTS) 
 
 
 def recognised(file: Path) -> Any:
-    """What spandrel makes of a file of weights: its descriptor of a network from image to image, on the CPU.
+    """spandrel's descriptor of the image-to-image network in a weight file, on the CPU.
 
     Raises `WeightsError`.
     """
@@ -155,14 +151,16 @@ def recognised(file: Path) -> Any:
     _add_extra_architectures()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the networks' own code, and of files that are refused anyway
+            warnings.simplefilter("ignore")  # from the code of the networks, and about files that are refused anyway
             descriptor = ModelLoader().load_from_state_dict(read_state_dict(file))
     except (UnsupportedModelError, ValueError, KeyError, RuntimeError) as error:
         why = str(error).split("\n", 1)[0] or "not a network that spandrel knows"
         raise WeightsError(f"{file.name} cannot be loaded: {why}") from error
     channels = (descriptor.input_channels, descriptor.output_channels)
     if not isinstance(descriptor, ImageModelDescriptor) or channels != (3, 3):
-        raise WeightsError(f"{file.name} is a {descriptor.architecture.id} that does not map a colour picture to one")
+        raise WeightsError(
+            f"{file.name} is a {descriptor.architecture.id} whose input and output are not colour images"
+        )
     return descriptor
 
 
@@ -172,14 +170,14 @@ def _layout(descriptor: Any) -> torch.memory_format:
     return torch.contiguous_format if descriptor.architecture.id in PLAIN_LAYOUT else torch.channels_last
 
 
-def _onto(device: torch.device, model: torch.nn.Module, layout: torch.memory_format) -> None:
-    """Onto its device, ready to run. Raises `ResourceError` where it does not fit."""
+def _move_to(device: torch.device, model: torch.nn.Module, layout: torch.memory_format) -> None:
+    """Move the model to the device, ready to run. Raises `ResourceError` if the memory does not suffice."""
     import torch
 
     try:
         model.float().eval().to(device)
         for weights in model.parameters():
-            if weights.dim() == 4:  # FFTformer has some of five dimensions
+            if weights.dim() == 4:  # FFTformer also has five-dimensional weights
                 weights.data = weights.data.contiguous(memory_format=layout)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
@@ -187,7 +185,7 @@ def _onto(device: torch.device, model: torch.nn.Module, layout: torch.memory_for
         ) from error
 
 
-def _file_of(card: ExpertCard, store: ModelStore, embedded: Path) -> Path:
+def _file_of(card: SpandrelCard, store: ModelStore, embedded: Path) -> Path:
     if card.file is not None:
         return store.require(card.file.name, availability(card, store).advice)
     file = embedded / (card.weights or "")
@@ -198,7 +196,7 @@ def _file_of(card: ExpertCard, store: ModelStore, embedded: Path) -> Path:
 
 @cache
 def _add_extra_architectures() -> None:
-    """Architectures under more restrictive licences, where the user has installed them."""
+    """Register the architectures under more restrictive licences, if the user has installed them."""
     with contextlib.suppress(ImportError), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # its import scripts a function, which torch 2.15 deprecates
         import spandrel_extra_arches

@@ -1,4 +1,4 @@
-"""Models that stay loaded, within a memory budget: experts, and whatever else has weights."""
+"""Pools that keep models loaded within a memory budget."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ Model = TypeVar("Model")
 
 
 class ModelPool:
-    """Loads a model when it is first asked for and keeps it; the least recently used go when it is full.
+    """Loads models on first use and keeps them; evicts the least recently used ones when the budget is exceeded.
 
-    Safe to share between threads. `budget_bytes` counts what models say as `weight_bytes`; one that does not say
-    costs nothing. Only a single model that is larger than the budget goes beyond it.
+    Thread-safe. The budget counts the attribute `weight_bytes` of the models, or 0 without it. It is exceeded only by
+    a single model that is larger.
     """
 
     def __init__(self, budget_bytes: int = 4 * GIGABYTE) -> None:
         self._budget = budget_bytes
         self._models: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.RLock()  # a model that is loaded may ask what is here
+        self._lock = threading.RLock()  # loading a model may access the pool
 
     def hold(self, key: str, load: Callable[[], Model], expected_bytes: int = 0) -> Model:
-        """The model of that key; `load` is called where it is not in memory. What `load` raises passes.
+        """The model with that key; calls `load` if it is not in memory. Errors of `load` propagate.
 
-        Room for `expected_bytes` is made before. Where `load` finds too little memory (`ResourceError`), all other
-        models go and it is called once more.
+        Models are evicted first to make room for `expected_bytes`. If `load` raises `ResourceError`, all other models
+        are evicted and it is called once more.
         """
         with self._lock:
             if key in self._models:
@@ -51,17 +51,17 @@ class ModelPool:
             return model
 
     def loaded(self) -> tuple[str, ...]:
-        """Keys of the models in memory, the least recently used first."""
+        """Keys of the loaded models, least recently used first."""
         with self._lock:
             return tuple(self._models)
 
     def weight_bytes(self) -> int:
-        """Bytes of weights in memory."""
+        """Total bytes of the loaded weights."""
         with self._lock:
             return self._size()
 
     def clear(self) -> None:
-        """Let go of all models."""
+        """Evict all models."""
         with self._lock:
             self._drop(tuple(self._models))
 
@@ -75,7 +75,7 @@ class ModelPool:
         return load()
 
     def _shrink(self, budget: int, keep: int) -> None:
-        """The newest `keep` models stay, even where they are larger than the budget."""
+        """Evict the oldest models until the rest fits into `budget`, but never the newest `keep` models."""
         while len(self._models) > keep and self._size() > max(budget, 0):
             self._drop((next(iter(self._models)),))
 
@@ -89,7 +89,7 @@ class ModelPool:
 
 
 class ExpertPool(ModelPool):
-    """A pool that knows experts by their names, and where downloaded weights lie."""
+    """A pool of experts by name, with their catalogue and the store of downloaded weights."""
 
     def __init__(
         self,
@@ -103,25 +103,25 @@ class ExpertPool(ModelPool):
         self._purpose = ""
 
     def runnable(self, task: Task, scale: int = 1) -> tuple[ExpertCard, ...]:
-        """The experts for a task that can run here: embedded, or with their weights in the store."""
+        """The candidates for a task that can run here: embedded, or with their weights in the store."""
         return tuple(card for card in self.catalogue.for_task(task, scale) if availability(card, self.store).can_run)
 
     def get_ready(self) -> None:
-        """Begin to import what networks need, which takes more than a second, beside whatever is done meanwhile."""
+        """Start importing spandrel, which takes more than a second, in a background thread."""
         if "spandrel" not in sys.modules:
             threading.Thread(target=importlib.import_module, args=["spandrel"], daemon=True).start()
 
     def get(self, name: str) -> Expert:
-        """The expert of that name, loaded on the device that this thread works on, one for each device.
+        """The expert with that name, loaded on the current thread's device; each device has its own copy.
 
-        `UnknownExpert`, `WeightsError` and `BadCard` pass.
+        Raises `UnknownExpert`, `WeightsError`, `BadCard`.
         """
         card = self.catalogue.card(name)
         key = f"{name}@{device_index()}" if device_index() else name
         return self.hold(key, lambda: load_expert(card, self.store), self._expected_bytes(card))
 
     def turn_to(self, purpose: str, useful: Callable[[ExpertCard], bool]) -> None:
-        """Where `purpose` is another one than the last time, let go of the experts that are not useful to it."""
+        """If `purpose` differs from the last call's, evict the experts that are not useful for it."""
         with self._lock:
             if purpose != self._purpose:
                 cards = {card.name: card for card in self.catalogue}
@@ -130,5 +130,5 @@ class ExpertPool(ModelPool):
             self._purpose = purpose
 
     def _expected_bytes(self, card: ExpertCard) -> int:
-        """The size of its files: what most weights take in memory, where they lie in float32."""
+        """The size of its files, which is about the memory of float32 weights."""
         return sum(self.store.path(file.name).stat().st_size for file in card.files if self.store.has(file.name))

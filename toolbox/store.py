@@ -1,4 +1,4 @@
-"""The folder of downloaded weights: which files there are, whether they are whole, which licences were accepted."""
+"""The models folder: downloaded weight files, their checksums, and the accepted licences."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ MODELS_VARIABLE = "RESTORE4K_MODELS"
 CHUNK = 1 << 20
 SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt", ".pkl", ".onnx", ".mat", ".bin")
 FOLDER_SUFFIXES = (".json", ".txt")
-"""What else belongs to a model of several files, which has a folder of its own."""
+"""Further suffixes that are allowed in the folder of a model bundle."""
 
 
 class WeightFile(BaseModel):
-    """One file that can be downloaded."""
+    """A weight file and where it can be downloaded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+-]*/){0,3}[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=200)
-    """Its name in the store, with `/` where it is part of a folder."""
+    """Its path in the store; a file of a model bundle is in the bundle's folder."""
     urls: tuple[str, ...] = ()
-    """Where it is offered, `https://...` or `hf://owner/repository/path`; empty where only a person can fetch it."""
+    """Sources, `https://...` or `hf://owner/repository/path`; empty if it must be downloaded by hand."""
     size: int | None = Field(default=None, gt=0)
-    """Bytes, where published."""
+    """Size in bytes, if published."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """Where published; otherwise what came first is remembered and held to."""
+    """Checksum, if published; otherwise the checksum of the first download is stored and verified later."""
 
     @field_validator("urls")
     @classmethod
     def _known_scheme(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
             if not url.startswith(("https://", "hf://")):
-                raise ValueError(f"{url!r} begins with neither https:// nor hf://")
+                raise ValueError(f"{url!r} starts with neither https:// nor hf://")
         return urls
 
     @field_validator("name")
@@ -55,47 +55,47 @@ class WeightFile(BaseModel):
 
 
 def default_folder() -> Path:
-    """RESTORE4K_MODELS, otherwise `models` in the user's data folder."""
+    """The models folder: $RESTORE4K_MODELS, by default `models` in the user's data folder."""
     return Path(os.environ.get(MODELS_VARIABLE) or platformdirs.user_data_path("restore4k") / "models").absolute()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStore:
-    """A folder with weight files, and `index.json` with what is known of each."""
+    """A folder with weight files, and `index.json` with their checksums and sources."""
 
     folder: Path = field(default_factory=default_folder)
 
     def path(self, name: str) -> Path:
-        """Where a file lies, or would."""
+        """The path of a file, whether it exists or not."""
         return self.folder / name
 
     def has(self, name: str) -> bool:
-        """Whether it is there; files get their name only when they are whole."""
+        """Whether the file exists; files get their final name only when they are complete."""
         return self.path(name).is_file()
 
     def require(self, name: str, advice: str) -> Path:
-        """Its path. Raises `WeightsMissing`."""
+        """The path of an existing file. Raises `WeightsMissing`, with `advice`."""
         if not self.has(name):
             raise WeightsMissing(f"{name} is not in {self.folder}", advice)
         return self.path(name)
 
     def files(self) -> Iterator[Path]:
-        """All weight files, by name."""
+        """All weight files, sorted by name."""
         if self.folder.is_dir():
             yield from sorted(path for path in self.folder.iterdir() if path.name.endswith(SUFFIXES))
 
     def custom_card(self, expert: str) -> Path:
-        """Where the card of an expert of the user's own lies, or would."""
+        """The path of a custom model's card, whether it exists or not."""
         return self.folder / "cards" / f"{expert}.toml"
 
     def custom_cards(self) -> list[Path]:
-        """The cards of the user's own experts, by name."""
+        """The cards of all custom models, sorted by name."""
         return sorted((self.folder / "cards").glob("*.toml"))
 
     def verify(self, file: WeightFile, token: ProgressToken | None = None) -> str:
-        """The sha256 of the file as it lies there.
+        """The sha256 of the file in the store.
 
-        Raises `WeightsMissing`, and `WeightsError` where it is not what was published, or not what came first.
+        Raises `WeightsMissing`, and `WeightsError` if it differs from the published or the stored checksum.
         """
         path = self.require(file.name, f"restore4k models pull {file.name}")
         found = sha256_of(path, token)
@@ -108,13 +108,13 @@ class ModelStore:
         return found
 
     def remember(self, name: str, **facts: object) -> None:
-        """Keep facts about a file: sha256, url."""
+        """Store properties of a file in the index: sha256, url."""
         index = self._index()
         index.setdefault("files", {})[name] = facts
         self._write(index)
 
     def remove(self, name: str) -> int:
-        """Delete a file and what is left of its download; the bytes that this freed."""
+        """Delete a file and its partial download. Returns the freed bytes."""
         freed = 0
         for path in (self.path(name), self.path(f"{name}.part")):
             if path.is_file():
@@ -130,7 +130,7 @@ class ModelStore:
         return frozenset(self._index().get("licences", ()))
 
     def accept(self, licence: str) -> None:
-        """Remember that the user has accepted a licence."""
+        """Store that the user has accepted a licence."""
         index = self._index()
         index["licences"] = sorted({*index.get("licences", ()), licence})
         self._write(index)
@@ -150,7 +150,7 @@ class ModelStore:
 
 
 def sha256_of(path: Path, token: ProgressToken | None = None) -> str:
-    """The file's sha256; tells `token` how far it is."""
+    """The sha256 of a file; reports progress to `token`."""
     digest, size, done = hashlib.sha256(), max(1, path.stat().st_size), 0
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):

@@ -1,7 +1,8 @@
-"""The closed words of the field: what can be wrong with an image, how badly, and the task that mends it."""
+"""The closed vocabulary: degradations, severities, the restoration tasks, and what is known about each task."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 
@@ -22,31 +23,11 @@ class Degradation(StrEnum):
     @property
     def task(self) -> Task:
         """The restoration task that removes this degradation."""
-        return TASK_OF[self]
-
-
-class Task(StrEnum):
-    """What an expert can do."""
-
-    SUPER_RESOLUTION = "super_resolution"
-    DENOISING = "denoising"
-    MOTION_DEBLURRING = "motion_deblurring"
-    DEFOCUS_DEBLURRING = "defocus_deblurring"
-    DEHAZING = "dehazing"
-    DERAINING = "deraining"
-    BRIGHTENING = "brightening"
-    JPEG_ARTIFACT_REMOVAL = "jpeg_artifact_removal"
-    FACE_RESTORATION = "face_restoration"
-    OLD_PHOTO_RESTORATION = "old_photo_restoration"
-
-    @property
-    def degradation(self) -> Degradation:
-        """The degradation that this task removes."""
-        return DEGRADATION_OF[self]
+        return next(task for task, spec in TASKS.items() if spec.degradation is self)
 
 
 class Severity(IntEnum):
-    """How bad a degradation is, on the five levels of 4KAgent; from MEDIUM on it is worth a task."""
+    """Severity of a degradation, on the five levels of 4KAgent; from MEDIUM on it is worth a task."""
 
     VERY_LOW = 0
     LOW = 1
@@ -60,16 +41,71 @@ class Severity(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-TASK_OF: dict[Degradation, Task] = {
-    Degradation.LOW_RESOLUTION: Task.SUPER_RESOLUTION,
-    Degradation.NOISE: Task.DENOISING,
-    Degradation.MOTION_BLUR: Task.MOTION_DEBLURRING,
-    Degradation.DEFOCUS_BLUR: Task.DEFOCUS_DEBLURRING,
-    Degradation.HAZE: Task.DEHAZING,
-    Degradation.RAIN: Task.DERAINING,
-    Degradation.DARK: Task.BRIGHTENING,
-    Degradation.JPEG_ARTIFACT: Task.JPEG_ARTIFACT_REMOVAL,
-    Degradation.LOW_QUALITY_FACE: Task.FACE_RESTORATION,
-    Degradation.OLD_PHOTO: Task.OLD_PHOTO_RESTORATION,
+class Task(StrEnum):
+    """A restoration task: what an expert can do."""
+
+    SUPER_RESOLUTION = "super_resolution"
+    DENOISING = "denoising"
+    MOTION_DEBLURRING = "motion_deblurring"
+    DEFOCUS_DEBLURRING = "defocus_deblurring"
+    DEHAZING = "dehazing"
+    DERAINING = "deraining"
+    BRIGHTENING = "brightening"
+    JPEG_ARTIFACT_REMOVAL = "jpeg_artifact_removal"
+    FACE_RESTORATION = "face_restoration"
+    OLD_PHOTO_RESTORATION = "old_photo_restoration"
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What is known about this task."""
+        return TASKS[self]
+
+    @property
+    def degradation(self) -> Degradation:
+        """The degradation that this task removes."""
+        return self.spec.degradation
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """Properties of a task that planning, Q-MoE, scoring and expert cards depend on."""
+
+    degradation: Degradation
+    """The degradation that the task removes."""
+    scales: tuple[int, ...] = (1,)
+    """Possible values of output size / input size."""
+    is_global: bool = False
+    """Changes the tone of the whole image, so that a crop does not show the result."""
+    can_be_prescreened: bool = True
+    """Whether the ranking of experts on a few crops holds for the whole image."""
+    can_be_side_effect: bool = True
+    """Whether an expert for another task may remove the degradation too, which makes the step unnecessary."""
+    is_late: bool = False
+    """Never scheduled first while other tasks remain."""
+    has_quality_score: bool = True
+    """Whether the embedded quality score was trained on this task; otherwise the expert prior alone decides."""
+    co_degradations: tuple[Degradation, ...] = ()
+    """Co-occurring degradations that change the ranking of the experts."""
+
+
+TASKS: dict[Task, TaskSpec] = {
+    Task.SUPER_RESOLUTION: TaskSpec(
+        Degradation.LOW_RESOLUTION,
+        scales=(2, 4, 16),
+        can_be_side_effect=False,
+        is_late=True,
+        co_degradations=(Degradation.NOISE, Degradation.JPEG_ARTIFACT),
+    ),
+    Task.DENOISING: TaskSpec(Degradation.NOISE, co_degradations=(Degradation.JPEG_ARTIFACT,)),
+    # A crop shows too little of the camera's motion.
+    Task.MOTION_DEBLURRING: TaskSpec(Degradation.MOTION_BLUR, can_be_prescreened=False),
+    Task.DEFOCUS_DEBLURRING: TaskSpec(Degradation.DEFOCUS_BLUR),
+    Task.DEHAZING: TaskSpec(Degradation.HAZE, is_global=True, can_be_prescreened=False, can_be_side_effect=False),
+    Task.DERAINING: TaskSpec(Degradation.RAIN),
+    Task.BRIGHTENING: TaskSpec(Degradation.DARK, is_global=True, can_be_prescreened=False, can_be_side_effect=False),
+    Task.JPEG_ARTIFACT_REMOVAL: TaskSpec(Degradation.JPEG_ARTIFACT, co_degradations=(Degradation.NOISE,)),
+    Task.FACE_RESTORATION: TaskSpec(Degradation.LOW_QUALITY_FACE, can_be_side_effect=False, is_late=True),
+    Task.OLD_PHOTO_RESTORATION: TaskSpec(Degradation.OLD_PHOTO, has_quality_score=False),
 }
-DEGRADATION_OF: dict[Task, Degradation] = {task: degradation for degradation, task in TASK_OF.items()}
+"""The table of tasks."""
+GLOBAL_TASKS = frozenset(task for task, spec in TASKS.items() if spec.is_global)

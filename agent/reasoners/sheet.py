@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from agent.qmoe import GLOBAL_TASKS
 from agent.state import Step
 from imaging.image import Image
 from imaging.resizing import fitted, resize
@@ -53,7 +52,7 @@ def candidate_sheet(
     import torch
 
     side = next((side for most, side in CELLS if len(candidates) < most), CELLS[-1][1])
-    is_whole = step.task in GLOBAL_TASKS or before.long_side * step.scale <= side
+    is_whole = step.task.spec.is_global or before.long_side * step.scale <= side
     box = None if is_whole else crops_of(before)[0]
     first = _part(before, box, max(1, side // step.scale))
     unchanged = next((label for label, image in candidates.items() if image is before), "input")

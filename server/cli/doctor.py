@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from imaging.errors import RestoreError
 from server.settings import APP, ServerSettings, default_output, default_runs, default_workspace
+from toolbox.card import SpandrelCard
 from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.pool import ModelPool
 from toolbox.store import ModelStore
@@ -143,7 +144,7 @@ def _experts() -> Check:
 
 def _weights() -> Check:
     folder = resources.files("toolbox") / "weights"
-    needed = [card.weights for card in default_catalogue() if card.weights]
+    needed = [card.weights for card in default_catalogue() if isinstance(card, SpandrelCard) and card.weights]
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
         return Check(

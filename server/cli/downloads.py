@@ -13,7 +13,7 @@ from iqa.published import published_metrics, state_of
 from profiles.loading import load_profile
 from profiles.schema import Profile
 from toolbox.availability import availability
-from toolbox.card import ExpertCard
+from toolbox.card import DiffusionCard, ExpertCard
 from toolbox.catalogue import catalogue_of
 from toolbox.faces.models import FaceModel, face_models
 from toolbox.model_bundles import ModelBundle, model_bundles
@@ -69,10 +69,10 @@ def downloads(store: ModelStore) -> list[Download]:
             state = availability(card, store)
             purpose = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
             facts = card.model_dump(include={"name", "about", "commercial", "page"})
-            own = len(card.files) if card.file is None else 1
-            files, base = card.files[:own], card.files[own:]
+            base = _base_of(card)
+            files = tuple(file for file in card.files if base is None or file not in base.files)
             status = {"state": state.state, "advice": state.advice, "licence": card.licences}
-            found.append(Download(**facts, **status, purpose=purpose, files=files, base=base))
+            found.append(Download(**facts, **status, purpose=purpose, files=files, base=base.files if base else ()))
     found += [_of_base(folder, store) for folder in _bases(store)]
     for metric in published_metrics().values():
         ready = state_of(metric, store)
@@ -93,8 +93,13 @@ def downloads(store: ModelStore) -> list[Download]:
 
 def _bases(store: ModelStore) -> list[ModelBundle]:
     """The models of several files that experts with files of their own stand on."""
-    names = {card.bundle for card in catalogue_of(store) if card.file is not None}
-    return [folder for folder in model_bundles().values() if folder.name in names]
+    bases = {base.name for card in catalogue_of(store) if (base := _base_of(card))}
+    return [bundle for bundle in model_bundles().values() if bundle.name in bases]
+
+
+def _base_of(card: ExpertCard) -> ModelBundle | None:
+    """The base model that a card's own file modifies; None if it has none."""
+    return model_bundles()[card.bundle] if isinstance(card, DiffusionCard) and card.file else None
 
 
 def _of_base(folder: ModelBundle, store: ModelStore) -> Download:
@@ -173,13 +178,8 @@ def downloads_for_profile(store: ModelStore, name: str, non_commercial: bool = F
 
 
 def _is_useful(card: ExpertCard, profile: Profile) -> bool:
-    on_request = {
-        Task.FACE_RESTORATION: profile.face_restore,
-        Task.BRIGHTENING: profile.brightening,
-        Task.OLD_PHOTO_RESTORATION: profile.old_photo_restoration,
-    }
     named = profile.plan or profile.restore_option
-    wanted = card.task in named or card.task is Task.SUPER_RESOLUTION if named else on_request.get(card.task, True)
+    wanted = card.task in named or card.task is Task.SUPER_RESOLUTION if named else profile.allows(card.task)
     return wanted and is_preferred(card, profile)
 
 

@@ -162,10 +162,11 @@ def _show(console: Console, found: Sequence[Download]) -> None:
 
 
 def _show_added(console: Console, card: ExpertCard, trial: Trial) -> None:
+    from toolbox.card import SpandrelCard
+
     scale = f" {card.scale}x" if card.scale > 1 else ""
-    console.print(
-        f"{card.name}: {card.architecture or card.loader}, {card.task.value}{scale}, licence {card.licences}"
-    )
+    kind = card.architecture if isinstance(card, SpandrelCard) else card.loader
+    console.print(f"{card.name}: {kind}, {card.task.value}{scale}, licence {card.licences}")
     console.print(
         f"tried on {trial.megapixels:.2f} megapixels: {trial.seconds:.2f} s, {trial.psnr:.1f} dB to the clean photo, "
         f"consistency {trial.consistency:.2f}"

@@ -15,7 +15,7 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.schema import Profile
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
 from toolbox.expert import Expert
 from toolbox.pool import ExpertPool
@@ -52,7 +52,7 @@ class ScriptedPool(ExpertPool):
 
 
 def expert(name: str, task: Task, function: Callable[[Image], Image], scale: int = 1) -> ScriptedExpert:
-    card = ExpertCard.model_validate(
+    card = ClassicalCard.model_validate(
         {
             "name": name,
             "task": task,

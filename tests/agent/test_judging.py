@@ -17,14 +17,14 @@ from imaging.image import Image
 from iqa.candidate_score import own_error
 from iqa.expert_priors import expert_prior, has_prior
 from profiles.schema import Profile
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 from training.data.degradations import gaussian_noise
 from training.data.failure_modes import FAILURES
 
-CARD = ExpertCard(
+CARD = ClassicalCard(
     name="unheard_of", task=Task.DENOISING, loader="classical", function="none:none", about="", source=""
 )
 

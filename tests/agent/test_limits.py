@@ -38,7 +38,7 @@ from tests.agent.scripted import (
     winners,
 )
 from tests.agent.test_qmoe import MixingPool
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, UnavailableCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 
@@ -171,9 +171,8 @@ def test_more_faces_than_there_are_runs_for_are_left_alone(photo: Image) -> None
         assert most is None or work.expert_runs <= most
 
 
-MISSING = expert("missing", Task.DENOISING, truth)
 MISSING = ScriptedExpert(
-    MISSING.card.model_copy(update={"loader": "none", "function": None, "why": "nobody has its weights"}), truth
+    UnavailableCard(name="missing", task=Task.DENOISING, why="nobody has its weights", about="", source=""), truth
 )
 POOL = (
     expert("ideal", Task.DENOISING, truth),

@@ -11,7 +11,7 @@ from agent.planning import enlargement, plan, reorder
 from agent.reasoners.reasoner import RULES
 from agent.state import Finding, Perception, Step
 from profiles.schema import Profile
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
 from toolbox.tasks import Degradation, Severity, Task
 
@@ -27,7 +27,7 @@ SAME_SIZE = [
 
 
 def card(task: Task, scale: int = 1) -> ExpertCard:
-    return ExpertCard.model_validate(
+    return ClassicalCard.model_validate(
         {
             "name": f"{task.value}_{scale}",
             "task": task,

@@ -22,7 +22,7 @@ from imaging.resizing import resize
 from iqa.expert_priors import SHORTLIST_SIZE, expert_prior
 from iqa.features import extract_features
 from profiles.loading import load_profile
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.expert import Expert
 from toolbox.network import NetworkExpert
@@ -32,7 +32,7 @@ from training.data.degradations import gaussian_noise, jpeg
 
 STEP = Step(task=Task.DENOISING)
 PICTURE = Image(torch.zeros(3, 8, 8))
-NEW = ExpertCard(
+NEW = ClassicalCard(
     name="unheard_of", task=Task.DENOISING, loader="classical", function="none:none", about="", source=""
 )
 

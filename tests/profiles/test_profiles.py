@@ -1,4 +1,4 @@
-"""The predefined profiles are the published ones and do what they say; a user's own file is checked key by key."""
+"""The predefined profiles match the published ones, runs follow them, and users' files are validated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.errors import ProfileError, UnknownProfile
 from profiles.loading import load_profile, predefined_profiles
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
 from toolbox.expert import Expert
 from toolbox.pool import ExpertPool
@@ -49,7 +49,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_profile_says_what_the_paper_says(name: str) -> None:
+def test_a_published_profile_has_the_values_of_the_paper(name: str) -> None:
     profile = load_profile(name)
     assert (
         profile.perception_agent,
@@ -62,7 +62,7 @@ def test_a_published_profile_says_what_the_paper_says(name: str) -> None:
     ) == PUBLISHED[name]
 
 
-def test_the_later_published_profiles_and_our_default_are_there() -> None:
+def test_all_later_published_profiles_and_the_default_exist() -> None:
     assert load_profile("FastGen4K-P").fast_4k
     assert load_profile("OldP4K-P").old_photo_restoration
     assert load_profile("default").brightening
@@ -70,7 +70,7 @@ def test_the_later_published_profiles_and_our_default_are_there() -> None:
     assert set(PUBLISHED) | own == set(predefined_profiles())
 
 
-def test_the_reference_implementation_s_spelling_of_a_name_is_understood() -> None:
+def test_the_reference_implementation_s_spelling_of_a_name_is_accepted() -> None:
     assert load_profile("FastGen4K_P").name == "FastGen4K-P"
 
 
@@ -102,12 +102,12 @@ def test_a_wrong_key_is_named_with_its_file(tmp_path: Path, toml: str, said: str
 
 
 @pytest.mark.parametrize("name", ["Gen4K-Q", "nowhere/mine.toml"])
-def test_an_unknown_profile_is_said_plainly(name: str) -> None:
+def test_an_unknown_profile_is_an_error(name: str) -> None:
     with pytest.raises(UnknownProfile):
         load_profile(name)
 
 
-def test_a_near_name_is_proposed() -> None:
+def test_the_error_for_an_unknown_profile_suggests_a_similar_name() -> None:
     with pytest.raises(UnknownProfile, match="Gen4K-P"):
         load_profile("Gen4K-Q")
 
@@ -115,14 +115,14 @@ def test_a_near_name_is_proposed() -> None:
 SAME_SIZE = {Task.DENOISING, Task.MOTION_DEBLURRING, Task.DEFOCUS_DEBLURRING, Task.DEHAZING, Task.DERAINING}
 SAME_SIZE |= {Task.JPEG_ARTIFACT_REMOVAL}
 EVERYTHING = CallerReasoner(findings=dict.fromkeys(Degradation, Severity.HIGH))
-"""Somebody in whose eyes a picture has all that a picture can have."""
+"""A reasoner that reports every degradation."""
 LARGE = 50
-"""Where `fast_4k` shall begin in the small run of a test."""
+"""`fast_4k_side_threshold` for the small images of the tests."""
 
 
 @dataclass(frozen=True)
 class Plain:
-    """An expert that copies, or enlarges by copying."""
+    """An expert that returns its input, resized by its scale."""
 
     card: ExpertCard
 
@@ -132,7 +132,7 @@ class Plain:
 
 
 class PlainPool(ExpertPool):
-    """For every task an expert of each preference, and for super-resolution a slow one that pleases."""
+    """An expert of each preference for every task, and for super-resolution also a slow perceptual one."""
 
     def __init__(self) -> None:
         scales = [(task, scale) for task in Task for scale in ((2, 4) if task is Task.SUPER_RESOLUTION else (1,))]
@@ -150,11 +150,11 @@ def _card(task: Task, scale: int, preference: str, slow: bool = False) -> Expert
     table: dict[str, object] = {"task": task, "scale": scale, "preference": preference, "slow": slow}
     name = f"{task.value}_{scale}_{preference}{'_slow' if slow else ''}"
     about: dict[str, object] = {"loader": "classical", "function": "none:none", "about": "", "source": ""}
-    return ExpertCard.model_validate({"name": name, **table, **about})
+    return ClassicalCard.model_validate({"name": name, **table, **about})
 
 
 def _run(name: str, folder: Path, **changes: object) -> RunState:
-    """The profile on a photo of 16x12 pixels; 4K is a sixteenth of what it is, so that a run takes no time."""
+    """Run a profile on a photo of 16x12 pixels, with a sixteenth of the 4K size, so that the run is fast."""
     PIL.Image.fromarray(skimage.data.astronaut()[60:72, 210:226]).save(folder / "small.png")
     profile = load_profile(name).model_copy(
         update={"long_side": 256, "fast_4k_side_threshold": LARGE, "max_seconds": None, **changes}
@@ -166,7 +166,7 @@ def _run(name: str, folder: Path, **changes: object) -> RunState:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_profile_does_what_it_says(name: str, tmp_path: Path) -> None:
+def test_a_run_with_a_published_profile_matches_its_settings(name: str, tmp_path: Path) -> None:
     _, to_4k, scale, tasks, faces, brightening, preference = PUBLISHED[name]
     done = _run(name, tmp_path)
     assert done.plan is not None
@@ -187,7 +187,7 @@ def test_a_published_profile_does_what_it_says(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("name", "slow_at"), [("FastGen4K-P", {16}), ("Gen4K-P", {16, 64})])
-def test_the_fast_profile_spares_large_pictures_the_slow_experts(
+def test_the_fast_profile_excludes_slow_experts_for_large_images(
     name: str, slow_at: set[int], tmp_path: Path
 ) -> None:
     done = _run(name, tmp_path, restore_option=SR)
@@ -211,7 +211,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_profile_of_our_own_does_what_it_says(name: str, tmp_path: Path) -> None:
+def test_a_run_with_one_of_our_profiles_matches_its_settings(name: str, tmp_path: Path) -> None:
     scale, faces, brightening = OWN[name]
     done = _run(name, tmp_path)
     assert done.plan is not None
@@ -223,6 +223,6 @@ def test_a_profile_of_our_own_does_what_it_says(name: str, tmp_path: Path) -> No
     assert all("_fidelity" in expert for expert in ran)
 
 
-def test_an_interactive_answer_has_a_time_and_a_medical_one_no_second_choice() -> None:
+def test_the_interactive_profile_has_a_time_limit_and_the_medical_one_a_strict_preference() -> None:
     assert load_profile("interactive").max_seconds == 10
     assert load_profile("medical-safe").strict_preference

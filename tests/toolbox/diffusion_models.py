@@ -1,4 +1,4 @@
-"""Diffusion models with random weights, small, in the folders and files of their publishers."""
+"""Small diffusion models with random weights, in the file layout of their publishers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import Module
 from transformers import CLIPTextConfig, CLIPTextModel
 
 WORDS = 16
-"""Numbers by which the text encoder says what it means."""
+"""Width of the text embeddings."""
 
 
 def write_base(folder: Path) -> None:
-    """As Stable Diffusion 2.1-base lies on its page: half precision, the scheduler a PNDM one."""
+    """Stable Diffusion 2.1-base as published: half precision, a PNDM scheduler."""
     torch.manual_seed(1)
     _save(_unet(in_channels=4), folder / "unet")
     _save(_vae(blocks=4), folder / "vae")
@@ -27,7 +27,7 @@ def write_base(folder: Path) -> None:
 
 
 def write_upscaler(folder: Path) -> None:
-    """As Stable Diffusion's enlarger lies on its page: three channels of picture beside the latents, 4x decoding."""
+    """The Stable Diffusion x4 upscaler as published: three image channels beside the latents, 4x decoding."""
     torch.manual_seed(2)
     _save(_unet(in_channels=7, num_class_embeds=1000), folder / "unet")
     _save(_vae(blocks=3, scaling_factor=0.08333), folder / "vae")
@@ -37,7 +37,7 @@ def write_upscaler(folder: Path) -> None:
 
 
 def write_osediff(file: Path, base: Path, rank: int = 4) -> None:
-    """As OSEDiff's training saves: three adapters of the UNet, its whole first convolution, one of the VAE."""
+    """The file of OSEDiff's training: three adapters and the first convolution of the UNet, one VAE adapter."""
     unet = UNet2DConditionModel.from_pretrained(base / "unet", variant="fp16")
     vae = AutoencoderKL.from_pretrained(base / "vae", variant="fp16")
     content = {
@@ -59,7 +59,7 @@ def write_osediff(file: Path, base: Path, rank: int = 4) -> None:
 
 
 def write_pisasr(file: Path, base: Path, rank: int = 4) -> None:
-    """As PiSA-SR's training saves: two adapters for every layer of the UNet, one for pixels and one for meaning."""
+    """The file of PiSA-SR's training: two adapters for every layer of the UNet, for pixels and for semantics."""
     unet = UNet2DConditionModel.from_pretrained(base / "unet", variant="fp16")
     torch.manual_seed(4)
     state: dict[str, torch.Tensor] = {}
@@ -102,7 +102,7 @@ def _vae(blocks: int, scaling_factor: float = 0.18215) -> AutoencoderKL:
 
 
 def _write_words(folder: Path) -> None:
-    """A tokenizer of letters and an encoder of two layers."""
+    """A tokenizer of letters and an encoder with two layers."""
     letters = [*map(chr, range(ord("!"), ord("~") + 1))]
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "tokenizer").mkdir(parents=True)

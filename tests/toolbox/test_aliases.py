@@ -1,4 +1,4 @@
-"""Files that users wrote with earlier spellings still work."""
+"""Users' files with old key names and expert ids still work."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ CARD = """
 task = "denoising"
 about = "Mine."
 source = "here"
-loader = "spandrel"
-weights = "mine.safetensors"
 """
+NETWORK = f'{CARD}loader = "spandrel"\nweights = "mine.safetensors"\n'
+UNAVAILABLE = f'{CARD}loader = "none"\nwhy = "Lost."\n'
+DIFFUSION = f'{CARD}loader = "diffusion"\narchitecture = "OSEDiff"\n'
 
 
 @pytest.mark.parametrize(
-    ("old", "value"),
-    [("views", "4"), ("begins_with", '"wiener_defocus"'), ("alone", "false"), ("instead", '["a"]')],
+    ("card", "old", "value"),
+    [
+        (NETWORK, "views", "4"),
+        (NETWORK, "begins_with", '"wiener_defocus"'),
+        (NETWORK, "alone", "false"),
+        (UNAVAILABLE, "instead", '["a"]'),
+        (DIFFUSION, "folder", '"stable-diffusion-2-1-base"'),
+    ],
 )
-def test_a_card_with_an_old_key_is_read_as_with_the_new_one(old: str, value: str) -> None:
-    (before,) = parse_cards(f"{CARD}{old} = {value}", "mine.toml")
-    (after,) = parse_cards(f"{CARD}{CARD_KEYS[old]} = {value}", "mine.toml")
+def test_a_card_with_an_old_key_is_read_as_with_the_new_one(card: str, old: str, value: str) -> None:
+    (before,) = parse_cards(f"{card}{old} = {value}", "mine.toml")
+    (after,) = parse_cards(f"{card}{CARD_KEYS[old]} = {value}", "mine.toml")
     assert before == after
 
 
 @pytest.mark.parametrize("old", EXPERTS)
-def test_an_old_expert_id_means_the_expert_of_today(old: str) -> None:
+def test_an_old_expert_id_selects_the_current_expert(old: str) -> None:
     assert default_catalogue().card(old).name == EXPERTS[old]
     assert Profile(name="mine", experts=(old,)).experts == (EXPERTS[old],)

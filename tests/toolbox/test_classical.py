@@ -1,4 +1,4 @@
-"""Every classical expert mends its own degradation of real photos, and harms nothing else."""
+"""Every classical expert reduces the degradation of its task on real photos, and does no harm otherwise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from toolbox.tasks import Degradation, Severity, Task
 from training.data.degradations import Applied, convolve, degrade, downscale, jpeg, path_kernel
 
 OTHERS = {Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION}
-"""Tasks whose degradation no synthesiser makes; tests of their own look at them."""
+"""Tasks without a degradation synthesis; they have separate tests."""
 CLASSICAL = [card for card in default_catalogue() if card.loader == "classical" and card.task not in OTHERS]
 SAME_SIZE = [card for card in CLASSICAL if card.scale == 1]
 ENLARGING = [card for card in CLASSICAL if card.scale > 1]
@@ -39,16 +39,16 @@ MADE_FOR = {
     "clahe_brighten": Severity.VERY_HIGH,
     "contrast_dehaze": Severity.HIGH,
 }
-"""Severities that an expert is meant for, where it is not MEDIUM."""
+"""Severities that an expert is made for, where it is not MEDIUM."""
 STRAIGHT = {"tv_motion", "lucy_motion"}
-"""Experts of motion along a straight line."""
+"""Experts that estimate a straight motion blur."""
 DRAWS = 2
 LEAST_GAIN_DB = 0.1
 
 
 @pytest.fixture(scope="module")
 def photos() -> list[FloatArray]:
-    """Three pieces of 256x256 pixels."""
+    """Three crops of 256x256 pixels."""
     astronaut, coffee, cat = data.astronaut(), data.coffee(), data.chelsea()
     return [to_float(astronaut[:256, 100:356]), to_float(coffee[60:316, 150:406]), to_float(cat[20:276, 80:336])]
 
@@ -62,7 +62,7 @@ def psnr(one: FloatArray, other: FloatArray) -> float:
 
 
 def degraded(card: ExpertCard, photo: FloatArray) -> Iterator[FloatArray]:
-    """The photo with the degradation of the card's task, each time drawn anew, rounded to 8 bit as in a file."""
+    """The photo with random instances of the degradation of the card's task, rounded to 8 bit as in a file."""
     severity, found = MADE_FOR.get(card.name, Severity.MEDIUM), 0
     for seed in range(100):
         pixels, applied = degrade(photo, card.task.degradation, np.random.default_rng(seed), severity)
@@ -78,7 +78,7 @@ def _is_fair(card: ExpertCard, applied: Applied) -> bool:
 
 
 @pytest.mark.parametrize("card", [card for card in SAME_SIZE if card.standalone], ids=lambda card: card.name)
-def test_an_expert_brings_degraded_photos_nearer_to_the_originals(card: ExpertCard, photos: list[FloatArray]) -> None:
+def test_an_expert_raises_the_psnr_of_degraded_photos(card: ExpertCard, photos: list[FloatArray]) -> None:
     gains = [psnr(restored(card, bad), photo) - psnr(bad, photo) for photo in photos for bad in degraded(card, photo)]
     assert len(gains) == DRAWS * len(photos)
     assert np.mean(gains) > LEAST_GAIN_DB, gains
@@ -86,7 +86,9 @@ def test_an_expert_brings_degraded_photos_nearer_to_the_originals(card: ExpertCa
 
 @pytest.mark.parametrize("size", [(9, 13), (64, 33), (8, 120)])
 @pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
-def test_any_size_gives_the_promised_size(card: ExpertCard, size: tuple[int, int], photos: list[FloatArray]) -> None:
+def test_any_input_size_gives_the_size_of_the_card(
+    card: ExpertCard, size: tuple[int, int], photos: list[FloatArray]
+) -> None:
     photo = photos[0][100 : 100 + size[0], 60 : 60 + size[1]]
     bad = degrade(photo, card.task.degradation, np.random.default_rng(0), Severity.HIGH)[0]
     bad = bad if card.scale == 1 else photo
@@ -99,14 +101,14 @@ def test_any_size_gives_the_promised_size(card: ExpertCard, size: tuple[int, int
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
-def test_a_plain_picture_stays_plain(card: ExpertCard, value: float) -> None:
+def test_a_constant_image_stays_constant(card: ExpertCard, value: float) -> None:
     result = restored(card, np.full((40, 48, 3), value, np.float32))
     assert np.isfinite(result).all()
     assert np.ptp(result) < 0.02
 
 
 @pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
-def test_the_same_picture_gives_the_same_bytes(card: ExpertCard, photos: list[FloatArray]) -> None:
+def test_results_are_deterministic(card: ExpertCard, photos: list[FloatArray]) -> None:
     bad = degrade(photos[1][:96, :112], card.task.degradation, np.random.default_rng(3), Severity.LOW)[0]
     assert restored(card, bad).tobytes() == restored(card, bad).tobytes()
 
@@ -114,7 +116,7 @@ def test_the_same_picture_gives_the_same_bytes(card: ExpertCard, photos: list[Fl
 @pytest.mark.parametrize(
     "card", [card for card in CLASSICAL if card.task in COLOUR_KEEPING], ids=lambda card: card.name
 )
-def test_the_mean_colour_stays(card: ExpertCard, photos: list[FloatArray]) -> None:
+def test_the_mean_colour_is_preserved(card: ExpertCard, photos: list[FloatArray]) -> None:
     for photo in photos[:2]:
         bad = next(degraded(card, photo)) if card.scale == 1 else downscale(photo, card.scale)
         drift = restored(card, bad).mean((0, 1)) - bad.mean((0, 1))
@@ -124,7 +126,7 @@ def test_the_mean_colour_stays(card: ExpertCard, photos: list[FloatArray]) -> No
 @pytest.mark.parametrize(
     "card", [card for card in SAME_SIZE if card.task is Task.BRIGHTENING], ids=lambda card: card.name
 )
-def test_brightening_brightens(card: ExpertCard, photos: list[FloatArray]) -> None:
+def test_brightening_raises_the_mean(card: ExpertCard, photos: list[FloatArray]) -> None:
     dark = degrade(photos[0], Degradation.DARK, np.random.default_rng(0), Severity.VERY_HIGH)[0]
     assert restored(card, dark).mean() > dark.mean() + 0.02
 
@@ -138,7 +140,7 @@ def test_an_expert_cancelled_beforehand_does_nothing(card: ExpertCard, photos: l
 
 
 @pytest.mark.parametrize("name", ["nlm_denoise", "wavelet_denoise", "tv_denoise", "nlm_deblock", "shifted_jpeg"])
-def test_an_expert_that_takes_long_stops_on_its_way(name: str, photos: list[FloatArray]) -> None:
+def test_a_slow_expert_can_be_cancelled_while_it_runs(name: str, photos: list[FloatArray]) -> None:
     card = default_catalogue().card(name)
     large = np.tile(next(degraded(card, photos[0])), (3, 3, 1))
     told: list[float] = []
@@ -155,14 +157,14 @@ def test_an_expert_that_takes_long_stops_on_its_way(name: str, photos: list[Floa
 
 
 @pytest.mark.parametrize("card", SAME_SIZE, ids=lambda card: card.name)
-def test_a_picture_without_one_colour_is_no_trouble(card: ExpertCard, photos: list[FloatArray]) -> None:
-    """A plain channel has no noise, no edges and no spectrum to estimate anything from."""
+def test_an_image_with_a_constant_channel_is_processed(card: ExpertCard, photos: list[FloatArray]) -> None:
+    """A constant channel has no noise, no edges and no spectrum."""
     without_blue = photos[0][:64, :80] * np.array([1, 1, 0], np.float32)
     assert np.isfinite(restored(card, without_blue)).all()
 
 
 @pytest.mark.parametrize("card", ENLARGING, ids=lambda card: card.name)
-def test_enlarging_beats_repeated_pixels(card: ExpertCard, photos: list[FloatArray]) -> None:
+def test_upscaling_is_better_than_nearest_neighbour(card: ExpertCard, photos: list[FloatArray]) -> None:
     for photo in photos:
         small = downscale(photo, card.scale)
         repeated = small.repeat(card.scale, 0).repeat(card.scale, 1)
@@ -172,7 +174,7 @@ def test_enlarging_beats_repeated_pixels(card: ExpertCard, photos: list[FloatArr
 @pytest.mark.parametrize(
     "card", [card for card in ENLARGING if card.name.startswith("back_projection")], ids=lambda card: card.name
 )
-def test_what_back_projection_enlarges_reduces_to_its_input(card: ExpertCard, photos: list[FloatArray]) -> None:
+def test_a_back_projection_result_downscales_to_its_input(card: ExpertCard, photos: list[FloatArray]) -> None:
     small = downscale(photos[0], card.scale)
     again = to_numpy(resize(from_numpy(restored(card, small)), *small.shape[:2]))
     plain = cv2.resize(small, None, fx=card.scale, fy=card.scale, interpolation=cv2.INTER_CUBIC)
@@ -182,7 +184,7 @@ def test_what_back_projection_enlarges_reduces_to_its_input(card: ExpertCard, ph
 
 
 @pytest.mark.parametrize("name", ["tv_motion", "blind_deconvolution", "tv_defocus", "wiener_defocus"])
-def test_a_border_is_restored_too_though_what_lies_beyond_was_blurred_into_it(name: str) -> None:
+def test_borders_are_deblurred_too(name: str) -> None:
     photo = to_float(data.coffee()[:400, :400])
     straight = default_catalogue().card(name).task is Task.MOTION_DEBLURRING
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)).astype(np.float32)
@@ -196,15 +198,15 @@ def test_a_border_is_restored_too_though_what_lies_beyond_was_blurred_into_it(na
 @pytest.mark.parametrize(
     ("photo", "length", "seed"), [("coffee", 14, 0), ("coffee", 10, 5), ("astronaut", 20, 6), ("astronaut", 16, 0)]
 )
-def test_the_path_of_a_shaking_hand_is_found(photo: str, length: float, seed: int) -> None:
-    """By both estimates of a kernel; by that from sharpened edges alone; by that from few edges alone; untailed."""
+def test_the_kernel_of_camera_shake_is_estimated(photo: str, length: float, seed: int) -> None:
+    """By both kernel estimates; by edge prediction only; by the L0 gradient prior only; without a tail."""
     truth = to_float({"coffee": data.coffee()[:400, 100:500], "astronaut": data.astronaut()[50:450, 50:450]}[photo])
     bad = to_float(to_uint8(convolve(truth, path_kernel(length, np.random.default_rng(seed)))))
     assert psnr(restored(default_catalogue().card("blind_motion"), bad), truth) > psnr(bad, truth) + 3
 
 
 @pytest.mark.parametrize(("sigma", "angle"), [(4, 30), (6, 120)])
-def test_an_exposure_that_fades_is_undone_and_the_picture_moved_back(sigma: float, angle: float) -> None:
+def test_a_half_gaussian_blur_and_its_shift_are_removed(sigma: float, angle: float) -> None:
     truth = to_float(data.coffee()[:400, 100:500])
     bad = to_float(to_uint8(convolve(truth, half_gaussian_kernel(sigma, angle))))
     assert psnr(restored(default_catalogue().card("blind_motion"), bad), truth) > psnr(bad, truth) + 5
@@ -212,13 +214,13 @@ def test_an_exposure_that_fades_is_undone_and_the_picture_moved_back(sigma: floa
 
 @pytest.mark.parametrize(("length", "angle", "quality"), [(7, 60, 20), (9, 25, 15)])
 def test_a_wide_kernel_that_fades_by_chance_gets_no_tail(length: float, angle: float, quality: int) -> None:
-    """Compressed, a short line looks wide; a tail would move the picture."""
+    """After compression a short line appears wide; a tail would shift the image."""
     truth = to_float(data.chelsea()[:320, :320])
     bad = jpeg(np.clip(convolve(truth, line_kernel(length, angle)), 0, 1), quality)
     _, has_tail = free_kernel(luma(bad), ProgressToken())
     assert not has_tail
 
 
-def test_a_plain_picture_has_no_kernel() -> None:
+def test_a_constant_image_has_no_kernel() -> None:
     kernel, _ = free_kernel(np.full((300, 280), 0.5, np.float32), ProgressToken())
     assert kernel.max() == kernel.sum() == 1

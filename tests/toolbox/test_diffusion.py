@@ -1,4 +1,4 @@
-"""Diffusion experts from their true cards, with small random models in the files and folders of their publishers."""
+"""Diffusion experts with their real cards, and small random models in the file layout of their publishers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TILES = {2: (32, 32, 32), 4: (16, 16, 16), 16: (16, 4, 4)}
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
-    """A models folder with everything in it."""
+    """A models folder with all files."""
     store = ModelStore(tmp_path_factory.mktemp("models"))
     write_base(store.path(BASE))
     write_upscaler(store.path(UPSCALER))
@@ -44,7 +44,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 
 @pytest.fixture
 def store(published: ModelStore, tmp_path: Path) -> ModelStore:
-    """The same, of which a test may spoil files of its own."""
+    """A copy (symlinks) whose files a test may replace."""
     for file in published.folder.rglob("*"):
         if file.is_file():
             mine = tmp_path / file.relative_to(published.folder)
@@ -71,7 +71,7 @@ def replace(file: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERTS)
-def test_a_published_folder_becomes_an_expert_that_enlarges_in_tiles(name: str, published: ModelStore) -> None:
+def test_an_expert_is_loaded_from_a_published_folder_and_upscales_in_tiles(name: str, published: ModelStore) -> None:
     assert availability(card(name), published).state == "ready"
     expert = load_expert(card(name), published)
     image = picture(*{2: (33, 130), 4: (17, 60), 16: (5, 40)}[expert.card.scale])
@@ -83,7 +83,7 @@ def test_a_published_folder_becomes_an_expert_that_enlarges_in_tiles(name: str, 
 
 
 @pytest.mark.parametrize("name", ["osediff", "pisasr", "sd_x4_upscaler"])
-def test_a_result_repeats_whatever_was_drawn_before(name: str, published: ModelStore) -> None:
+def test_results_do_not_depend_on_the_global_random_state(name: str, published: ModelStore) -> None:
     image = picture(16, 24)
     torch.manual_seed(1)
     first = run_expert(load_expert(card(name), published), image, ProgressToken())
@@ -95,7 +95,7 @@ def test_a_result_repeats_whatever_was_drawn_before(name: str, published: ModelS
     assert torch.equal(torch.rand(3), drawn), "the noise of others is left alone"
 
 
-def test_the_true_tile_of_a_card_is_512_pixels_and_whole_latents() -> None:
+def test_the_tile_of_a_card_is_512_pixels_and_aligned_to_the_latents() -> None:
     for name in EXPERTS:
         found = default_catalogue().card(name)
         assert (found.tile + 2 * found.halo) * found.scale == 512
@@ -112,8 +112,8 @@ def test_one_step_is_the_equation_of_osediff(published: ModelStore) -> None:
     assert torch.allclose(method.clean(latents, said), (latents - (1 - a) ** 0.5 * said) / a**0.5, atol=1e-3)
 
 
-def test_a_change_is_added_to_the_weights_it_names() -> None:
-    """Against the layer that runs its low-rank path beside its own, as peft does."""
+def test_lora_weights_are_merged() -> None:
+    """Compared with a layer that runs its low-rank path in parallel, as in peft."""
     torch.manual_seed(1)
     network = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 5, 3), "flat": torch.nn.Linear(6, 7)})
     state = {
@@ -149,12 +149,12 @@ def test_a_change_is_added_to_the_weights_it_names() -> None:
         ({"conv_in.weight": torch.zeros(3)}, "another base"),
     ],
 )
-def test_a_change_that_does_not_fit_is_refused(state: dict[str, torch.Tensor], told: str) -> None:
+def test_lora_weights_of_another_shape_are_refused(state: dict[str, torch.Tensor], told: str) -> None:
     with pytest.raises(WeightsError, match=told):
         add_lora(torch.nn.ModuleDict({"flat": torch.nn.Linear(6, 7)}), state, "odd.pkl")
 
 
-def test_both_files_change_what_the_base_does(published: ModelStore) -> None:
+def test_both_lora_files_change_the_output(published: ModelStore) -> None:
     image = picture(16, 16)
     results = [
         run_expert(load_expert(card(name), published), image, ProgressToken()).pixels for name in ONE_STEP[::3]
@@ -168,7 +168,7 @@ def test_the_colours_are_those_of_the_input(published: ModelStore) -> None:
     assert torch.allclose(result.mean((1, 2)), torch.tensor([0.8, 0.2, 0.1]), atol=0.1)
 
 
-def test_a_small_picture_is_given_at_the_size_that_the_model_knows(published: ModelStore) -> None:
+def test_a_small_image_is_upsampled_to_the_training_size(published: ModelStore) -> None:
     expert = load_diffusion(card("osediff"), published)
     sides: list[int] = []
     method: Any = expert.method
@@ -186,13 +186,13 @@ def test_it_is_cancelled_between_tiles_and_between_steps(name: str, after: float
         run_expert(load_expert(card(name), published), picture(20, 50), token)
 
 
-def test_half_precision_holds(published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a GPU would do, on the CPU."""
+def test_half_precision_is_close_to_float32(published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulates a GPU on the CPU."""
     image = picture(16, 24)
     for name in ("osediff", "pisasr", "sd_x4_upscaler"):
         exact = run_expert(load_expert(card(name), published), image, ProgressToken())
         with monkeypatch.context() as changed:
-            changed.setattr("toolbox.diffusion._place", lambda card: (torch.device("cpu"), torch.float16))
+            changed.setattr("toolbox.diffusion._device_and_dtype", lambda card: (torch.device("cpu"), torch.float16))
             expert = load_expert(card(name), published)
         method: Any = expert.method  # type: ignore[attr-defined]
         assert method.prompt.dtype is torch.float16
@@ -220,7 +220,7 @@ def test_a_device_that_is_too_small_for_the_model_is_told(
     def full(card: ExpertCard) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("toolbox.diffusion._place", full)
+    monkeypatch.setattr("toolbox.diffusion._device_and_dtype", full)
     with pytest.raises(ResourceError, match="memory"):
         load_expert(card("osediff"), published)
 
@@ -292,10 +292,10 @@ def test_a_file_of_another_method_is_told(store: ModelStore) -> None:
         load_expert(card("osediff"), store)
 
 
-def test_a_file_that_changes_nothing_is_told(store: ModelStore) -> None:
+def test_a_file_without_lora_weights_is_refused(store: ModelStore) -> None:
     store.path("osediff.pkl").unlink()
     torch.save({"state_dict_unet": {"epoch": 3}}, store.path("osediff.pkl"))
-    with pytest.raises(WeightsError, match="changes no UNet"):
+    with pytest.raises(WeightsError, match="contains no LoRA weights for the UNet"):
         load_expert(card("osediff"), store)
 
 
@@ -318,7 +318,7 @@ def test_foreign_code_in_a_file_is_not_run(store: ModelStore, tmp_path: Path) ->
     proof = tmp_path / "proof"
     store.path("osediff.pkl").unlink()
     torch.save({"state_dict_unet": {}, "more": Foreign(proof)}, store.path("osediff.pkl"))
-    with pytest.raises(WeightsError, match=r"osediff\.pkl wants"):
+    with pytest.raises(WeightsError, match=r"osediff\.pkl contains"):
         load_expert(card("osediff"), store)
     assert not proof.exists()
 

@@ -153,14 +153,14 @@ def test_another_size_than_published_is_refused_before_it_is_read(server: Behavi
     assert not store.has("net.pth")
 
 
-def test_an_error_page_is_no_model(server: Behaviour, store: ModelStore) -> None:
+def test_an_error_page_is_not_stored(server: Behaviour, store: ModelStore) -> None:
     server.status, server.content = 404, b"not here"
     with pytest.raises(DownloadFailed, match="answered 404"):
         pull(weights(), store)
     assert left_over(store) == set()
 
 
-def test_redirects_are_followed_but_not_for_ever(server: Behaviour, store: ModelStore) -> None:
+def test_redirects_are_followed_up_to_a_limit(server: Behaviour, store: ModelStore) -> None:
     server.redirect = "/moved"
     assert pull(weights(), store).read_bytes() == CONTENT
     server.redirect = "/round"
@@ -173,7 +173,7 @@ def test_the_second_address_is_tried(server: Behaviour, store: ModelStore) -> No
     assert pull(weights(urls=urls), store).read_bytes() == CONTENT
 
 
-def test_offline_is_said_with_what_to_do(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_a_network_says_what_to_do(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloading, "WAIT_SECONDS", 0.01)
     monkeypatch.setenv("RESTORE4K_MIRRORS", "https://models.example=http://127.0.0.1:9")
     with pytest.raises(DownloadFailed) as error:
@@ -182,13 +182,13 @@ def test_offline_is_said_with_what_to_do(store: ModelStore, monkeypatch: pytest.
     assert str(store.folder) in error.value.hint
 
 
-def test_what_no_program_may_fetch_is_said(store: ModelStore) -> None:
+def test_a_file_without_an_address_must_be_downloaded_by_hand(store: ModelStore) -> None:
     with pytest.raises(DownloadFailed, match="by hand") as error:
         pull(weights(urls=()), store)
     assert str(store.folder) in f"{error.value.hint}"
 
 
-def test_a_download_can_be_stopped(server: Behaviour, store: ModelStore) -> None:
+def test_a_download_can_be_cancelled(server: Behaviour, store: ModelStore) -> None:
     token = ProgressToken()
     with pytest.raises(Cancelled):
         pull(weights(), store, token.watched_by(lambda _: token.cancel()))
@@ -196,14 +196,14 @@ def test_a_download_can_be_stopped(server: Behaviour, store: ModelStore) -> None
     assert pull(weights(), store).read_bytes() == CONTENT
 
 
-def test_of_two_at_once_one_fetches(server: Behaviour, store: ModelStore) -> None:
+def test_two_threads_download_a_file_once(server: Behaviour, store: ModelStore) -> None:
     with ThreadPoolExecutor(4) as threads:
         paths = list(threads.map(lambda _: pull(weights(), store), range(4)))
     assert {path.read_bytes() for path in paths} == {CONTENT}
     assert len(server.asked) == 1
 
 
-def test_of_two_processes_one_fetches(server: Behaviour, store: ModelStore) -> None:
+def test_two_processes_download_a_file_once(server: Behaviour, store: ModelStore) -> None:
     program = (
         "from pathlib import Path\n"
         "from toolbox.downloading import pull\n"
@@ -221,7 +221,7 @@ def test_of_two_processes_one_fetches(server: Behaviour, store: ModelStore) -> N
     assert left_over(store) == {"net.pth"}
 
 
-def test_without_a_published_sum_the_first_is_held_to(server: Behaviour, store: ModelStore) -> None:
+def test_without_a_published_checksum_the_first_one_is_verified(server: Behaviour, store: ModelStore) -> None:
     file = weights(sha256=None, size=None)
     pull(file, store)
     assert store.verify(file) == SHA256
@@ -230,7 +230,7 @@ def test_without_a_published_sum_the_first_is_held_to(server: Behaviour, store: 
         store.verify(file)
 
 
-def test_removing_frees_what_was_fetched(server: Behaviour, store: ModelStore) -> None:
+def test_removing_a_file_returns_the_freed_bytes(server: Behaviour, store: ModelStore) -> None:
     pull(weights(), store)
     assert store.remove("net.pth") == len(CONTENT)
     with pytest.raises(WeightsMissing):
@@ -262,6 +262,6 @@ def test_addresses_and_mirrors(url: str, address: str, monkeypatch: pytest.Monke
         {"size": 0},
     ],
 )
-def test_a_file_that_could_lie_elsewhere_or_come_from_anywhere_is_no_file(bad: dict[str, Any]) -> None:
+def test_file_names_outside_the_store_and_other_url_schemes_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         weights(**bad)

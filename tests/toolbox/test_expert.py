@@ -1,4 +1,4 @@
-"""Whoever runs an expert gets what its card promises, or an error that names it."""
+"""`run_expert` returns a result that matches the card, or raises an error that names the expert."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imaging.convert import FloatArray
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard
 from toolbox.errors import ExpertError
 from toolbox.expert import ClassicalExpert, ClassicalFunction, PreprocessedExpert, run_expert
 
@@ -18,7 +18,7 @@ from toolbox.expert import ClassicalExpert, ClassicalFunction, PreprocessedExper
 def expert(function: ClassicalFunction, scale: int = 1) -> ClassicalExpert:
     task = "denoising" if scale == 1 else "super_resolution"
     card = {"name": "mine", "task": task, "scale": scale, "loader": "classical", "function": "a:b"}
-    return ClassicalExpert(ExpertCard.model_validate(card | {"about": "", "source": ""}), function)
+    return ClassicalExpert(ClassicalCard.model_validate(card | {"about": "", "source": ""}), function)
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def image() -> Image:
     return Image(torch.rand(3, 20, 30), alpha=torch.rand(1, 20, 30), icc_profile=b"profile", bit_depth=16)
 
 
-def test_what_the_file_said_is_kept(image: Image) -> None:
+def test_metadata_is_kept(image: Image) -> None:
     result = run_expert(expert(lambda pixels, _: pixels * np.float32(0.5)), image, ProgressToken())
     assert torch.allclose(result.pixels, image.pixels * 0.5)
     assert (result.icc_profile, result.bit_depth) == (b"profile", 16)
     assert result.alpha is image.alpha
 
 
-def test_a_network_finishes_what_a_classical_function_begins(image: Image) -> None:
+def test_a_network_runs_after_its_preprocessor(image: Image) -> None:
     first = expert(lambda pixels, _: pixels * np.float32(0.5))
     second = expert(lambda pixels, _: pixels + np.float32(0.25))
     shares: list[float] = []
@@ -58,7 +58,7 @@ def test_values_out_of_range_are_clamped(image: Image) -> None:
     assert float(result.pixels.max()) == 1
 
 
-def test_alpha_grows_with_the_picture(image: Image) -> None:
+def test_alpha_is_upscaled_with_the_image(image: Image) -> None:
     result = run_expert(expert(lambda pixels, _: pixels.repeat(2, 0).repeat(2, 1), scale=2), image, ProgressToken())
     assert result.alpha is not None
     assert result.alpha.shape == (1, 40, 60)
@@ -73,22 +73,22 @@ def test_alpha_grows_with_the_picture(image: Image) -> None:
         (lambda pixels, _: pixels.repeat(4, 0).repeat(4, 1), 2),
     ],
 )
-def test_another_size_than_promised_is_an_error(image: Image, function: ClassicalFunction, scale: int) -> None:
-    with pytest.raises(ExpertError, match=r"mine made .* of 30x20"):
+def test_a_result_of_another_size_is_an_error(image: Image, function: ClassicalFunction, scale: int) -> None:
+    with pytest.raises(ExpertError, match=r"mine returned .* for 30x20"):
         run_expert(expert(function, scale), image, ProgressToken())
 
 
-def test_pixels_that_are_no_numbers_are_an_error(image: Image) -> None:
+def test_pixels_that_are_not_finite_are_an_error(image: Image) -> None:
     def broken(pixels: FloatArray, _: ProgressToken) -> FloatArray:
         pixels[3, 3, 1] = np.nan
         return pixels
 
-    with pytest.raises(ExpertError, match="mine made pixels that are not numbers"):
+    with pytest.raises(ExpertError, match="mine returned pixels that are not finite"):
         run_expert(expert(broken), image, ProgressToken())
 
 
 @pytest.mark.parametrize("error", [ValueError("inner"), ZeroDivisionError("inner"), MemoryError("inner")])
-def test_whatever_goes_wrong_inside_is_an_expert_error(image: Image, error: Exception) -> None:
+def test_any_exception_of_an_expert_is_an_expert_error(image: Image, error: Exception) -> None:
     def broken(pixels: FloatArray, _: ProgressToken) -> FloatArray:
         raise error
 
@@ -98,7 +98,7 @@ def test_whatever_goes_wrong_inside_is_an_expert_error(image: Image, error: Exce
 
 
 @pytest.mark.parametrize("error", [Cancelled(), ResourceError("no memory"), KeyboardInterrupt()])
-def test_what_concerns_the_whole_run_passes(image: Image, error: BaseException) -> None:
+def test_cancelled_and_resource_errors_propagate(image: Image, error: BaseException) -> None:
     def stopped(pixels: FloatArray, _: ProgressToken) -> FloatArray:
         raise error
 

@@ -1,4 +1,4 @@
-"""How much of a picture a classical expert sees at once changes little, and where the pixels live nothing."""
+"""Tiles and reduced copies change the results of classical experts little, memory-mapped pixels not at all."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CLASSICAL = [
 NEARLY_LOCAL = {"wavelet_denoise", "tv_denoise", "tv_defocus", "wiener_defocus", "lucy_defocus"} | {
     card.name for card in CLASSICAL if card.task is Task.MOTION_DEBLURRING
 }
-"""Experts of which every pixel depends a little on every other."""
+"""Experts whose pixels all depend slightly on each other."""
 PHOTO = to_float(skimage.data.astronaut()[:320, :384])
 LOCAL = [card for card in CLASSICAL if card.extent == "local"]
 REDUCED = [card for card in CLASSICAL if card.extent == "reduced"]
 
 
 def bad_photo(card: ExpertCard) -> Image:
-    """320x384 pixels with the degradation that the expert is for."""
+    """320x384 pixels with the degradation of the expert's task."""
     seed = np.random.default_rng(1)
     known = card.task not in {Task.SUPER_RESOLUTION, Task.OLD_PHOTO_RESTORATION}
     bad: FloatArray = degrade(PHOTO, card.task.degradation, seed, Severity.MEDIUM)[0] if known else PHOTO
@@ -47,7 +47,7 @@ def restored(card: ExpertCard, image: Image) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("card", LOCAL, ids=lambda card: card.name)
-def test_tile_by_tile_a_picture_becomes_what_it_becomes_as_a_whole(card: ExpertCard) -> None:
+def test_tiled_and_whole_results_agree(card: ExpertCard) -> None:
     image = bad_photo(card)
     whole = restored(card.model_copy(update={"tile": 512}), image)
     tiled = restored(card.model_copy(update={"tile": 256 if card.name in NEARLY_LOCAL else 128}), image)
@@ -62,7 +62,7 @@ def error(pixels: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("card", REDUCED, ids=lambda card: card.name)
-def test_the_tones_of_a_large_picture_become_those_of_its_small_copy(
+def test_the_tones_of_a_large_image_are_those_of_its_reduced_copy(
     card: ExpertCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = bad_photo(card)
@@ -73,7 +73,7 @@ def test_the_tones_of_a_large_picture_become_those_of_its_small_copy(
     assert float((found - expected).square().mean()) < 0.1 * float((expected - small.pixels).square().mean())
 
 
-def test_detail_that_a_small_copy_does_not_have_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_details_missing_in_the_reduced_copy_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     card = default_catalogue().card("lime_brighten")
     texture = torch.full((3, 256, 256), 0.1)
     texture[:, ::2] += 0.02
@@ -87,7 +87,7 @@ def test_detail_that_a_small_copy_does_not_have_is_kept(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(os.name == "nt", reason="everything lives in memory there")
 @pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
-def test_the_budget_changes_no_bit(card: ExpertCard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_memory_budget(card: ExpertCard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "REDUCED_PIXELS", 200 * 200)
     monkeypatch.setattr(sampling, "MOST_PIXELS", 300 * 300)
     image = bad_photo(card)
@@ -98,7 +98,7 @@ def test_the_budget_changes_no_bit(card: ExpertCard, monkeypatch: pytest.MonkeyP
     assert torch.equal(tight, roomy)
 
 
-def test_what_is_measured_of_a_large_picture_is_nearly_what_is_measured_of_all_of_it(
+def test_measurements_on_a_sample_are_close_to_those_on_the_whole_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from toolbox.classical.filters import noise_sigma

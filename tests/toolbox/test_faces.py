@@ -1,4 +1,4 @@
-"""Faces: found, matched, cut out upright, recognised, and put back without a border."""
+"""Face detection, matching, alignment, identity and pasting."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def made(left: float, top: float, size: float) -> Face:
 
 
 def turned(picture: FloatArray, degrees: float) -> tuple[FloatArray, NDArray[np.float64]]:
-    """The picture turned around its middle, with the matrix that does it."""
+    """The image rotated about its centre, and the transform."""
     matrix = cv2.getRotationMatrix2D((256, 256), degrees, 1.0)
     return cv2.warpAffine(picture, matrix, (512, 512), borderMode=cv2.BORDER_REFLECT), matrix
 
 
-def test_the_face_is_found_where_it_is_with_its_eyes(found: Face) -> None:
+def test_the_face_and_its_eyes_are_located(found: Face) -> None:
     x, y = found.centre
     assert np.hypot(x - 224, y - 120) < 15
     left, right = (np.array(point) for point in found.landmarks[:2])
@@ -54,7 +54,7 @@ def test_the_face_is_found_where_it_is_with_its_eyes(found: Face) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.34, 0.5, 2.0])
-def test_its_size_follows_that_of_the_picture(picture: FloatArray, found: Face, scale: float) -> None:
+def test_the_size_of_the_face_scales_with_the_image(picture: FloatArray, found: Face, scale: float) -> None:
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     resized = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=interpolation)
     largest = CascadeDetector()(np.clip(resized, 0, 1))[0]
@@ -80,7 +80,7 @@ def test_the_crop_has_the_landmarks_where_the_experts_expect_them(picture: Float
 
 
 @pytest.mark.parametrize("degrees", [-15, 12])
-def test_a_turned_head_is_cut_out_upright(picture: FloatArray, found: Face, degrees: float) -> None:
+def test_the_crop_of_a_tilted_head_is_upright(picture: FloatArray, found: Face, degrees: float) -> None:
     pixels, matrix = turned(picture, degrees)
     points = [tuple(matrix[:, :2] @ point + matrix[:, 2]) for point in np.array(found.landmarks)]
     first, second, nose, third, fourth = ((float(x), float(y)) for x, y in points)
@@ -95,7 +95,7 @@ def test_an_untouched_crop_changes_nothing(picture: FloatArray, found: Face) -> 
     assert np.array_equal(paste(picture, [(aligned, aligned.crop)]), picture)
 
 
-def test_a_changed_crop_changes_the_face_and_fades_out_without_a_border(picture: FloatArray, found: Face) -> None:
+def test_a_pasted_change_fades_out_without_a_seam(picture: FloatArray, found: Face) -> None:
     grey = np.full_like(picture, 0.4)
     flat = align(grey, found)
     result = paste(grey, [(flat, flat.crop + np.float32(0.2))]) - grey
@@ -130,9 +130,7 @@ def test_nothing_is_matched_with_nothing() -> None:
     assert match([made(0, 0, 50)], []).only_first == (0,)
 
 
-def test_a_face_is_still_itself_when_blurred_and_noisy_and_is_not_another_picture(
-    picture: FloatArray, found: Face
-) -> None:
+def test_identity_is_robust_to_blur_and_noise_and_rejects_other_images(picture: FloatArray, found: Face) -> None:
     identity = StructureIdentity()
     crop = align(picture, found).crop
     noise = np.random.default_rng(0).normal(0, 0.05, picture.shape)
@@ -145,7 +143,7 @@ def test_a_face_is_still_itself_when_blurred_and_noisy_and_is_not_another_pictur
 
 
 @pytest.mark.parametrize(("turn", "by_size"), [(0.0, False), (0.3, True)])
-def test_a_profile_is_placed_by_its_size(turn: float, by_size: bool) -> None:
+def test_a_profile_is_aligned_by_its_box(turn: float, by_size: bool) -> None:
     face = made(100, 100, 100)
     eyes, nose, mouth = face.landmarks[:2], face.landmarks[2], face.landmarks[3:]
     moved = Face(100, 100, 100, 100, (eyes[0], eyes[1], (nose[0] + 100 * turn, nose[1]), mouth[0], mouth[1]))

@@ -1,4 +1,4 @@
-"""Weight files as experts."""
+"""Experts loaded by spandrel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.random_networks import NETWORKS
 from imaging.errors import Cancelled
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import SpandrelCard
 from toolbox.catalogue import default_catalogue
 from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.expert import PreprocessedExpert, load_expert, run_expert, without_tta
@@ -24,8 +24,8 @@ from toolbox.network import load_network
 from toolbox.store import ModelStore
 
 
-def card(**changes: Any) -> ExpertCard:
-    return ExpertCard.model_validate(
+def card(**changes: Any) -> SpandrelCard:
+    return SpandrelCard.model_validate(
         {"name": "net", "task": "super_resolution", "scale": 2, "loader": "spandrel", "about": "", "source": ""}
         | {"file": {"name": "net.safetensors"}, "architecture": "Compact", "halo": 16}
         | changes
@@ -44,7 +44,7 @@ def picture(height: int, width: int) -> Image:
     return Image(torch.rand(3, height, width, generator=torch.Generator().manual_seed(1)))
 
 
-def test_a_network_enlarges_by_the_scale_of_its_card(weights: Path) -> None:
+def test_a_network_upscales_by_the_scale_of_its_card(weights: Path) -> None:
     result = run_expert(load_network(card(), ModelStore(weights)), picture(33, 50), ProgressToken())
     assert (result.height, result.width) == (66, 100)
 
@@ -55,7 +55,7 @@ def test_half_precision_on_disk_runs_in_float32(weights: Path) -> None:
     assert expert.weight_bytes == 4 * sum(parameter.numel() for parameter in expert.descriptor.model.parameters())
 
 
-def test_a_picture_of_many_tiles_equals_the_network_on_the_whole(weights: Path) -> None:
+def test_a_tiled_result_equals_the_result_on_the_whole_image(weights: Path) -> None:
     expert = load_network(card(), ModelStore(weights))
     image = picture(40, 900)
     with torch.inference_mode():
@@ -64,7 +64,7 @@ def test_a_picture_of_many_tiles_equals_the_network_on_the_whole(weights: Path) 
     assert float((tiled - whole).abs().max()) < 1e-4
 
 
-def test_a_small_picture_is_looked_at_from_several_sides(weights: Path) -> None:
+def test_a_small_image_uses_the_self_ensemble(weights: Path) -> None:
     expert = load_network(card(self_ensemble=4), ModelStore(weights))
     image = picture(30, 41)
     for flip in ((-1,), (-2,)):
@@ -76,7 +76,7 @@ def test_a_small_picture_is_looked_at_from_several_sides(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "self_ensemble"), [(500, 4), (1024, 2), (1100, 1)])
-def test_a_large_picture_is_looked_at_from_fewer_sides(weights: Path, width: int, self_ensemble: int) -> None:
+def test_a_large_image_uses_fewer_flips(weights: Path, width: int, self_ensemble: int) -> None:
     image = picture(512, width)
     many, few = (
         run_expert(load_network(card(self_ensemble=number), ModelStore(weights)), image, ProgressToken()).pixels
@@ -85,7 +85,7 @@ def test_a_large_picture_is_looked_at_from_fewer_sides(weights: Path, width: int
     assert torch.equal(many, few)
 
 
-def test_a_network_that_finishes_can_look_once_too(weights: Path) -> None:
+def test_without_tta_reaches_the_network_after_a_preprocessor(weights: Path) -> None:
     first = load_expert(default_catalogue().card("gain_brighten"))
     quick = without_tta(
         PreprocessedExpert(first.card, first, load_network(card(self_ensemble=4), ModelStore(weights)))
@@ -111,23 +111,23 @@ def test_a_network_that_needs_multiples_of_eight_takes_any_size(tmp_path: Path) 
     assert (result.height, result.width) == (37, 51)
 
 
-def test_missing_weights_say_where_they_were_looked_for(tmp_path: Path) -> None:
+def test_the_error_for_missing_weights_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match=r"net\.safetensors"):
         load_network(card(), ModelStore(tmp_path))
 
 
-def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_bytes(b"not a safetensors file")
     with pytest.raises(WeightsError, match="cannot be loaded"):
         load_network(card(), ModelStore(tmp_path))
 
 
-def test_another_architecture_than_the_card_s_is_refused(weights: Path) -> None:
+def test_an_architecture_that_differs_from_the_card_is_refused(weights: Path) -> None:
     with pytest.raises(WeightsError, match="Compact"):
         load_network(card(architecture="SPAN"), ModelStore(weights))
 
 
-def test_another_scale_than_the_card_s_is_refused(weights: Path) -> None:
+def test_a_scale_that_differs_from_the_card_is_refused(weights: Path) -> None:
     with pytest.raises(WeightsError, match="2x"):
         load_network(card(scale=4), ModelStore(weights))
 
@@ -153,7 +153,7 @@ def test_options_of_a_card_reach_the_network(tmp_path: Path) -> None:
     assert not torch.equal(gentle.pixels, blind.pixels)
 
 
-def test_a_network_for_minus_one_to_one_gets_and_gives_pixels(tmp_path: Path) -> None:
+def test_a_symmetric_value_range_is_converted(tmp_path: Path) -> None:
     network = next(network for network in NETWORKS if network.architecture == "DnCNN")
     expert = load_network(card_of(network, network.write(tmp_path), value_range="symmetric"), ModelStore(tmp_path))
     image = picture(24, 24)
@@ -163,7 +163,7 @@ def test_a_network_for_minus_one_to_one_gets_and_gives_pixels(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("architecture", ["Compact", "DRUNet"])
-def test_in_bfloat16_the_picture_itself_is_not_rounded(architecture: str, tmp_path: Path) -> None:
+def test_in_bfloat16_the_image_itself_is_not_rounded(architecture: str, tmp_path: Path) -> None:
     network = {
         "Compact": SRVGGNetCompact(num_feat=8, num_conv=1, upscale=2),
         "DRUNet": DRUNet(in_nc=4, out_nc=3, nc=[8, 8, 8, 8], nb=2),
@@ -180,7 +180,7 @@ def test_in_bfloat16_the_picture_itself_is_not_rounded(architecture: str, tmp_pa
 
 
 def adds_nothing(network: torch.nn.Module) -> None:
-    """The picture comes out as it goes in (enlarged by repetition), whatever the features are."""
+    """The output is the input (upscaled by repetition), whatever the features are."""
     with torch.no_grad():
         for weights in network.parameters():
             weights.zero_()
@@ -203,7 +203,7 @@ def test_networks_in_bfloat16_stay_near_float32(scale: int, tmp_path: Path) -> N
     assert 0 < float((rounded - exact).abs().max()) < 0.01
 
 
-def test_a_network_in_bfloat16_gives_the_same_bytes_every_time(weights: Path) -> None:
+def test_a_network_in_bfloat16_is_deterministic(weights: Path) -> None:
     once, again = (
         load_network(card(dtype="bfloat16"), ModelStore(weights))(picture(40, 900), ProgressToken()) for _ in range(2)
     )

@@ -1,4 +1,4 @@
-"""Old photographs: scratches filled and nothing else, faded tones spread, sepia made grey, colours kept."""
+"""Old photos: only scratches are inpainted, faded tones are stretched, sepia becomes grey, colours are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def picture() -> FloatArray:
 
 @pytest.fixture(scope="module")
 def scratched(picture: FloatArray) -> FloatArray:
-    """The same with white scratches of two pixels."""
+    """The same image with white scratches of two pixels."""
     pixels = picture.copy()
     for start, end in SCRATCHES:
         cv2.line(pixels, start, end, (0.97, 0.97, 0.97), 2, cv2.LINE_AA)
@@ -30,11 +30,11 @@ def scratched(picture: FloatArray) -> FloatArray:
 
 
 def distance(one: FloatArray, other: FloatArray) -> float:
-    """Mean square."""
+    """Mean squared error."""
     return float(np.square(one - other).mean())
 
 
-def test_scratches_are_filled_and_the_rest_is_not_touched(picture: FloatArray, scratched: FloatArray) -> None:
+def test_only_scratches_are_inpainted(picture: FloatArray, scratched: FloatArray) -> None:
     filled = scratch_inpaint(scratched, ProgressToken())
     assert distance(filled, picture) < 0.6 * distance(scratched, picture)
     mask = scratch_mask(scratched)
@@ -42,7 +42,7 @@ def test_scratches_are_filled_and_the_rest_is_not_touched(picture: FloatArray, s
     assert np.array_equal(filled[~mask], scratched[~mask])
 
 
-def test_a_picture_without_scratches_stays_as_it_is(picture: FloatArray) -> None:
+def test_an_image_without_scratches_stays_unchanged(picture: FloatArray) -> None:
     assert np.array_equal(scratch_inpaint(picture, ProgressToken()), picture)
     assert signs_of_age(picture).scratched == 0
 
@@ -68,7 +68,7 @@ def test_thin_scratches_are_found_in_small_prints_of_any_tone(picture: FloatArra
     assert sepia > 0.7 * grey
 
 
-def test_sepia_and_grey_are_without_colours_and_a_colour_photo_is_not(picture: FloatArray) -> None:
+def test_sepia_and_grey_images_are_monochrome(picture: FloatArray) -> None:
     grey = np.repeat(picture.mean(2, keepdims=True), 3, axis=2)
     sepia = np.clip(grey * np.array([1.0, 0.86, 0.68], np.float32), 0, 1)
     assert [signs_of_age(one).monochrome for one in (grey, sepia, picture)] == [True, True, False]
@@ -80,7 +80,7 @@ def test_sepia_becomes_grey(picture: FloatArray) -> None:
     assert np.ptp(tone_restore(sepia, ProgressToken()), axis=2).max() < 1e-5
 
 
-def test_faded_tones_are_spread_and_colours_stay(picture: FloatArray) -> None:
+def test_faded_tones_are_stretched_and_colours_kept(picture: FloatArray) -> None:
     faded = 0.3 + 0.4 * picture
     restored = tone_restore(faded, ProgressToken())
     assert np.ptp(restored) > np.ptp(faded)
@@ -88,7 +88,7 @@ def test_faded_tones_are_spread_and_colours_stay(picture: FloatArray) -> None:
     assert np.ptp(restored, axis=2).mean() > np.ptp(faded, axis=2).mean()
 
 
-def test_good_tones_stay_as_they_are(picture: FloatArray) -> None:
+def test_a_full_tonal_range_stays_unchanged(picture: FloatArray) -> None:
     assert np.array_equal(tone_restore(picture, ProgressToken()), picture)
 
 

@@ -1,4 +1,4 @@
-"""Experts stay loaded as long as their weights fit, the least recently used going first."""
+"""The pool keeps experts loaded within its budget and evicts the least recently used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.random_networks import NETWORKS
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, SpandrelCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.errors import UnknownExpert
 from toolbox.expert import run_expert
@@ -39,9 +39,9 @@ class Heavy:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> ExpertPool:
-    """Room for two heavy experts of four."""
+    """A pool with four experts and a budget for two."""
     common: dict[str, Any] = {"task": "denoising", "loader": "spandrel", "weights": "w", "about": "", "source": ""}
-    cards = tuple(ExpertCard.model_validate({"name": name} | common) for name in "abcd")
+    cards = tuple(SpandrelCard.model_validate({"name": name} | common) for name in "abcd")
     monkeypatch.setattr("toolbox.pool.load_expert", Heavy)
     return ExpertPool(Catalogue(cards), budget_bytes=20)
 
@@ -51,17 +51,17 @@ def test_an_expert_is_loaded_once(pool: ExpertPool) -> None:
     assert pool.loaded() == ("a",)
 
 
-def test_nothing_is_loaded_before_it_is_asked_for(pool: ExpertPool) -> None:
+def test_experts_are_loaded_on_first_use(pool: ExpertPool) -> None:
     assert pool.loaded() == ()
 
 
-def test_the_least_recently_used_goes_when_the_budget_is_spent(pool: ExpertPool) -> None:
+def test_the_least_recently_used_expert_is_evicted(pool: ExpertPool) -> None:
     for name in ("a", "b", "a", "c"):
         pool.get(name)
     assert pool.loaded() == ("a", "c")
 
 
-def test_an_expert_larger_than_the_budget_is_kept_while_it_is_the_last(pool: ExpertPool) -> None:
+def test_a_single_expert_may_exceed_the_budget(pool: ExpertPool) -> None:
     small = ExpertPool(pool.catalogue, budget_bytes=5)
     small.get("a")
     assert small.loaded() == ("a",)
@@ -69,7 +69,7 @@ def test_an_expert_larger_than_the_budget_is_kept_while_it_is_the_last(pool: Exp
     assert small.loaded() == ("b",)
 
 
-def test_an_unknown_expert_is_an_error_and_drops_nothing(pool: ExpertPool) -> None:
+def test_an_unknown_expert_is_an_error_and_evicts_nothing(pool: ExpertPool) -> None:
     pool.get("a")
     with pytest.raises(UnknownExpert, match="absent"):
         pool.get("absent")
@@ -82,7 +82,7 @@ BUDGET = 20
 
 @dataclass
 class Sized:
-    """A model that counts while it is alive."""
+    """A model that counts its live instances."""
 
     weight_bytes: int
 
@@ -101,7 +101,7 @@ def test_the_budget_is_kept_over_any_sequence_even_while_a_model_is_loaded(asked
         assert pool.loaded()[-1] == name
 
 
-def test_a_model_that_finds_no_room_gets_all_of_it_once() -> None:
+def test_without_enough_memory_all_other_models_are_evicted_once() -> None:
     pool = ModelPool(100)
     pool.hold("old", lambda: Sized(10))
     tries: list[tuple[str, ...]] = []
@@ -116,7 +116,7 @@ def test_a_model_that_finds_no_room_gets_all_of_it_once() -> None:
     assert tries == [("old",), ()]
 
 
-def test_a_model_that_fits_nowhere_is_told() -> None:
+def test_a_model_that_never_fits_is_an_error() -> None:
     pool = ModelPool(100)
 
     def load() -> Sized:
@@ -127,7 +127,7 @@ def test_a_model_that_fits_nowhere_is_told() -> None:
     assert pool.loaded() == ()
 
 
-def test_another_profile_frees_what_it_will_not_use(pool: ExpertPool) -> None:
+def test_another_profile_evicts_experts_that_it_does_not_use(pool: ExpertPool) -> None:
     pool.turn_to("first", lambda card: True)
     pool.get("a"), pool.get("b")
     pool.hold("metric", lambda: Sized(0))
@@ -137,9 +137,9 @@ def test_another_profile_frees_what_it_will_not_use(pool: ExpertPool) -> None:
     assert pool.loaded() == ("b", "metric")
 
 
-def test_room_is_made_for_a_file_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_evicted_before_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     common: dict[str, Any] = {"task": "denoising", "loader": "spandrel", "about": "", "source": ""}
-    cards = tuple(ExpertCard.model_validate({"name": n, "file": {"name": f"{n}.pth"}} | common) for n in "ab")
+    cards = tuple(SpandrelCard.model_validate({"name": n, "file": {"name": f"{n}.pth"}} | common) for n in "ab")
     for name in "ab":
         (tmp_path / f"{name}.pth").write_bytes(bytes(10))
     seen: list[int] = []
@@ -155,7 +155,7 @@ def test_room_is_made_for_a_file_before_it_is_read(tmp_path: Path, monkeypatch: 
 
 
 def test_an_expert_survives_a_device_that_is_too_small_for_its_tiles(photo: Image, tmp_path: Path) -> None:
-    """Tiles above 128 pixels do not fit; the result is that of a large device."""
+    """Tiles above 128 pixels do not fit; the result equals that of a large device."""
     network = next(network for network in NETWORKS if network.architecture == "DnCNN")
     expert = load_network(card_of(network, network.write(tmp_path), halo=20), ModelStore(tmp_path))
     whole = run_expert(expert, photo, ProgressToken())
@@ -176,7 +176,7 @@ def test_an_expert_survives_a_device_that_is_too_small_for_its_tiles(photo: Imag
     assert float((small.pixels - whole.pixels).abs().max()) < 1e-3
 
 
-def test_experts_without_weights_cost_nothing(photo: Image) -> None:
+def test_experts_without_weights_do_not_count(photo: Image) -> None:
     pool = ExpertPool(budget_bytes=0)
     names = [card.name for card in default_catalogue() if card.loader == "classical"][:6]
     for name in names:

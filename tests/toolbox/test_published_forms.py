@@ -1,4 +1,4 @@
-"""Checkpoints in the forms of their publishers: recognised, loaded, run whole and in tiles, in half precision."""
+"""Checkpoints in the file formats of their publishers are recognised, loaded and run, also tiled and in bfloat16."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from toolbox.store import ModelStore
 
 COMPACT = next(network for network in NETWORKS if network.architecture == "Compact")
 HALF_FAILS = {"RestoreFormer", "SPAN"}
-"""Their rounding decides between codes of a book, or saturates: float32 only."""
+"""float32 only, because rounding changes codebook entries or saturates."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("checkpoints")
 
 
-def test_there_are_many_architectures_in_every_form() -> None:
+def test_every_file_format_covers_many_architectures() -> None:
     assert len({network.architecture for network in NETWORKS}) >= 25
     assert {network.form for network in NETWORKS} == {"plain", "params", "params_ema", "training"}
     assert {network.suffix for network in NETWORKS} == {".pth", ".pt", ".ckpt", ".safetensors"}
@@ -57,14 +57,14 @@ def test_a_published_architecture_loads_and_runs_whole_in_tiles_and_in_half_prec
     assert (tiled.width, tiled.height) == (96 * network.scale, 56 * network.scale)
 
 
-def test_cards_promise_half_precision_only_where_it_was_seen_to_hold() -> None:
+def test_cards_use_half_precision_only_where_it_was_tested() -> None:
     seen = {network.architecture for network in NETWORKS} - HALF_FAILS
     cards = [card for card in default_catalogue() if card.loader == "spandrel"]
     promised = {card.architecture for card in cards if card.dtype == "bfloat16"}
     assert promised <= seen
 
 
-def test_a_network_that_writes_into_its_input_leaves_the_picture_alone(folder: Path) -> None:
+def test_a_network_that_modifies_its_input_does_not_change_the_image(folder: Path) -> None:
     network = next(network for network in NETWORKS if network.architecture == "RCAN")
     expert = load_network(card_of(network, network.write(folder)), ModelStore(folder))
     image = photo(64)
@@ -74,7 +74,7 @@ def test_a_network_that_writes_into_its_input_leaves_the_picture_alone(folder: P
 
 
 class Foreign:
-    """Code that must never run."""
+    """An object whose unpickling would run code."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -85,7 +85,7 @@ class Foreign:
 
 @pytest.mark.parametrize("form", ["torch", "old torch", "bare pickle"])
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
-def test_a_file_with_foreign_code_is_refused_and_the_code_not_run(form: str, suffix: str, tmp_path: Path) -> None:
+def test_a_file_with_code_is_refused_and_the_code_does_not_run(form: str, suffix: str, tmp_path: Path) -> None:
     file, proof = tmp_path / f"evil{suffix}", tmp_path / "proof"
     content = {"params": COMPACT.make().state_dict(), "more": Foreign(proof)}
     if form == "bare pickle":
@@ -118,7 +118,7 @@ def test_a_file_without_weights_is_refused(content: object, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
-def test_a_file_that_was_cut_off_is_refused(suffix: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(suffix: str, tmp_path: Path) -> None:
     stream = io.BytesIO()
     torch.save(COMPACT.make().state_dict(), stream)
     file = tmp_path / f"cut{suffix}"
@@ -127,13 +127,13 @@ def test_a_file_that_was_cut_off_is_refused(suffix: str, tmp_path: Path) -> None
         read_state_dict(file)
 
 
-def test_weights_of_no_known_network_are_refused(tmp_path: Path) -> None:
+def test_weights_of_an_unknown_architecture_are_refused(tmp_path: Path) -> None:
     save_file({"layer.weight": torch.zeros(3, 3)}, tmp_path / "odd.safetensors")
     with pytest.raises(WeightsError, match=r"odd\.safetensors"):
         load_network(card_of(COMPACT, tmp_path / "odd.safetensors"), ModelStore(tmp_path))
 
 
-def test_a_network_for_grey_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_network_for_grey_images_is_refused(tmp_path: Path) -> None:
     grey = RandomNetwork("Compact", {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 8, "num_conv": 1, "upscale": 2}, 2)
     with pytest.raises(WeightsError, match="colour"):
         load_network(card_of(grey, grey.write(tmp_path)), ModelStore(tmp_path))

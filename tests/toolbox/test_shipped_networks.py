@@ -1,4 +1,4 @@
-"""The weights that travel with the package: small enough, documented, and worth their place."""
+"""The embedded weights are small, documented and useful."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_all_weights_together_stay_within_the_limit() -> None:
     assert sum(file.stat().st_size for file in WEIGHTS.glob("*.safetensors")) <= MOST_BYTES
 
 
-def test_no_weights_lie_there_that_no_card_uses_and_each_file_says_how_it_was_made() -> None:
+def test_every_weight_file_is_used_by_a_card_and_documents_its_training() -> None:
     assert {file.name for file in WEIGHTS.glob("*.safetensors")} == {card.weights for card in SHIPPED}
     for file in WEIGHTS.glob("*.safetensors"):
         made = json.loads(file.with_suffix(".json").read_text("utf-8"))
@@ -45,14 +45,14 @@ def test_no_weights_lie_there_that_no_card_uses_and_each_file_says_how_it_was_ma
 
 
 @shipped_networks
-def test_a_grey_picture_stays_grey(shipped: ExpertCard) -> None:
+def test_a_grey_image_stays_grey(shipped: ExpertCard) -> None:
     grey = Image(torch.full((3, 48, 48), 0.5))
     means = run_expert(load_expert(shipped), grey, ProgressToken()).pixels.mean((1, 2))
     assert float(means.max() - means.min()) < 0.05
 
 
 @shipped_networks
-def test_it_brings_photos_nearer_to_what_they_were(shipped: ExpertCard) -> None:
+def test_a_network_raises_the_psnr_of_degraded_photos(shipped: ExpertCard) -> None:
     recipe = load_recipe(ROOT / shipped.source)
     kind = recipe.degrade if shipped.task is Task.SUPER_RESOLUTION else shipped.task.degradation
     make, expert = kinds(recipe.degrade, shipped.scale)[kind], load_expert(shipped)

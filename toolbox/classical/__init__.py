@@ -1,1 +1,1 @@
-"""Experts that need no weights, one module per task."""
+"""Classical experts, one module per task, and the algorithms that they share."""

@@ -1,8 +1,8 @@
-"""Which blur a picture went through, read from its power spectrum.
+"""Parametric blur estimation from the power spectrum.
 
 Photographs have a power spectrum of about a * f^b with b near -2.4 (Field 1987). A blur multiplies it by the squared
-modulus of its transfer function, whose zeros lie where the radius, or the length and angle, put them; noise adds a
-floor. The blur whose product with the best power law fits the measured spectrum is taken.
+modulus of its transfer function, whose zeros depend on the radius, or on the length and angle; noise adds a constant.
+The estimate is the blur whose product with a power law fits the measured spectrum best.
 """
 
 from __future__ import annotations
@@ -22,31 +22,33 @@ from imaging.convert import FloatArray
 WINDOW = 256
 """Side of the windows whose spectra are averaged."""
 LEAST_PIXELS = 128 * 128
-"""Fewer tell too little. On photos of 120x80 every deconvolution lost in the mean: up to 2 dB, single ones 20."""
+"""Smaller images are not deblurred. On photos of 120x80 every deconvolution lost up to 2 dB on average, up to 20 dB
+for single photos.
+"""
 LOWEST, HIGHEST = 0.015, 0.45
-"""Band of frequencies, in cycles per pixel, that is fitted."""
+"""The fitted frequency band in cycles per pixel."""
 POINTS = 2500
 USUAL_SLOPES = (-3.2, -1.8)
-"""Exponents b of unblurred photographs; others cost 0.3 of misfit a unit."""
+"""Exponents b of unblurred photographs; outside this range the misfit grows by 0.3 per unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blur:
-    """One blur: radius of a disk, sigma of a Gaussian or length of a line, in pixels; the angle of a line."""
+    """A blur: radius of a disk, sigma of a Gaussian or length of a line in pixels, and the angle of a line."""
 
     kind: Literal["none", "disk", "gaussian", "line"]
     size: float = 0.0
     angle_degrees: float = 0.0
     taper: float = 0.0
-    """How much a line fades towards its ends; 1 makes it a Gaussian cut off at 1.7 sigma."""
+    """Decrease of a line's weight towards its ends; 1: a Gaussian truncated at 1.7 sigma."""
 
     @property
     def is_sharp(self) -> bool:
-        """Too little blur to be worth a deconvolution: lenses and downscaling leave as much."""
+        """Whether the blur is too weak for a deconvolution: lenses and downscaling cause as much."""
         return self.kind == "none" or self.size <= {"disk": 1.0, "gaussian": 0.6, "line": 3.0}[self.kind]
 
     def kernel(self) -> FloatArray:
-        """(k, k), k odd, sum 1."""
+        """The kernel (k, k), k odd, sum 1."""
         if self.kind == "disk":
             return _disk(self.size)
         if self.kind == "gaussian":
@@ -94,14 +96,14 @@ COARSE_MOTION = (
 
 
 def find_defocus(pixels: FloatArray) -> tuple[Blur, float]:
-    """The disk or Gaussian that explains the spectrum of (H, W, 3) pixels best, and its misfit; or `NO_BLUR`."""
+    """The disk or Gaussian that fits the spectrum of (H, W, 3) pixels best, or `NO_BLUR`; and its misfit."""
     if pixels[..., 0].size < LEAST_PIXELS:
         return NO_BLUR, math.inf
     return _best_fit(*_rings(*_spectrum(pixels)), DEFOCUS)
 
 
 def find_motion(pixels: FloatArray) -> tuple[Blur, float]:
-    """The line that explains the spectrum of (H, W, 3) pixels best, and its misfit; or `NO_BLUR`."""
+    """The line that fits the spectrum of (H, W, 3) pixels best, or `NO_BLUR`; and its misfit."""
     if pixels[..., 0].size < LEAST_PIXELS:
         return NO_BLUR, math.inf
     points = _points(*_spectrum(pixels))
@@ -120,7 +122,7 @@ def find_motion(pixels: FloatArray) -> tuple[Blur, float]:
 def _best_fit(
     fx: FloatArray, fy: FloatArray, power: FloatArray, floor: float, among: Iterable[Blur]
 ) -> tuple[Blur, float]:
-    """The blur with the least misfit: the mean error of the logarithm of the power."""
+    """The blur with the smallest misfit, which is the mean error of the logarithm of the power."""
     logarithm = np.log(power + 1e-12)
     line = np.stack([np.ones_like(fx), np.log(np.hypot(fx, fy))], axis=1)
     heard = power > 2 * floor
@@ -141,11 +143,11 @@ def _best_fit(
 
 
 def _spectrum(pixels: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(s, s / 2 + 1) frequencies fx and fy, and the power there, the mean over overlapping windows."""
+    """(s, s / 2 + 1) frequencies fx and fy, and the power, averaged over overlapping windows (Welch)."""
     side = min(WINDOW, *pixels.shape[:2]) // 2 * 2
     window = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
     total = np.zeros((side, side // 2 + 1), np.float32)
-    tops, lefts = (_starts(length, side) for length in pixels.shape[:2])
+    tops, lefts = (_offsets(length, side) for length in pixels.shape[:2])
     for top in tops:
         for left in lefts:
             part = luma(pixels[top : top + side, left : left + side])
@@ -155,7 +157,7 @@ def _spectrum(pixels: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _rings(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
-    """The mean over rings of equal frequency, and the noise floor: what the outermost rings hold."""
+    """The mean over rings of equal frequency, and the noise floor: the power of the outermost rings."""
     radius = np.hypot(fx, fy)
     edges = np.arange(LOWEST, HIGHEST, 1.5 / len(fx))
     ring = np.digitize(radius.ravel(), edges)
@@ -168,10 +170,10 @@ def _rings(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArra
 
 
 def _points(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
-    """A seeded choice of points of the band, and the noise floor: what the weakest of them hold."""
+    """A seeded random sample of the band, and the noise floor: the power of its weakest points."""
     side = len(fx)
     radius = np.hypot(fx, fy)
-    # The axes carry the leakage of the picture's borders.
+    # The axes contain spectral leakage from the image borders.
     band = (radius > LOWEST) & (radius < HIGHEST) & (np.abs(fy) > 1.5 / side) & (fx > 1.5 / side)
     smooth = cv2.blur(power, (3, 3), borderType=cv2.BORDER_REFLECT_101)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(band))[:POINTS]
@@ -180,8 +182,8 @@ def _points(fx: FloatArray, fy: FloatArray, power: FloatArray) -> tuple[FloatArr
     return fx.ravel()[chosen], fy.ravel()[chosen], values, floor
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """At most five windows along an axis, evenly spread."""
+def _offsets(length: int, side: int) -> list[int]:
+    """Offsets of at most five evenly spaced windows along an axis."""
     count = min(5, max(1, 2 * length // side - 1))
     return [round(value) for value in np.linspace(0, length - side, count)]
 
@@ -194,7 +196,7 @@ def _disk(radius: float) -> FloatArray:
 
 
 def _fading(points: FloatArray, taper: float) -> FloatArray:
-    """Weights of points between -1/2 and 1/2 of a line."""
+    """Weights at positions between -1/2 and 1/2 of a line."""
     return np.asarray(np.exp(-0.5 * taper * (points / 0.3) ** 2), np.float32)
 
 
@@ -208,7 +210,7 @@ def _line_transfer(taper: float) -> tuple[FloatArray, FloatArray]:
 
 
 def _line(length: float, angle_degrees: float, taper: float) -> FloatArray:
-    """A straight line, its points spread bilinearly."""
+    """A straight line, drawn bilinearly."""
     places = np.linspace(-0.5, 0.5, max(3, round(8 * length)), dtype=np.float32)
     points, weights = places * length, _fading(places, taper)
     angle = math.radians(angle_degrees)

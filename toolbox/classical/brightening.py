@@ -14,9 +14,9 @@ from toolbox.classical.filters import Filter, guided_filter, with_luma
 from toolbox.classical.sampling import thinned
 
 TARGET_MEAN = 0.43
-"""Mean luma of well exposed photographs."""
+"""Mean luma of well-exposed photographs."""
 SHIFT = 40 / 255
-"""4KAgent's constant."""
+"""The constant of 4KAgent."""
 
 
 def constant_shift(pixels: FloatArray, token: ProgressToken) -> Filter:
@@ -25,10 +25,10 @@ def constant_shift(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def gamma_brighten(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """The gamma that brings the mean luma to that of a well exposed photo; never darkens."""
+    """Gamma correction to the mean luma of a well-exposed photo; never darkens."""
     plane = luma(thinned(pixels))
     gamma = 1.0
-    for _ in range(8):  # the mean of a power is not the power of the mean
+    for _ in range(8):  # iterate, because mean(x ** g) is not mean(x) ** g
         mean = float((plane**gamma).mean())
         gamma *= math.log(TARGET_MEAN) / math.log(min(max(mean, 1e-4), 0.95))
     exponent = np.float32(min(max(gamma, 0.25), 1.0))
@@ -36,9 +36,7 @@ def gamma_brighten(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def gain_brighten(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """One factor that brings the mean luma to that of a well exposed photo, with a soft shoulder instead of
-    clipping.
-    """
+    """Gain to the mean luma of a well-exposed photo, with a soft shoulder instead of clipping."""
     gain = min(max(TARGET_MEAN / max(float(luma(thinned(pixels)).mean()), 1e-3), 1.0), 6.0)
 
     def filtered(tile: FloatArray) -> FloatArray:
@@ -51,24 +49,24 @@ def gain_brighten(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def clahe_brighten(pixels: FloatArray, token: ProgressToken) -> FloatArray:
-    """Contrast-limited adaptive histogram equalisation of luma (Zuiderveld 1994), 16 bit deep."""
+    """Contrast-limited adaptive histogram equalization of luma (Zuiderveld 1994) in 16 bit."""
     plane = luma(pixels)
     equalised = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(np.rint(plane * 65535).astype(np.uint16))
     return with_luma(pixels, (equalised / 65535).astype(np.float32))
 
 
 def fusion_brighten(pixels: FloatArray, token: ProgressToken) -> FloatArray:
-    """Mertens, Kautz & Van Reeth 2007 over brighter versions of the one exposure that there is."""
+    """Exposure fusion (Mertens, Kautz & Van Reeth 2007) of brightened versions of the image."""
     mean = max(float(luma(pixels).mean()), 1e-3)
     gains = [1.0, *(gain for gain in (1.7, 2.9, 5.0) if gain * mean < 0.75)]
-    # OpenCV divides by 255 whatever the type of its input.
+    # OpenCV divides by 255 whatever the dtype of its input.
     stack = [np.clip(pixels * np.float32(gain), 0, 1) * np.float32(255) for gain in gains]
     fused: FloatArray = cv2.createMergeMertens(1, 1, 1).process(stack)
     return np.clip(fused, 0, 1)
 
 
 def lime_brighten(pixels: FloatArray, token: ProgressToken) -> FloatArray:
-    """LIME (Guo, Li & Ling 2017): divide by the brightest channel, smoothed along edges."""
+    """LIME (Guo, Li & Ling 2017): divide by an illumination map, the maximum channel smoothed along edges."""
     brightest = pixels.max(axis=2)
     illumination = guided_filter(luma(pixels), brightest, max(8, min(pixels.shape[:2]) // 24), 1e-3)
     illumination = np.clip(np.maximum(illumination, brightest), 0.04, 1)

@@ -1,4 +1,4 @@
-"""Classical defocus deblurring: read the blur from the spectrum, then deconvolve."""
+"""Classical defocus deblurring: estimate the blur from the power spectrum, then deconvolve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from toolbox.classical.filters import Filter, noise_sigma, unchanged
 
 
 def tv_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Total-variation prior (Wang et al. 2008)."""
+    """Deconvolution with a total-variation prior (Wang et al. 2008)."""
     blur, _ = find_defocus(pixels)
     if blur.is_sharp:
         return unchanged
@@ -19,7 +19,7 @@ def tv_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def wiener_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Wiener filter."""
+    """Deconvolution by the Wiener filter."""
     blur, _ = find_defocus(pixels)
     if blur.is_sharp:
         return unchanged
@@ -28,7 +28,7 @@ def wiener_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def lucy_defocus(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Richardson-Lucy."""
+    """Richardson-Lucy deconvolution."""
     blur, _ = find_defocus(pixels)
     if blur.is_sharp:
         return unchanged

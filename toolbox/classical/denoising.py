@@ -1,4 +1,4 @@
-"""Classical denoisers; all estimate the noise themselves, in the whole picture, and filter tile by tile."""
+"""Classical denoising: estimate the noise level of the whole image, then filter tile by tile."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from imaging.progress import ProgressToken
 from toolbox.classical.filters import Filter, noise_sigma, unchanged
 
 NOTHING = 0.5 / 255
-"""Less noise than this is rounding."""
+"""Noise below this level is rounding."""
 SYM4_SIDE = 14
-"""A smaller picture is all border to the wavelet sym4."""
+"""Smaller images are shorter than the support of the wavelet sym4."""
 
 
 def nlm_denoise(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Average of similar patches (Buades, Coll & Morel 2005), scikit-image's fast form."""
+    """Non-local means (Buades, Coll & Morel 2005), the fast version of scikit-image."""
     from skimage.restoration import denoise_nl_means
 
     sigma = noise_sigma(pixels)
@@ -50,7 +50,7 @@ def wavelet_denoise(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def tv_denoise(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Rudin, Osher & Fatemi 1992, by Chambolle's projection."""
+    """Total-variation denoising (Rudin, Osher & Fatemi 1992) by Chambolle's projection algorithm."""
     from skimage.restoration import denoise_tv_chambolle
 
     sigma = noise_sigma(pixels)

@@ -1,4 +1,4 @@
-"""Classical deraining: streaks are thin, bright, steep and alike in direction."""
+"""Classical deraining: streaks are thin, bright, steep and parallel."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from toolbox.classical.filters import Filter, guided_filter
 from toolbox.classical.sampling import middle
 
 STEEPEST, FLATTEST = 90, 45
-"""Angles of streaks in degrees from the horizontal that are looked for."""
+"""Candidate angles of streaks in degrees from the horizontal."""
 STREAK_LENGTH = 11
 ACROSS = 9
 ANALYSED_SIDE = 720
 
 
 def morphology_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Find what an opening across the streaks removes and one along them keeps; fill it from beside the streaks."""
+    """Detect streaks by openings across and along their direction, and fill them from their surroundings."""
     angle = streak_angle(pixels)
     along = _line(STREAK_LENGTH, angle)
     across = _line(ACROSS, angle + 90)
@@ -39,7 +39,7 @@ def morphology_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def median_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Replace what stands out brightly from the median across the streaks by that median."""
+    """Replace pixels that are much brighter than the median across the streaks by that median."""
     angle = streak_angle(pixels)
     offsets = _offsets(ACROSS, angle + 90)
 
@@ -55,8 +55,8 @@ def median_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def guided_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Split by a guided filter (Xu et al. 2012): the low part is free of rain; of the high part only what is darker,
-    or not alike in direction, comes back.
+    """Split by a guided filter (Xu et al. 2012): the low frequencies are free of rain; of the high frequencies only
+    dark details and those of another direction are kept.
     """
     angle = streak_angle(pixels)
     along = _line(STREAK_LENGTH, angle)
@@ -73,7 +73,7 @@ def guided_derain(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def streak_angle(pixels: FloatArray) -> float:
-    """The direction along which thin bright detail is longest, in degrees from the horizontal, 45..135."""
+    """The direction of the longest thin bright details, in degrees from the horizontal, 45..135."""
     plane = luma(middle(pixels, ANALYSED_SIDE))
     thin = plane - cv2.morphologyEx(plane, cv2.MORPH_OPEN, np.ones((1, 7), np.uint8))
     angles = range(FLATTEST, 180 - FLATTEST + 1, 5)
@@ -90,7 +90,7 @@ def _line(length: int, angle_degrees: float) -> np.ndarray:
 
 
 def _offsets(length: int, angle_degrees: float) -> list[tuple[int, int]]:
-    """The pixels of a line through the origin; positive angles turn against the clock."""
+    """The pixels of a line through the origin; positive angles are counter-clockwise."""
     angle, half = math.radians(angle_degrees), length // 2
     steps = [(round(n * math.cos(angle)), round(-n * math.sin(angle))) for n in range(-half, half + 1)]
     return list(dict.fromkeys(steps))

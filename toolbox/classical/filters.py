@@ -1,4 +1,4 @@
-"""Filters and estimates that several classical experts share."""
+"""Filters and noise estimation shared by the classical experts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from imaging.convert import FloatArray
 from toolbox.classical.sampling import windows
 
 Filter = Callable[[FloatArray], FloatArray]
-"""What a local expert gives: from a tile, (h, w, 3) in [0, 1], to what it becomes."""
+"""What a local expert returns: maps a tile (h, w, 3) in [0, 1] to the restored tile."""
 
 MEDIAN_OF_NORMAL = 0.6744897502
 """Median of the absolute value of a standard normal variable."""
 
 
 def unchanged(tile: FloatArray) -> FloatArray:
-    """The filter where there is nothing to do."""
+    """The identity filter."""
     return tile
 
 
@@ -37,9 +37,9 @@ def guided_filter(guide: FloatArray, plane: FloatArray, radius: int, epsilon: fl
 
 
 def noise_sigma(pixels: FloatArray) -> float:
-    """Deviation of white noise in [0, 1] units, the mean over channels (wavelet MAD, Donoho & Johnstone 1994).
+    """Standard deviation of white noise in [0, 1], averaged over channels (wavelet MAD, Donoho & Johnstone 1994).
 
-    As scikit-image's `estimate_sigma`, which has no answer for a channel that is plain; such ones say nothing here.
+    As `estimate_sigma` of scikit-image, but constant channels, for which that returns NaN, are ignored.
     """
     import pywt
 
@@ -53,5 +53,5 @@ def noise_sigma(pixels: FloatArray) -> float:
 
 
 def with_luma(pixels: FloatArray, plane: FloatArray) -> FloatArray:
-    """The same colours with another luma, by adding the difference to every channel."""
+    """Replace the luma by adding the difference to every channel."""
     return np.clip(pixels + (plane - luma(pixels))[:, :, None], 0, 1)

@@ -1,4 +1,4 @@
-"""What was done to a picture in small, done to it in its own size: by a line for every place and channel."""
+"""Guided upsampling: apply the change of a reduced image to the full image by a local linear model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from imaging.convert import FloatArray
 
 RADIUS = 6
-"""Of the neighbourhood that a line is fitted to, in pixels of the small picture."""
+"""Radius of the neighbourhood of a linear fit, in pixels of the reduced image."""
 NOISE = 1e-4
-"""Variance below which the neighbourhood tells no slope; then brightness and contrast are taken to grow alike."""
-DARKEST = 0.02
+"""Variance below which the slope is undetermined; it then approaches the ratio of the means."""
+OFFSET = 0.02
 
 
 def guided_upsampling(before: FloatArray, after: FloatArray) -> Callable[[FloatArray, slice, int], FloatArray]:
-    """From a small picture before and after, what makes of rows of the large one what they become.
+    """A function that applies the change from `before` to `after`, (h, w, 3) each, to rows of the full image.
 
-    It is called with (h, W, 3) pixels, with which rows they are, and of how many. For what changes tones by place
-    and not detail: local lines as in fast guided upsampling (He & Sun 2015).
+    Its arguments are (n, W, 3) pixels, the slice of their rows, and the height of the full image. For changes of tone
+    without detail; local linear models as in the fast guided filter (He & Sun 2015).
     """
     slope, offset = _lines(before, after)
 
@@ -32,11 +32,11 @@ def guided_upsampling(before: FloatArray, after: FloatArray) -> Callable[[FloatA
 
 
 def _lines(before: FloatArray, after: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """after = slope * before + offset, (h, w, 3) each."""
+    """Slope and offset of after = slope * before + offset, (h, w, 3) each."""
     mean_before, mean_after = _mean(before), _mean(after)
     covariance = _mean(before * after) - mean_before * mean_after
     variance = _mean(before * before) - mean_before**2
-    expected = (mean_after + DARKEST) / (mean_before + DARKEST)
+    expected = (mean_after + OFFSET) / (mean_before + OFFSET)
     slope = (covariance + NOISE * expected) / (np.maximum(variance, 0) + NOISE)
     return _mean(slope), _mean(mean_after - slope * mean_before)
 
@@ -47,7 +47,7 @@ def _mean(planes: FloatArray) -> FloatArray:
 
 
 def _enlarged(small: FloatArray, rows: slice, of: int, width: int) -> FloatArray:
-    """Those rows of `small` enlarged to `of` rows, bilinearly."""
+    """The given rows of `small` after bilinear upsampling to `of` rows and `width` columns."""
     place = (np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) * (len(small) / of) - 0.5
     place = np.clip(place, 0, len(small) - 1)
     upper = np.minimum(place.astype(int), len(small) - 1)

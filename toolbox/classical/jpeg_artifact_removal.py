@@ -1,4 +1,4 @@
-"""Classical removal of JPEG artifacts; the quality is read from the pixels."""
+"""Classical JPEG artifact removal; the JPEG quality is estimated from the pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK = 8
 
 
 def shifted_jpeg(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Compress shifted copies again and average them back (Nosratinia 2001): block edges fall in other places."""
+    """Average shifted and recompressed copies, whose block edges differ (Nosratinia 2001)."""
     quality = jpeg_quality(pixels)
     if quality > 90:
         return unchanged
@@ -37,7 +37,7 @@ def shifted_jpeg(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def guided_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Guided smoothing as strong as the quantization, in luma and (more) in chroma, led by luma."""
+    """Guided filter with the strength of the quantization, stronger in chroma; luma is the guide."""
     step = quantisation_step(jpeg_quality(pixels))
     if step < 0.01:
         return unchanged
@@ -52,7 +52,7 @@ def guided_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def nlm_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Patches of the picture averaged with their like, as if the quantization were noise."""
+    """Non-local means, with the quantization error as noise."""
     from skimage.restoration import denoise_nl_means
 
     step = quantisation_step(jpeg_quality(pixels))
@@ -64,14 +64,14 @@ def nlm_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def quantisation_step(quality: int) -> float:
-    """A typical step of the low frequencies' quantization, in [0, 1] pixel units."""
+    """Typical quantization step of the low frequencies, for pixels in [0, 1]."""
     return float(_table(quality)[:4, :4].mean()) / BLOCK / 255 * 2
 
 
 def jpeg_quality(pixels: FloatArray) -> int:
-    """The libjpeg quality whose quantization table fits the picture's block spectrum best; 95 where none does.
+    """The libjpeg quality whose quantization table fits the block DCT best; 95 if none fits.
 
-    The coefficients of a decoded JPEG are near multiples of the table's entries (Fan & de Queiroz 2003).
+    The DCT coefficients of a decoded JPEG are near multiples of the table's entries (Fan & de Queiroz 2003).
     """
     rows, columns = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
     if rows * columns < 4:
@@ -90,7 +90,7 @@ def jpeg_quality(pixels: FloatArray) -> int:
 
 
 def _misfit(spectrum: FloatArray, table: FloatArray) -> float:
-    """Mean distance to the nearest multiple, in steps, of the low frequencies that are not quantised to nothing."""
+    """Mean distance, in quantization steps, of nonzero low-frequency coefficients to the nearest multiple."""
     steps = (spectrum / table)[:, :4, :4].reshape(-1, 16)[:, 1:]
     coarse = np.broadcast_to((table[:4, :4].ravel()[1:] > 3), steps.shape)
     quantized = (np.abs(steps) > 0.6) & coarse
@@ -100,7 +100,7 @@ def _misfit(spectrum: FloatArray, table: FloatArray) -> float:
 
 
 def _table(quality: int) -> FloatArray:
-    """libjpeg's luma table."""
+    """The luma quantization table of libjpeg."""
     scale = 5000 / quality if quality < 50 else 200 - 2 * quality
     return np.clip(np.floor((STANDARD_TABLE * scale + 50) / 100), 1, 255).astype(np.float32)
 

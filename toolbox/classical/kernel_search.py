@@ -1,4 +1,4 @@
-"""What searches for the kernel of a blur share: sizes of the picture from coarse to fine, and a tidy kernel."""
+"""Shared steps of blind kernel estimation: the coarse-to-fine scales and the clean-up of the kernel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from imaging.convert import FloatArray
 from imaging.progress import ProgressToken
 
 SIDE = 35
-"""Of the largest kernel, in pixels."""
+"""Side of the largest kernel in pixels."""
 SCALES = (0.25, 0.354, 0.5, 0.707, 1.0)
 
 
 def coarse_to_fine(plane: FloatArray, token: ProgressToken) -> Iterator[tuple[FloatArray, int]]:
-    """A picture (H, W) in growing sizes, each with the side of its kernel; those that show enough of it."""
+    """Yield an image (H, W) in growing sizes, each with the side of its kernel; too small sizes are skipped."""
     for done, scale in enumerate(SCALES):
         token.report(done / len(SCALES))
         side = max(3, round(SIDE * scale) | 1)
@@ -25,11 +25,11 @@ def coarse_to_fine(plane: FloatArray, token: ProgressToken) -> Iterator[tuple[Fl
 
 
 def tidied(kernel: FloatArray, faint: float) -> FloatArray:
-    """Of a (k, k) estimate the main body alone, recentred; a point if nothing is left.
+    """The largest component of a kernel (k, k), recentred; a delta kernel if nothing is left.
 
-    Weights up to `faint` times the largest count as noise.
+    Weights up to `faint` times the largest are removed first, as noise.
     """
-    body = _largest_piece(np.where(kernel > faint * kernel.max(), kernel, 0).astype(np.float32))
+    body = _largest_component(np.where(kernel > faint * kernel.max(), kernel, 0).astype(np.float32))
     if body.sum() > 0:
         return recentred(body / body.sum())
     body[len(body) // 2, len(body) // 2] = 1
@@ -37,7 +37,7 @@ def tidied(kernel: FloatArray, faint: float) -> FloatArray:
 
 
 def recentred(kernel: FloatArray) -> FloatArray:
-    """The centre of mass in the middle, so that the picture does not move."""
+    """The kernel with its centre of mass in the middle, so that it does not shift the image."""
     half = (kernel.shape[0] - 1) / 2
     rows, columns = np.indices(kernel.shape)
     move = np.array([[1, 0, half - (kernel * columns).sum()], [0, 1, half - (kernel * rows).sum()]], np.float32)
@@ -45,8 +45,8 @@ def recentred(kernel: FloatArray) -> FloatArray:
     return moved / max(float(moved.sum()), 1e-8)
 
 
-def _largest_piece(kernel: FloatArray) -> FloatArray:
-    """Drop specks that do not hang together with the kernel's main body."""
+def _largest_component(kernel: FloatArray) -> FloatArray:
+    """The largest connected component."""
     _, labels = cv2.connectedComponents((kernel > 0).astype(np.uint8), connectivity=8)
     weights = np.bincount(labels.ravel(), weights=kernel.ravel())
     keep = weights >= 0.1 * weights.max()

@@ -15,17 +15,17 @@ from toolbox.classical.sampling import middle
 
 ANALYSED_SIDE = 640
 LEAST_LINE = 8.0
-"""From which length in pixels a line read from the spectrum is one: on 260 pieces of photos nothing else was taken
-for one so long. Noise and compression hide it.
+"""Minimum length in pixels of a line in the spectrum: on 260 crops of photos no other blur was estimated as such a
+long line. Noise and compression hide lines.
 """
-DOUBT, DOUBT_OF_KNOWN_SHAPE = 0.0025, 0.0015
-"""Noise in [0, 1] that an error of the kernel is as bad as."""
+KERNEL_ERROR, KNOWN_SHAPE_ERROR = 0.0025, 0.0015
+"""The kernel's error as an equivalent noise level in [0, 1]."""
 LEAST_PIXELS = 240 * 240
-"""Fewer show too few edges for a kernel of any shape: 0.5 dB was lost on photos of 240x160, 3 dB on 120x80."""
+"""Smaller images have too few edges for a free kernel: it lost 0.5 dB on photos of 240x160, 3 dB on 120x80."""
 
 
 def tv_motion(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """A straight line read from the spectrum, total-variation prior."""
+    """A line estimated from the spectrum, deconvolution with a total-variation prior."""
     blur, _ = find_motion(pixels)
     if blur.is_sharp:
         return unchanged
@@ -34,7 +34,7 @@ def tv_motion(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def lucy_motion(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """A straight line read from the spectrum, Richardson-Lucy."""
+    """A line estimated from the spectrum, Richardson-Lucy deconvolution."""
     blur, _ = find_motion(pixels)
     if blur.is_sharp:
         return unchanged
@@ -43,7 +43,7 @@ def lucy_motion(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def blind_motion(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """A free kernel, estimated from steep edges (Cho & Lee 2009; Xu et al. 2013), total-variation prior."""
+    """A free kernel estimated from edges (Cho & Lee 2009; Xu et al. 2013), total-variation prior."""
     if pixels[..., 0].size < LEAST_PIXELS:
         return unchanged
     kernel, noise = _kernel_and_noise(pixels, token)
@@ -51,10 +51,10 @@ def blind_motion(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def blind_deconvolution(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """A long straight line where the spectrum shows one, else a free kernel; total-variation prior.
+    """A long line where the spectrum shows one, else a free kernel; total-variation prior.
 
-    Unlike a Wiener filter it leaves no ripples, which the network that finishes this would keep; and less smooth than
-    `blind_motion`, since what the prior takes away is lost to the network.
+    The preprocessor of a network. Unlike the Wiener filter it causes no ringing, which the network would keep. It
+    smooths less than `blind_motion`, because the network cannot recover details that the prior removes.
     """
     blur, _ = find_motion(pixels)
     if blur.size >= LEAST_LINE:
@@ -67,10 +67,10 @@ def blind_deconvolution(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def _kernel_and_noise(pixels: FloatArray, token: ProgressToken) -> tuple[FloatArray, float]:
-    """Kernel (k, k) and deviation of the noise in [0, 1], no less than what the kernel is in doubt by."""
-    # The middle of a large picture; the blur is taken to be the same everywhere.
+    """The kernel (k, k) and the noise level in [0, 1], which includes the kernel's error."""
+    # The centre of a large image is enough, because the blur is assumed to be uniform.
     analysed = luma(middle(pixels, ANALYSED_SIDE))
     kernel, known = free_kernel(analysed, token.watched_by(None))
-    doubt = DOUBT_OF_KNOWN_SHAPE if known else DOUBT
-    few = max(1.0, 400 / math.sqrt(pixels[:, :, 0].size))  # pixels show few edges
+    doubt = KNOWN_SHAPE_ERROR if known else KERNEL_ERROR
+    few = max(1.0, 400 / math.sqrt(pixels[:, :, 0].size))  # fewer pixels show fewer edges
     return kernel, max(noise_sigma(pixels), doubt * few)

@@ -1,4 +1,4 @@
-"""Small fitted functions of classical experts: a perceptron in NumPy, its weights in a safetensors file beside it."""
+"""Multilayer perceptrons in NumPy, for learned parameters of classical experts; weights in safetensors files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolbox.errors import WeightsMissing
 
 @dataclass(frozen=True, slots=True)
 class Perceptron:
-    """Linear layers with rectifiers between them."""
+    """Linear layers with ReLU between them."""
 
     layers: tuple[tuple[FloatArray, FloatArray], ...]
     """Weights (out, in) and biases (out,)."""
@@ -30,7 +30,7 @@ class Perceptron:
 
 @cache
 def load_perceptron(file: Path) -> Perceptron:
-    """The one in a shipped file; `WeightsMissing` where it is not there."""
+    """The perceptron in an embedded file. Raises `WeightsMissing`."""
     if not file.is_file():
         raise WeightsMissing(f"{file} is missing", "install restore4k again")
     from safetensors.numpy import load_file

@@ -1,4 +1,4 @@
-"""What is measured of a large picture is measured on a part of it: nobody has to go over all its pixels."""
+"""Samples of a large image, so that measurements need not read all its pixels."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from imaging.convert import FloatArray
 
 MOST_PIXELS = 1_000_000
-"""Pictures up to this size are looked at whole."""
+"""Images up to this size are measured completely."""
 GRID = 3
 WINDOW = 320
 
 
 def thinned(pixels: FloatArray) -> FloatArray:
-    """(h, w, 3): of a larger picture every nth row and column, for what needs no neighbours."""
+    """(h, w, 3): every nth row and column of a large image, for measurements that need no neighbours."""
     every = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / MOST_PIXELS))
     return np.ascontiguousarray(pixels[::every, ::every])
 
 
 def windows(pixels: FloatArray) -> list[FloatArray]:
-    """The picture, or nine windows evenly spread over a larger one, for what needs neighbours."""
+    """The image, or nine evenly spaced windows of a large one, for measurements that need neighbours."""
     height, width = pixels.shape[:2]
     if height * width <= MOST_PIXELS:
         return [pixels]
@@ -30,6 +30,6 @@ def windows(pixels: FloatArray) -> list[FloatArray]:
 
 
 def middle(pixels: FloatArray, side: int) -> FloatArray:
-    """The middle of a picture, no larger than that to a side."""
+    """The central crop of an image, with at most `side` pixels per side."""
     top, left = (max(0, (length - side) // 2) for length in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])

@@ -1,4 +1,4 @@
-"""Kernels of motion: straight streaks, even or fading, drawn and recognised."""
+"""Motion-blur kernels: drawing straight lines, uniform or fading, and recognising them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from imaging.convert import FloatArray
 
 LEAST_SKEW = 0.3
-"""From which skewness along it a kernel fades to one side."""
+"""Skewness along the major axis from which a kernel counts as fading to one side."""
 THIN_PX = 1.0
-"""Deviation across below which a kernel is a line."""
+"""Standard deviation along the minor axis below which a kernel counts as a line."""
 
 
 def line_kernel(length: float, angle_degrees: float, taper: float = 0.0) -> FloatArray:
-    """A line of that length through the middle; `taper` in [0, 1] fades its ends."""
+    """A line of the given length through the centre; `taper` in [0, 1] fades its ends."""
     angle = math.radians(angle_degrees)
     points = np.linspace(-0.5, 0.5, max(2, round(length * 4)))
     weights = np.exp(-0.5 * (points / 0.3) ** 2 * taper)
@@ -24,10 +24,10 @@ def line_kernel(length: float, angle_degrees: float, taper: float = 0.0) -> Floa
 
 
 def half_gaussian_kernel(sigma: float, angle_degrees: float) -> FloatArray:
-    """The motion blur of ImageMagick, hence of ImageNet-C and MiO100: strongest at the pixel itself, fading away.
+    """The motion blur of ImageMagick, also used by ImageNet-C and MiO100: half a Gaussian with its peak at the pixel.
 
-    One-sided, so that it also shifts the picture, by 0.8 sigma on average. Cut off at 4 sigma: ImageMagick's radii
-    of 10 and 15 pixels stand for lengths of 21 and 31.
+    It is one-sided, so it also shifts the image by 0.8 sigma on average. Truncated at 4 sigma: the radii 10 and 15 of
+    ImageMagick correspond to lengths of 21 and 31 pixels.
     """
     angle = math.radians(angle_degrees)
     points = np.arange(0, 4 * sigma, 0.25)
@@ -36,12 +36,12 @@ def half_gaussian_kernel(sigma: float, angle_degrees: float) -> FloatArray:
 
 
 def centred(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points moved so that their centre of mass is the origin: such a kernel shifts nothing."""
+    """The points with their centre of mass at the origin; such a kernel does not shift the image."""
     return x - np.average(x, weights=weights), y - np.average(y, weights=weights)
 
 
 def splat(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> FloatArray:
-    """Points with weights, bilinearly onto an odd kernel around the origin."""
+    """Draw weighted points bilinearly into a kernel with odd side, centred at the origin."""
     reach = math.ceil(max(np.abs(x).max(), np.abs(y).max())) + 1
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     column, row = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -53,20 +53,20 @@ def splat(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> FloatArray:
 
 
 def fades(kernel: FloatArray) -> bool:
-    """Whether an estimated kernel (k, k) is weaker towards one end of its longer axis."""
+    """Whether an estimated kernel (k, k) fades towards one end of its major axis."""
     return abs(_spread(kernel).skew) >= LEAST_SKEW
 
 
 def is_thin(kernel: FloatArray) -> bool:
-    """Whether an estimated kernel (k, k) is about a line."""
+    """Whether an estimated kernel (k, k) is approximately a line."""
     return _spread(kernel).across < THIN_PX
 
 
-def with_its_tail(kernel: FloatArray) -> FloatArray:
-    """Half a Gaussian in its true place for an estimated kernel (k, k) that fades to one side.
+def with_tail(kernel: FloatArray) -> FloatArray:
+    """The half-Gaussian kernel, with its shift, that fits an estimated kernel (k, k) that fades to one side.
 
-    Such an exposure (MiO100) moves the picture along. Blurred edges alone do not tell by how much; the shape does.
-    The estimate lacks the faint tail, hence 1.2.
+    Such a blur (MiO100) shifts the image. Blurred edges do not show the shift, but the shape of the kernel does.
+    The factor 1.2 compensates for the missing tail of the estimate.
     """
     spread = _spread(kernel)
     angle = spread.angle if spread.skew > 0 else spread.angle + 180
@@ -74,16 +74,16 @@ def with_its_tail(kernel: FloatArray) -> FloatArray:
 
 
 class _Spread(NamedTuple):
-    """How an estimated kernel lies."""
+    """Moments of an estimated kernel."""
 
     across: float
-    """Deviation in pixels along the shorter axis."""
+    """Standard deviation along the minor axis in pixels."""
     along: float
-    """The same along the longer axis."""
+    """Standard deviation along the major axis in pixels."""
     skew: float
-    """Skewness along that."""
+    """Skewness along the major axis."""
     angle: float
-    """Of that, in degrees."""
+    """Angle of the major axis in degrees."""
 
 
 def _spread(kernel: FloatArray) -> _Spread:

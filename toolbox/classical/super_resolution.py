@@ -1,4 +1,4 @@
-"""Classical super-resolution: Lanczos, and what can be won by demanding that the result fits the input."""
+"""Classical super-resolution: Lanczos resampling and iterative back-projection."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from toolbox.classical.filters import Filter, guided_filter
 
 
 def lanczos_2x(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Lanczos-3, twice as large."""
+    """Lanczos-3 at 2x."""
     return lambda tile: _lanczos(tile, 2)
 
 
 def lanczos_4x(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Lanczos-3, four times as large."""
+    """Lanczos-3 at 4x."""
     return lambda tile: _lanczos(tile, 4)
 
 
 def back_projection_2x(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Iterative back-projection (Irani & Peleg 1991), twice as large."""
+    """Iterative back-projection (Irani & Peleg 1991) at 2x."""
     return lambda tile: _back_projection(tile, 2, token.watched_by(None))
 
 
 def back_projection_4x(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Iterative back-projection (Irani & Peleg 1991), four times as large."""
+    """Iterative back-projection (Irani & Peleg 1991) at 4x."""
     return lambda tile: _back_projection(tile, 4, token.watched_by(None))
 
 
 def sharp_edges_2x(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Back-projection with edges sharpened along the way, twice as large."""
+    """Iterative back-projection with edge sharpening at 2x."""
     return lambda tile: _sharp_edges(tile, 2, token.watched_by(None))
 
 
 def sharp_edges_4x(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Back-projection with edges sharpened along the way, four times as large."""
+    """Iterative back-projection with edge sharpening at 4x."""
     return lambda tile: _sharp_edges(tile, 4, token.watched_by(None))
 
 
@@ -58,7 +58,7 @@ def _back_projection(pixels: FloatArray, scale: int, token: ProgressToken, round
 
 
 def _sharp_edges(pixels: FloatArray, scale: int, token: ProgressToken) -> FloatArray:
-    """Each round sharpens, with the guided filter as the scale of detail, and goes back to what fits the input."""
+    """Each iteration sharpens the details above the scale of a guided filter, then back-projects the error."""
     result = _back_projection(pixels, scale, token.part(0.0, 0.4), rounds=2)
     rounds = 3
     for done in range(rounds):
@@ -77,7 +77,7 @@ def _enlarged(pixels: FloatArray, scale: int) -> FloatArray:
 
 
 def _shrunk(result: FloatArray, pixels: FloatArray) -> FloatArray:
-    """Down to the input's size, as the literature's bicubic reduction does it."""
+    """Reduce to the size of the input by antialiased bicubic resampling, as in the literature."""
     from imaging.resizing import resize
 
     return to_numpy(resize(from_numpy(result), *pixels.shape[:2]))

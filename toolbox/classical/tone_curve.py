@@ -1,4 +1,4 @@
-"""Brightening by a learned tone curve: what the picture's own histograms say about how it was darkened."""
+"""Brightening by a tone curve that a perceptron predicts from the histograms of the image."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from toolbox.classical.sampling import thinned
 
 WEIGHTS = Path(__file__).with_name("tone_curve.safetensors")
 THUMBNAIL = 160
-"""Long side of the picture whose histograms are taken."""
+"""Long side of the reduced image whose histograms are measured."""
 KNOTS = 17
 STEEPEST = 3.0
-"""Logarithm of the steepest slope of the curve."""
+"""Logarithm of the maximum slope of the curve."""
 QUANTILES = {"value": 17, "least": 9, "saturation": 9, "gradient": 5}
 
 
 def learned_tone_curve(pixels: FloatArray, token: ProgressToken) -> Filter:
-    """Raise V of HSV by the curve that undoes darkening best in the mean (`python -m training.fits.tone_curve`).
+    """Apply the predicted tone curve to V of HSV (trained by `python -m training.fits.tone_curve`).
 
-    The colour of a pixel stays: all three channels are multiplied alike. A photo that is dark by nature is
-    left nearly as it is, because such photos were learned too.
+    Hue and saturation are kept: all channels of a pixel get the same gain. The training data contains photos that are
+    dark by nature, so these change little.
     """
     answers = load_perceptron(WEIGHTS)(tone_curve_features(thinned(pixels)))
-    knots = tone_curve_of(answers.reshape(-1, KNOTS)).mean(axis=0)  # each of several networks has its own opinion
+    knots = tone_curve_of(answers.reshape(-1, KNOTS)).mean(axis=0)  # the mean over an ensemble of networks
 
     def filtered(tile: FloatArray) -> FloatArray:
         value = tile.max(axis=2)
@@ -41,7 +41,7 @@ def learned_tone_curve(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 
 def tone_curve_of(slopes: FloatArray) -> FloatArray:
-    """(..., KNOTS) a rising curve in [0, 1] from its start and the logarithms of its slopes; 0 is the identity."""
+    """(..., KNOTS) increasing curves in [0, 1] from their start and the logarithms of their slopes; 0: identity."""
     rises = np.exp(np.clip(slopes, -STEEPEST, STEEPEST)) / (KNOTS - 1)
     rises[..., 0] -= 1 / (KNOTS - 1)
     curve: FloatArray = np.clip(np.cumsum(rises, axis=-1), 0, 1).astype(np.float32)
@@ -49,7 +49,7 @@ def tone_curve_of(slopes: FloatArray) -> FloatArray:
 
 
 def tone_curve_features(pixels: FloatArray) -> FloatArray:
-    """(40,) quantiles of V, of the least channel, of the saturation, and of the gradient of V."""
+    """(40,) quantiles of V, of the minimum channel, of the saturation, and of the gradient of V."""
     scale = THUMBNAIL / max(pixels.shape[:2])
     small = pixels if scale >= 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     value, least = small.max(axis=2), small.min(axis=2)

@@ -1,6 +1,4 @@
-"""Dehazing by a learned transmission map: transmission and air light from the priors of classical methods, weighed
-together.
-"""
+"""Dehazing by a learned transmission map: a perceptron estimates transmission and air light from classical priors."""
 
 from __future__ import annotations
 
@@ -17,26 +15,25 @@ from toolbox.classical.perceptron import load_perceptron
 
 WEIGHTS = Path(__file__).with_name("transmission_map.safetensors")
 THUMBNAIL = 128
-"""Long side of the picture on which the transmission map is estimated."""
+"""Long side of the reduced image on which the transmission map is estimated."""
 LEAST_TRANSMISSION = 0.08
 CLEAR = 3.0
-"""Logit of the transmission where the perceptron says nothing: 0.95."""
+"""Logit of the transmission if the perceptron returns 0: 0.95."""
 RADII = (2, 5, 12)
 SMOOTH = 4.0
 
 
 def learned_transmission_map(pixels: FloatArray, token: ProgressToken) -> FloatArray:
-    """Invert I = J t + A (1 - t) with the t and A that do best in the mean (`python -m
-    training.fits.transmission_map`).
+    """Invert I = J t + A (1 - t) with the estimated t and A (trained by `python -m training.fits.transmission_map`).
 
-    Clear photos were learned too: one that is pale by nature is left nearly as it is.
+    The training data contains clear photos, so images that are pale by nature change little.
     """
     scale = THUMBNAIL / max(pixels.shape[:2])
     small = pixels if scale >= 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     logits = load_perceptron(WEIGHTS)(transmission_features(small))
     transmission, air = transmission_of(logits, air_light(small))
     token.report(0.5)
-    # The veil is smooth but for edges of depth, which are edges of the picture as well.
+    # The transmission is smooth except at depth edges, which are also edges of the image.
     slope, offset = _lines(luma(small), transmission)
     size = pixels.shape[1::-1]
     slope, offset = (cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
@@ -47,14 +44,14 @@ def learned_transmission_map(pixels: FloatArray, token: ProgressToken) -> FloatA
 
 
 def transmission_of(logits: FloatArray, haziest: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(h, w) transmission and (3,) air light from the perceptron's (h, w, 2) and the colour of the haziest pixels."""
+    """Transmission (h, w) and air light (3,) from the perceptron's logits (h, w, 2) and the colour `haziest`."""
     transmission = 1 / (1 + np.exp(-(logits[:, :, 0] + CLEAR)))
     shift = float(np.tanh(logits[:, :, 1].mean()))
     return np.clip(transmission, LEAST_TRANSMISSION, 1).astype(np.float32), haziest + np.float32(0.3 * shift)
 
 
 def transmission_features(small: FloatArray) -> FloatArray:
-    """(h, w, n): what a pixel and its neighbourhood look like, and the whole picture (quantiles), for every pixel."""
+    """(h, w, n): features of every pixel, of its neighbourhood, and quantiles of the whole image."""
     value, least = small.max(axis=2), small.min(axis=2)
     bright = luma(small)
     saturation = (value - least) / np.maximum(value, 1e-3)
@@ -87,7 +84,7 @@ def _blur(plane: FloatArray) -> FloatArray:
 
 
 def _lines(guide: FloatArray, plane: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Local lines plane = slope * guide + offset: the guided filter, for use in another size (He & Sun 2015)."""
+    """Slope and offset of plane = slope * guide + offset: the fast guided filter (He & Sun 2015)."""
     mean_guide, mean_plane = _blur(guide), _blur(plane)
     slope = (_blur(guide * plane) - mean_guide * mean_plane) / (_blur(guide * guide) - mean_guide**2 + 1e-3)
     return _blur(slope), _blur(mean_plane - slope * mean_guide)

@@ -1,1 +1,1 @@
-"""Faces: finding, aligning, recognising and pasting them back, and the experts made for aligned faces."""
+"""Faces: detection, alignment, recognition, pasting back, and the classical experts for aligned crops."""

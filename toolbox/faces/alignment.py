@@ -1,4 +1,4 @@
-"""Faces cut out upright in 512x512 pixels, and put back without a border."""
+"""Alignment of faces: crop a face upright at 512x512 pixels, and paste a restored crop back without a seam."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ TEMPLATE = np.array(
         [313.08905, 371.15118],
     ]
 )
-"""Where the five landmarks lie in the aligned crop: FFHQ's mean face as facexlib and the face experts have it."""
+"""Positions of the five landmarks in the aligned crop: the mean face of FFHQ, as in facexlib and the face experts."""
 BOX_CENTRE, BOX_SIDE = (256.0, 300.0), 315.0
-"""Where the box of a face lies in the crop, for faces that are placed by their size."""
+"""Position of a face's box in the crop, for faces that are aligned by their box."""
 ELLIPSE = ((256.0, 260.0), (246.0, 248.0))
-"""Centre and radii in the crop outside of which nothing is changed."""
+"""Centre and radii of the ellipse in the crop outside of which the image stays unchanged."""
 FEATHER = 0.35
-"""The outer share of the radii over which a change fades in."""
+"""The outer share of the radii over which the change fades out."""
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """A face cut out of a picture."""
+    """The crop of a face."""
 
     crop: FloatArray
     """(512, 512, 3) in [0, 1]."""
     matrix: Matrix
-    """(2, 3): from pixels of the picture to pixels of the crop."""
+    """(2, 3) transform from image to crop coordinates."""
 
     @property
     def scale(self) -> float:
-        """Pixels of the crop for one of the picture."""
+        """Crop pixels per image pixel."""
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
 
 
 def alignment(face: Face) -> Matrix:
-    """The (2, 3) similarity that takes a face's picture to its crop.
+    """The (2, 3) similarity transform from the image to the crop of a face.
 
-    By its five landmarks in the least-squares sense (Umeyama 1991); a profile, whose eyes say nothing about its size,
-    by its box, unturned.
+    Least squares over the five landmarks (Umeyama 1991). For a profile, whose eye distance does not show its size,
+    the transform follows from the box, without rotation.
     """
     if face.is_profile:
         scale = BOX_SIDE / max(face.size, 1e-6)
@@ -69,7 +69,7 @@ def alignment(face: Face) -> Matrix:
 
 
 def align(pixels: FloatArray, face: Face) -> Aligned:
-    """Cut a face out of (H, W, 3) pixels; beyond the picture's edge it is mirrored."""
+    """Crop a face from (H, W, 3) pixels, with reflection beyond the borders of the image."""
     matrix = alignment(face)
     left, top, right, bottom = _region(matrix, pixels.shape[1], pixels.shape[0], margin=8)
     piece = np.ascontiguousarray(pixels[top:bottom, left:right])
@@ -83,10 +83,10 @@ def align(pixels: FloatArray, face: Face) -> Aligned:
 
 
 def paste(pixels: FloatArray, changes: Sequence[tuple[Aligned, FloatArray]]) -> FloatArray:
-    """(H, W, 3) pixels with restored crops put back.
+    """(H, W, 3) pixels with the restored crops pasted back.
 
-    What is put back is the difference that an expert has made, faded out towards the crop's edge: an untouched crop
-    changes nothing, a face larger than the crop keeps its finer detail, and where two crops overlap their changes
+    Only the difference that an expert made is pasted, and it fades out towards the edge of the crop: an unmodified
+    crop changes nothing, a face larger than the crop keeps its finer details, and where crops overlap their changes
     are averaged.
     """
     result = pixels.copy()
@@ -95,8 +95,8 @@ def paste(pixels: FloatArray, changes: Sequence[tuple[Aligned, FloatArray]]) -> 
 
 
 def paste_into(pixels: FloatArray, changes: Sequence[tuple[Aligned, FloatArray]]) -> None:
-    """`paste`, but into the picture itself."""
-    # Zeros that nobody has written to take no memory.
+    """As `paste`, but in place."""
+    # Pages of zeros that are never written take no memory.
     total, weight = np.zeros(pixels.shape, np.float32), np.zeros(pixels.shape[:2], np.float32)
     regions = []
     for aligned, restored in changes:
@@ -115,11 +115,11 @@ def paste_into(pixels: FloatArray, changes: Sequence[tuple[Aligned, FloatArray]]
         regions.append((slice(top, bottom), slice(left, right)))
     for region in regions:
         pixels[region] = np.clip(pixels[region] + total[region] / np.maximum(weight[region], 1)[:, :, None], 0, 1)
-        total[region] = 0  # what two regions share is changed once
+        total[region] = 0  # so that the overlap of two regions is changed once
 
 
 def _region(matrix: Matrix, width: int, height: int, margin: int = 2) -> tuple[int, int, int, int]:
-    """The part of the picture that the crop can see: left, top, right, bottom."""
+    """The part of the image that the crop covers: left, top, right, bottom."""
     corners = np.array([[0, 0], [SIDE, 0], [0, SIDE], [SIDE, SIDE]], float) - matrix[:, 2]
     places = corners @ np.linalg.inv(matrix[:, :2]).T
     left, top = np.floor(places.min(0)).astype(int) - margin
@@ -133,7 +133,7 @@ def _region(matrix: Matrix, width: int, height: int, margin: int = 2) -> tuple[i
 
 
 def _mask() -> FloatArray:
-    """(512, 512): 1 on the face, 0 at the edge of the ellipse and beyond."""
+    """(512, 512) weights: 1 on the face, 0 at the edge of the ellipse and outside."""
     y, x = np.mgrid[:SIDE, :SIDE]
     (centre_x, centre_y), (radius_x, radius_y) = ELLIPSE
     distance = np.hypot((x - centre_x) / radius_x, (y - centre_y) / radius_y)

@@ -1,4 +1,4 @@
-"""Who finds the faces of a picture: YuNet where its file is there, otherwise a cascade that needs no download."""
+"""Face detection: YuNet if its file was downloaded, otherwise an embedded cascade."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from toolbox.store import ModelStore
 
 VERIFIER = Path(__file__).with_name("verifier.safetensors")
 YUNET_SIDE, CASCADE_SIDE = 1600, 800
-"""Larger pictures are searched at this long side."""
+"""Larger images are reduced to this long side for the search."""
 YUNET_SCORE = 0.7
 LEAST_WINDOWS = 2
 SURE = 6.0
-"""The least of what the verifier says, plus two for every doubling of the cascade's windows."""
+"""Minimum of the verifier's logit + 2 log2(number of windows)."""
 SAME_PLACE, SAME_SIZE = 0.3, 1.7
-"""Windows of one face lie within so many sides, and differ in size by at most this factor."""
+"""Windows of one face: maximum distance relative to their side, and maximum ratio of their sides."""
 BOX_OF_EYES = 2.5
-"""The side of a face's box in distances of its eyes."""
+"""Side of a face's box / distance of its eyes."""
 
 
 class Detector(Protocol):
@@ -39,7 +39,7 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """Its name in the report."""
         ...
 
     def __call__(self, pixels: FloatArray) -> tuple[Face, ...]:
@@ -48,14 +48,14 @@ class Detector(Protocol):
 
 
 def load_detector(store: ModelStore | None = None) -> Detector:
-    """The best detector that is here. Raises `WeightsError` for a YuNet file that OpenCV cannot read."""
+    """The best available detector. Raises `WeightsError` for a YuNet file that OpenCV cannot read."""
     file = path_of(YUNET, store or ModelStore())
     return YuNetDetector(file) if file else CascadeDetector()
 
 
 @dataclass(frozen=True, slots=True)
 class YuNetDetector:
-    """YuNet (Wu et al. 2023) through OpenCV: frontal and turned faces with five landmarks."""
+    """YuNet (Wu et al. 2023) by OpenCV: frontal and turned faces with five landmarks."""
 
     file: Path
     name: str = "YuNet"
@@ -73,11 +73,10 @@ class YuNetDetector:
 
 @dataclass(frozen=True, slots=True)
 class CascadeDetector:
-    """The local-binary-pattern cascade that comes with scikit-image, its finds verified: upright faces seen from the
-    front, 24 pixels and more.
+    """The LBP cascade of scikit-image with a verifier: upright frontal faces from 24 pixels on.
 
-    On photos that it has not learned from it finds about 8 of 10 such faces of its cascade, with about 5 false
-    ones in 100 photos. The eyes are looked for by us; nose and mouth stand where they stand on average.
+    On held-out photos it keeps about 8 of 10 such faces that the cascade finds, with about 5 false positives in 100
+    photos. The eyes are located in the image; nose and mouth are those of the mean face.
     """
 
     name: str = "LBP cascade, verified"
@@ -88,40 +87,40 @@ class CascadeDetector:
         grey = cv2.cvtColor(to_uint8(small), cv2.COLOR_RGB2GRAY)
         found = [self._verified(grey.astype(np.float32), group) for group in grouped(windows(grey))]
         faces = [face.scaled(1 / scale, 1 / scale) for face in found if face]
-        return _sorted(_without_doubles(faces))
+        return _sorted(_without_duplicates(faces))
 
     def _verified(self, grey: FloatArray, group: Sequence[NDArray[np.float64]]) -> Face | None:
-        """The face that these windows show, if any."""
+        """The face in a group of windows; None if the verifier rejects it."""
         if len(group) < LEAST_WINDOWS:
             return None
         left, top, side = np.median(np.stack(group), axis=0)
-        seen = _look(grey, float(left), float(top), float(side))
-        sure = seen[1] + 2 * np.log2(len(group)) if seen else 0.0
-        if seen is None or sure < SURE:
+        located = _locate_eyes(grey, float(left), float(top), float(side))
+        confidence = located[1] + 2 * np.log2(len(group)) if located else 0.0
+        if located is None or confidence < SURE:
             return None
-        face = face_of_eyes(seen[0].left, seen[0].right, float(side))
-        # The cascade's windows are often off; from a window around the eyes they are found better.
-        x, y = (np.array(seen[0].left) + seen[0].right) / 2
-        again = _look(grey, float(x) - face.width / 2, float(y) - 0.36 * face.width, face.width)
-        eyes = again[0] if again else seen[0]
+        face = face_of_eyes(located[0].left, located[0].right, float(side))
+        # The cascade's windows are imprecise; locate the eyes again in a window centred on them.
+        x, y = (np.array(located[0].left) + located[0].right) / 2
+        again = _locate_eyes(grey, float(x) - face.width / 2, float(y) - 0.36 * face.width, face.width)
+        eyes = again[0] if again else located[0]
         distance = float(np.hypot(eyes.right[0] - eyes.left[0], eyes.right[1] - eyes.left[1]))
         first, second = (refined(grey, eye, distance) for eye in (eyes.left, eyes.right))
-        return replace(face_of_eyes(first, second, face.width), score=float(1 / (1 + np.exp(SURE - 2 - sure))))
+        return replace(face_of_eyes(first, second, face.width), score=float(1 / (1 + np.exp(SURE - 2 - confidence))))
 
 
-def _look(grey: FloatArray, left: float, top: float, side: float) -> tuple[Eyes, float] | None:
-    """The most likely eyes in a window, and how much it looks like a face with any: the verifier's logit."""
+def _locate_eyes(grey: FloatArray, left: float, top: float, side: float) -> tuple[Eyes, float] | None:
+    """The most likely eyes in a window, and the maximum logit of the verifier over all pairs of eyes."""
     pairs = eye_pairs(grey, left, top, side)
     if not pairs:
         return None
     weights, bias = _verifier()
-    looks = np.stack([oriented_gradients(standard_window(grey, pair.left, pair.right)) for pair in pairs])
-    says = looks @ weights + bias
-    return pairs[int(np.argmax(says + np.array([pair.candidate_score for pair in pairs])))], float(says.max())
+    features = np.stack([oriented_gradients(standard_window(grey, pair.left, pair.right)) for pair in pairs])
+    logits = features @ weights + bias
+    return pairs[int(np.argmax(logits + np.array([pair.score for pair in pairs])))], float(logits.max())
 
 
 def windows(grey: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
-    """(left, top, side) of every window of an (H, W) picture that passes the cascade, of the mirrored one as well."""
+    """(left, top, side) of every window that passes the cascade, in an (H, W) image and in its mirror image."""
     height, width = grey.shape
     if min(height, width) <= SMALLEST:
         return []
@@ -145,7 +144,7 @@ def windows(grey: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
 
 
 def grouped(found: Sequence[NDArray[np.float64]]) -> list[list[NDArray[np.float64]]]:
-    """Windows that show the same place in about the same size."""
+    """Group windows of similar position and size."""
     groups: list[list[NDArray[np.float64]]] = []
     for window in sorted(found, key=lambda each: (-each[2], each[1], each[0])):
         for group in groups:
@@ -160,9 +159,10 @@ def grouped(found: Sequence[NDArray[np.float64]]) -> list[list[NDArray[np.float6
 
 
 def face_of_eyes(left: tuple[float, float], right: tuple[float, float], side: float) -> Face:
-    """A face seen from the front with these eyes: nose and mouth where the mean face has them.
+    """A frontal face with these eyes; nose and mouth are those of the mean face.
 
-    Its size is the middle of what the eyes and the detector's window say, since each alone is off by a tenth.
+    Its size is the mean of the estimates from the eyes and from the detector's window, each of which has an error of
+    about 10 %.
     """
     first, second = np.array(left), np.array(right)
     between, eyes = second - first, TEMPLATE[1] - TEMPLATE[0]
@@ -182,7 +182,7 @@ def face_of_eyes(left: tuple[float, float], right: tuple[float, float], side: fl
 
 
 def _face_of(row: NDArray[np.float32], score: float) -> Face:
-    """One row of YuNet's answer: box, then eyes, nose and mouth corners, the left one in the picture first."""
+    """The face in one row of YuNet's output: box, eyes, nose, mouth corners; the left one in the image first."""
     values = [float(value) for value in row[:14]]
     a, b, c, d, e = zip(values[4::2], values[5::2], strict=True)
     return Face(values[0], values[1], values[2], values[3], (a, b, c, d, e), score)
@@ -192,7 +192,7 @@ def _sorted(faces: Sequence[Face]) -> tuple[Face, ...]:
     return tuple(sorted(faces, key=lambda face: -face.size))
 
 
-def _without_doubles(faces: Sequence[Face]) -> list[Face]:
+def _without_duplicates(faces: Sequence[Face]) -> list[Face]:
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
         x, y = face.centre
@@ -206,7 +206,7 @@ def _within(x: float, y: float, face: Face) -> bool:
 
 
 def _reduced(pixels: FloatArray, side: int) -> tuple[FloatArray, float]:
-    """The picture no larger than that, and by how much it is reduced."""
+    """The image with at most `side` pixels per side, and its scale."""
     height, width = pixels.shape[:2]
     scale = min(1.0, side / max(height, width))
     if scale == 1:

@@ -1,4 +1,4 @@
-"""Classical experts for an aligned face crop: they clean and sharpen what is there, and redraw nothing."""
+"""Classical experts for aligned face crops: they denoise and sharpen, and generate no new features."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from toolbox.classical.filters import guided_filter, with_luma
 
 GAIN, FINE_GAIN = 0.8, 0.5
 EDGE = 1e-3
-"""Variance of luma from which the guided filter takes something for an edge."""
+"""Variance of luma from which the guided filter preserves an edge."""
 
 
 def face_sharpen(pixels: FloatArray, token: ProgressToken) -> FloatArray:
-    """More of the detail at two scales, by the guided filter (He et al. 2013), so that edges get no halo."""
+    """Enhance details at two scales with the guided filter (He et al. 2013), which causes no halos at edges."""
     token.report(0.0)
     plane = luma(pixels)
     coarse = guided_filter(plane, plane, 8, EDGE)
@@ -26,6 +26,6 @@ def face_sharpen(pixels: FloatArray, token: ProgressToken) -> FloatArray:
 
 
 def face_clean_sharpen(pixels: FloatArray, token: ProgressToken) -> FloatArray:
-    """Wavelet denoising (BayesShrink), then the same: for small faces enlarged with their noise."""
+    """Wavelet denoising (BayesShrink), then `face_sharpen`: for small faces that were upsampled with their noise."""
     token.report(0.0)
     return face_sharpen(wavelet_denoise(pixels, token)(pixels), token.part(0.7, 1.0))

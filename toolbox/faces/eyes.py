@@ -1,4 +1,4 @@
-"""Where the eyes are in a window that may hold a face, and how a window looks when they stand in their places."""
+"""Location of eyes in a candidate window, and features of the window aligned to them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from imaging.convert import FloatArray
 from toolbox.faces.face import Point
 
 SIDE = 80
-"""A window is brought to this side before eyes are looked for."""
+"""Side to which a window is resized before the search."""
 PLACES = ((24, 29), (56, 29))
-"""Where eyes are on average in the windows of the cascade (31 faces), in pixels of SIDE."""
+"""Mean positions of the eyes in windows of the cascade (31 faces), in pixels of the resized window."""
 REACH = 13
-"""How far from there they may be."""
+"""Maximum distance from these positions."""
 PEAKS = 4
-DISTANCE, ITS_SPREAD, TILT = 0.40, 0.06, 0.06
-"""Of the two eyes, in sides of the window."""
+DISTANCE, DISTANCE_SPREAD, TILT = 0.40, 0.06, 0.06
+"""Mean and standard deviation of the eye distance, and of the tilt, relative to the side of the window."""
 LEAST_PRIOR = -4.5
 FINE, NEAR = 64, 11.0
-"""Pixels between the eyes where one is looked for once more, and how far off it is expected to be."""
+"""Eye distance in pixels for the refinement, and the standard deviation of the first estimate's error."""
 STANDARD = 48
 EYE_LINE, EYE_LEFT, EYE_RIGHT = 17.0, 14.5, 33.5
-"""Where the eyes stand in a standard window of 48x48 pixels."""
+"""Positions of the eyes in a standard window of 48x48 pixels."""
 CELL, DIRECTIONS = 8, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Eyes:
-    """A guess where two eyes are, in pixels of the picture."""
+    """A candidate pair of eyes, in pixels of the image."""
 
     left: Point
     right: Point
-    candidate_score: float
-    """How much speaks for it besides the look of the face."""
+    score: float
+    """Log-likelihood of the positions plus the responses of both eyes."""
 
 
 def eye_pairs(grey: FloatArray, left: float, top: float, side: float) -> list[Eyes]:
-    """Guesses for a square window of an (H, W) picture in [0, 255]."""
+    """Candidate pairs in a square window of an (H, W) image in [0, 255]."""
     scale = SIDE / side
     window = _warped(grey, np.array([[scale, 0, -left * scale], [0, scale, -top * scale]]), SIDE)
     window = cv2.GaussianBlur(window / 255, (0, 0), 1.0)
@@ -48,7 +48,7 @@ def eye_pairs(grey: FloatArray, left: float, top: float, side: float) -> list[Ey
     found = []
     for ax, ay, a in first:
         for bx, by, b in second:
-            prior = -((((bx - ax) / SIDE - DISTANCE) / ITS_SPREAD) ** 2 + ((by - ay) / SIDE / TILT) ** 2) / 2
+            prior = -((((bx - ax) / SIDE - DISTANCE) / DISTANCE_SPREAD) ** 2 + ((by - ay) / SIDE / TILT) ** 2) / 2
             if prior > LEAST_PRIOR:
                 points = [(x / scale + left, y / scale + top) for x, y in ((ax, ay), (bx, by))]
                 found.append(Eyes(points[0], points[1], 0.3 * prior + a + b))
@@ -56,7 +56,7 @@ def eye_pairs(grey: FloatArray, left: float, top: float, side: float) -> list[Ey
 
 
 def refined(grey: FloatArray, eye: Point, distance: float) -> Point:
-    """An eye's centre looked for once more, close by and in finer pixels; `distance` is that of the two eyes."""
+    """The refined centre of an eye, searched nearby at a higher resolution; `distance` is that of both eyes."""
     scale = FINE / distance
     middle = (SIDE - 1) / 2
     matrix = np.array([[scale, 0, middle - scale * eye[0]], [0, scale, middle - scale * eye[1]]])
@@ -71,7 +71,7 @@ def refined(grey: FloatArray, eye: Point, distance: float) -> Point:
 
 
 def standard_window(grey: FloatArray, left_eye: Point, right_eye: Point) -> FloatArray:
-    """The (48, 48) piece of an (H, W) picture in [0, 255] in which these eyes stand in their places."""
+    """The (48, 48) crop of an (H, W) image in [0, 255], aligned so that the eyes have standard positions."""
     (x, y), (u, v) = left_eye, right_eye
     scale = (EYE_RIGHT - EYE_LEFT) / max(float(np.hypot(u - x, v - y)), 1e-6)
     angle = np.arctan2(v - y, u - x)
@@ -145,7 +145,7 @@ def _warped(grey: FloatArray, matrix: NDArray[np.float64], side: int) -> FloatAr
 
 
 def _around(grey: FloatArray, matrix: NDArray[np.float64], side: int) -> tuple[FloatArray, NDArray[np.float64]]:
-    """The part of the picture that the window sees, and the matrix from there."""
+    """The part of the image that the window covers, and the transform from that part."""
     corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], float) - matrix[:, 2]
     places = corners @ np.linalg.inv(matrix[:, :2]).T
     margin = 0.25 * float(np.ptp(places[:, 0])) + 4

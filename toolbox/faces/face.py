@@ -1,4 +1,4 @@
-"""What is known of one face in a picture."""
+"""A detected face: box, landmarks and pose."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 Point: TypeAlias = tuple[float, float]
 SMALLEST = 24.0
-"""Pixels of a face's side below which there is nothing to be true to."""
+"""Smaller faces, in pixels, contain too little information for a restoration."""
 PROFILE = 0.35
-"""How far a face may turn before its eyes are no longer a measure of its size."""
+"""Rotation (`turned`) up to which the eye distance shows the size of the face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face. Positions are in pixels of the picture in which it was found, the upper left corner at 0."""
+    """A face, in pixels of the image in which it was detected; the origin is the upper left corner."""
 
     left: float
     top: float
     width: float
     height: float
     landmarks: tuple[Point, Point, Point, Point, Point]
-    """Eyes, tip of the nose, corners of the mouth; the one further left in the picture first."""
+    """Eyes, tip of the nose, corners of the mouth; the left one in the image first."""
     score: float = 1.0
     """The detector's confidence, 0..1."""
 
@@ -34,13 +34,13 @@ class Face:
 
     @property
     def centre(self) -> Point:
-        """Of its box."""
+        """The centre of its box."""
         return self.left + self.width / 2, self.top + self.height / 2
 
     @property
     def turned(self) -> float:
-        """0 for a face seen from the front; about 0.5 and more for a profile: how far the nose is from the middle of
-        the eyes, in sizes of the face.
+        """Distance of the nose from the midpoint of the eyes, relative to the face: 0 for a frontal face, about 0.5
+        and more for a profile.
         """
         left, right, nose = (np.array(point) for point in self.landmarks[:3])
         along = right - left
@@ -49,17 +49,17 @@ class Face:
 
     @property
     def is_profile(self) -> bool:
-        """Whether it is placed by its size, because the distance of its eyes says nothing."""
+        """Whether it is aligned by its box, because the eye distance does not show its size."""
         left, right = (np.array(point) for point in self.landmarks[:2])
         return self.turned > PROFILE or float(np.hypot(*(right - left))) < 0.2 * self.size
 
     @property
     def is_too_small(self) -> bool:
-        """Whether there is nothing in it to restore."""
+        """Whether it is too small for a restoration."""
         return self.size < SMALLEST
 
     def scaled(self, x: float, y: float) -> Face:
-        """The same face in the picture made `x` times as wide and `y` times as high."""
+        """The same face after scaling the image by `x` horizontally and `y` vertically."""
         points = tuple((px * x, py * y) for px, py in self.landmarks)
         first, second, nose, third, fourth = points
         return Face(

@@ -1,4 +1,4 @@
-"""Whether two aligned crops show the same face: SFace where its file is there, otherwise a measure of structure."""
+"""Identity of two aligned crops: SFace if its file was downloaded, otherwise a comparison of their structure."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from toolbox.store import ModelStore
 ARCFACE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-"""Where the five landmarks lie in the 112x112 pixels of face recognisers."""
+"""Positions of the five landmarks in the 112x112 input of face recognition networks."""
 RECOGNISED_SIDE = 112
 FACE_ROWS, FACE_COLUMNS = slice(110, 450), slice(90, 422)
-"""The part of an aligned crop that is face."""
+"""The part of an aligned crop that shows the face."""
 COARSE, FINE, CELL, DIRECTIONS = 24, 64, 8, 8
 
 
 class Identity(Protocol):
-    """Compares faces."""
+    """Describes faces by vectors whose cosine similarity shows whether they are the same."""
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """Its name in the report."""
         ...
 
     @property
     def same_from(self) -> float:
-        """The similarity from which two faces count as one."""
+        """Similarity from which two faces count as the same."""
         ...
 
     def describe(self, crop: FloatArray) -> FloatArray:
@@ -45,25 +45,25 @@ class Identity(Protocol):
 
 
 def load_identity(store: ModelStore | None = None) -> Identity:
-    """The best that is here. Raises `WeightsError` for an SFace file that OpenCV cannot read."""
+    """The best available one. Raises `WeightsError` for an SFace file that OpenCV cannot read."""
     file = path_of(SFACE, store or ModelStore())
     return SFaceIdentity.load(file) if file else StructureIdentity()
 
 
 def similarity(one: FloatArray, other: FloatArray) -> float:
-    """The cosine of two descriptions, at least 0."""
+    """Cosine similarity of two descriptions, clipped at 0."""
     return max(0.0, float(np.dot(one, other)))
 
 
 @dataclass(frozen=True, slots=True)
 class SFaceIdentity:
-    """SFace (Zhong et al. 2021) through OpenCV: recognises people, whatever the light and the age of the picture."""
+    """SFace (Zhong et al. 2021) by OpenCV: face recognition."""
 
     network: Any
     file: Path
     name: str = "SFace"
     same_from: float = 0.363
-    """OpenCV's own threshold on LFW."""
+    """OpenCV's threshold for LFW."""
 
     @classmethod
     def load(cls, file: Path) -> SFaceIdentity:
@@ -84,27 +84,27 @@ class SFaceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class StructureIdentity:
-    """No recogniser: it compares coarse light and dark with local contrast taken out, and directions of edges.
+    """Compares contrast-normalised coarse luminance and orientations of edges; not a face recognition network.
 
-    It tells whether a restored crop still shows the face of its input. It does not know a person again in another
-    photo, pose or light, and sees little of fine features. Measured on 31 faces of the training photos, each degraded
-    three times (blur, reduction 1 to 4 times, noise, JPEG), against the other 30 aligned to the same template: the
-    area under the ROC curve is 0.999 and the error where both kinds are equal 1.1 %; with landmarks that are off by
-    5 % of the distance of the eyes 0.997 and 2.2 %.
+    It tells whether a restored crop still shows the face of its input, but not whether another photo, pose or light
+    shows the same person, and it is insensitive to fine features. On 31 faces of the training photos, each degraded
+    three times (blur, downscaling by 1 to 4, noise, JPEG) and compared with the other 30 faces, the area under the
+    ROC curve is 0.999 and the equal error rate 1.1 %; with landmark errors of 5 % of the eye distance, 0.997 and
+    2.2 %.
     """
 
-    name: str = "structure of the crop, not a recogniser"
+    name: str = "structure of the crop, not face recognition"
     same_from: float = 0.64
 
     def describe(self, crop: FloatArray) -> FloatArray:
         """See `Identity`."""
         grey = cv2.cvtColor(np.ascontiguousarray(crop[FACE_ROWS, FACE_COLUMNS], np.float32), cv2.COLOR_RGB2GRAY)
-        parts = [_unit(_light_and_dark(grey)), _unit(_directions(grey))]
+        parts = [_unit(_coarse_luminance(grey)), _unit(_edge_orientations(grey))]
         return np.concatenate(parts) / np.float32(np.sqrt(len(parts)))
 
 
 def recogniser_crop(crop: FloatArray) -> FloatArray:
-    """An aligned crop as face recognisers want it: (112, 112, 3) in [0, 1]."""
+    """An aligned crop as input of face recognition networks: (112, 112, 3) in [0, 1]."""
     matrix, _ = cv2.estimateAffinePartial2D(TEMPLATE, ARCFACE, method=cv2.LMEDS)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     smooth = cv2.GaussianBlur(crop, (0, 0), 0.4 / scale)
@@ -112,7 +112,7 @@ def recogniser_crop(crop: FloatArray) -> FloatArray:
     return np.clip(small, 0, 1)
 
 
-def _light_and_dark(grey: FloatArray) -> FloatArray:
+def _coarse_luminance(grey: FloatArray) -> FloatArray:
     small = cv2.resize(grey, (COARSE, COARSE), interpolation=cv2.INTER_AREA)
     small = small - cv2.GaussianBlur(small, (0, 0), COARSE / 5)
     small = small / (np.sqrt(cv2.GaussianBlur(small * small, (0, 0), COARSE / 5)) + 0.01)
@@ -120,7 +120,7 @@ def _light_and_dark(grey: FloatArray) -> FloatArray:
     return np.asarray(small[np.hypot(x, y) < COARSE / 2], np.float32)
 
 
-def _directions(grey: FloatArray) -> FloatArray:
+def _edge_orientations(grey: FloatArray) -> FloatArray:
     small = cv2.GaussianBlur(255 * cv2.resize(grey, (FINE, FINE), interpolation=cv2.INTER_AREA), (0, 0), 1.0)
     across, down = cv2.Sobel(small, cv2.CV_32F, 1, 0), cv2.Sobel(small, cv2.CV_32F, 0, 1)
     strength = np.hypot(across, down)

@@ -1,4 +1,4 @@
-"""Which faces of two lists are the same: by position, whatever their numbers."""
+"""Matching of two lists of faces by position."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from toolbox.faces.face import Face
 
-FURTHEST = 0.6
-"""Sizes of the face by which the centres of one and the same face may lie apart."""
+MOST_DISTANCE = 0.6
+"""Maximum distance between the centres of the same face, relative to its size."""
 LEAST_OVERLAP = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Indices into both lists."""
+    """Indices of matched and unmatched faces of both lists."""
 
     pairs: tuple[tuple[int, int], ...]
     only_first: tuple[int, ...]
@@ -24,9 +24,9 @@ class Matches:
 
 
 def match(first: Sequence[Face], second: Sequence[Face]) -> Matches:
-    """The assignment with the largest total overlap (the Hungarian algorithm), both lists in the same pixels.
+    """The assignment with the largest total overlap (Hungarian algorithm); both lists in the same coordinates.
 
-    Where two boxes hardly overlap and their centres are far apart, the faces are two.
+    Faces whose boxes hardly overlap and whose centres are far apart are not matched.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -35,7 +35,7 @@ def match(first: Sequence[Face], second: Sequence[Face]) -> Matches:
     pairs = tuple(
         (int(row), int(column))
         for row, column in zip(rows, columns, strict=True)
-        if _are_one(first[row], second[column])
+        if _are_same(first[row], second[column])
     )
     return Matches(
         pairs,
@@ -61,6 +61,6 @@ def _distance(one: Face, other: Face) -> float:
     return float(np.hypot(x - u, y - v)) / max((one.size + other.size) / 2, 1e-9)
 
 
-def _are_one(one: Face, other: Face) -> bool:
+def _are_same(one: Face, other: Face) -> bool:
     ratio = max(one.size, other.size) / max(min(one.size, other.size), 1e-9)
-    return overlap(one, other) >= LEAST_OVERLAP or (_distance(one, other) <= FURTHEST and ratio <= 2)
+    return overlap(one, other) >= LEAST_OVERLAP or (_distance(one, other) <= MOST_DISTANCE and ratio <= 2)

@@ -1,4 +1,4 @@
-"""Published networks about faces: what they are, and whether their files are here. Listing them loads nothing."""
+"""Published networks for face detection, recognition and quality, and their files; listing them loads nothing."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class FaceModel(BaseModel):
 
 @cache
 def face_models() -> dict[str, FaceModel]:
-    """All of them by name."""
+    """All face models by name."""
     tables = tomllib.loads((resources.files("toolbox") / "faces" / "models.toml").read_text("utf-8"))
     return {name: FaceModel(name=name, **table) for name, table in tables.items()}
 
 
 def path_of(name: str, store: ModelStore) -> Path | None:
-    """Where a network's file lies; None where it is not here."""
+    """The path of a network's file; None if it was not downloaded."""
     file = face_models()[name].file.name
     return store.path(file) if store.has(file) else None

@@ -1,4 +1,4 @@
-"""How good a face is, by the published measure, where its file is there."""
+"""Face image quality by a published network, if its file was downloaded."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from toolbox.store import ModelStore
 
 @dataclass(frozen=True, slots=True)
 class FaceQuality:
-    """eDifFIQA-T (Babnik et al. 2024): how well a face can be recognised."""
+    """eDifFIQA-T (Babnik et al. 2024): suitability of a face for recognition."""
 
     network: Any
     file: Path
     name: str = "eDifFIQA-T"
 
     def __call__(self, crop: FloatArray) -> float:
-        """The quality of an aligned crop, (512, 512, 3) in [0, 1]; limited to 0..1."""
+        """The quality of an aligned crop (512, 512, 3) in [0, 1], clipped to 0..1."""
         small = recogniser_crop(crop) * 2 - 1
         try:
             self.network.setInput(np.ascontiguousarray(small.transpose(2, 0, 1)[None]))
@@ -36,7 +36,7 @@ class FaceQuality:
 
 
 def load_face_quality(store: ModelStore | None = None) -> FaceQuality | None:
-    """The network; None where its file is not here. Raises `WeightsError` where OpenCV cannot read it."""
+    """The network; None if its file was not downloaded. Raises `WeightsError` if OpenCV cannot read it."""
     file = path_of(EDIFFIQA, store or ModelStore())
     if file is None:
         return None

@@ -29,7 +29,7 @@ from iqa.features import ImageFeatures, enlarged, extract_features
 from iqa.metrics.psnr import psnr
 from iqa.metrics.ssim_y import ssim_y
 from iqa.patches import extract_patches
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, SpandrelCard
 from toolbox.errors import ExpertError, WeightsError
 from toolbox.expert import run_expert
 from toolbox.network import WEIGHTS
@@ -377,7 +377,7 @@ def _measured() -> Set[str]:
 
 def _version(card: ExpertCard) -> str:
     """Weights that ship are told apart by what is in their file, all others by their card."""
-    data = (WEIGHTS / card.weights).read_bytes() if card.weights else b""
+    data = (WEIGHTS / card.weights).read_bytes() if isinstance(card, SpandrelCard) and card.weights else b""
     return hashlib.sha256(card.model_dump_json().encode() + data).hexdigest()[:12]
 
 

@@ -22,7 +22,7 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from iqa.metrics.psnr_y import psnr_y
-from toolbox.card import ExpertCard
+from toolbox.card import SpandrelCard
 from toolbox.network import NetworkExpert, load_network
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
@@ -55,7 +55,7 @@ def expert_of(file: Path) -> NetworkExpert:
 
     scale = ModelLoader().load_from_file(file).scale
     task = Task.DENOISING if scale == 1 else Task.SUPER_RESOLUTION
-    card = ExpertCard.model_validate(
+    card = SpandrelCard.model_validate(
         {
             "name": "measured",
             "task": task,

@@ -22,7 +22,7 @@ from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import write_image
 from profiles.schema import Profile
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
 from toolbox.expert import Expert
 from toolbox.pool import ExpertPool
@@ -49,7 +49,7 @@ class Pool(ExpertPool):
     def __init__(self, **experts: tuple[Task, Callable[[Image], Image]]) -> None:
         facts = {"scale": 1, "loader": "classical", "function": "none:none", "about": "", "source": ""}
         cards = [
-            ExpertCard.model_validate({"name": name, "task": task, **facts}) for name, (task, _) in experts.items()
+            ClassicalCard.model_validate({"name": name, "task": task, **facts}) for name, (task, _) in experts.items()
         ]
         super().__init__(Catalogue(tuple(cards)))
         self._scripted = {card.name: Scripted(card, experts[card.name][1]) for card in cards}

@@ -118,7 +118,7 @@ def test_an_own_expert_is_listed_verified_and_removed(models: Command, store: Mo
 @pytest.mark.parametrize(
     ("title", "arguments", "told"),
     [
-        ("NAFNet", ("--task", "super_resolution", "--name", "mine"), "enlarges 1x"),
+        ("NAFNet", ("--task", "super_resolution", "--name", "mine"), "scale 1x"),
         ("Compact", ("--task", "denoising", "--name", "mine"), "super_resolution"),
         ("NAFNet", ("--task", "denoising", "--name", "nlm_denoise"), "already"),
         ("NAFNet", ("--task", "denoising", "--name", "../mine"), "name"),

@@ -23,7 +23,7 @@ from mcp.types import (
 from agent.run_folder import RunFolder
 from profiles.schema import Profile
 from server.settings import ServerSettings
-from toolbox.card import ExpertCard
+from toolbox.card import ClassicalCard
 
 pytestmark = pytest.mark.anyio
 SMALL = {"long_side": 128}
@@ -55,7 +55,7 @@ async def test_every_template_is_there(server: MCPServer[Any]) -> None:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_experts_and_profiles_are_read_by_name(server: MCPServer[Any], mode: str) -> None:
     async with Client(server, mode=mode) as client:
-        card = ExpertCard.model_validate_json(await text_of(client, "expert://lanczos_4x"))
+        card = ClassicalCard.model_validate_json(await text_of(client, "expert://lanczos_4x"))
         profile = Profile.model_validate_json(await text_of(client, "profile://Gen4K-P"))
     assert (card.name, card.scale) == ("lanczos_4x", 4)
     assert (profile.name, profile.long_side) == ("Gen4K-P", 4096)
