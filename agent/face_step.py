@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from agent.faces import FaceTools, FoundFace, face_tools, find_faces
 from agent.judging import Candidate, Judge, Selection
-from agent.state import KEEP_INPUT, FaceResult, FaceWork, Step, Verdict
-from agent.timer import Timer
+from agent.state import KEEP_INPUT, FaceResult, FaceWork, Verdict
+from agent.step_context import StepContext
 from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
 from imaging.errors import ResourceError
 from imaging.image import Image
@@ -22,7 +22,6 @@ from profiles.schema import Profile
 from toolbox.card import ExpertCard
 from toolbox.errors import ExpertError, RegistryError, WeightsError
 from toolbox.expert import Expert, run_expert
-from toolbox.pool import ExpertPool
 
 if TYPE_CHECKING:
     from toolbox.faces.alignment import Aligned
@@ -41,59 +40,59 @@ LEAST_OWN_SIDE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class _Contestant:
-    """One crop of one face: its verdict, and its pixels where it may win."""
+class _Decided:
+    """One face with its candidates, the untouched crop first, and the best of them."""
 
-    verdict: Verdict
-    crop: FloatArray | None
+    aligned: Aligned
+    result: FaceResult
+    untouched: Verdict
+    best: Candidate
 
 
-def run_face_step(
-    image: Image,
-    step: Step,
-    cards: Sequence[ExpertCard],
-    profile: Profile,
-    experts: ExpertPool,
-    *,
-    token: ProgressToken | None = None,
-    timer: Timer | None = None,
-    description: str = "",
-    original: Image | None = None,
-    most_faces: int = MOST_FACES,
-    most_runs: int | None = None,
-) -> Iterator[Candidate]:
+def run_face_step(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Candidate]:
     """Q-MoE per face. The candidates are the input and, where any face has a better crop, the picture with these.
 
-    `original`: what the run began with; faces are looked for there too, and are compared with what they were there.
-    The `faces` of both candidates tell of every face. The largest `most_faces` are treated, and no more than there
-    are `most_runs` of experts for. Raises `WeightsError` where a file for faces is damaged.
+    Faces are looked for in `context.original` too, and are compared with what they are there. The `faces` of both
+    candidates tell of every face. The largest `MOST_FACES` are treated, and no more than the budget has expert runs
+    for. Raises `WeightsError` where a file for faces is damaged.
     """
-    from toolbox.faces.alignment import paste_into
-
-    token, timer = token or ProgressToken(), timer or Timer()
-    original = original or image
-    with timer.section("faces"):
-        tools = face_tools(experts.store)
+    image, original = context.image, context.original or context.image
+    with context.timer.section("faces"):
+        tools = face_tools(context.experts.store)
         found = find_faces(image, original, tools)
-    pixels = as_array(image.pixels)
-    cards = cards[:most_runs]
-    table = _Table(step, cards, profile, experts, timer, description, tools, original)
-    if most_runs is not None and cards:
-        most_faces = min(most_faces, most_runs // len(cards))
-    results, changes, pairs = [], [], []
+    pixels, cards = as_array(image.pixels), cards[: context.runs_left]
+    most_faces = MOST_FACES
+    if context.runs_left is not None and cards:
+        most_faces = min(most_faces, context.runs_left // len(cards))
+    step = _FaceStep(context, cards, tools, as_array(original.pixels))
+    results, decided = list[FaceResult](), list[_Decided]()
     for index, one in enumerate(found):
-        part = token.part(index / len(found), (index + 1) / len(found))
-        why = table.why_left_alone(one, index, most_faces)
-        if why:
+        if why := _why_left_alone(context, one, index, most_faces):
             results.append(_result(one, left_alone=why))
             continue
-        aligned, contestants = table.candidates_for(pixels, one, part)
-        best = _winner(contestants, profile)
-        results.append(_result(one, contestants, best))
-        untouched = next(each.verdict for each in contestants if each.verdict.expert == KEEP_INPUT)
-        pairs.append((untouched, best.verdict))
-        if best.crop is not None and best.verdict.expert != KEEP_INPUT:
-            changes.append((aligned, best.crop))
+        part = context.token.part(index / len(found), (index + 1) / len(found))
+        decided.append(step.decide(pixels, one, part))
+        results.append(decided[-1].result)
+    yield from _candidates(context, tools, results, decided)
+
+
+def _why_left_alone(context: StepContext, one: FoundFace, index: int, most_faces: int) -> str:
+    """The reason; empty where the face is treated."""
+    if one.face.is_too_small:
+        return f"{one.face.size:.0f} pixels are too few to be true to"
+    if index >= most_faces:
+        return f"only the largest {most_faces} faces are treated"
+    if context.is_out_of_time:
+        return f"the budget of {context.profile.max_seconds:g} seconds is spent"
+    return ""
+
+
+def _candidates(
+    context: StepContext, tools: FaceTools, results: Sequence[FaceResult], decided: Sequence[_Decided]
+) -> Iterator[Candidate]:
+    """The input, and the picture with the best crop of every face."""
+    from toolbox.faces.alignment import paste_into
+
     work = FaceWork(
         detector=tools.detector.name,
         identity=tools.identity.name,
@@ -101,60 +100,46 @@ def run_face_step(
         same_from=tools.identity.same_from,
         faces=tuple(results),
     )
-    kept = _mean(KEEP_INPUT, [before for before, _ in pairs])
-    if not changes:
-        yield Candidate(kept, image, work)
-        return
+    changes = [
+        (one.aligned, to_numpy(one.best.image.pixels))
+        for one in decided
+        if one.best.image is not None and one.best.verdict.expert != KEEP_INPUT
+    ]
+    kept = _mean(KEEP_INPUT, [one.untouched for one in decided])
     # The faces have been decided one by one: against the whole picture their gain would drown.
-    yield Candidate(kept, None, work)
-    with timer.section("faces"):
-        pasted = copied(image.pixels)
-        paste_into(as_array(pasted), changes)
-        restored = image.with_pixels(pasted)
-    yield Candidate(_mean(FACES, [after for _, after in pairs]), restored, work)
+    yield Candidate(kept, None if changes else context.image, work)
+    if changes:
+        with context.timer.section("faces"):
+            pasted = copied(context.image.pixels)
+            paste_into(as_array(pasted), changes)
+            restored = context.image.with_pixels(pasted)
+        yield Candidate(_mean(FACES, [one.best.verdict for one in decided]), restored, work)
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class _FaceStep:
     """What all faces of a step have in common."""
 
-    step: Step
+    context: StepContext
     cards: Sequence[ExpertCard]
-    profile: Profile
-    experts: ExpertPool
-    timer: Timer
-    description: str
     tools: FaceTools
-    original: Image
+    original: FloatArray
 
-    def why_left_alone(self, one: FoundFace, index: int, most_faces: int) -> str:
-        """The reason; empty where the face is treated."""
-        profile = self.profile
-        if one.face.is_too_small:
-            return f"{one.face.size:.0f} pixels are too few to be true to"
-        if index >= most_faces:
-            return f"only the largest {most_faces} faces are treated"
-        if profile.max_seconds is not None and self.timer.total() >= profile.max_seconds:
-            return f"the budget of {profile.max_seconds:g} seconds is spent"
-        return ""
-
-    def candidates_for(
-        self, pixels: FloatArray, one: FoundFace, token: ProgressToken
-    ) -> tuple[Aligned, list[_Contestant]]:
-        """The crop as it is, and every candidate for it, the untouched crop first."""
+    def decide(self, pixels: FloatArray, one: FoundFace, token: ProgressToken) -> _Decided:
+        """Run every expert on one face and choose."""
         from toolbox.faces.alignment import align
 
-        with self.timer.section("faces"):
+        with self.context.timer.section("faces"):
             aligned = align(pixels, one.face)
             wanted = self._reference(one, aligned.crop, pixels)
-        judge = Judge(
-            Image(from_numpy(aligned.crop)), self.step, self.profile, self.experts, self.timer, self.description
-        )
-        contestants = [self._judged(judge.evaluate_input().verdict, aligned.crop, wanted)]
+        crop = Image(from_numpy(aligned.crop))
+        judge = Judge(self.context.for_crop(crop))
+        candidates = [self._judged(judge.evaluate_input().verdict, crop, wanted)]
         for index, card in enumerate(self.cards):
             part = token.part(index / len(self.cards), (index + 1) / len(self.cards))
-            contestants.append(self._run(card, aligned, wanted, judge, part))
-        return aligned, contestants
+            candidates.append(self._run(card, aligned, wanted, judge, part))
+        best = _winner(candidates, self.context.profile)
+        return _Decided(aligned, _result(one, candidates, best), candidates[0].verdict, best)
 
     def _reference(self, one: FoundFace, crop: FloatArray, pixels: FloatArray) -> FloatArray:
         """The description of the face in the original, cut out in the same way.
@@ -164,7 +149,7 @@ class _Table:
         from toolbox.faces.alignment import align
         from toolbox.faces.identity import similarity
 
-        first = as_array(self.original.pixels)
+        first = self.original
         x, y = first.shape[1] / pixels.shape[1], first.shape[0] / pixels.shape[0]
         describe = self.tools.identity.describe
         before, now = describe(align(first, one.face.scaled(x, y)).crop), describe(crop)
@@ -172,32 +157,33 @@ class _Table:
 
     def _run(
         self, card: ExpertCard, aligned: Aligned, wanted: FloatArray, judge: Judge, token: ProgressToken
-    ) -> _Contestant:
+    ) -> Candidate:
         started = time.perf_counter()
         try:
-            with self.timer.section("experts"):
-                result = run_on_crop(self.experts.get(card.name), aligned, token)
+            with self.context.timer.section("experts"):
+                result = run_on_crop(self.context.experts.get(card.name), aligned, token)
         except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
-            return _Contestant(Verdict(expert=card.name, score=0.0, error=str(error)), None)
+            return Candidate(Verdict(expert=card.name, score=0.0, error=str(error)))
         seconds = time.perf_counter() - started
         token.check()
-        return self._judged(judge.evaluate(card, result, seconds).verdict, to_numpy(result.pixels), wanted)
+        return self._judged(judge.evaluate(card, result, seconds).verdict, result, wanted)
 
-    def _judged(self, verdict: Verdict, crop: FloatArray, wanted: FloatArray) -> _Contestant:
+    def _judged(self, verdict: Verdict, image: Image, wanted: FloatArray) -> Candidate:
         """Identity x face quality x general quality, as their geometric mean; a stranger cannot win."""
         from toolbox.faces.identity import similarity
 
-        with self.timer.section("scoring"):
+        with self.context.timer.section("scoring"):
+            crop = to_numpy(image.pixels)
             identity = similarity(self.tools.identity.describe(crop), wanted)
             face_quality = self.tools.quality(crop)
         metrics = {**verdict.metrics, "identity": identity, "face_quality": face_quality}
         same_from = self.tools.identity.same_from
         if identity < same_from:
             message = f"another face: identity {identity:.2f} is below {same_from:.2f}"
-            return _Contestant(verdict.model_copy(update={"score": 0.0, "metrics": metrics, "error": message}), None)
-        counts = identity ** (2 * self.profile.fidelity_weight)
+            return Candidate(verdict.model_copy(update={"score": 0.0, "metrics": metrics, "error": message}))
+        counts = identity ** (2 * self.context.profile.fidelity_weight)
         score = float((counts * face_quality * verdict.score) ** (1 / 3))
-        return _Contestant(verdict.model_copy(update={"score": score, "metrics": metrics}), crop)
+        return Candidate(verdict.model_copy(update={"score": score, "metrics": metrics}), image)
 
 
 def run_on_crop(expert: Expert, aligned: Aligned, token: ProgressToken) -> Image:
@@ -216,23 +202,22 @@ def run_on_crop(expert: Expert, aligned: Aligned, token: ProgressToken) -> Image
     return crop.with_pixels(crop.pixels + after - before)
 
 
-def _winner(contestants: Sequence[_Contestant], profile: Profile) -> _Contestant:
+def _winner(candidates: Sequence[Candidate], profile: Profile) -> Candidate:
     """By the same rules as in every other step, among those that are clearly better than the untouched crop, or that
     the profile names.
     """
-    selection, by_name = Selection(), {each.verdict.expert: each for each in contestants}
-    untouched = by_name[KEEP_INPUT]
+    selection, untouched = Selection(), candidates[0]
     least = untouched.verdict.score + LEAST_GAIN
-    for each in contestants:
-        if each.crop is not None and (each.verdict.score > least or each.verdict.expert in profile.experts):
-            selection.add(Candidate(each.verdict, Image(from_numpy(each.crop))))
-    return by_name[selection.winner.verdict.expert] if selection.winner else untouched
+    for one in candidates:
+        if one.verdict.score > least or one.verdict.expert in profile.experts:
+            selection.add(one)
+    return selection.winner or untouched
 
 
 def _result(
     one: FoundFace,
-    contestants: Sequence[_Contestant] = (),
-    best: _Contestant | None = None,
+    candidates: Sequence[Candidate] = (),
+    best: Candidate | None = None,
     left_alone: str = "",
 ) -> FaceResult:
     face = one.face
@@ -245,7 +230,7 @@ def _result(
         placed_by="size" if face.is_profile else "landmarks",
         expert=best.verdict.expert if best else KEEP_INPUT,
         identity=best.verdict.metrics["identity"] if best else 1.0,
-        verdicts=tuple(each.verdict for each in contestants),
+        verdicts=tuple(each.verdict for each in candidates),
         left_alone=left_alone,
     )
 

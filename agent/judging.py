@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from agent.state import KEEP_INPUT, FaceWork, Step, Verdict
-from agent.timer import Timer
+from agent.state import KEEP_INPUT, FaceWork, Verdict
+from agent.step_context import StepContext
 from imaging.image import Image
 from imaging.pixels import row_chunks
 from iqa.candidate_score import CandidateScore, origin_of, own_error, removal, score
 from iqa.consistency import consistency
-from iqa.crops import Box
 from iqa.expert_priors import expert_prior, expert_priors, has_prior, priors_for
 from iqa.features import ImageFeatures, enlarged, extract_features
 from iqa.published import chosen, measure_published
 from iqa.quality import Origin, quality_of
-from profiles.schema import Profile
 from toolbox.card import ExpertCard
-from toolbox.pool import ExpertPool
 
 NO_OPINION = 0.5
 COSTS = {"classical": 1, "spandrel": 2, "onnx": 2, "diffusion": 3}
@@ -32,7 +29,7 @@ class Candidate:
     image: Image | None = None
     faces: FaceWork | None = None
     features: ImageFeatures | None = None
-    """What the judge saw of the image."""
+    """Of the image, as the judge extracted them."""
 
 
 @dataclass(slots=True)
@@ -50,10 +47,6 @@ class Selection:
         least = max(self.scores) - own_error()
         self.tied = [one for one in [*self.tied, candidate] if one.verdict.score >= least]
 
-    def clear(self) -> None:
-        """Drop the images: the choice has been made."""
-        self.tied.clear()
-
     @property
     def winner(self) -> Candidate | None:
         """The best score; where others lie within the judge's error of it, the most faithful, then the cheapest."""
@@ -66,76 +59,57 @@ class Selection:
         return first - others[0] if others else None
 
 
+def best_verdict(verdicts: Sequence[Verdict]) -> Verdict:
+    """The winner among the verdicts on results that are all there, by the rule of `Selection`."""
+    least = max(verdict.score for verdict in verdicts) - own_error()
+    return max((verdict for verdict in verdicts if verdict.score >= least), key=_rank)
+
+
 def _rank(verdict: Verdict) -> tuple[float, int, float]:
     return (round(verdict.consistency, 2), -verdict.cost, verdict.score)
 
 
-def select_best(judged: Iterable[Candidate]) -> Candidate | None:
-    """The winner among candidates; None where no expert gave an image."""
-    selection = Selection()
-    for candidate in judged:
-        selection.add(candidate)
-    return selection.winner
-
-
 class Judge:
-    """Gives verdicts on what experts made of one image in one step, all looked at in the same crops."""
+    """Gives verdicts on what experts made of one image in one step, all from features of the same crops."""
 
-    def __init__(
-        self,
-        before: Image,
-        step: Step,
-        profile: Profile,
-        pool: ExpertPool,
-        timer: Timer,
-        description: str = "",
-        features: ImageFeatures | None = None,
-    ) -> None:
-        """`features`: what has been seen of `before` already; its crops are then those of the candidates too."""
-        self._before = before
-        self._step = step
-        self._fidelity_weight = profile.fidelity_weight
-        self._least_consistency = profile.least_consistency
-        self._pool = pool
-        self._timer = timer
-        self._description = description
-        self._metrics = chosen(profile.reflection, profile.non_commercial, pool.store)
-        with timer.section("scoring"):
-            self._features = features or extract_features(before)
-            self._origin = origin_of(step.task, self._features, enlarged(self._features, before, step.scale))
-
-    @property
-    def crops(self) -> tuple[Box, ...]:
-        """Where it looks, the most active place first."""
-        return self._features.crops
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+        profile, store, before = context.profile, context.experts.store, context.image
+        self._metrics = chosen(profile.reflection, profile.non_commercial, store)
+        with context.timer.section("scoring"):
+            as_large = enlarged(context.features, before, context.step.scale)
+            self._origin = origin_of(context.step.task, context.features, as_large)
 
     def evaluate_input(self) -> Candidate:
         """Doing nothing."""
-        with self._timer.section("scoring"):
-            values = self._published(self._before)
-            verdict = verdict_on(KEEP_INPUT, self._features, self._origin, 1.0, self._fidelity_weight, values)
-        return Candidate(verdict, self._before, features=self._features)
+        context = self._context
+        with context.timer.section("scoring"):
+            verdict = self._verdict(KEEP_INPUT, context.image, context.features, 1.0)
+        return Candidate(verdict, context.image, features=context.features)
 
     def evaluate(self, card: ExpertCard, result: Image, seconds: float) -> Candidate:
         """An expert's result."""
+        context = self._context
         cost = {"expert": card.name, "cost": COSTS[card.loader], "seconds": seconds}
-        if _same(result, self._before):
+        if _same(result, context.image):
             # A prior of an expert is of what it changes.
-            return Candidate(self.evaluate_input().verdict.model_copy(update=cost), result, features=self._features)
-        with self._timer.section("scoring"):
-            features = extract_features(result, self._features.crops)
-            faithful = consistency(self._step.task, self._before, result)
-            values = self._published(result)
-            verdict = verdict_on(card.name, features, self._origin, faithful, self._fidelity_weight, values)
-        verdict = verdict.model_copy(update=cost)
-        if faithful < self._least_consistency:
-            message = f"consistency {faithful:.2f} is below the profile's {self._least_consistency:.2f}"
+            unchanged = self.evaluate_input()
+            return replace(unchanged, verdict=unchanged.verdict.model_copy(update=cost), image=result)
+        with context.timer.section("scoring"):
+            features = extract_features(result, context.features.crops)
+            faithful = consistency(context.step.task, context.image, result)
+            verdict = self._verdict(card.name, result, features, faithful).model_copy(update=cost)
+        if faithful < context.profile.least_consistency:
+            message = f"consistency {faithful:.2f} is below the profile's {context.profile.least_consistency:.2f}"
             return Candidate(verdict.model_copy(update={"score": 0.0, "error": message}))
         return Candidate(verdict, result, features=features)
 
-    def _published(self, image: Image) -> dict[str, float]:
-        measured = measure_published(self._metrics, [image], self._pool, self._pool.store, self._description)
-        return {name: values[0] for name, values in measured.items()}
+    def _verdict(self, expert: str, image: Image, features: ImageFeatures, faithful: float) -> Verdict:
+        pool, description = self._context.experts, self._context.description
+        measured = measure_published(self._metrics, [image], pool, pool.store, description)
+        published = {name: values[0] for name, values in measured.items()}
+        weight = self._context.profile.fidelity_weight
+        return verdict_on(expert, features, self._origin, faithful, weight, published)
 
 
 def _same(one: Image, other: Image) -> bool:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agent import planning
-from agent.events import CandidateJudged, Finished, StepFinished, StepStarted
-from agent.face_step import run_face_step
+from agent.events import CandidateJudged, Finished, Perceived, Planned, StepFinished, StepStarted
 from agent.finishing import finish
-from agent.judging import Candidate, Selection
-from agent.perception import perceive
-from agent.qmoe import candidates, run_candidates, shortlist, unavailable_experts
+from agent.judging import Candidate
+from agent.planning import perceive_and_plan
 from agent.reasoners.reasoner import Reasoner
 from agent.rollback import left_of, reflect, resume_better_branch
 from agent.run_context import RunContext
-from agent.state import KEEP_INPUT, Node, Step, Verdict
-from imaging.errors import Cancelled
+from agent.state import KEEP_INPUT, Node, Perception, Step, Verdict
+from agent.step import experts_for, run_step
+from agent.step_context import StepContext
+from imaging.image import Image
 from imaging.writing import write_image
 from iqa.degradations import estimates_from
+from iqa.features import ImageFeatures
 from iqa.quality import rollback_threshold
-from toolbox.card import ExpertCard
+from profiles.schema import Profile
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Severity, Task
 
@@ -31,34 +30,42 @@ FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
 
 
-class _TimeIsUp(Cancelled):
-    """In the middle of an expert's work, where there is something to go on with."""
-
-
-def run_loop(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
-    """Bring the run from wherever it stands to its written result."""
-    if context.state.perception is None:
-        _perceive(context, reasoner)
+def run_loop(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> Image:
+    """Bring the run from wherever it stands to its result, which is written and returned."""
     if context.state.plan is None:
-        _plan(context, experts, reasoner)
+        _perceive_and_plan(context, experts, reasoner)
     while _goes_on(context):
         _take_step(context, experts, reasoner)
-    _finish(context)
+    return _finish(context)
 
 
-def _perceive(context: RunContext, reasoner: Reasoner) -> None:
-    context.progress(0.0, "looking at the image")
+def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
+    _progress(context, 0.0, "looking at the image")
+
+    def perceived(perception: Perception) -> None:
+        context.change(perception=perception)
+        context.save()
+        context.events.tell(Perceived(perception=perception))
+        context.token.check()
+
     with context.timer.section("perception"):
-        perception = perceive(context.image, reasoner, context.features)
-    context.perceived(perception)
-
-
-def _plan(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
-    context.token.check()
-    with context.timer.section("planning"):
-        plan = planning.plan(context.perception, context.state.profile, experts.catalogue, reasoner)
-    context.planned(plan)
-    for warning in unavailable_experts(plan.steps, context.state.profile, experts):
+        features = context.features
+    known, profile = context.state.perception, context.state.profile
+    perception, plan = perceive_and_plan(
+        context.image,
+        features,
+        profile,
+        experts,
+        reasoner,
+        perception=known,
+        perceived=perceived,
+        timer=context.timer,
+    )
+    context.change(plan=plan)
+    context.put(context.node.model_copy(update={"remaining_steps": plan.steps, "score": perception.quality}))
+    context.save()
+    context.events.tell(Planned(plan=plan))
+    for warning in plan.warnings:
         context.warn(warning)
 
 
@@ -77,9 +84,11 @@ def _goes_on(context: RunContext) -> bool:
 def _spent_budget(context: RunContext) -> str:
     """The budget that is spent, in words; empty where none is."""
     profile = context.state.profile
-    if profile.max_expert_runs is not None and context.state.expert_runs >= profile.max_expert_runs:
+    if _runs_left(context) == 0:
         return f"{profile.max_expert_runs} expert runs"
-    return f"{profile.max_seconds:g} seconds" if _time_is_up(context) else ""
+    if profile.max_seconds is not None and context.timer.total() >= profile.max_seconds:
+        return f"{profile.max_seconds:g} seconds"
+    return ""
 
 
 def _runs_left(context: RunContext) -> int | None:
@@ -87,50 +96,61 @@ def _runs_left(context: RunContext) -> int | None:
     return None if most is None else max(0, most - context.state.expert_runs)
 
 
-def _time_is_up(context: RunContext) -> bool:
-    most = context.state.profile.max_seconds
-    return most is not None and context.timer.total() >= most
-
-
 def _take_step(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
-    """Run the first of the remaining steps and go on from its result, or from where it is best to go on."""
-    node, step = context.node, context.node.remaining_steps[0]
-    gone = _is_gone_already(context, step)
-    profile = context.state.profile
-    with context.timer.section("scoring"):
-        able = () if gone else candidates(step, profile, experts)
-        cards = shortlist(able, profile, context.image, context.features)[: _runs_left(context)]
-    new_id = len(context.state.nodes)
-    context.tell(StepStarted(step=step, node=node.id, candidates=tuple(card.name for card in cards)))
-    selection, verdicts = _run_candidates(context, step, cards, experts, new_id)
-    best = _chosen(context, step, selection, reasoner)
-    selection.clear()
-    image, features = (best.image or context.image, best.features) if best else (context.image, None)
-    best = replace(best, image=None) if best else None
-    changed = best is not None and best.verdict.expert != KEEP_INPUT
-    child = Node(
-        id=new_id,
-        parent=node.id,
-        step=step,
-        expert=best.verdict.expert if best else KEEP_INPUT,
-        width=image.width,
-        height=image.height,
-        score=best.verdict.score if best else 0.0,
-        verdicts=verdicts,
-        margin=selection.margin,
-        faces=best.faces if best else None,
-        failed=not gone and _has_failed(context, step, best),
-        remaining_steps=node.remaining_steps[1:] if changed else left_of(node),
-        failed_first_steps=() if changed else node.failed_first_steps,
-    )
-    runs = sum(verdict.expert != KEEP_INPUT for verdict in verdicts)
-    image = context.add(child, image, child.faces.expert_runs if child.faces else runs)
-    context.tell(StepFinished(node=child))
+    """Run the next step and go on from its result, or from where it is best to go on."""
+    step = _next_step(context)
+    child, image, features = _run_next_step(context, step, experts, reasoner)
+    context.events.tell(StepFinished(node=child))
     if child.failed:
         reflect(context, step, reasoner)
     else:
         context.move_to(child, image, features)
     context.save()
+
+
+def _next_step(context: RunContext) -> Step:
+    """Which of the remaining steps is taken now: the first."""
+    return context.node.remaining_steps[0]
+
+
+def _run_next_step(
+    context: RunContext, step: Step, experts: ExpertPool, reasoner: Reasoner
+) -> tuple[Node, Image, ImageFeatures | None]:
+    """The new node with its image as it was stored, and the image's features."""
+    gone, new_id = _is_gone_already(context, step), len(context.state.nodes)
+    with context.timer.section("scoring"):
+        inputs = _step_context(context, step, experts)
+        cards = () if gone else experts_for(inputs)
+    context.events.tell(StepStarted(step=step, node=context.node.id, candidates=tuple(card.name for card in cards)))
+    result = run_step(
+        replace(inputs, token=context.token.watched_by(_show_progress_of(context, step, len(cards)))),
+        cards,
+        observe=partial(_record_candidate, context, step, new_id),
+        judge=lambda tied: reasoner.judge(step, context.image, tied, context.perception),
+    )
+    best = result.best or Candidate(Verdict(expert=KEEP_INPUT, score=0.0))
+    image = best.image or context.image
+    node = context.node
+    changed = best.verdict.expert != KEEP_INPUT
+    child = Node(
+        id=new_id,
+        parent=node.id,
+        step=step,
+        expert=best.verdict.expert,
+        width=image.width,
+        height=image.height,
+        score=best.verdict.score,
+        verdicts=result.verdicts,
+        margin=result.margin,
+        faces=best.faces,
+        failed=not gone and _has_failed(step, best.verdict, context.state.profile),
+        remaining_steps=node.remaining_steps[1:] if changed else left_of(node),
+        failed_first_steps=() if changed else node.failed_first_steps,
+    )
+    image = context.writer.store_image(child.id, image)
+    context.put(child)
+    context.change(expert_runs=context.state.expert_runs + child.expert_runs)
+    return child, image, best.features
 
 
 def _is_gone_already(context: RunContext, step: Step) -> bool:
@@ -150,83 +170,53 @@ def _is_gone_already(context: RunContext, step: Step) -> bool:
     return now is not None and now.severity is Severity.VERY_LOW
 
 
-def _run_candidates(
-    context: RunContext, step: Step, cards: Sequence[ExpertCard], experts: ExpertPool, new_id: int
-) -> tuple[Selection, tuple[Verdict, ...]]:
-    """The contest and every verdict; of the images only those that may still win are held in memory."""
-    done, share = _progress_of(context, step)
-    selection, verdicts = Selection(), list[Verdict]()
-
-    def watch(fraction: float) -> None:
-        context.progress(done + share * fraction, f"{step} by {len(cards)} experts")
-        if selection.winner and _time_is_up(context):
-            raise _TimeIsUp
-
-    token = context.token.watched_by(watch)
-    if step.task is Task.FACE_RESTORATION:
-        run = partial(run_face_step, original=context.folder.load_image(0))
-    else:
-        with context.timer.section("scoring"):
-            run = partial(run_candidates, features=context.features)
-    judged = run(
+def _step_context(context: RunContext, step: Step, experts: ExpertPool) -> StepContext:
+    return StepContext(
         context.image,
         step,
-        cards,
         context.state.profile,
         experts,
-        token=token,
+        context.features,
         timer=context.timer,
         description=context.perception.description,
-        most_runs=_runs_left(context),
+        original=context.input_image if step.task is Task.FACE_RESTORATION else None,
+        runs_left=_runs_left(context),
     )
-    named = {card.name for card in cards} & set(context.state.profile.experts)
-    with suppress(_TimeIsUp):
-        for candidate in judged:
-            verdicts.append(candidate.verdict)
-            if candidate.image is not None:
-                with context.timer.section("trace"):
-                    context.folder.save_thumbnail(f"{new_id}-{candidate.verdict.expert}", candidate.image)
-            if not named or candidate.verdict.expert in named or candidate.faces:
-                selection.add(candidate)
-            if selection.winner and _time_is_up(context):
-                break
-            context.tell(CandidateJudged(step=step, node=new_id, verdict=candidate.verdict))
-    return selection, tuple(verdicts)
 
 
-def _chosen(context: RunContext, step: Step, selection: Selection, reasoner: Reasoner) -> Candidate | None:
-    """The best candidate. Where scores cannot tell several apart, the reasoner may."""
-    if len(selection.tied) < 2:
-        return selection.winner
-    with context.timer.section("scoring"):
-        name = reasoner.judge(step, context.image, selection.tied, context.perception)
-    return next((one for one in selection.tied if one.verdict.expert == name), selection.winner)
+def _record_candidate(context: RunContext, step: Step, node: int, candidate: Candidate) -> None:
+    if candidate.image is not None:
+        with context.timer.section("trace"):
+            context.folder.save_thumbnail(f"{node}-{candidate.verdict.expert}", candidate.image)
+    context.events.tell(CandidateJudged(step=step, node=node, verdict=candidate.verdict))
 
 
-def _has_failed(context: RunContext, step: Step, best: Candidate | None) -> bool:
+def _has_failed(step: Step, best: Verdict, profile: Profile) -> bool:
     if step.task is Task.FACE_RESTORATION:
         return False  # Each face was decided by itself; faces that need nothing are no failure.
-    if best is None or best.verdict.expert == KEEP_INPUT:
+    if best.expert == KEEP_INPUT:
         return True
-    if best.verdict.expert in context.state.profile.experts:
+    if best.expert in profile.experts:
         return False  # Whoever named it takes what it gives.
-    published = rollback_threshold(best.verdict.metrics)
-    if published is not None and best.verdict.quality < published:
-        return True
-    return best.verdict.score < context.state.profile.rollback_below
+    published = rollback_threshold(best.metrics)
+    return best.score < profile.rollback_below or (published is not None and best.quality < published)
 
 
-def _finish(context: RunContext) -> None:
+def _finish(context: RunContext) -> Image:
     output = Path(context.state.output)
-    context.progress(1 - FINISHING_SHARE, "finishing")
+    _progress(context, 1 - FINISHING_SHARE, "finishing")
     with context.timer.section("finishing"):
         result = finish(context.image, context.plan)
-    context.show_result(result)
-    context.progress(1 - FINISHING_SHARE / 2, "writing")
+    context.writer.save_before_after(result)
+    _progress(context, 1 - FINISHING_SHARE / 2, "writing")
     with context.timer.section("writing"):
         write_image(result, output, overwrite=context.state.overwrite)
-    context.finished()
-    context.tell(
+    context.change(finished=True)
+    context.save()
+    context.write_report()
+    context.writer.flush()
+    context.folder.drop_images()
+    context.events.tell(
         Finished(
             node=context.state.current,
             output=str(output),
@@ -235,15 +225,23 @@ def _finish(context: RunContext) -> None:
             seconds=context.timer.seconds(),
         )
     )
-    context.progress(1.0, "done")
+    context.events.progress(1.0, "done")
+    return result
 
 
-def _progress_of(context: RunContext, step: Step) -> tuple[float, float]:
-    """How much of the run is done before a step, and how much the step adds; by output pixels."""
-    share = (1 - FINISHING_SHARE) / _work(context.state.nodes[0], context.plan.steps)
-    left = _work(context.node, context.node.remaining_steps)
+def _progress(context: RunContext, fraction: float, message: str) -> None:
+    """Tell how much is done. Raises `Cancelled` where the caller has asked to stop."""
+    context.token.check()
+    context.events.progress(fraction, message)
+
+
+def _show_progress_of(context: RunContext, step: Step, experts: int) -> Callable[[float], None]:
+    """Shows the progress of a step, by output pixels, as a part of the run's."""
     all_work = _work(context.state.nodes[0], context.plan.steps)
-    return max(0, all_work - left) * share, _work(context.node, [step]) * share
+    share = (1 - FINISHING_SHARE) / all_work
+    done = max(0, all_work - _work(context.node, context.node.remaining_steps))
+    work = _work(context.node, [step])
+    return lambda fraction: context.events.progress(share * (done + work * fraction), f"{step} by {experts} experts")
 
 
 def _work(node: Node, steps: Sequence[Step]) -> int:

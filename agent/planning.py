@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 from agent.errors import PlanError
+from agent.perception import perceive
+from agent.qmoe import unavailable_experts
 from agent.reasoners.reasoner import RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step
+from agent.timer import Timer
+from imaging.image import Image
 from imaging.resizing import fitted
+from iqa.features import ImageFeatures
 from profiles.schema import Profile
 from toolbox.catalogue import Catalogue
+from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Task
 
 SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 16: (4, 4)}
@@ -24,16 +29,42 @@ FOUR_K_TOLERANCE = 4000 / 4096
 """4KAgent is content with 4000 of 4096 pixels from the experts; a plain resize gives the rest."""
 
 
+def perceive_and_plan(
+    image: Image,
+    features: ImageFeatures,
+    profile: Profile,
+    experts: ExpertPool,
+    reasoner: Reasoner,
+    *,
+    perception: Perception | None = None,
+    perceived: Callable[[Perception], None] = lambda _: None,
+    timer: Timer | None = None,
+) -> tuple[Perception, Plan]:
+    """What is wrong with an image, and the plan of its restoration.
+
+    `perception`: what was said of the image before; otherwise `perceived` is called with it before the plan is made.
+    Raises `PlanError`.
+    """
+    timer = timer or Timer()
+    if perception is None:
+        with timer.section("perception"):
+            perception = perceive(image, reasoner, features)
+        perceived(perception)
+    with timer.section("planning"):
+        made = plan(perception, profile, experts.catalogue, reasoner)
+        warnings = (*made.warnings, *unavailable_experts(made.steps, profile, experts))
+    return perception, made.model_copy(update={"warnings": warnings})
+
+
 def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasoner: Reasoner = RULES) -> Plan:
     """The plan for an image that was perceived so.
 
     Raises `PlanError` where the profile asks for an enlargement that no expert offers.
     """
-    warnings: list[str] = []
-    factor = enlargement(perception, profile)
+    factor = enlargement(max(perception.width, perception.height), profile)
     wanted = _wanted_tasks(perception, profile)
-    possible = [task for task in wanted if _has_expert(task, catalogue)]
-    warnings += [
+    possible = [task for task in wanted if any(card.task is task for card in catalogue)]
+    warnings = [
         f"no expert for {task.value} is installed; the step is left out" for task in wanted if task not in possible
     ]
     known = {card.name for card in catalogue}
@@ -43,15 +74,13 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
     for step in steps:
         if step.task is Task.SUPER_RESOLUTION and not catalogue.for_task(step.task, step.scale):
             raise PlanError(f"no expert enlarges {step.scale}x", "install one, or choose another scale")
-    width, height = _final_size(perception, profile, factor)
-    if profile.upscale_4k and profile.scale_factor is None and not _keeps_size(profile):
-        warnings += _size_warnings(max(perception.width, perception.height), profile.long_side, factor)
+    width, height, size_warnings = _final_size(perception, profile, factor)
     return Plan(
         steps=steps,
         final_width=width,
         final_height=height,
         reasons=ordering.reasons,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *size_warnings),
         by=ordering.by,
     )
 
@@ -73,58 +102,38 @@ def reorder(
     return _with_faces_between(steps)
 
 
-class Sized(Protocol):
-    """Anything with a size."""
-
-    @property
-    def width(self) -> int:
-        """In pixels."""
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-
-
-def enlargement(picture: Sized, profile: Profile) -> int:
-    """How many times experts shall enlarge: 1, 2, 4, 8 or 16.
+def enlargement(long_side: int, profile: Profile) -> int:
+    """How many times experts shall enlarge a picture whose longer side has so many pixels: 1, 2, 4, 8 or 16.
 
     `scale_factor` as it stands; for 4K the smallest that reaches it (16 where none does); otherwise 4 for an image
     below `require_sr_size`, as in 4KAgent. A plan without super-resolution enlarges nothing.
     """
-    longer = max(picture.width, picture.height)
-    if _keeps_size(profile):
+    asked = profile.plan or ()
+    if profile.plan is not None and Task.SUPER_RESOLUTION not in asked:
         return 1
     if profile.scale_factor is not None:
         return profile.scale_factor
     if profile.upscale_4k:
         target = FOUR_K_TOLERANCE * profile.long_side
-        return next((factor for factor in SCALE_CHAINS if factor * longer >= target), 16)
-    asked = profile.restore_option or profile.plan or ()
-    if Task.SUPER_RESOLUTION in asked or longer < profile.require_sr_size:
-        return 4
-    return 1
+        return next((factor for factor in SCALE_CHAINS if factor * long_side >= target), 16)
+    asked = profile.restore_option or asked
+    return 4 if Task.SUPER_RESOLUTION in asked or long_side < profile.require_sr_size else 1
 
 
-def _keeps_size(profile: Profile) -> bool:
-    """Whether somebody has given a plan, and it does not enlarge."""
-    return profile.plan is not None and Task.SUPER_RESOLUTION not in profile.plan
-
-
-def _size_warnings(longer: int, long_side: int, factor: int) -> list[str]:
-    if longer > long_side:
-        return [f"the longer side has {longer} pixels, more than the {long_side} to reach: the size stays as it is"]
-    if factor * longer < FOUR_K_TOLERANCE * long_side:
-        return [f"even 16x brings {longer} pixels not to {long_side}: the rest is plain resizing"]
-    return []
-
-
-def _final_size(perception: Perception, profile: Profile, factor: int) -> tuple[int, int]:
-    longer = max(perception.width, perception.height)
-    to_4k = profile.upscale_4k and profile.scale_factor is None and not _keeps_size(profile)
-    if to_4k and longer < profile.long_side:
-        height, width = fitted(perception.height, perception.width, profile.long_side)
-        return width, height
-    return perception.width * factor, perception.height * factor
+def _final_size(perception: Perception, profile: Profile, factor: int) -> tuple[int, int, list[str]]:
+    """Width and height of the result, and warnings where the profile's long side is not what experts reach."""
+    longer, wanted = max(perception.width, perception.height), profile.long_side
+    width, height, warnings = perception.width * factor, perception.height * factor, list[str]()
+    keeps_size = profile.plan is not None and Task.SUPER_RESOLUTION not in profile.plan
+    if not profile.upscale_4k or profile.scale_factor is not None or keeps_size:
+        return width, height, warnings
+    if longer > wanted:
+        warnings = [f"the longer side has {longer} pixels, more than the {wanted} to reach: the size stays as it is"]
+    elif factor * longer < FOUR_K_TOLERANCE * wanted:
+        warnings = [f"even 16x brings {longer} pixels not to {wanted}: the rest is plain resizing"]
+    if longer < wanted:
+        height, width = fitted(perception.height, perception.width, wanted)
+    return width, height, warnings
 
 
 def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
@@ -141,7 +150,7 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
         tasks.append(Task.OLD_PHOTO_RESTORATION)  # Nobody looks for age: who chooses such a profile knows.
     explicit = profile.restore_option or ()
     tasks = [task for task in tasks if task in explicit or profile.allows(task)]
-    if enlargement(perception, profile) > 1:
+    if enlargement(max(perception.width, perception.height), profile) > 1:
         tasks.append(Task.SUPER_RESOLUTION)
     return list(dict.fromkeys(tasks))
 
@@ -188,7 +197,3 @@ def _with_faces_between(steps: Sequence[Step]) -> tuple[Step, ...]:
         if step.task is Task.SUPER_RESOLUTION and faces in left and left[0] != faces:
             planned.append(faces)
     return tuple(planned)
-
-
-def _has_expert(task: Task, catalogue: Catalogue) -> bool:
-    return any(card.task is task for card in catalogue)

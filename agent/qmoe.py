@@ -6,20 +6,20 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from statistics import fmean
 
 from agent.finishing import quantize_uint16
 from agent.judging import Candidate, Judge
 from agent.state import Step, Verdict
-from agent.timer import Timer
+from agent.step_context import StepContext
 from imaging.device import device_memory, devices, on_device
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.candidate_score import origin_of
-from iqa.crops import Box, cut
+from iqa.crops import cut
 from iqa.expert_priors import best_prior, expert_prior, has_prior, shortlist_by_prior
 from iqa.features import ImageFeatures
 from profiles.schema import Profile
@@ -34,6 +34,8 @@ PRESCREEN_ABOVE_PIXELS = 512 * 512
 PRESCREEN_CROPS = 3
 PRESCREEN_SIDE, PRESCREENED_SIDE = 192, 512
 """Pixels of the side of a crop, and at most of what is made of it."""
+PRESCREEN_SHARE = 0.3
+"""Of the progress of a step."""
 PRESCREEN_ERROR = 0.02
 """Scores of prescreen results that differ by less say nothing about the whole; five of five wrong choices were
 closer.
@@ -110,89 +112,57 @@ def shortlist(
     return tuple(card for card in cards if card.name not in unwanted)
 
 
-def run_candidates(
-    image: Image,
-    step: Step,
-    cards: Sequence[ExpertCard],
-    profile: Profile,
-    experts: ExpertPool,
-    *,
-    token: ProgressToken | None = None,
-    timer: Timer | None = None,
-    description: str = "",
-    features: ImageFeatures | None = None,
-    most_runs: int | None = None,
-) -> Iterator[Candidate]:
-    """Run the experts of `cards` on `image` one after another and judge each result.
+def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Candidate]:
+    """Run the experts of `cards` on an image one after another and judge each result.
 
     "Keep the input" comes first, for every task but super-resolution. Large images are prescreened: all experts run
     on a few informative crops, and only the best of them on the whole, or the best two where the crops cannot tell
-    them apart; the others yield their prescreen verdict alone.
-
-    `features`: what has been seen of `image` already; candidates are looked at in its crops. `most_runs`: as many
-    experts run at most, the first ones, and nothing is prescreened where that would take more.
+    them apart; the others yield their prescreen verdict alone. Where the budget allows fewer runs than there are
+    cards, the first ones run, and nothing is prescreened where that would exceed it.
     """
-    token = token or ProgressToken()
-    timer = timer or Timer()
-    may_prescreen = most_runs is None or most_runs >= 2 * len(cards)
-    cards = cards[:most_runs]
-    judge = Judge(image, step, profile, experts, timer, description, features)
-    if profile.keep_input and step.task is not Task.SUPER_RESOLUTION:
+    judge, token = Judge(context), context.token
+    if context.profile.keep_input and context.step.task is not Task.SUPER_RESOLUTION:
         yield judge.evaluate_input()
-    share = 0.0
-    if len(cards) > 1 and may_prescreen and not profile.exhaustive and _is_prescreened(image, step):
-        share = 0.3
+    whole, prescreens = context, _is_prescreened(context, len(cards))
+    cards = cards[: context.runs_left]
+    if prescreens and len(cards) > 1:
         prescreened = []
-        for verdict in _prescreen(image, step, cards, profile, experts, token.part(0.0, share), timer, judge.crops):
+        for verdict in _prescreen(replace(context, token=token.part(0.0, PRESCREEN_SHARE)), cards):
             prescreened.append(verdict)
             yield Candidate(verdict)
         worth = _worth_a_run([verdict for verdict in prescreened if verdict.error is None])
         cards = [card for card in cards if card.name in worth]
-    yield from _judged(image, step, cards, experts, judge, token.part(share, 1.0), timer)
+        whole = replace(context, token=token.part(PRESCREEN_SHARE, 1.0))
+    yield from _judged(whole, cards, judge)
 
 
-def _judged(
-    image: Image,
-    step: Step,
-    cards: Sequence[ExpertCard],
-    experts: ExpertPool,
-    judge: Judge,
-    token: ProgressToken,
-    timer: Timer,
-) -> Iterator[Candidate]:
+def _judged(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:
     """Each expert's result as it would be kept, with its verdict, in the cards' order."""
-    for card, output in _outputs(image, cards, experts, token, timer):
+    for card, output in _outputs(context, cards):
         if output.image is None:
             yield Candidate(Verdict(expert=card.name, score=0.0, error=output.error))
             continue
-        with timer.section("finishing"):
-            kept = quantize_uint16(output.image, image, step)
+        with context.timer.section("finishing"):
+            kept = quantize_uint16(output.image, context.image, context.step)
         yield judge.evaluate(card, kept, output.seconds)
 
 
-def _outputs(
-    image: Image, cards: Sequence[ExpertCard], experts: ExpertPool, token: ProgressToken, timer: Timer
-) -> Iterator[tuple[ExpertCard, _Output]]:
+def _outputs(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[tuple[ExpertCard, _Output]]:
     """What each expert made, one after another; side by side where there are several devices."""
     slots = min(len(devices()), len(cards))
     if slots > 1:
-        yield from _side_by_side(image, cards, experts, token, timer, slots)
+        yield from _side_by_side(context, cards, slots)
         return
     for index, card in enumerate(cards):
-        part = token.part(index / len(cards), (index + 1) / len(cards))
-        with timer.section("experts"):
-            output = _run_expert(image, card, experts, part)
-        token.check()
+        part = context.token.part(index / len(cards), (index + 1) / len(cards))
+        with context.timer.section("experts"):
+            output = _run_expert(context, card, part)
+        context.token.check()
         yield card, output
 
 
 def _side_by_side(
-    image: Image,
-    cards: Sequence[ExpertCard],
-    experts: ExpertPool,
-    token: ProgressToken,
-    timer: Timer,
-    slots: int,
+    context: StepContext, cards: Sequence[ExpertCard], slots: int
 ) -> Iterator[tuple[ExpertCard, _Output]]:
     free: SimpleQueue[int] = SimpleQueue()
     for number in range(slots):
@@ -202,7 +172,7 @@ def _side_by_side(
         number = free.get()
         try:
             with on_device(number):
-                return _run_expert(image, card, experts, token.watched_by(None))
+                return _run_expert(context, card, context.token.watched_by(None))
         finally:
             free.put(number)
 
@@ -210,10 +180,10 @@ def _side_by_side(
     with ThreadPoolExecutor(slots) as threads:
         under_way = deque(threads.submit(run, card) for card in cards[:slots])
         for index, card in enumerate(cards):
-            with timer.section("experts"):
+            with context.timer.section("experts"):
                 output = under_way.popleft().result()
             under_way.extend(threads.submit(run, later) for later in cards[index + slots : index + slots + 1])
-            token.report((index + 1) / len(cards))
+            context.token.report((index + 1) / len(cards))
             yield card, output
 
 
@@ -226,43 +196,38 @@ class _Output:
     seconds: float
 
 
-def _run_expert(image: Image, card: ExpertCard, experts: ExpertPool, token: ProgressToken) -> _Output:
+def _run_expert(context: StepContext, card: ExpertCard, token: ProgressToken) -> _Output:
     started = time.perf_counter()
     try:
-        expert = experts.get(card.name)
-        result = run_expert(expert if card.uses_tta else without_tta(expert), image, token)
+        expert = context.experts.get(card.name)
+        result = run_expert(expert if card.uses_tta else without_tta(expert), context.image, token)
     except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
         return _Output(None, str(error), 0.0)
     return _Output(result, "", time.perf_counter() - started)
 
 
-def _is_prescreened(image: Image, step: Step) -> bool:
-    return step.task.spec.can_be_prescreened and image.width * image.height > PRESCREEN_ABOVE_PIXELS
+def _is_prescreened(context: StepContext, cards: int) -> bool:
+    if context.profile.exhaustive or not context.step.task.spec.can_be_prescreened:
+        return False
+    affordable = context.runs_left is None or context.runs_left >= 2 * cards
+    return affordable and context.image.width * context.image.height > PRESCREEN_ABOVE_PIXELS
 
 
-def _prescreen(
-    image: Image,
-    step: Step,
-    cards: Sequence[ExpertCard],
-    profile: Profile,
-    experts: ExpertPool,
-    token: ProgressToken,
-    timer: Timer,
-    crops: Sequence[Box],
-) -> Iterator[Verdict]:
+def _prescreen(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Verdict]:
     """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own.
 
-    Looked at once, for the sake of speed, and because the whole is too large to be looked at from several sides.
+    Without self-ensemble, for the sake of speed, and because the whole is too large for it.
     """
     cards = [card.without_tta() for card in cards]
-    side = min(PRESCREEN_SIDE, PRESCREENED_SIDE // step.scale)
-    pictures = [Image(cut(image, box, largest=side).contiguous()) for box in crops[:PRESCREEN_CROPS]]
-    judges = [Judge(picture, step, profile, experts, timer) for picture in pictures]
-    by_picture = []
-    for n, (picture, judge) in enumerate(zip(pictures, judges, strict=True)):
-        part = token.part(n / len(pictures), (n + 1) / len(pictures))
-        by_picture.append([one.verdict for one in _judged(picture, step, cards, experts, judge, part, timer)])
-    yield from map(_mean, zip(*by_picture, strict=True))
+    side = min(PRESCREEN_SIDE, PRESCREENED_SIDE // context.step.scale)
+    boxes = context.features.crops[:PRESCREEN_CROPS]
+    context = replace(context, description="")  # of the whole
+    crops = [context.for_crop(Image(cut(context.image, box, largest=side).contiguous())) for box in boxes]
+    by_crop = []
+    for n, (crop, judge) in enumerate(zip(crops, [Judge(crop) for crop in crops], strict=True)):
+        part = context.token.part(n / len(crops), (n + 1) / len(crops))
+        by_crop.append([one.verdict for one in _judged(replace(crop, token=part), cards, judge)])
+    yield from map(_mean, zip(*by_crop, strict=True))
 
 
 def _worth_a_run(prescreened: Sequence[Verdict]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from agent.timer import Timer
 from imaging.alpha import bleed_alpha
 from imaging.errors import Cancelled, OutputExists
+from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import Limits, read_image
 from imaging.writing import check_output
@@ -58,6 +59,8 @@ class Restoration:
 
     state: RunState
     folder: Path
+    image: Image | None = field(default=None, compare=False, repr=False)
+    """The restored picture, where this call has made it."""
 
     @property
     def output(self) -> Path:
@@ -101,6 +104,7 @@ def restore_file(
     profile: Profile,
     *,
     runs: Path,
+    image: Image | None = None,
     overwrite: bool = False,
     limits: Limits | None = None,
     experts: ExpertPool | None = None,
@@ -110,16 +114,18 @@ def restore_file(
 ) -> Restoration:
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
-    `reasoner`: whom to ask instead of the one that the profile names. Raises `ImageError` or `OutputError` before
-    any work is done, `PlanError`, `Cancelled`, `RunError` where the trace cannot be written, and `OutputError` where
-    the result cannot. After these three the run can be taken up again by `resume_run`.
+    `image`: the picture, where `source` has been read already. `reasoner`: whom to ask instead of the one that the
+    profile names. Raises `ImageError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
+    where the trace cannot be written, and `OutputError` where the result cannot. After these three the run can be
+    taken up again by `resume_run`.
     """
     check_output(output, overwrite)
     timer = Timer()
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(profile, experts)
-    with timer.section("reading"):
-        image = bleed_alpha(read_image(source, limits or Limits()))
+    if image is None:
+        with timer.section("reading"):
+            image = bleed_alpha(read_image(source, limits or Limits()))
     if not profile.experts:  # those that are named may need no network, nor its 400 MB
         experts.get_ready()
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -135,7 +141,7 @@ def restore_file(
         nodes=(root,),
     )
     context = RunContext(state, folder, timer, token or ProgressToken(), listener)
-    context.begin(image)
+    context.start(image)
     return _go_on(context, experts, reasoner, warning)
 
 
@@ -171,7 +177,7 @@ def resume_run(
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
     context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener)
-    context.take_up()
+    context.start()
     return _go_on(context, experts, reasoner, warning)
 
 
@@ -181,7 +187,7 @@ def _go_on(context: RunContext, experts: ExpertPool, reasoner: Reasoner, warning
     profile = context.state.profile
     experts.turn_to(profile.model_dump_json(), lambda card: is_allowed(card, profile) and is_preferred(card, profile))
     try:
-        run_loop(context, experts, reasoner.bind(context, context.token))
+        result = run_loop(context, experts, reasoner.bind(context, context.token))
     except Cancelled:
         context.save()
         context.write_report()
@@ -189,5 +195,5 @@ def _go_on(context: RunContext, experts: ExpertPool, reasoner: Reasoner, warning
     except OutputExists as error:
         raise OutputExists(error.message, "resume the run with another output, or with overwriting") from error
     finally:
-        context.close()
-    return Restoration(context.state, context.folder.path)
+        context.writer.close()
+    return Restoration(context.state, context.folder.path, result)

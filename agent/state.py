@@ -164,6 +164,13 @@ class Node(_Frozen):
     """Steps that failed as the next one from here."""
 
     @property
+    def expert_runs(self) -> int:
+        """How many experts were run for it, on the picture or on its faces."""
+        if self.faces:
+            return self.faces.expert_runs
+        return sum(verdict.expert != KEEP_INPUT for verdict in self.verdicts)
+
+    @property
     def gain(self) -> float:
         """By how much its step scored better than doing nothing; 0 where that was no candidate."""
         kept = [verdict.score for verdict in self.verdicts if verdict.expert == KEEP_INPUT]
@@ -230,13 +237,17 @@ class RunState(_Frozen):
     nodes: tuple[Node, ...] = ()
     current: int = 0
     restart_node: int | None = None
-    """The node at which the first way ended, where the run began once more from its input."""
+    """Where the first branch ended; set once the run has begun again from its input."""
     expert_runs: int = 0
     model_use: ModelUse = ModelUse()
     seconds: dict[str, float] = {}
     """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
     warnings: tuple[str, ...] = ()
     finished: bool = False
+
+    def with_node(self, node: Node) -> RunState:
+        """The state with one node more, or with another version of one."""
+        return self.model_copy(update={"nodes": (*self.nodes[: node.id], node, *self.nodes[node.id + 1 :])})
 
     def path_to(self, node: int) -> tuple[Node, ...]:
         """The nodes from the input to that one."""

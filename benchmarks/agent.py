@@ -28,7 +28,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from agent import judging, qmoe, run_context
+from agent import judging, qmoe, run_context, step_context
 from agent.reasoners.reasoner import RULES, Ordering, Reasoner, RuleReasoner
 from agent.run import Restoration
 from agent.state import KEEP_INPUT, Perception, Verdict
@@ -169,6 +169,7 @@ def _counted(looks: list[float], whole: Image) -> Iterator[None]:
     with (
         patch.object(judging, "extract_features", see_and_count),
         patch.object(run_context, "extract_features", see_and_count),
+        patch.object(step_context, "extract_features", see_and_count),
     ):
         yield
 

@@ -26,10 +26,12 @@ from agent.face_step import run_face_step, run_on_crop
 from agent.faces import FaceTools, face_tools
 from agent.qmoe import candidates
 from agent.state import KEEP_INPUT, Step
+from agent.step_context import StepContext
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
+from iqa.features import extract_features
 from iqa.metrics.psnr import psnr
 from profiles.loading import load_profile
 from toolbox.faces.alignment import MASK, align, paste
@@ -107,7 +109,8 @@ def run(data: Path | None, draws: int, sheet: Path | None) -> None:
             outputs = {KEEP_INPUT: to_numpy(image.pixels)}
             for card in cards:
                 outputs[card.name] = _alone(image, case.face, card.name, pool)
-            best = [each for each in run_face_step(image, step, cards, profile, pool) if each.image][-1]
+            context = StepContext(image, step, profile, pool, extract_features(image))
+            best = [each for each in run_face_step(context, cards) if each.image][-1]
             outputs["the face step"] = to_numpy(best.image.pixels) if best.image else to_numpy(image.pixels)
             chosen[kind] += [face.expert for face in best.faces.faces[:1]] if best.faces else []
             for name, output in outputs.items():

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agent.judging import COSTS, Candidate, select_best, verdict_on
+from agent.judging import COSTS, best_verdict, verdict_on
 from agent.state import Verdict
 from benchmarks.additive import load_models, logistic
 from imaging.convert import from_numpy, to_float, to_uint8
@@ -44,7 +44,6 @@ from training.data.degraded_series import LARGEST, degraded
 from training.data.photos import for_weights, held_out, photos, read_pixels
 
 Levels = dict[Degradation, int]
-PIXEL = Image(torch.zeros(3, 1, 1))
 """Stands for the image of a candidate whose verdict alone counts."""
 DIFFERENT_DB = 0.5
 FIDELITY_WEIGHT = 0.5
@@ -256,11 +255,8 @@ def loss_of(step: Sequence[DatasetCandidate], chosen: DatasetCandidate) -> Loss:
 
 def agents_loss(step: Sequence[DatasetCandidate], verdicts: Sequence[Verdict]) -> Loss:
     """That of what the agent keeps."""
-    real = [Candidate(verdict, PIXEL) for one, verdict in zip(step, verdicts, strict=True) if one.from_expert]
-    winner = select_best(real)
-    if winner is None:
-        raise ValueError("a step without candidates")
-    return loss_of(step, next(one for one in step if one.name == winner.verdict.expert))
+    winner = best_verdict([verdict for one, verdict in zip(step, verdicts, strict=True) if one.from_expert])
+    return loss_of(step, next(one for one in step if one.name == winner.expert))
 
 
 def _ranking(steps: Sequence[Sequence[DatasetCandidate]], scores: Sequence[Sequence[float]]) -> str:
@@ -303,7 +299,6 @@ def time_table(path: Path) -> str:
 
 def niqe_by_pyiqa(image: Image) -> float:
     """What pyiqa computes with our parameters."""
-    import torch
     from pyiqa.archs.niqe_arch import calculate_niqe
 
     model = default_model()

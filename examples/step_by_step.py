@@ -1,9 +1,10 @@
-"""Do by the step tools what `restore_to_4k` does in one call, to the same bytes: an outside agent in charge.
+"""Restore a photo with the step tools, as an outside agent: the result has the same bytes as `restore_to_4k` gives.
 
     python examples/step_by_step.py examples/images/coffee.jpg --long-side 1024
 
-Every decision is made here, out of what the tools answer: which step is next, whether one is needed any more, and
-where to go on when one does not help. Change any of them, and you have an agent of your own.
+The tools run the experts of a step and choose among their results. This file decides the rest from their answers:
+which step is next, whether it is still needed, and what follows when it does not help. Change any of these decisions,
+and you have an agent of your own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TOOLS = {
     "old_photo_restoration": "restore_old_photo",
 }
 LASTING = ("brightening", "dehazing", "super_resolution", "face_restoration")
-"""What no other task's expert does by the way: these steps are never found to be done already."""
+"""Never fixed as a side effect of another step, so these steps are never skipped."""
 
 Step: TypeAlias = tuple[str, int]
 """Task and scale."""
@@ -39,13 +40,13 @@ Json: TypeAlias = dict[str, Any]
 
 @dataclass
 class Attempt:
-    """The steps that did not help on the image as it is now, each with its score and what was left to do after it."""
+    """The steps that did not help on the current image, each with its score and the steps that remain after it."""
 
     tried: list[Step] = field(default_factory=list)
     left: list[tuple[float, list[Step]]] = field(default_factory=list)
 
     def give_up(self) -> list[Step]:
-        """All that is still worth doing: the rest after the best attempt, without what has kept the input."""
+        """The steps that remain after the attempt with the best score, without those that did not help."""
         _, left = max(self.left, key=lambda attempt: attempt[0])
         return [step for step in left if step not in self.tried]
 
@@ -58,10 +59,10 @@ class StepByStep:
         self._photo: Json = {"path": str(photo)}
         self._profile = {"profile": profile}
         self._wishes = {**wishes, **self._profile}
-        """What `restore_to_4k` would be told too: long_side or scale, findings."""
+        """Options that `restore_to_4k` takes too: long_side or scale, findings."""
 
     async def restore(self) -> Json:
-        """Plan, take every step, finish; the answer of the last call."""
+        """Plan, take every step, finish; returns the answer of the last call."""
         plan = await self._call("plan_restoration", image=self._photo, **self._wishes)
         found = {finding["task"] for finding in plan["diagnosis"]["findings"] if finding["present"]}
         remaining_steps, image, untouched = steps_of(plan), self._photo, True
@@ -73,12 +74,8 @@ class StepByStep:
                 continue
             result = await self._take(image, step)
             if result["expert"] != "keep_input" or step[0] == "face_restoration":
-                remaining_steps, image, untouched, attempt = (
-                    rest,
-                    {"handle": result["image"]["handle"]},
-                    False,
-                    Attempt(),
-                )
+                image = {"handle": result["image"]["handle"]}
+                remaining_steps, untouched, attempt = rest, False, Attempt()
                 continue
             attempt.tried.append(step)
             attempt.left.append((score_of(result), rest))
@@ -100,7 +97,7 @@ class StepByStep:
         return result
 
     async def _is_gone(self, image: Json, step: Step) -> bool:
-        """Whether an earlier step has taken this one's degradation away."""
+        """Whether an earlier step has removed this step's degradation."""
         if step[0] in LASTING:
             return False
         findings = (await self._call("reason_degradations", image=image))["diagnosis"]["findings"]
@@ -132,7 +129,7 @@ def score_of(result: Json) -> float:
 
 
 async def main(photo: Path, profile: str, wishes: Json) -> None:
-    """Start the server, restore the photo step by step, say where the result lies."""
+    """Start the server, restore the photo step by step, print where the result is saved."""
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "server", "serve", str(photo.parent), "--output", "restored", "--runs", "runs"],

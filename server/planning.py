@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.perception import perceive
-from agent.planning import plan, reorder
-from agent.qmoe import candidates, shortlist, unavailable_experts
+from agent.planning import perceive_and_plan, reorder
 from agent.reasoners.factory import choose_reasoner
 from agent.reasoners.model_reasoner import WarningLog
 from agent.reasoners.reasoner import Reasoner
 from agent.state import Perception, Step
+from agent.step import experts_for
+from agent.step_context import StepContext
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.features import extract_features
@@ -44,16 +45,13 @@ def plan_report(
     log = WarningLog([])
     reasoner = reasoner or _reasoner(profile, experts, log, token)
     features = extract_features(image)
-    perception = perceive(image, reasoner, features)
-    planned = plan(perception, profile, experts.catalogue, reasoner)
+    perception, planned = perceive_and_plan(image, features, profile, experts, reasoner)
     if failed:
         why = {Step(task=task): "it did not help" for task in failed}
         planned = planned.model_copy(update={"steps": reorder(planned.steps, why, perception, reasoner)})
-    planned = planned.model_copy(
-        update={"warnings": (*log.warnings, *planned.warnings, *unavailable_experts(planned.steps, profile, experts))}
-    )
-    able = [candidates(step, profile, experts) for step in planned.steps]
-    names = [[card.name for card in shortlist(cards, profile, image, features)] for cards in able]
+    planned = planned.model_copy(update={"warnings": (*log.warnings, *planned.warnings)})
+    steps = [StepContext(image, step, profile, experts, features) for step in planned.steps]
+    names = [[card.name for card in experts_for(step)] for step in steps]
     return PlanReport.of(planned, names, perception, profile, picture)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from agent.face_step import run_face_step
 from agent.finishing import finish
-from agent.judging import Candidate, Selection, select_best
-from agent.qmoe import candidates, is_allowed, run_candidates, shortlist
+from agent.judging import Candidate, best_verdict
+from agent.qmoe import candidates, is_allowed
 from agent.state import KEEP_INPUT, Plan, Step, Verdict
+from agent.step import experts_for, run_step
+from agent.step_context import StepContext
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.writing import write_image
@@ -23,14 +23,13 @@ from server.mcp.service import Service, Source
 from server.mcp.workspace import CandidateOf
 from server.schemas import CandidateReport, CandidatesReport, FinishReport, Picture, StepReport
 from toolbox.card import ExpertCard
-from toolbox.tasks import Task
 
 SAME_SHAPE = 0.02
 """By how much the aspect of one picture in two sizes may differ."""
 
 
 @dataclass(frozen=True, slots=True)
-class StepResult:
+class StepReply:
     """A finished step, with its image for the thumbnail."""
 
     report: StepReport
@@ -56,28 +55,20 @@ def take_step(
     token: ProgressToken,
     status: Status,
     original: Image | None = None,
-) -> StepResult:
+) -> StepReply:
     """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is.
 
     `original`: what faces are compared with. Raises `RequestError` where it shows another cutting.
     """
-    service.require_room(source.image.width * step.scale, source.image.height * step.scale)
+    cards: Sequence[ExpertCard] = ()
     if expert:
-        expert = service.catalogue.card(expert).name
-        profile = profile.model_copy(update={"experts": (expert,)})
-    asked = choose_cards(service, step, profile, [expert] if expert else None)
-    features = extract_features(source.image)
-    cards = shortlist(asked, profile, source.image, features)
-    selection, verdicts = Selection(), list[Verdict]()
-    run = partial(run_candidates, features=features)
-    if step.task is Task.FACE_RESTORATION:
-        run = partial(run_face_step, original=_of_the_same_shape(original, source.image))
-    for candidate in run(source.image, step, cards, profile, service.experts, token=token):
-        verdicts.append(candidate.verdict)
-        status.news(describe(candidate.verdict))
-        if not expert or candidate.verdict.expert == expert or candidate.faces:
-            selection.add(candidate)
-    best = selection.winner
+        cards = _named_experts(service, step, profile, [expert])
+        profile = profile.model_copy(update={"experts": (cards[0].name,)})
+    context = _step_context(service, source, step, profile, token, _of_the_same_shape(original, source.image))
+    result = run_step(
+        context, cards or _some(experts_for(context), step), observe=lambda one: status.news(describe(one.verdict))
+    )
+    best, verdicts = result.best, result.verdicts
     if best is None:
         raise RequestError(
             f"no expert could do {step}: {'; '.join(verdict.error or '' for verdict in verdicts)}",
@@ -96,17 +87,21 @@ def judge_candidates(
     status: Status,
 ) -> JudgedCandidates:
     """Run a step's experts and keep every result that there is under a handle of its own."""
-    service.require_room(source.image.width * step.scale, source.image.height * step.scale)
-    cards = choose_cards(service, step, profile, experts)
+    if experts:
+        cards = _named_experts(service, step, profile, experts)
+    else:
+        cards = _some(candidates(step, profile, service.experts), step)
     found: list[tuple[CandidateReport, Image | None]] = []
-    run = run_face_step if step.task is Task.FACE_RESTORATION else run_candidates
-    for candidate in run(source.image, step, cards, profile, service.experts, token=token):
+
+    def keep(candidate: Candidate) -> None:
         status.news(describe(candidate.verdict))
         handle = None
         if candidate.image is not None:
             origin = CandidateOf(parent=source.picture.handle, step=step, verdict=candidate.verdict)
             handle = service.workspace.keep_image(candidate.image, origin, source.name)
         found.append((CandidateReport(handle=handle, verdict=candidate.verdict), candidate.image))
+
+    run_step(_step_context(service, source, step, profile, token), cards, observe=keep)
     found.sort(key=lambda item: (item[1] is not None, item[0].verdict.score), reverse=True)
     report = CandidatesReport(
         image=source.picture, task=step.task, scale=step.scale, candidates=[candidate for candidate, _ in found]
@@ -116,30 +111,26 @@ def judge_candidates(
     return JudgedCandidates(report, source.image, shown)
 
 
-def select_candidate(service: Service, handles: Sequence[str], choice: str | None) -> StepResult:
+def select_candidate(service: Service, handles: Sequence[str], choice: str | None) -> StepReply:
     """The best of candidates of one step, or `choice` among them, finished as the agent finishes a step.
 
     Raises `RequestError` where the handles are not candidates of one and the same step.
     """
-    candidates_by_handle = {handle: _candidate(service, handle) for handle in handles}
-    parents = {(candidate.parent, candidate.step) for candidate in candidates_by_handle.values()}
-    if len(parents) > 1:
+    found = {handle: _candidate(service, handle) for handle in handles}
+    parents = {(candidate.parent, candidate.step) for candidate in found.values()}
+    if len(parents) != 1:
         raise RequestError(
             "these are candidates of different steps or images", "give handles from one run_candidates result"
         )
-    if choice is not None and choice not in candidates_by_handle:
+    if choice is not None and choice not in found:
         raise RequestError(f"the choice {choice} is not among the candidates", "choose one of the given handles")
-    limits = service.settings.limits()
-    asked = [choice] if choice else handles
-    best = select_best(
-        Candidate(candidates_by_handle[handle].verdict, service.workspace.load(handle, limits)) for handle in asked
-    )
-    if best is None:
-        raise RequestError("there is no candidate to choose from", "give at least one handle")
     parent, step = parents.pop()
+    verdicts = [candidate.verdict for candidate in found.values()]
+    best = found[choice].verdict if choice else best_verdict(verdicts)
+    handle = next(handle for handle, candidate in found.items() if candidate.verdict is best)
+    winner = Candidate(best, service.workspace.load(handle, service.settings.limits()))
     source = service.open(InputImage(handle=parent))
-    verdicts = [candidate.verdict for candidate in candidates_by_handle.values()]
-    return _finish_step(service, source, step, best, verdicts, f"{source.name}_{step.task.value}")
+    return _finish_step(service, source, step, winner, verdicts, f"{source.name}_{step.task.value}")
 
 
 def finish_image(
@@ -159,15 +150,29 @@ def finish_image(
     ), image
 
 
-def choose_cards(
-    service: Service, step: Step, profile: Profile, experts: Sequence[str] | None
-) -> tuple[ExpertCard, ...]:
-    """The named experts, or all that the profile allows; `RequestError` where there are none or they do not fit."""
-    if not experts:
-        cards = candidates(step, profile, service.experts)
-        if not cards:
-            raise RequestError(f"no expert for {step} is installed", "list_experts shows what there is")
-        return cards
+def _step_context(
+    service: Service,
+    source: Source,
+    step: Step,
+    profile: Profile,
+    token: ProgressToken,
+    original: Image | None = None,
+) -> StepContext:
+    """What the agent runs a step with; raises where there is no room for its result."""
+    service.require_room(source.image.width * step.scale, source.image.height * step.scale)
+    features = extract_features(source.image)
+    return StepContext(source.image, step, profile, service.experts, features, token, original=original)
+
+
+def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
+    """Raise `RequestError` where no expert can do a step."""
+    if not cards:
+        raise RequestError(f"no expert for {step} is installed", "list_experts shows what there is")
+    return cards
+
+
+def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequence[str]) -> tuple[ExpertCard, ...]:
+    """The cards of experts; `RequestError` where one does another step, or the profile does not allow it."""
     named = tuple(service.catalogue.card(name) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
@@ -214,11 +219,11 @@ def _candidate(service: Service, handle: str) -> CandidateOf:
 
 def _finish_step(
     service: Service, source: Source, step: Step, best: Candidate, verdicts: Sequence[Verdict], name: str
-) -> StepResult:
-    winner = best.verdict
+) -> StepReply:
+    """Save the best result as `name`, unless it is the input, and say what it is."""
+    winner, image, picture, file = best.verdict, source.image, source.picture, None
     before = next((verdict.score for verdict in verdicts if verdict.expert == KEEP_INPUT), -1.0)
-    picture, file, image = source.picture, None, source.image
-    if winner.expert == KEEP_INPUT or best.image is None:
+    if best.image is None or winner.expert == KEEP_INPUT:
         what = "no expert makes this image better"
         if best.faces and not best.faces.faces:
             what = "no face was found"
@@ -242,4 +247,4 @@ def _finish_step(
         verdicts=sorted(verdicts, key=lambda verdict: verdict.score, reverse=True),
         faces=best.faces,
     )
-    return StepResult(report, image)
+    return StepReply(report, image)

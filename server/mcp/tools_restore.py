@@ -122,14 +122,14 @@ def _restore(
     listener: Listener,
 ) -> tuple[RestorationReport, Image]:
     source = service.open(given)
-    factor = enlargement(source.image, profile)
+    factor = enlargement(source.image.long_side, profile)
     service.require_room(source.image.width * factor, source.image.height * factor)
     restoration = restore_file(
         source.file,
         service.new_output(f"{source.name}_restored", suffix),
         profile,
         runs=service.settings.runs,
-        limits=service.settings.limits(),
+        image=source.image,
         experts=service.experts,
         reasoner=reasoner,
         token=token,
@@ -153,7 +153,7 @@ def _report(service: Service, restoration: Restoration, name: str) -> tuple[Rest
         seconds=summary.seconds,
         model_use=summary.model_use,
     )
-    return report, read_image(restoration.output)
+    return report, restoration.image or read_image(restoration.output)
 
 
 def _what_was_done(restoration: Restoration) -> str:

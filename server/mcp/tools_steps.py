@@ -27,7 +27,7 @@ from server.mcp.inputs import (
 from server.mcp.jobs import Status
 from server.mcp.responses import picture_link, response, sheet, thumbnail
 from server.mcp.service import Service
-from server.mcp.steps import JudgedCandidates, StepResult, finish_image, judge_candidates, select_candidate, take_step
+from server.mcp.steps import JudgedCandidates, StepReply, finish_image, judge_candidates, select_candidate, take_step
 from server.mcp.tool_registration import ADDS, READS, add_tool
 from server.schemas import CandidatesReport, FinishReport, StepReport
 from toolbox.tasks import Task
@@ -262,7 +262,7 @@ def _add_select_best(server: MCPServer[Any], service: Service) -> None:
             ),
         ] = None,
     ) -> Annotated[CallToolResult, StepReport]:
-        def work(token: ProgressToken, status: Status) -> StepResult:
+        def work(token: ProgressToken, status: Status) -> StepReply:
             token.check()
             return select_candidate(service, candidates, choice)
 
@@ -320,7 +320,7 @@ async def _step(
     profile: str,
     original: InputImage | None = None,
 ) -> CallToolResult:
-    def work(token: ProgressToken, status: Status) -> StepResult:
+    def work(token: ProgressToken, status: Status) -> StepReply:
         wanted = service.profile(profile)
         source, first = service.open(image), service.open(original).image if original else None
         return take_step(service, source, step, wanted, expert, f"{source.name}_{name}", token, status, first)
@@ -328,6 +328,6 @@ async def _step(
     return _step_answer(await service.jobs.run(context, name, work))
 
 
-def _step_answer(result: StepResult) -> CallToolResult:
+def _step_answer(result: StepReply) -> CallToolResult:
     report = result.report
     return response(report, picture_link(report.image, "The result", report.file), thumbnail(result.image))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage.data
 
 from agent.run import Restoration, restore_file
+from agent.state import Step
+from agent.step_context import StepContext
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
+from iqa.features import extract_features
 from profiles.schema import Profile
 from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
@@ -88,6 +92,10 @@ PLAIN_2X = expert("plain_2x", Task.SUPER_RESOLUTION, enlarge(2), 2)
 
 def profile(**keys: object) -> Profile:
     return Profile.model_validate({"name": "test", "scale_factor": 2, "restore_option": "denoising", **keys})
+
+
+def step_context(image: Image, step: Step, wanted: Profile, pool: ExpertPool, **more: Any) -> StepContext:
+    return StepContext(image, step, wanted, pool, extract_features(image), **more)
 
 
 def run(source: Path, wanted: Profile, pool: ExpertPool, **keys: object) -> Restoration:

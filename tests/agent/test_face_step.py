@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 from agent import face_step
-from agent.face_step import FACES, run_face_step
+from agent.face_step import FACES, MOST_FACES, run_face_step
 from agent.judging import Candidate
 from agent.qmoe import candidates
 from agent.run import restore_file
@@ -21,6 +21,7 @@ from imaging.errors import Cancelled
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from profiles.loading import load_profile
+from tests.agent.scripted import step_context
 from toolbox.card import ExpertCard
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
@@ -54,7 +55,7 @@ def worse(portrait: FloatArray) -> FloatArray:
 
 def run(pixels: FloatArray, cards: tuple[ExpertCard, ...], pool: ExpertPool, **more: Any) -> list[Candidate]:
     profile = more.pop("profile", PROFILE)
-    return list(run_face_step(Image(from_numpy(pixels)), STEP, cards, profile, pool, **more))
+    return list(run_face_step(step_context(Image(from_numpy(pixels)), STEP, profile, pool, **more), cards))
 
 
 def work_of(found: list[Candidate]) -> FaceWork:
@@ -125,17 +126,18 @@ def test_a_picture_without_faces_stays_as_it_is(cards: tuple[ExpertCard, ...], p
     assert work_of(found).faces == ()
 
 
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        ({"most_faces": 0}, "largest 0"),
-        ({"profile": PROFILE.model_copy(update={"max_seconds": 1e-6})}, "budget"),
-    ],
-)
+@pytest.mark.parametrize(("most_faces", "max_seconds", "why"), [(0, None, "largest 0"), (MOST_FACES, 1e-6, "budget")])
 def test_faces_beyond_the_cap_or_the_budget_are_left_alone_and_it_is_said(
-    worse: FloatArray, cards: tuple[ExpertCard, ...], pool: ExpertPool, more: dict[str, Any], why: str
+    worse: FloatArray,
+    cards: tuple[ExpertCard, ...],
+    pool: ExpertPool,
+    monkeypatch: pytest.MonkeyPatch,
+    most_faces: int,
+    max_seconds: float | None,
+    why: str,
 ) -> None:
-    faces = work_of(run(worse, cards, pool, **more)).faces
+    monkeypatch.setattr("agent.face_step.MOST_FACES", most_faces)
+    faces = work_of(run(worse, cards, pool, profile=PROFILE.model_copy(update={"max_seconds": max_seconds}))).faces
     assert all(why in face.left_alone for face in faces)
     assert faces
 

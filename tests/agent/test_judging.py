@@ -9,14 +9,14 @@ import pytest
 import skimage.data
 import torch
 
-from agent.judging import Candidate, Judge, Selection, select_best
+from agent.judging import Candidate, Judge, Selection
 from agent.state import Step, Verdict
-from agent.timer import Timer
 from imaging.convert import FloatArray, from_numpy, to_float
 from imaging.image import Image
 from iqa.candidate_score import own_error
 from iqa.expert_priors import expert_prior, has_prior
 from profiles.schema import Profile
+from tests.agent.scripted import step_context
 from toolbox.card import ClassicalCard
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
@@ -35,13 +35,19 @@ def picture(pixels: FloatArray) -> Image:
     return Image(from_numpy(np.clip(pixels, 0, 1).astype(np.float32)))
 
 
+def judge_of(before: FloatArray, step: Step) -> Judge:
+    return Judge(step_context(picture(before), step, Profile(name="test"), ExpertPool(Catalogue(()))))
+
+
 def candidate(expert: str, score: float, image: Image | None = PIXEL, **more: Any) -> Candidate:
     return Candidate(Verdict(expert=expert, score=score, **more), image)
 
 
 def winner(*candidates: Candidate) -> str:
-    best = select_best(candidates)
-    return best.verdict.expert if best else "nobody"
+    selection = Selection()
+    for one in candidates:
+        selection.add(one)
+    return selection.winner.verdict.expert if selection.winner else "nobody"
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -92,7 +98,7 @@ def test_the_lead_is_that_over_the_second() -> None:
 def test_clean_beats_clean_in_other_colours(name: str) -> None:
     pixels = to_float(getattr(skimage.data, name)()[:300, :300])
     noisy = gaussian_noise(pixels, np.random.default_rng(0), 25)
-    judge = Judge(picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Timer())
+    judge = judge_of(noisy, Step(task=Task.DENOISING))
     clean, *others = (
         judge.evaluate(CARD, picture(pixels * np.float32(gains)), seconds=0).verdict.score
         for gains in ([1, 1, 1], [1, 0.8, 0.55], [0.6, 0.8, 1], [1, 0.7, 1])
@@ -104,9 +110,7 @@ def test_clean_beats_clean_in_other_colours(name: str) -> None:
 def noisy_astronaut() -> tuple[FloatArray, Judge]:
     pixels = to_float(skimage.data.astronaut()[:300, 100:400])
     noisy = gaussian_noise(pixels, np.random.default_rng(0), 25)
-    return pixels, Judge(
-        picture(noisy), Step(task=Task.DENOISING), Profile(name="test"), ExpertPool(Catalogue(())), Timer()
-    )
+    return pixels, judge_of(noisy, Step(task=Task.DENOISING))
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -123,13 +127,7 @@ def test_which_enlarging_expert_is_trusted_depends_on_noise() -> None:
     small = to_float(skimage.data.astronaut()[::2, ::2])[:128, 50:178]
     priors = {}
     for name, pixels in (("clean", small), ("noisy", gaussian_noise(small, np.random.default_rng(0), 25))):
-        judge = Judge(
-            picture(pixels),
-            Step(task=Task.SUPER_RESOLUTION, scale=4),
-            Profile(name="test"),
-            ExpertPool(Catalogue(())),
-            Timer(),
-        )
+        judge = judge_of(pixels, Step(task=Task.SUPER_RESOLUTION, scale=4))
         larger = picture(np.kron(pixels, np.ones((4, 4, 1), np.float32)))
         cards = (CARD.model_copy(update={"name": f"restore4k_sr_x4{kind}"}) for kind in ("", "_real"))
         priors[name] = [judge.evaluate(card, larger, seconds=0).verdict.expert_prior for card in cards]
@@ -156,6 +154,4 @@ def test_who_changes_nothing_is_no_better_than_the_input(noisy_astronaut: tuple[
     idle = judge.evaluate(card, kept.image.with_pixels(kept.image.pixels.clone()), 1.0)
     assert idle.verdict.score == kept.verdict.score
     assert idle.verdict.cost == 1
-    best = select_best([kept, idle])
-    assert best is not None
-    assert best.verdict.expert == kept.verdict.expert
+    assert winner(kept, idle) == kept.verdict.expert

@@ -34,6 +34,7 @@ from tests.agent.scripted import (
     profile,
     ruin,
     run,
+    step_context,
     truth,
     winners,
 )
@@ -153,7 +154,8 @@ def test_nothing_is_prescreened_where_that_would_take_more_runs_than_are_left() 
     pool = MixingPool(picture, {"one": 0.2, "two": 0.4, "three": 0.6})
     step, cards = Step(task=Task.DENOISING), tuple(pool.catalogue)
     for most, runs in ((2, 2), (3, 3), (None, 4)):
-        judged = run_candidates(picture, step, cards, load_profile("default"), pool, most_runs=most)
+        context = step_context(picture, step, load_profile("default"), pool, runs_left=most)
+        judged = run_candidates(context, cards)
         verdicts = [one.verdict for one in judged if one.verdict.expert != KEEP_INPUT]
         assert len(verdicts) >= runs if most is None else len(verdicts) == runs
 
@@ -165,7 +167,7 @@ def test_more_faces_than_there_are_runs_for_are_left_alone(photo: Image) -> None
     wanted = load_profile("default").model_copy(update={"face_restore": True})
     cards = candidates(step, wanted, pool)
     for most, treated in ((None, 2), (len(cards), 1)):
-        work = list(run_face_step(two, step, cards, wanted, pool, most_runs=most))[-1].faces
+        work = list(run_face_step(step_context(two, step, wanted, pool, runs_left=most), cards))[-1].faces
         assert work is not None
         assert sum(not one.left_alone for one in work.faces) == treated
         assert most is None or work.expert_runs <= most

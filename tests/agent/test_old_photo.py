@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.judging import Candidate, select_best
-from agent.qmoe import candidates, run_candidates
+from agent.judging import Candidate
+from agent.qmoe import candidates
 from agent.state import KEEP_INPUT, Step
+from agent.step import run_step
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint16
 from imaging.image import Image
 from profiles.loading import load_profile
+from tests.agent.scripted import step_context
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
@@ -27,7 +29,7 @@ def new(photo: Image) -> FloatArray:
 
 def restored(pixels: FloatArray) -> Candidate:
     pool, image = ExpertPool(), Image(from_numpy(np.ascontiguousarray(pixels, np.float32)))
-    best = select_best(run_candidates(image, STEP, candidates(STEP, PROFILE, pool), PROFILE, pool))
+    best = run_step(step_context(image, STEP, PROFILE, pool), candidates(STEP, PROFILE, pool)).best
     assert best is not None
     return best
 

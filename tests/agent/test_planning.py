@@ -112,7 +112,7 @@ def test_a_scale_factor_outranks_4k() -> None:
 
 @pytest.mark.parametrize(("longer", "factor"), [(299, 4), (300, 1)])
 def test_without_4k_only_small_images_are_enlarged(longer: int, factor: int) -> None:
-    assert enlargement(seen(width=longer), profile(upscale_4k=False)) == factor
+    assert enlargement(longer, profile(upscale_4k=False)) == factor
 
 
 def test_every_finding_becomes_a_task_before_super_resolution() -> None:

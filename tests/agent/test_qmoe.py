@@ -22,6 +22,7 @@ from imaging.resizing import resize
 from iqa.expert_priors import SHORTLIST_SIZE, expert_prior
 from iqa.features import extract_features
 from profiles.loading import load_profile
+from tests.agent.scripted import step_context
 from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue
 from toolbox.expert import Expert
@@ -129,7 +130,7 @@ def two_devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def judged(image: Image, pool: ExpertPool, cards: Sequence[ExpertCard], **changes: object) -> list[Candidate]:
     profile = load_profile("default").model_copy(update=changes)
-    return list(run_candidates(image, STEP, cards, profile, pool))
+    return list(run_candidates(step_context(image, STEP, profile, pool), cards))
 
 
 @pytest.mark.usefixtures("two_devices")
@@ -195,7 +196,8 @@ def on_the_whole(task: Task, shares: dict[str, float]) -> set[str]:
     noise = 0.1 * torch.randn(3, 600, 600, generator=torch.Generator().manual_seed(2))
     pool, profile = MixingPool(truth, shares), load_profile("default")
     step = Step(task=task)
-    judged = run_candidates(truth.with_pixels(truth.pixels + noise), step, tuple(pool.catalogue), profile, pool)
+    context = step_context(truth.with_pixels(truth.pixels + noise), step, profile, pool)
+    judged = run_candidates(context, tuple(pool.catalogue))
     return {one.verdict.expert for one in judged if one.image is not None} - {KEEP_INPUT}
 
 
@@ -224,7 +226,9 @@ def test_crops_are_prescreened_without_tta_and_the_whole_is_run_with_what_it_all
     pool, profile = ExpertPool(), load_profile("default")
     cards = [pool.catalogue.card(name) for name in ("restore4k_denoise", "restore4k_denoise_unet")]
     image = Image(torch.rand(3, 600, 600, generator=torch.Generator().manual_seed(0)))
-    whole = [one for one in run_candidates(image, STEP, cards, profile, pool) if one.verdict.stage == "full"]
+    whole = [
+        one for one in run_candidates(step_context(image, STEP, profile, pool), cards) if one.verdict.stage == "full"
+    ]
     experts = len(whole) - 1  # beside the input
     assert sum(side < 600 for side in looks) == len(cards) * PRESCREEN_CROPS
     assert sum(side == 600 for side in looks) == 2 * experts

@@ -12,8 +12,10 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from agent.qmoe import candidates, run_candidates, shortlist
+from agent.qmoe import candidates, run_candidates
 from agent.state import Step
+from agent.step import experts_for
+from agent.step_context import StepContext
 from benchmarks.architectures import photo
 from benchmarks.random_networks import NETWORKS, RandomNetwork
 from iqa.features import extract_features
@@ -65,10 +67,11 @@ def test_a_file_in_a_publisher_s_form_takes_part_in_q_moe(
     pool, profile = ExpertPool(), load_profile("default")
     step = Step(task=task_of(network), scale=network.scale)
     picture = photo(32)
-    cards = shortlist(candidates(step, profile, pool), profile, picture, extract_features(picture))
+    context = StepContext(picture, step, profile, pool, extract_features(picture))
+    cards = experts_for(context)
     assert "mine" in [card.name for card in cards]
     mine = [card for card in cards if card.name == "mine"]
-    verdicts = [one.verdict for one in run_candidates(picture, step, mine, profile, pool)]
+    verdicts = [one.verdict for one in run_candidates(context, mine)]
     assert [one.error for one in verdicts if one.expert == "mine"] == [None]
 
 

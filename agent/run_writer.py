@@ -1,0 +1,87 @@
+"""Writes the images and states of a run in a thread of its own, one after another, while the run goes on.
+
+What is on disk is at every moment the run as it was, at most one step ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import ParamSpec
+
+from agent.run_folder import RunFolder
+from agent.state import RunState
+from agent.timer import Timer
+from imaging.convert import rounded
+from imaging.image import Image
+from imaging.pixels import is_in_file
+
+P = ParamSpec("P")
+
+
+class RunWriter:
+    """Persistence of one run."""
+
+    def __init__(self, folder: RunFolder, timer: Timer) -> None:
+        self._folder = folder
+        self._timer = timer
+        self._thread = ThreadPoolExecutor(1, "restore4k-trace")
+        self._pending: list[Future[object]] = []
+        self._broken = False
+
+    def save_state(self, state: RunState) -> None:
+        """Replace the state on disk."""
+        with self._timer.section("trace"):
+            self._write(self._folder.save_state, state)
+
+    def store_image(self, node: int, image: Image) -> Image:
+        """Save a node's image and thumbnail; returns the image rounded to 16 bit, as it is on disk.
+
+        A resumed run, which reads it, goes on from the same pixels as one that was never stopped.
+        """
+        with self._timer.section("trace"):
+            alpha = None if image.alpha is None else rounded(image.alpha)
+            stored = replace(image, pixels=rounded(image.pixels), alpha=alpha)
+            self.flush()  # no more than one image waits for the disk
+            self._write(self._folder.save_image, node, stored)
+            self._write(self._folder.save_thumbnail, str(node), stored)
+            self._flush_where_memory_is_short(stored)
+        return stored
+
+    def load_image(self, node: int) -> Image:
+        """A node's image, read when all that waits for the disk has been written."""
+        self.flush()
+        return self._folder.load_image(node)
+
+    def save_before_after(self, result: Image) -> None:
+        """Save the two pictures of the report's slider: the input and the result."""
+        self._write(lambda: self._folder.save_before_after(self._folder.load_image(0), result))
+        self._flush_where_memory_is_short(result)
+
+    def flush(self) -> None:
+        """Wait until all is on disk. Raises `RunError` where it could not be written."""
+        with self._timer.section("trace"):
+            pending, self._pending = self._pending, []
+            for one in pending:
+                one.result()
+
+    def close(self) -> None:
+        """End the thread when all is on disk. Raises like `flush`."""
+        self._thread.shutdown()
+        self.flush()
+
+    def _flush_where_memory_is_short(self, image: Image) -> None:
+        """Two threads that go over a picture beyond the budget at once would need it in memory."""
+        if is_in_file(image.pixels):
+            self.flush()
+
+    def _write(self, write: Callable[P, object], *what: P.args, **named: P.kwargs) -> None:
+        self._pending.append(self._thread.submit(self._write_now, lambda: write(*what, **named)))
+
+    def _write_now(self, write: Callable[[], object]) -> None:
+        """Nothing after a write that failed: a state on disk names only images that are there."""
+        if not self._broken:
+            self._broken = True
+            write()
+            self._broken = False
