@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.batch.runner import Tally
-from agent.report.markup import duration
+from agent.report.text import duration
 
 
 def standing(tally: Tally) -> str:

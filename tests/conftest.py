@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import os
-import select
 import shutil
 import struct
-import subprocess
-import sys
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,123 +176,10 @@ def jpeg_claiming(jpeg: bytes, side: int) -> bytes:
     return jpeg[: frame + 5] + struct.pack(">HH", side, side) + jpeg[frame + 9 :]
 
 
-class Browser:
-    """Headless Chromium, spoken to in its DevTools protocol over a pipe."""
-
-    FLAGS = (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--hide-scrollbars",
-        "--remote-debugging-pipe",
-    )
-    PATIENCE_S = 60.0
-    # Chromium reads its file 3 and writes its file 4.
-    START = (
-        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4);"
-        "os.execv(sys.argv[3], sys.argv[3:])"
-    )
-
-    def __init__(self, program: str, profile: Path) -> None:
-        theirs_in, self._out = os.pipe()
-        self._in, theirs_out = os.pipe()
-        command = [sys.executable, "-c", self.START, str(theirs_in), str(theirs_out), program, *self.FLAGS]
-        self._process = subprocess.Popen(
-            [*command, f"--user-data-dir={profile}"],
-            pass_fds=(theirs_in, theirs_out),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self._buffer = b""
-        self._number = 0
-        self._session = ""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.call("Page.enable")
-
-    def quit(self) -> None:
-        self._session = ""
-        self.call("Browser.close")
-        self._process.wait(self.PATIENCE_S)
-        os.close(self._in)
-        os.close(self._out)
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while (answer := self._read()).get("id") != self._number:
-            pass
-        assert "error" not in answer, answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def open(self, file: Path, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.call("Page.navigate", url=file.as_uri())
-        while self._read().get("method") != "Page.loadEventFired":
-            pass
-
-    def value(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def wait_for(self, expression: str) -> None:
-        """Ask until it is true: what the page does in a later task of its own."""
-        deadline = time.monotonic() + self.PATIENCE_S / 4
-        while not self.value(expression):
-            assert time.monotonic() < deadline, f"never true: {expression}"
-            time.sleep(0.02)
-
-    def click(self, selector: str, across: float = 0.5) -> None:
-        """Press the mouse on an element, at a share of its width."""
-        at = f"document.querySelector({json.dumps(selector)})"
-        self.value(f"{at}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        x, y, width, height = self.value(f"(b => [b.x, b.y, b.width, b.height])({at}.getBoundingClientRect())")
-        point = {"x": x + width * across, "y": y + height / 2, "button": "left", "clickCount": 1}
-        self.call("Input.dispatchMouseEvent", type="mousePressed", **point)
-        self.call("Input.dispatchMouseEvent", type="mouseReleased", **point)
-
-    def press(self, key: str, code: int) -> None:
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
-
-    def screenshot(self, file: Path) -> None:
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(shot["data"]))
-
-    def _read(self) -> dict[str, Any]:
-        deadline = time.monotonic() + self.PATIENCE_S
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._in], [], [], max(deadline - time.monotonic(), 0))
-            chunk = os.read(self._in, 1 << 20) if ready else b""
-            assert chunk, "Chromium has nothing more to say"
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\0")
-        message: dict[str, Any] = json.loads(line)
-        return message
-
-
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    program = next(filter(None, map(shutil.which, names)), None)
+def chromium() -> str:
+    """The path of the system's Chromium, for Playwright."""
+    program = shutil.which("chromium")
     if program is None:
-        pytest.skip("no Chromium is installed; Debian's package chromium brings one")
-    one = Browser(program, tmp_path_factory.mktemp("chromium"))
-    yield one
-    one.quit()
+        pytest.skip("no Chromium is installed; Debian's package chromium provides it")
+    return program

@@ -22,8 +22,6 @@ from mcp.types import (
     GetPromptResult,
     InputRequiredResult,
     Resource,
-    SubscribeRequestParams,
-    UnsubscribeRequestParams,
 )
 from pydantic import ValidationError
 from starlette.responses import Response
@@ -101,21 +99,20 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
 
 
 class _Server(MCPServer[Any]):
-    """Also lists the latest runs and images, takes subscriptions of 2025, and asks for roots where it may."""
+    """Also lists the latest runs and images, serves subscriptions of 2025, and asks for the client's roots."""
 
     def __init__(self, service: Service, client_roots: bool, name: str, **options: Any) -> None:
         super().__init__(name, **options)
         self._service, self._client_roots = service, client_roots
-        requests = self._lowlevel_server
-        requests.add_request_handler("resources/subscribe", SubscribeRequestParams, service.bus.watch)
-        requests.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, service.bus.unwatch)
+        self.middleware.append(service.bus.middleware)
 
     def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
         super().add_tool(knowing_roots(fn) if self._client_roots else fn, *args, **options)
 
     async def call_tool(self, name: str, arguments: dict[str, Any], *args: Any, **options: Any) -> Any:
-        if tool := self._tool_manager.get_tool(name):
-            require_known(name, tool.parameters, arguments)
+        for tool in await self.list_tools():
+            if tool.name == name:
+                require_known(name, tool.input_schema, arguments)
         try:
             return await super().call_tool(name, arguments, *args, **options)
         except ToolError as error:

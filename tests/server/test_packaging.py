@@ -66,6 +66,15 @@ def test_the_wheel_gives_a_command_that_helps(installed: Path, tmp_path: Path) -
     assert "serve" in done.stdout
 
 
+def test_the_wheel_has_every_template(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if "/templates/" in name}
+    folders = [REPOSITORY / room for room in ("agent/report", "agent/batch", "server/mcp")]
+    templates = {str(file.relative_to(REPOSITORY)) for folder in folders for file in folder.glob("templates/*.*")}
+    assert packed == templates
+    assert {Path(name).name for name in templates} >= {"report.html.j2", "batch.html.j2", "view.html.j2", "view.js"}
+
+
 def test_the_installed_command_restores_with_nothing_but_the_wheel(
     installed: Path, tmp_path: Path, photos: Any
 ) -> None:

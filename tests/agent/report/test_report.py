@@ -164,7 +164,7 @@ def test_a_run_that_is_not_finished_gives_a_page_of_what_is_there(run_folder: Pa
     (run_folder / "after.jpg").unlink()
     going = finished_run.model_copy(update={"finished": False, "nodes": finished_run.nodes[:4], "current": 3})
     page = Page(write_report(going, run_folder))
-    assert "This run is not finished. Still to be done: Super resolution 4×." in page.text
+    assert "This run is not finished. Remaining steps: Super resolution 4×." in page.text
     assert "So far" in page.text
     assert [attrs for attrs in page.all("img") if attrs.get("alt", "").endswith("before, 256 × 192")]
 

@@ -1,68 +1,64 @@
-"""The view as headless Chromium shows it in a client, whose part the SDK's client plays on a real server."""
+"""The view in headless Chromium, inside a client whose part the SDK's client plays on a real server."""
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import PIL.Image
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
 from mcp.types import TextResourceContents
+from playwright.async_api import FrameLocator, Page, async_playwright, expect
 
 from server.mcp.view import VIEW, view_page
 
 pytestmark = pytest.mark.anyio
 APP_MIME = "text/html;profile=mcp-app"
-FRAME = "document.querySelector('iframe').contentDocument"
+PATIENCE_MS = 40_000
 HOST = """<!doctype html><meta charset="utf-8"><title>client</title>
 <style>body { margin: 0 } iframe { width: 100%; height: 100vh; border: 0 }</style>
 <iframe title="view" sandbox="allow-scripts allow-same-origin"></iframe>
 <script>
-const asked = [], told = [];
-addEventListener("message", ({ data }) => (data.id === undefined ? told : asked).push(data));
-function answer(message) { document.querySelector("iframe").contentWindow.postMessage(message, "*"); }
+function post(message) { document.querySelector("iframe").contentWindow.postMessage(message, "*"); }
+addEventListener("message", async ({ data }) => { if (data.id !== undefined) post(await answerOf(data)); });
 document.querySelector("iframe").srcdoc = PAGE;
 </script>"""
 
 
 class Host:
-    """A client with a view: hands the view's requests on to the server."""
+    """A client with a view: forwards the view's requests to the server."""
 
-    def __init__(self, browser: Any, client: Client, theme: str) -> None:
-        self.browser = browser
+    def __init__(self, page: Page, client: Client) -> None:
+        self.page = page
         self.client = client
-        self.theme = theme
+        self.theme = "light"
         self.context: list[str] = []
 
-    async def until(self, expression: str) -> None:
-        """Serve the view until something is true of its document (called `d`)."""
-        with anyio.fail_after(40):
-            while not self.value(expression):
-                await self.serve()
+    @property
+    def view(self) -> FrameLocator:
+        return self.page.frame_locator("iframe")
 
-    async def serve(self) -> None:
-        """Answer what the view has asked meanwhile."""
-        for request in json.loads(self.browser.value("JSON.stringify(asked.splice(0))")):
-            self.post({"jsonrpc": "2.0", "id": request["id"], **await self._answer(request)})
-        await anyio.sleep(0.02)
+    async def open(self, view: str) -> None:
+        """Show the view before it knows a result."""
+        await self.page.expose_function("answerOf", self._answer)
+        await self.page.set_content(HOST.replace("PAGE", json.dumps(view).replace("</", "<\\/")))
+        await self.view.locator("#again option").nth(10).wait_for(state="attached")
 
-    def value(self, expression: str) -> Any:
-        return self.browser.value(f"(d => {expression})({FRAME})")
-
-    def post(self, message: dict[str, Any]) -> None:
-        self.browser.value(f"answer({json.dumps(message)})")
-
-    def tell(self, method: str, params: Any) -> None:
-        self.post({"jsonrpc": "2.0", "method": f"ui/notifications/{method}", "params": params})
+    async def tell(self, method: str, params: Any) -> None:
+        message = {"jsonrpc": "2.0", "method": f"ui/notifications/{method}", "params": params}
+        await self.page.evaluate("message => post(message)", message)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        params = request["params"]
-        match request["method"]:
+        return {"jsonrpc": "2.0", "id": request["id"], **await self._outcome(request["method"], request["params"])}
+
+    async def _outcome(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        match method:
             case "ui/initialize":
                 known = {"protocolVersion": "2026-01-26", "hostInfo": {"name": "test", "version": "1"}}
                 return {"result": {**known, "hostCapabilities": {}, "hostContext": {"theme": self.theme}}}
@@ -73,38 +69,12 @@ class Host:
             case "ui/update-model-context":
                 self.context.append(params["content"][0]["text"])
                 return {"result": {}}
-            case method:
+            case _:
                 return {"error": {"code": -32601, "message": f"no method {method}"}}
 
 
 def as_json(result: Any) -> Any:
     return result.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def opened(
-    browser: Any, client: Client, view: str, folder: Path, scheme: str = "light", theme: str = "light"
-) -> Host:
-    """The client with an empty view."""
-    page = folder / "client.html"
-    page.write_text(HOST.replace("PAGE", json.dumps(view).replace("</", "<\\/")), "utf-8")
-    browser.open(page, scheme=scheme)
-    return Host(browser, client, theme)
-
-
-async def shown(
-    browser: Any, client: Client, photo: Path, folder: Path, scheme: str = "light", theme: str = "light"
-) -> Host:
-    """The view of a finished restoration."""
-    (content,) = (await client.read_resource(VIEW)).contents
-    assert content.mime_type == APP_MIME
-    assert isinstance(content, TextResourceContents)
-    host = opened(browser, client, content.text, folder, scheme, theme)
-    arguments = {"image": {"path": str(photo)}, "long_side": 192}
-    await host.until("d.querySelector('select').length > 10")
-    host.tell("tool-input", {"arguments": arguments})
-    host.tell("tool-result", as_json(await client.call_tool("restore_to_4k", arguments)))
-    await host.until("!d.querySelector('#again').hidden && d.querySelectorAll('.card').length > 0")
-    return host
 
 
 @pytest.fixture
@@ -113,84 +83,92 @@ async def client(server: MCPServer[Any]) -> AsyncIterator[Client]:
         yield one
 
 
+@pytest.fixture
+async def host(chromium: str, client: Client) -> AsyncIterator[Host]:
+    async with (
+        async_playwright() as playwright,
+        await playwright.chromium.launch(executable_path=chromium) as browser,
+    ):
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        yield Host(page, client)
+
+
+async def restored(host: Host, photo: Path) -> FrameLocator:
+    """The view of a finished restoration."""
+    (content,) = (await host.client.read_resource(VIEW)).contents
+    assert content.mime_type == APP_MIME
+    assert isinstance(content, TextResourceContents)
+    await host.open(content.text)
+    arguments = {"image": {"path": str(photo)}, "long_side": 192}
+    await host.tell("tool-input", {"arguments": arguments})
+    await host.tell("tool-result", as_json(await host.client.call_tool("restore_to_4k", arguments)))
+    await expect(host.view.locator("#again")).to_be_visible()
+    return host.view
+
+
 async def test_the_tool_names_its_view(client: Client) -> None:
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert (tools["restore_to_4k"].meta or {})["ui"] == {"resourceUri": VIEW}
 
 
-async def test_the_view_shows_the_run_and_restores_again_as_is_chosen(
-    browser: Any, client: Client, photos: Any, tmp_path: Path
-) -> None:
-    host = await shown(browser, client, photos.noisy, tmp_path)
-    assert host.value("d.documentElement.dataset.error ?? null") is None
-    assert host.value("[...d.images].filter(i => i.src && !i.naturalWidth).length") == 0
-    assert "noisy_restored.png" in host.value("d.querySelector('#told').textContent")
-    browser.screenshot(tmp_path / "view.png")
+async def test_the_view_shows_the_run_and_restores_again_as_is_chosen(host: Host, photos: Any) -> None:
+    view = await restored(host, photos.noisy)
+    root = view.locator("html")
+    assert await root.evaluate("root => root.dataset.error ?? null") is None
+    assert await root.evaluate("() => [...document.images].filter(i => i.src && !i.naturalWidth).length") == 0
+    await expect(view.locator("#told")).to_contain_text("noisy_restored.png")
     # The slider follows the keyboard.
-    host.value("d.querySelector('main > .compare input').focus()")
-    browser.press("ArrowRight", 39)
-    at = host.value("d.querySelector('main > .compare').style.getPropertyValue('--at')")
+    await view.locator("main > .compare input").press("ArrowRight")
+    at = await view.locator("main > .compare").evaluate("compare => compare.style.getPropertyValue('--at')")
     assert float(at.rstrip("%")) > 50
     # Another candidate is taken, by the keyboard too.
-    card = "d.querySelector('article[data-task=denoising] .card.lost:not([data-expert=keep_input])')"
-    wanted = host.value(f"{card}.dataset.expert")
-    host.value(f"{card}.querySelector('.choose').focus()")
-    browser.press(" ", 32)
-    taken = f"d.querySelector('article[data-task=denoising] .card.won')?.dataset.expert === '{wanted}'"
-    await host.until(f"{taken} && !d.querySelector('select').disabled")
-    await host.until("d.activeElement.id === 'told'")
-    with anyio.fail_after(20):
-        while not host.context:
-            await host.serve()
+    denoising = view.locator("article[data-task=denoising]")
+    card = denoising.locator(".card.lost:not([data-expert=keep_input])").first
+    wanted = await card.get_attribute("data-expert")
+    assert wanted
+    await card.locator(".choose").press(" ")
+    await expect(denoising.locator(".card.won")).to_have_attribute("data-expert", wanted)
+    await expect(view.locator("select")).to_be_enabled()
+    await expect(view.locator("#told")).to_be_focused()
     assert wanted in host.context[0]
     # Another profile.
-    host.value("d.querySelector('select').value = 'ExpSR-s2-F'")
-    host.value("d.querySelector('#again button').click()")
-    await host.until("d.querySelector('.facts').textContent.includes('ExpSR-s2-F')")
-    await host.until("!d.querySelector('select').disabled")
+    await view.get_by_label("Profile").select_option("ExpSR-s2-F")
+    await view.get_by_role("button", name="Restore again", exact=True).click()
+    await expect(view.locator(".facts")).to_contain_text("ExpSR-s2-F")
+    await expect(view.locator("select")).to_be_enabled()
 
 
 @pytest.mark.parametrize(("scheme", "theme"), [("light", "dark"), ("dark", "light")])
-async def test_the_client_says_how_dark_it_is(
-    browser: Any, client: Client, photos: Any, tmp_path: Path, scheme: str, theme: str
-) -> None:
-    host = opened(browser, client, view_page(), tmp_path, scheme, theme)
-    await host.until("d.documentElement.dataset.theme !== undefined")
-    paper = host.value("getComputedStyle(d.body).backgroundColor")
-    assert (paper == "rgb(255, 255, 255)") == (theme == "light")
+async def test_the_client_says_how_dark_it_is(host: Host, scheme: Any, theme: str) -> None:
+    await host.page.emulate_media(color_scheme=scheme)
+    host.theme = theme
+    await host.open(view_page())
+    paper = "rgb(255, 255, 255)" if theme == "light" else "rgb(20, 22, 24)"
+    await expect(host.view.locator("body")).to_have_css("background-color", paper)
 
 
-async def test_everything_has_a_name_for_a_screen_reader(
-    browser: Any, client: Client, photos: Any, tmp_path: Path
-) -> None:
-    host = await shown(browser, client, photos.noisy, tmp_path)
-    nodes = browser.call("Accessibility.getFullAXTree", frameId=_frame(browser))["nodes"]
-    roles = {"button", "slider", "combobox", "image", "link", "region", "heading", "status"}
-    named = [node for node in nodes if node.get("role", {}).get("value") in roles and not node.get("ignored")]
-    found = {node["role"]["value"] for node in named}
-    assert {"button", "slider", "combobox", "image", "heading", "status"} <= found
-    nameless = [node["role"]["value"] for node in named if not node.get("name", {}).get("value")]
-    assert set(nameless) <= {"status"}  # whose text is its content
-    assert host.value("d.documentElement.lang") == "en"
+async def test_everything_has_a_name_for_a_screen_reader(host: Host, photos: Any) -> None:
+    view = await restored(host, photos.noisy)
+    for role in ("button", "slider", "combobox", "img", "heading", "link", "region"):
+        found = view.get_by_role(role)  # type: ignore[arg-type]
+        named = view.get_by_role(role, name=re.compile(r"\S"))  # type: ignore[arg-type]
+        assert await named.count() == await found.count() > 0, role
+    await expect(view.get_by_role("status")).to_contain_text("Saved as")
+    await expect(view.locator("html")).to_have_attribute("lang", "en")
 
 
-def _frame(browser: Any) -> str:
-    tree = browser.call("Page.getFrameTree")["frameTree"]
-    frame: str = tree["childFrames"][0]["frame"]["id"]
-    return frame
+async def test_an_error_is_told_in_words(host: Host, client: Client) -> None:
+    await host.open(view_page())
+    await host.tell(
+        "tool-result", as_json(await client.call_tool("restore_to_4k", {"image": {"path": "/etc/passwd"}}))
+    )
+    await expect(host.view.locator("#told")).to_contain_text("outside the allowed folders")
 
 
-async def test_an_error_is_told_in_words(browser: Any, client: Client, tmp_path: Path) -> None:
-    host = opened(browser, client, view_page(), tmp_path)
-    await host.until("d.querySelector('select').length > 10")
-    host.tell("tool-result", as_json(await client.call_tool("restore_to_4k", {"image": {"path": "/etc/passwd"}})))
-    await host.until("d.querySelector('#told').textContent.includes('outside the allowed folders')")
-
-
-async def test_a_thumbnail_of_the_view_is_no_blank_page(
-    browser: Any, client: Client, photos: Any, tmp_path: Path
-) -> None:
-    await shown(browser, client, photos.noisy, tmp_path, theme="dark")
-    browser.screenshot(tmp_path / "view.png")
-    with PIL.Image.open(tmp_path / "view.png") as picture:
+async def test_a_thumbnail_of_the_view_is_no_blank_page(host: Host, photos: Any) -> None:
+    host.theme = "dark"
+    await restored(host, photos.noisy)
+    with PIL.Image.open(io.BytesIO(await host.page.screenshot(full_page=True))) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 1000
