@@ -11,6 +11,7 @@ from imaging.image import Image
 from imaging.pixels import row_chunks
 from iqa.candidate_score import CandidateScore, origin_of, own_error, removal, score
 from iqa.consistency import consistency
+from iqa.expected_gain import ExpectedGain, expected_gains, prior_by_gain
 from iqa.expert_priors import expert_prior, expert_priors, has_prior, priors_for
 from iqa.features import ImageFeatures, enlarged, extract_features
 from iqa.published import chosen, measure_published
@@ -77,6 +78,7 @@ class Judge:
         profile, store, before = context.profile, context.experts.store, context.image
         self._metrics = chosen(profile.reflection, profile.non_commercial, store)
         with context.timer.section("scoring"):
+            self._gains = expected_gains(context.features, context.step.task)
             as_large = enlarged(context.features, before, context.step.scale)
             self._origin = origin_of(context.step.task, context.features, as_large)
 
@@ -109,7 +111,7 @@ class Judge:
         measured = measure_published(self._metrics, [image], pool, pool.store, description)
         published = {name: values[0] for name, values in measured.items()}
         weight = self._context.profile.fidelity_weight
-        return verdict_on(expert, features, self._origin, faithful, weight, published)
+        return verdict_on(expert, features, self._origin, faithful, weight, published, self._gains)
 
 
 def _same(one: Image, other: Image) -> bool:
@@ -129,10 +131,14 @@ def verdict_on(
     faithful: float,
     fidelity_weight: float,
     published: Mapping[str, float] | None = None,
+    gains: Mapping[str, ExpectedGain] | None = None,
 ) -> Verdict:
-    """The verdict on a result that has been looked at, and whose consistency is known."""
+    """The verdict on a result that has been looked at, and whose consistency is known.
+
+    `gains`: what the experts of the task are expected to gain on the input; without them the priors count.
+    """
     measured = quality_of(features, origin, published)
-    known = _prior_of(origin, expert, faithful)
+    known = _prior_of(origin, expert, faithful, gains or {})
     opinion = measured.score if published or origin.task.spec.has_quality_score else NO_OPINION
     candidate_score = CandidateScore(origin.task, opinion, removal(origin, features), faithful, known)
     return Verdict(
@@ -146,10 +152,14 @@ def verdict_on(
     )
 
 
-def _prior_of(origin: Origin, expert: str, faithful: float) -> float:
-    """The prior of an expert. Without one, half the best prior, weighted by consistency against that of keeping the
-    input: content that the input does not explain is likely to be invented.
+def _prior_of(origin: Origin, expert: str, faithful: float, gains: Mapping[str, ExpectedGain]) -> float:
+    """The gain that is expected of an expert, or else its prior.
+
+    Without either, half the best prior, weighted by consistency against that of keeping the input: content that the
+    input does not explain is likely to be invented.
     """
+    if gains:
+        return 0.0 if expert == KEEP_INPUT else prior_by_gain(gains, expert, faithful)
     task, co_degradation_severity = origin.task, origin.co_degradation_severity
     if has_prior(task, expert):
         return expert_prior(task, expert, co_degradation_severity)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,17 @@ from agent.planning import perceive_and_plan
 from agent.reasoners.reasoner import Reasoner
 from agent.rollback import left_of, reflect, resume_better_branch
 from agent.run_context import RunContext
-from agent.state import KEEP_INPUT, Node, Perception, Step, Verdict
+from agent.state import KEEP_INPUT, Node, Perception, Step, TaskGain, Verdict
 from agent.step import experts_for, run_step
 from agent.step_context import StepContext
+from agent.worth import is_requested, is_worth_a_step, task_gains
 from imaging.image import Image
 from imaging.writing import write_image
-from iqa.degradations import estimates_from
 from iqa.features import ImageFeatures
 from iqa.quality import rollback_threshold
 from profiles.schema import Profile
 from toolbox.pool import ExpertPool
-from toolbox.tasks import Severity, Task
+from toolbox.tasks import Task
 
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
@@ -72,6 +72,7 @@ def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reaso
 def _goes_on(context: RunContext) -> bool:
     """Whether there is a step to take; where no step is left, or only late ones, from the best node so far."""
     spent = _spent_budget(context)
+    _put_helpful_step_first(context)
     remaining_steps = context.node.remaining_steps
     if spent or not remaining_steps or remaining_steps[0].task.spec.is_late:
         resume_better_branch(context)
@@ -98,7 +99,7 @@ def _runs_left(context: RunContext) -> int | None:
 
 def _take_step(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
     """Run the next step and go on from its result, or from where it is best to go on."""
-    step = _next_step(context)
+    step = context.node.remaining_steps[0]
     child, image, features = _run_next_step(context, step, experts, reasoner)
     context.events.tell(StepFinished(node=child))
     if child.failed:
@@ -108,19 +109,14 @@ def _take_step(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> 
     context.save()
 
 
-def _next_step(context: RunContext) -> Step:
-    """Which of the remaining steps is taken now: the first."""
-    return context.node.remaining_steps[0]
-
-
 def _run_next_step(
     context: RunContext, step: Step, experts: ExpertPool, reasoner: Reasoner
 ) -> tuple[Node, Image, ImageFeatures | None]:
     """The new node with its image as it was stored, and the image's features."""
-    gone, new_id = _is_gone_already(context, step), len(context.state.nodes)
+    new_id = len(context.state.nodes)
     with context.timer.section("scoring"):
         inputs = _step_context(context, step, experts)
-        cards = () if gone else experts_for(inputs)
+        cards = experts_for(inputs)
     context.events.tell(StepStarted(step=step, node=context.node.id, candidates=tuple(card.name for card in cards)))
     result = run_step(
         replace(inputs, token=context.token.watched_by(_show_progress_of(context, step, len(cards)))),
@@ -143,7 +139,7 @@ def _run_next_step(
         verdicts=result.verdicts,
         margin=result.margin,
         faces=best.faces,
-        failed=not gone and _has_failed(step, best.verdict, context.state.profile),
+        failed=_has_failed(step, best.verdict, context.state.profile),
         remaining_steps=node.remaining_steps[1:] if changed else left_of(node),
         failed_first_steps=() if changed else node.failed_first_steps,
     )
@@ -153,21 +149,34 @@ def _run_next_step(
     return child, image, best.features
 
 
-def _is_gone_already(context: RunContext, step: Step) -> bool:
-    """Whether a degradation that was found has been taken away by an earlier step; keeping the input is no failure.
+def _put_helpful_step_first(context: RunContext) -> None:
+    """Put the first of the remaining steps that is expected to help before the others.
 
-    A task that was asked for without its degradation being found is done all the same, and so is one whose
-    degradation somebody else has seen and our estimator has not: it cannot tell that it is gone.
+    Where none of those before the late ones is, they are left out: an earlier step has taken their degradation away,
+    or no expert gains on it. What a person or a profile asks for is done in any case.
     """
-    found = context.perception.findings.get(step.task.degradation)
-    profile = context.state.profile
-    if not (found and found.present) or not step.task.spec.can_be_side_effect or not profile.keep_input:
-        return False
-    if context.node.step is None or profile.plan is not None or found.estimated is Severity.VERY_LOW:
-        return False
+    node, profile = context.node, context.state.profile
+    early = [step for step in node.remaining_steps if not step.task.spec.is_late]
+    if not early or not profile.keep_input or profile.plan is not None:
+        return
     with context.timer.section("perception"):
-        now = estimates_from(context.features).get(step.task.degradation)
-    return now is not None and now.severity is Severity.VERY_LOW
+        gains = task_gains(context.features)
+    helpful = [step for step in early if _may_help(context, step, gains)]
+    first = next((step for step in helpful if step not in node.failed_first_steps), None)
+    if first is None:
+        steps = (*helpful, *(step for step in node.remaining_steps if step.task.spec.is_late))
+    else:
+        steps = (first, *(step for step in node.remaining_steps if step != first))
+    if steps != node.remaining_steps:
+        context.put(node.model_copy(update={"remaining_steps": steps}))
+
+
+def _may_help(context: RunContext, step: Step, gains: Mapping[Task, TaskGain]) -> bool:
+    """Whether a step is asked for or expected to help the picture as it is now."""
+    perception, profile = context.perception, context.state.profile
+    if is_requested(step.task, perception, profile):
+        return True
+    return is_worth_a_step(step.task, perception, gains, profile)
 
 
 def _step_context(context: RunContext, step: Step, experts: ExpertPool) -> StepContext:

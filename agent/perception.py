@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.faces import face_finding
 from agent.reasoners.reasoner import RULES, SURE, Reasoner
 from agent.state import Finding, Perception
+from agent.worth import task_gains
 from imaging.image import Image
 from iqa.content import Content, ContentKind, content_of
 from iqa.degradations import estimates_from, jpeg_severity
@@ -48,6 +49,7 @@ def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
         content=content.kind,
         content_confidence=content.confidence,
         findings=findings | ({Degradation.LOW_QUALITY_FACE: faces} if faces else {}),
+        gains=task_gains(features),
         description="",
         by="measurement",
     )

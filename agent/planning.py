@@ -10,6 +10,7 @@ from agent.qmoe import unavailable_experts
 from agent.reasoners.reasoner import RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step
 from agent.timer import Timer
+from agent.worth import GAIN_TASKS, doubts, is_requested, is_worth_a_step
 from imaging.image import Image
 from imaging.resizing import fitted
 from iqa.features import ImageFeatures
@@ -20,11 +21,6 @@ from toolbox.tasks import Degradation, Task
 
 SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 16: (4, 4)}
 """Which super-resolution steps make which enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4)."""
-SURE = 0.6
-"""Least confidence in darkness or haze: treating a photo that is dark or pale by nature does the most harm.
-
-Between 0.5 and 0.6 as many alarms are false as are true (7 and 6 of 800 held-out photos).
-"""
 FOUR_K_TOLERANCE = 4000 / 4096
 """4KAgent is content with 4000 of 4096 pixels from the experts; a plain resize gives the rest."""
 
@@ -79,7 +75,7 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
         steps=steps,
         final_width=width,
         final_height=height,
-        reasons=ordering.reasons,
+        reasons=(*ordering.reasons, *doubts(perception, possible, profile)),
         warnings=(*warnings, *size_warnings),
         by=ordering.by,
     )
@@ -140,7 +136,7 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
     """Each task once, in no particular order; super-resolution is added by the enlargement, not by a finding."""
     if profile.plan is not None:
         return list(dict.fromkeys(profile.plan))
-    found = [name.task for name in perception.present() if _is_worth_a_step(name, perception)]
+    found = _found_tasks(perception, profile)
     if profile.restore_option is None:
         tasks = found
     else:
@@ -155,9 +151,17 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
     return list(dict.fromkeys(tasks))
 
 
-def _is_worth_a_step(name: Degradation, perception: Perception) -> bool:
-    least = SURE if name.task.spec.is_global else 0.0
-    return name is not Degradation.LOW_RESOLUTION and perception.findings[name].confidence >= least
+def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
+    """Tasks that are worth a step, and with them what was found but does not help yet: after them it may."""
+    found = [name.task for name in perception.present() if name is not Degradation.LOW_RESOLUTION]
+    worth = [
+        task
+        for task in GAIN_TASKS
+        if (task in found and is_requested(task, perception, profile))
+        or is_worth_a_step(task, perception, perception.gains, profile)
+    ]
+    later = [task for task in found if task not in GAIN_TASKS or (worth and not task.spec.is_global)]
+    return list(dict.fromkeys([*worth, *later]))
 
 
 def _ordering(tasks: list[Task], perception: Perception, profile: Profile, reasoner: Reasoner) -> Ordering:

@@ -20,6 +20,7 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.candidate_score import origin_of
 from iqa.crops import cut
+from iqa.expected_gain import expected_gains, shortlist_by_gain
 from iqa.expert_priors import best_prior, expert_prior, has_prior, shortlist_by_prior
 from iqa.features import ImageFeatures
 from profiles.schema import Profile
@@ -89,27 +90,47 @@ def is_preferred(card: ExpertCard, profile: Profile) -> bool:
 def shortlist(
     cards: Sequence[ExpertCard], profile: Profile, image: Image, features: ImageFeatures
 ) -> tuple[ExpertCard, ...]:
-    """Those of `cards` that are worth a run on `image`: the best by prior come first, then what is unknown.
+    """Those of `cards` that are worth a run on `image`: the best by expected gain come first, then what is unknown.
 
-    All of them where the profile is exhaustive. What is left out has come last on synthesised degradations, in
-    pictures with co-occurring degradations as severe as in this one (`features`). Expert priors are about
-    fidelity: where the profile prefers perception, the best of those experts runs in any case. Where the profile is
-    fast and the image large, slow experts only where there are no others.
+    All of them where the profile is exhaustive. The gains are those that are expected on this very picture
+    (`features`). They are about fidelity: where the profile prefers perception, the best of those experts runs in any
+    case. Where the profile is fast and the image large, slow experts only where there are no others.
     """
     if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
         cards = [card for card in cards if not card.slow] or cards
-    known = [card for card in cards if has_prior(card.task, card.name)]
-    if len(known) < 2:
+    ranked = _ranked(cards, features)
+    cards = sorted(cards, key=lambda card: ranked.order.get(card.name, 0))
+    if len(ranked.order) < 2 or profile.exhaustive:
         return tuple(cards)
-    co_degradation_severity = origin_of(known[0].task, features).co_degradation_severity
-    priors = {card.name: expert_prior(card.task, card.name, co_degradation_severity) for card in known}
-    cards = sorted(cards, key=lambda card: -priors.get(card.name, 0.0))
-    if profile.exhaustive:
-        return tuple(cards)
-    pleasing = {card.name: priors[card.name] for card in known if card.preference == "perception"}
-    wanted = shortlist_by_prior(pleasing) if pleasing and profile.restore_preference == "perception" else []
-    unwanted = priors.keys() - {*shortlist_by_prior(priors), *wanted}
+    pleasing = [card.name for card in cards if card.name in ranked.order and card.preference == "perception"]
+    wanted = pleasing[:1] if profile.restore_preference == "perception" else []
+    unwanted = ranked.order.keys() - {*ranked.best, *wanted}
     return tuple(card for card in cards if card.name not in unwanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Experts of a step that something is known of."""
+
+    order: dict[str, int]
+    """Their places, the best first; negative, so that those of which nothing is known come last."""
+    best: list[str]
+    """Those that may give the best result."""
+
+
+def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> _Ranking:
+    """By the gain that is expected on this picture, or by the priors of experts whose gains were never measured."""
+    if not cards:
+        return _Ranking({}, [])
+    task, names = cards[0].task, {card.name for card in cards}
+    gains = {name: gain for name, gain in expected_gains(features, task).items() if name in names}
+    if gains:
+        order, best = sorted(gains, key=lambda name: -gains[name].median_db), shortlist_by_gain(gains)
+    else:
+        severity = origin_of(task, features).co_degradation_severity
+        priors = {name: expert_prior(task, name, severity) for name in names if has_prior(task, name)}
+        order, best = sorted(priors, key=lambda name: -priors[name]), shortlist_by_prior(priors)
+    return _Ranking({name: place - len(order) for place, name in enumerate(order)}, best)
 
 
 def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Candidate]:

@@ -36,6 +36,14 @@ class Finding(_Frozen):
         return self.severity >= Severity.MEDIUM
 
 
+class TaskGain(_Frozen):
+    """What a task is expected to gain on a picture, in PSNR (dB)."""
+
+    low_db: float
+    """Lower quantile: above zero the gain is clear."""
+    median_db: float
+
+
 class Perception(_Frozen):
     """What is wrong with an image, in the eyes of a reasoner."""
 
@@ -44,6 +52,8 @@ class Perception(_Frozen):
     quality: float = Field(ge=0, le=1)
     metrics: dict[str, float]
     findings: dict[Degradation, Finding]
+    gains: dict[Task, TaskGain] = {}
+    """What the best known expert of each task is expected to gain."""
     content: ContentKind = ContentKind.PHOTO
     content_confidence: float = Field(default=0.0, ge=0, le=1)
     description: str

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from toolbox.aliases import current_expert
 from toolbox.tasks import Task
+
+
+def _tone_choice(value: object) -> object:
+    """4KAgent's switch is true or false."""
+    return {True: "always", False: "never"}[value] if isinstance(value, bool) else value
+
+
+ToneChoice = Annotated[Literal["auto", "always", "never"], BeforeValidator(_tone_choice)]
 
 
 class Profile(BaseModel):
@@ -53,7 +61,15 @@ class Profile(BaseModel):
     face_restore: bool = Field(
         default=False, description="Restore low-quality faces by face experts, also in addition to `restore_option`."
     )
-    brightening: bool = Field(default=False, description="Allow the brightening task.")
+    brightening: ToneChoice = Field(
+        default="never",
+        description="Brighten `always` where the image is found dark, only with a clear expected gain (`auto`), or "
+        "`never`.",
+    )
+    dehazing: ToneChoice = Field(
+        default="auto",
+        description="Dehaze `always` where haze is found, only with a clear expected gain (`auto`), or `never`.",
+    )
     old_photo_restoration: bool = Field(default=False, description="The photo is old: repair scratches and tones.")
 
     restore_preference: Literal["fidelity", "perception"] = Field(
@@ -129,7 +145,8 @@ class Profile(BaseModel):
     def allows(self, task: Task) -> bool:
         """Whether the switch for `task` is on; True for tasks without a switch."""
         switches = {
-            Task.BRIGHTENING: self.brightening,
+            Task.BRIGHTENING: self.brightening != "never",
+            Task.DEHAZING: self.dehazing != "never",
             Task.FACE_RESTORATION: self.face_restore,
             Task.OLD_PHOTO_RESTORATION: self.old_photo_restoration,
         }

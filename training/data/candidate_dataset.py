@@ -366,7 +366,7 @@ class StoredStep:
 @cache
 def _versions(task: Task, scale: int) -> Mapping[str, str]:
     """What each expert for a task is now, in few letters."""
-    return {card.name: _version(card) for card in _pool().runnable(task, scale)}
+    return {card.name: card_version(card) for card in _pool().runnable(task, scale)}
 
 
 @cache
@@ -375,7 +375,7 @@ def _measured() -> Set[str]:
     return extract_features(Image(from_numpy(np.zeros((8, 8, 3), np.float32)))).handcrafted.keys()
 
 
-def _version(card: ExpertCard) -> str:
+def card_version(card: ExpertCard) -> str:
     """Weights that ship are told apart by what is in their file, all others by their card."""
     data = (WEIGHTS / card.weights).read_bytes() if isinstance(card, SpandrelCard) and card.weights else b""
     return hashlib.sha256(card.model_dump_json().encode() + data).hexdigest()[:12]

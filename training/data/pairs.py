@@ -72,7 +72,9 @@ def degrader(name: str, scale: int) -> Degrader:
 
 def kinds(name: str, scale: int) -> dict[str, Degrader]:
     """What `degrader(name, scale)` is made of, each by itself: the rows of a table of figures."""
-    if name in ("bicubic", "real", "camera_soft"):
+    if name == "camera_soft":
+        return {str(Degradation.DEFOCUS_BLUR): camera_soft, "clean": clean}
+    if name in ("bicubic", "real"):
         return {name: degrader(name, scale)}
     if name == "stored":
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}

@@ -1,0 +1,184 @@
+"""Fits the expected gain of every expert, and writes the model that iqa/ ships.
+
+    python -m training.fits.expected_gain --cases FOLDER
+
+FOLDER is what `training.data.expert_gains` has written. Photos are divided into folds; every perceptron of the
+ensemble leaves one fold out, and the shift of each lower quantile is set on what was left out. Cases of held-out
+photos (training/data/photos.py) take no part; what the fit is worth on them is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from imaging.convert import from_numpy
+from imaging.image import Image
+from iqa.expected_gain import LIMIT, GainModel, model_input
+from iqa.features import extract_features
+from training.data.expert_gains import load_cases
+
+Floats = NDArray[np.float64]
+FOLDS = 6
+QUANTILES = (0.15, 0.5)
+HIDDEN, STEPS, BATCH, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 96, 1500, 128, 0.4, 2e-3, 3e-2
+LARGEST_DB = 3.0
+"""Gains are clipped here: beyond it nothing changes for the decision."""
+SAME_DB = 55.0
+"""PSNR from which two pictures count as the same."""
+HARM_DB = -0.1
+PLANNED_HARM = 0.01
+"""Largest share of the harmful cases of an expert in which its lower quantile may lie above zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """All cases of a folder."""
+
+    inputs: Tensor
+    """(n, f): see `iqa.expected_gain.model_input`."""
+    gains: Floats
+    """(n, experts) in dB; not a number where an expert gave nothing."""
+    experts: tuple[str, ...]
+    tasks: tuple[str, ...]
+    folds: NDArray[np.int64]
+    held_out: NDArray[np.bool_]
+    origins: NDArray[np.str_]
+
+
+def load_gains(folder: Path) -> Gains:
+    """Cases of a folder with the inputs of the model."""
+    inputs, tables, folds, held, origins = [], [], [], [], []
+    for case, table in load_cases(folder):
+        with torch.inference_mode():
+            inputs.append(model_input(extract_features(Image(from_numpy(case.picture)))))
+        tables.append(table)
+        folds.append(zlib.crc32(str(case.labels["photo"]).encode()) // 5 % FOLDS)
+        held.append(bool(case.labels["held_out"]))
+        origins.append(case.origin)
+    tasks = {name: row["task"] for table in tables for name, row in table["experts"].items()}
+    names = tuple(sorted(tasks))
+    gains = np.array([[_gain(table, name) for name in names] for table in tables])
+    return Gains(
+        torch.stack(inputs),
+        gains,
+        names,
+        tuple(tasks[name] for name in names),
+        np.array(folds),
+        np.array(held),
+        np.array(origins),
+    )
+
+
+def _gain(table: dict[str, Any], name: str) -> float:
+    """In dB; pictures that are the same gain nothing."""
+    row = table["experts"].get(name)
+    return min(row["psnr"], SAME_DB) - min(table["psnr"], SAME_DB) if row else float("nan")
+
+
+def fit(data: Gains, seed: int) -> tuple[dict[str, Tensor], Floats]:
+    """The ensemble's tensors, and the predictions (n, experts, 2) of the perceptrons that left a case out."""
+    learned = ~data.held_out
+    centre, spread = data.inputs[learned].mean(0), data.inputs[learned].std(0) + 1e-3
+    standard = ((data.inputs - centre) / spread).clamp(-LIMIT, LIMIT)
+    left_out = np.full((*data.gains.shape, 2), np.nan)
+    layers = []
+    for fold in range(FOLDS):
+        chosen = learned & (data.folds != fold)
+        network = _fit_one(standard[chosen], torch.from_numpy(data.gains[chosen]).float(), seed + fold)
+        first, last = cast("nn.Linear", network[0]), cast("nn.Linear", network[3])
+        layers.append((first.weight.T, first.bias[None], last.weight.T, last.bias[None]))
+        rest = learned & (data.folds == fold)
+        with torch.inference_mode():
+            left_out[rest] = network(standard[rest]).reshape(int(rest.sum()), -1, 2).numpy()
+    stacked = [torch.stack([one[index].detach() for one in layers]) for index in range(4)]
+    names = ("hidden", "hidden_bias", "output", "output_bias")
+    return {"centre": centre, "spread": spread, **dict(zip(names, stacked, strict=True))}, left_out
+
+
+def _fit_one(inputs: Tensor, gains: Tensor, seed: int) -> nn.Sequential:
+    """Pinball loss at `QUANTILES`; cosine schedule."""
+    torch.manual_seed(seed)
+    experts = gains.shape[1]
+    network = nn.Sequential(
+        nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, 2 * experts)
+    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    known, truth = gains.isfinite(), gains.nan_to_num().clamp(-LARGEST_DB, LARGEST_DB)
+    levels = torch.tensor(QUANTILES)
+    rows = torch.Generator().manual_seed(seed)
+    for _ in range(STEPS):
+        chosen = torch.randint(len(inputs), (BATCH,), generator=rows)
+        error = truth[chosen][..., None] - network(inputs[chosen]).reshape(BATCH, experts, 2)
+        loss = (torch.maximum(levels * error, (levels - 1) * error) * known[chosen][..., None]).mean()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+    return network.eval()
+
+
+def shifts_of(data: Gains, left_out: Floats) -> list[float]:
+    """By how much each lower quantile is lowered, so that of harmful cases at most `PLANNED_HARM` are planned."""
+    shifts = []
+    for index in range(len(data.experts)):
+        low, gain = left_out[:, index, 0], data.gains[:, index]
+        harmful = np.isfinite(low) & (gain < HARM_DB)
+        worst = np.quantile(low[harmful], 1 - PLANNED_HARM) if harmful.sum() > 20 else 0.0
+        shifts.append(max(0.0, float(worst)))
+    return shifts
+
+
+def report(data: Gains, model: GainModel) -> None:
+    """On cases of held-out photos: how often a task that would gain 1 dB is planned, and one that would harm."""
+    with torch.inference_mode():
+        quantiles = model(data.inputs[data.held_out]).double().numpy()
+    gains, origins = data.gains[data.held_out], data.origins[data.held_out]
+    for task in dict.fromkeys(data.tasks):
+        own = [index for index, one in enumerate(data.tasks) if one == task]
+        best = np.array(own)[quantiles[:, own, 1].argmax(1)]
+        rows = np.arange(len(gains))
+        low = quantiles[rows, best, 0] - np.array(model.shifts)[best]
+        truth, most = gains[rows, best], np.nanmax(gains[:, own], 1)
+        planned, needed, harm = low > 0, most >= 1, truth < HARM_DB
+        print(
+            f"{task:22} >= 1 dB planned {planned[needed].mean():.2f} of {needed.sum()}, harmful planned "
+            f"{planned[harm].mean():.3f} of {harm.sum()}, gain where planned {np.nanmean(truth[planned]):+.2f}, "
+            f"worst {np.nanmin(truth[planned], initial=0):+.2f}, "
+            f"clean planned {planned[origins == 'clean'].mean():.3f}"
+        )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("iqa/expected_gain.safetensors"))
+    arguments = parser.parse_args()
+    data = load_gains(arguments.cases)
+    tensors, left_out = fit(data, arguments.seed)
+    shifts = shifts_of(data, left_out)
+    model = GainModel(data.experts, data.tasks, tuple(shifts), **tensors)
+    report(data, model)
+    names = {"experts": data.experts, "tasks": data.tasks, "shifts": shifts}
+    halves = {
+        name: (tensor if name in ("centre", "spread") else tensor.half()).contiguous()
+        for name, tensor in tensors.items()
+    }
+    save_file(halves, arguments.output, metadata={"names": json.dumps(names)})
+
+
+if __name__ == "__main__":
+    main()
