@@ -20,11 +20,12 @@ from agent.step_context import StepContext
 from agent.worth import is_requested, is_worth_a_step, task_gains
 from imaging.image import Image
 from imaging.writing import write_image
+from iqa.degradations import estimates_from
 from iqa.features import ImageFeatures
 from iqa.quality import rollback_threshold
 from profiles.schema import Profile
 from toolbox.pool import ExpertPool
-from toolbox.tasks import Task
+from toolbox.tasks import Severity, Task
 
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
@@ -175,8 +176,20 @@ def _may_help(context: RunContext, step: Step, gains: Mapping[Task, TaskGain]) -
     """Whether a step is asked for or expected to help the picture as it is now."""
     perception, profile = context.perception, context.state.profile
     if is_requested(step.task, perception, profile):
-        return True
+        return not _is_gone_already(context, step)
     return is_worth_a_step(step.task, perception, gains, profile)
+
+
+def _is_gone_already(context: RunContext, step: Step) -> bool:
+    """Whether an earlier step has taken away a degradation that was found at first.
+
+    Not where only somebody else has seen it: our estimator cannot tell that it is gone.
+    """
+    found = context.perception.findings.get(step.task.degradation)
+    if not (found and found.present) or not step.task.spec.can_be_side_effect or context.node.step is None:
+        return False
+    now = estimates_from(context.features).get(step.task.degradation)
+    return found.estimated is not Severity.VERY_LOW and now is not None and now.severity is Severity.VERY_LOW
 
 
 def _step_context(context: RunContext, step: Step, experts: ExpertPool) -> StepContext:

@@ -14,7 +14,8 @@ from agent.state import Step, Verdict
 from imaging.convert import FloatArray, from_numpy, to_float
 from imaging.image import Image
 from iqa.candidate_score import own_error
-from iqa.expert_priors import expert_prior, has_prior
+from iqa.expected_gain import expected_gains, prior_by_gain
+from iqa.features import extract_features
 from profiles.schema import Profile
 from tests.agent.scripted import step_context
 from toolbox.card import ClassicalCard
@@ -140,9 +141,10 @@ def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_
 ) -> None:
     pixels, judge = noisy_astronaut
     unknown = judge.evaluate(CARD, picture(pixels), seconds=0).verdict
-    assert not has_prior(Task.DENOISING, CARD.name)
-    best = max(expert_prior(Task.DENOISING, f"restore4k_{name}") for name in ("denoise", "denoise_unet"))
-    assert expert_prior(Task.DENOISING, "keep_input") < 0 < unknown.expert_prior <= best / 2
+    gains = expected_gains(extract_features(judge.evaluate_input().image or picture(pixels)), Task.DENOISING)
+    assert CARD.name not in gains
+    best = max(prior_by_gain(gains, name, 1.0) for name in gains)
+    assert judge.evaluate_input().verdict.expert_prior == 0 < unknown.expert_prior <= best / 2 + 1e-6
 
 
 def test_who_changes_nothing_is_no_better_than_the_input(noisy_astronaut: tuple[FloatArray, Judge]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from agent.errors import PlanError
 from agent.planning import enlargement, plan, reorder
 from agent.reasoners.reasoner import RULES
-from agent.state import Finding, Perception, Step
+from agent.state import Finding, Perception, Step, TaskGain
 from profiles.schema import Profile
 from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
@@ -56,6 +56,7 @@ def seen(*degradations: Degradation, width: int = 256, height: int = 256) -> Per
             name: Finding(severity=Severity.HIGH if name in degradations else Severity.VERY_LOW, confidence=0.9)
             for name in Degradation
         },
+        gains={name.task: TaskGain(low_db=1.0, median_db=2.0) for name in degradations},
         description="",
         by="test",
     )

@@ -19,7 +19,7 @@ from imaging.device import DEVICE_VARIABLE, device_index, devices
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
-from iqa.expert_priors import SHORTLIST_SIZE, expert_prior
+from iqa.expected_gain import AS_GOOD_DB, SHORTLIST_SIZE, expected_gains
 from iqa.features import extract_features
 from profiles.loading import load_profile
 from tests.agent.scripted import step_context
@@ -43,30 +43,38 @@ def pool() -> ExpertPool:
     return ExpertPool(Catalogue((*default_catalogue(), NEW)))
 
 
-def test_the_best_by_prior_run_and_every_new_one(pool: ExpertPool) -> None:
+def noisy_coffee(sigma: float, quality: int | None) -> Image:
+    noisy = gaussian_noise(to_float(data.coffee()[:256, :256]), np.random.default_rng(0), sigma)
+    pixels = np.clip(noisy, 0, 1)
+    return Image(from_numpy(to_float(to_uint8(jpeg(pixels, quality) if quality else pixels))))
+
+
+@pytest.mark.parametrize(("sigma", "quality"), [(0, None), (25, None), (25, 15), (8, 60)])
+def test_the_best_by_expected_gain_and_every_new_expert_run(
+    pool: ExpertPool, sigma: float, quality: int | None
+) -> None:
     profile = load_profile("default")
     cards = candidates(STEP, profile, pool)
-    chosen = {card.name for card in shortlist(cards, profile, PICTURE, extract_features(PICTURE))}
-    known = sorted({card.name for card in cards} - {NEW.name}, key=lambda name: -expert_prior(STEP.task, name))
+    image = noisy_coffee(sigma, quality)
+    features = extract_features(image)
+    chosen = [card.name for card in shortlist(cards, profile, image, features)]
+    gains = expected_gains(features, STEP.task)
+    known = sorted({card.name for card in cards} & gains.keys(), key=lambda name: -gains[name].median_db)
     assert len(known) > SHORTLIST_SIZE
-    assert known[0] in chosen
-    assert chosen <= {NEW.name, *known[:SHORTLIST_SIZE]}
-    assert NEW.name in chosen
+    assert chosen[0] == known[0]
+    assert set(chosen) <= {NEW.name, *known[:SHORTLIST_SIZE]}
+    assert chosen[-1] == NEW.name
 
 
-def test_an_expert_that_is_far_behind_in_such_pictures_is_not_run(pool: ExpertPool) -> None:
+def test_an_expert_that_is_expected_to_gain_much_less_is_not_run(pool: ExpertPool) -> None:
     profile = load_profile("default")
     cards = candidates(STEP, profile, pool)
-    clean = to_float(data.coffee()[:256, :256])
-    noisy = gaussian_noise(clean, np.random.default_rng(0), 25)
-    chosen = {}
-    for name, pixels in {"noise": noisy, "noise and compression": jpeg(np.clip(noisy, 0, 1), 15)}.items():
-        picture = Image(from_numpy(to_float(to_uint8(pixels))))
-        chosen[name] = {card.name for card in shortlist(cards, profile, picture, extract_features(picture))} - {
-            NEW.name
-        }
-    assert chosen["noise and compression"] == {"restore4k_denoise_unet"}
-    assert len(chosen["noise"]) == SHORTLIST_SIZE
+    image = noisy_coffee(25, 15)
+    features = extract_features(image)
+    gains = expected_gains(features, STEP.task)
+    chosen = {card.name for card in shortlist(cards, profile, image, features)} & gains.keys()
+    best = max(gains[name].median_db for name in chosen)
+    assert all(gains[name].median_db >= best - AS_GOOD_DB for name in chosen)
 
 
 def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_named(
