@@ -17,7 +17,8 @@ from agent.batch.engines.work import BatchConfig
 from agent.batch.engines.worker import Worker
 from agent.batch.folder import BatchFolder
 from agent.batch.record import Entry
-from agent.batch.runner import MOST_FAILURES_TOLD, BatchReport, BatchRequest, Failure, Tally, run_batch
+from agent.batch.request import BatchRequest
+from agent.batch.runner import MOST_FAILURES_TOLD, BatchReport, Failure, Tally, run_batch
 from agent.errors import BatchError
 from imaging.errors import OutputExists
 from imaging.progress import ProgressToken

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from ctypes.util import find_library
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
@@ -19,7 +20,7 @@ from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import WorkerDied
 from imaging.device import DEVICE_VARIABLE
-from imaging.pixels import GIGABYTE, MEMORY_VARIABLE, memory_budget
+from imaging.pixels import GIGABYTE, memory_budget
 from imaging.progress import ProgressToken
 
 WORKER_BYTES = 3 << 30
@@ -31,19 +32,25 @@ JOIN_SECONDS = 5.0
 
 
 class LocalEngine:
-    """Processes, each with its own models."""
+    """Worker processes with models of their own, which share `memory` in gigabytes, or else the memory budget."""
 
-    def __init__(self, config: BatchConfig, *, workers: int | None = None, threads: int | None = None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: BatchConfig,
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        memory: float | None = None,
+    ) -> None:
         self._cards = graphics_cards()
         self.capacity = workers or len(self._cards) or cpu_workers()
         self._threads = threads or threads_of(len(self._cards))
-        self._gigabytes = max(0.1, memory_budget() / GIGABYTE / self.capacity)
+        budget = memory or memory_budget() / GIGABYTE
+        self._config = replace(config, memory=max(0.1, budget / self.capacity))
 
     def start_worker(self, number: int) -> ProcessHandle:
         """A new process, which begins by loading its libraries."""
         variables = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
-        variables[MEMORY_VARIABLE] = f"{self._gigabytes:.3f}"
         if self._cards:
             variables[DEVICE_VARIABLE] = self._cards[number % len(self._cards)]
         return ProcessHandle(number, self._config, self._threads, variables)

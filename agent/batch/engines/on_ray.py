@@ -43,9 +43,9 @@ class RayEngine:
         workers: int | None = None,
         threads: int | None = None,
         address: str | None = None,
+        memory: float | None = None,
     ) -> None:
         self._ray = _imported()
-        self._config = config
         self._threads = threads or 1
         self._connect(address, workers)
         resources = self._ray.cluster_resources()
@@ -53,6 +53,7 @@ class RayEngine:
         self.capacity = workers or self._cards or int(resources.get("CPU", 0)) // self._threads
         if self.capacity < 1:
             raise BatchError(f"the Ray cluster has no GPU and no {self._threads} cores", "start one with some")
+        self._config = replace(config, memory=memory and max(0.1, memory / self.capacity))
 
     def start_worker(self, number: int) -> ActorHandle:
         """A new actor, wherever the cluster has room."""

@@ -23,7 +23,9 @@ class BatchConfig:
     scratch: Path | None = None
     """Where they lie meanwhile; None: in the system's temporary folder."""
     most_pixels: int | None = None
-    """Of one result, before it is brought to its final size."""
+    """Maximum pixels of one result, before it is resized to its final size."""
+    memory: float | None = None
+    """Memory budget of one worker in gigabytes; None: as its environment says."""
 
 
 @dataclass(frozen=True, slots=True)

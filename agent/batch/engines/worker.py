@@ -11,6 +11,7 @@ from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
 from agent.events import Event, Planned, Progress, Started
 from agent.run import Restoration, restore_file
 from imaging.errors import Cancelled, ResourceError, RestoreError
+from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import thumbnail_jpeg
@@ -43,7 +44,8 @@ class Worker:
     def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
         """Never raises: one bad picture is no reason to stop."""
         try:
-            return self._restored(work, token, tell)
+            with memory_limited(self._config.memory):
+                return self._restored(work, token, tell)
         except Cancelled:
             return Outcome(work, stopped=True)
         except RestoreError as error:

@@ -22,7 +22,8 @@ from agent.batch.engines.local import LocalEngine, ProcessHandle
 from agent.batch.engines.work import BatchConfig, BatchProgress, Outcome, Work
 from agent.batch.engines.worker import Worker
 from agent.batch.record import Entry
-from agent.batch.runner import BatchReport, BatchRequest, EngineOpener, Tally, run_batch
+from agent.batch.request import BatchRequest
+from agent.batch.runner import BatchReport, EngineOpener, Tally, run_batch
 from agent.errors import BatchError, WorkerDied
 from imaging.progress import ProgressToken
 from profiles.schema import Profile
@@ -93,7 +94,7 @@ def ended(engine: FakeEngine, *names: str) -> dict[str, str]:
 
 
 def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
-    engine, taken, most = FakeEngine(handles=3), [0], 0
+    engine, taken, most = FakeEngine(capacity=3), [0], 0
 
     def counted() -> Iterator[Work]:
         for work in works(*map(str, range(20))):
@@ -108,7 +109,7 @@ def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
 
 
 def test_a_single_picture_starts_a_single_worker_and_its_progress_is_told() -> None:
-    engine = FakeEngine(handles=8)
+    engine = FakeEngine(capacity=8)
     said = list(Dispatch(engine, iter(works("a"))).run(ProgressToken()))
     assert isinstance(said[0], BatchProgress)
     assert said[0].fraction == 0.5
@@ -144,7 +145,7 @@ def test_a_picture_that_cannot_be_sent_is_set_aside() -> None:
 
 
 def test_a_worker_that_somebody_else_stops_loses_no_picture() -> None:
-    engine = FakeEngine(handles=1)
+    engine = FakeEngine(capacity=1)
     said = Dispatch(engine, iter(works("a"))).run(ProgressToken())
     next(said)
     engine.stopping = True
