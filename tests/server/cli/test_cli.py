@@ -310,7 +310,7 @@ def test_a_result_whose_name_was_taken_meanwhile_can_be_written_all_the_same(
         told = run("restore", photos.noisy, "--long-side", 96, "-o", output)
     (folder,) = (tmp_path / "runs").iterdir()
     assert told.exit_code == 2
-    assert f"go on with: restore4k resume {folder}" in told.stderr
+    assert f"resume with: restore4k resume {folder}" in told.stderr
     assert run("resume", folder.name).exit_code == 2
     assert run("resume", folder.name, "--output", other).exit_code == 0
     assert other.exists()
