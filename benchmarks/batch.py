@@ -27,7 +27,8 @@ from agent.batch.engines.on_ray import RayEngine
 from agent.batch.engines.work import Figures, Outcome, Work
 from agent.batch.engines.worker import Worker
 from agent.batch.record import Entry
-from agent.batch.runner import BatchRequest, EngineOpener, Tally, run_batch
+from agent.batch.request import BatchRequest
+from agent.batch.runner import EngineOpener, Tally, run_batch
 from agent.run import StepTaken
 from imaging.progress import ProgressToken
 from profiles.loading import load_profile

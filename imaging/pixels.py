@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,27 @@ DONT_NEED = 4
 """MADV_DONTNEED."""
 
 
+_limits: list[int] = []
+"""Budgets of `memory_limited` in bytes, the innermost last."""
+
+
+@contextmanager
+def memory_limited(gigabytes: float | None) -> Iterator[None]:
+    """Set the memory budget of this process inside the block; None changes nothing."""
+    if gigabytes is None:
+        yield
+        return
+    _limits.append(round(gigabytes * GIGABYTE))
+    try:
+        yield
+    finally:
+        _limits.pop()
+
+
 def memory_budget() -> int:
-    """Bytes that the process may take: RESTORE4K_MEMORY in gigabytes, otherwise half of what is free now."""
+    """Bytes that the process may use, in this order: `memory_limited`, RESTORE4K_MEMORY, half of the free memory."""
+    if _limits:
+        return _limits[-1]
     wanted = os.environ.get(MEMORY_VARIABLE)
     if not wanted:
         return _free_bytes() // 2

@@ -288,7 +288,7 @@ resource = "https://photos.example.org/mcp"
     ("text", "told"),
     [
         ("", "issuer"),
-        (GOOD, "lets nobody in"),
+        (GOOD, "allows nobody"),
         (GOOD.replace("https://login.example.org/jwks", "http://login.example.org/jwks") + "others=true", "https"),
         (GOOD.replace("https://login.example.org/jwks", "file:///etc/passwd") + "others=true", "URL scheme"),
         (GOOD + 'others = true\nalgorithms = ["HS256"]', "algorithms"),
@@ -315,6 +315,6 @@ def test_a_file_says_who_reads_what(tmp_path: Path) -> None:
     assert callers
     assert callers.folders("alice") == (Path("/photos"),)
     assert str(callers.auth.issuer_url) == "https://login.example.org/"
-    with pytest.raises(RequestError, match="cannot both"):
+    with pytest.raises(RequestError, match="exclude each other"):
         callers_of(file, file)
     assert not isinstance(callers, Tokens)

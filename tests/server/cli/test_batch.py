@@ -70,7 +70,7 @@ def test_the_command_restores_a_folder_and_tells_failures_by_its_exit_code(
 def test_wrong_input_ends_with_exit_code_2(photos: Any, tmp_path: Path) -> None:
     (photos.folder / "empty").mkdir()
     for arguments, why in (
-        ((photos.folder / "none", tmp_path / "out"), "is no folder"),
+        ((photos.folder / "none", tmp_path / "out"), "is not a folder"),
         ((photos.folder / "empty", tmp_path / "out"), "there is no picture in"),
         ((photos.folder, photos.folder), "taken for pictures"),
         ((photos.folder, tmp_path / "out", "-p", "nonesuch"), "nonesuch"),
@@ -98,7 +98,7 @@ def test_sigterm_ends_it_cleanly_and_the_same_command_goes_on(
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, told
-    assert "go on with: restore4k batch" in told
+    assert "resume with: restore4k batch" in told
     done = len(record.read_text().splitlines())
     assert 0 < done < 42
     assert len(sizes(results)) == done

@@ -68,7 +68,7 @@ async def test_every_kind_of_bad_image_is_refused_and_nothing_is_written(
         ({"data": "not base64!"}, "base64"),
         ({"data": NOT_AN_IMAGE}, "no image"),
         ({"data": "A" * (MAX_DATA_CHARACTERS + 4)}, "at most"),
-        ({"url": "https://example.org/x.png"}, "fetches nothing from the web"),
+        ({"url": "https://example.org/x.png"}, "does not fetch images from the web"),
         ({"link": "https://example.org/x.png"}, "Extra inputs"),
         ("noisy.jpg", 'give an object, for example {"path"'),
     ],
