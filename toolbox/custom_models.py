@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from imaging.atomic import atomic_write
 from toolbox.card import ExpertCard
 from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.errors import BadCard, DuplicateExpert, WeightsError
@@ -106,9 +107,8 @@ def _kept(model: CustomModel, store: ModelStore) -> tuple[Path, bool]:
     if target.exists():
         raise WeightsError(f"{target} is there already", "choose another --name, or delete it")
     store.folder.mkdir(parents=True, exist_ok=True)
-    part = store.path(f"{target.name}.part")
-    shutil.copyfile(model.file, part)
-    part.replace(target)
+    with atomic_write(target) as temporary:
+        shutil.copyfile(model.file, temporary)
     return target, True
 
 
@@ -143,9 +143,8 @@ def _write(name: str, table: dict[str, Any], store: ModelStore) -> None:
     lines += ["", f"[{name}.file]", *(f"{key} = {_toml(value)}" for key, value in file.items())]
     path = store.custom_card(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text("\n".join(lines) + "\n", "utf-8")
-    part.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _toml(value: object) -> str:

@@ -20,6 +20,7 @@ from agent.report.findings import words
 from agent.report.markup import NO_PICTURE, Html, decimal, duration, fill, join, size
 from agent.run import StepTaken
 from agent.state import KEEP_INPUT
+from imaging.atomic import atomic_write
 from imaging.errors import OutputError
 
 PER_PAGE = 100
@@ -117,10 +118,8 @@ def _write(
         "links": _links(number, is_last=is_last),
     }
     page = Template(template).substitute(parts)
-    file = folder.path / _page_name(number)
-    temporary = file.with_suffix(".part")
-    temporary.write_bytes(page.encode("utf-8", "replace"))
-    temporary.replace(file)
+    with atomic_write(folder.path / _page_name(number)) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "replace"))
 
 
 def _facts(sums: _Sums, settings: Settings, folder: BatchFolder) -> Html:

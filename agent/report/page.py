@@ -13,6 +13,7 @@ from string import Template
 from agent.report.findings import findings, words
 from agent.report.markup import NO_PICTURE, Html, bar, bullets, decimal, duration, fill, join, measured, size
 from agent.state import KEEP_INPUT, Node, Plan, RunState, Verdict
+from imaging.atomic import atomic_write
 from imaging.errors import OutputError
 
 PICTURE_BYTES = 2_000_000
@@ -26,11 +27,10 @@ def write_report(state: RunState, folder: Path) -> Path:
     Raises `OutputError` where the page cannot be written.
     """
     file = folder / "report.html"
-    temporary = folder / "report.html.part"
     page = report_page(state, folder)
     try:
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-        temporary.replace(file)
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise OutputError(f"the report {file} cannot be written: {error.strerror}", "free its folder") from error
     return file
