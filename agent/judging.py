@@ -104,7 +104,7 @@ class Judge:
         self._description = description
         self._metrics = chosen(profile.reflection, profile.non_commercial, pool.store)
         with timer.section("scoring"):
-            self._features = features or extract_features(before)
+            self._features = features or extract_features(before, models=pool)
             self._origin = origin_of(step.task, self._features, enlarged(self._features, before, step.scale))
 
     @property
@@ -126,7 +126,7 @@ class Judge:
             # A prior of an expert is of what it changes.
             return Candidate(self.evaluate_input().verdict.model_copy(update=cost), result, features=self._features)
         with self._timer.section("scoring"):
-            features = extract_features(result, self._features.crops)
+            features = extract_features(result, self._features.crops, self._pool)
             faithful = consistency(self._step.task, self._before, result)
             values = self._published(result)
             verdict = verdict_on(card.name, features, self._origin, faithful, self._fidelity_weight, values)

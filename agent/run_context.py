@@ -23,6 +23,7 @@ from imaging.pixels import is_in_file
 from imaging.progress import ProgressToken
 from iqa.crops import Box, crops_of
 from iqa.features import ImageFeatures, extract_features
+from toolbox.pool import ExpertPool
 
 P = ParamSpec("P")
 
@@ -31,13 +32,20 @@ class RunContext:
     """What is known of a run while it goes on. All that a resumed run needs is in its folder."""
 
     def __init__(
-        self, state: RunState, folder: RunFolder, timer: Timer, token: ProgressToken, listener: Listener | None
+        self,
+        state: RunState,
+        folder: RunFolder,
+        timer: Timer,
+        token: ProgressToken,
+        listener: Listener | None,
+        models: ExpertPool,
     ) -> None:
         self.state = state
         self.folder = folder
         self.timer = timer
         self.token = token
         self._listener = listener
+        self._models = models
         self._image: Image | None = None
         self._features: ImageFeatures | None = None
         self._crops: tuple[Box, ...] = ()
@@ -77,7 +85,7 @@ class RunContext:
             if not self._crops:
                 first = self.image if self.state.current == 0 else self.folder.load_image(0)
                 self._crops = crops_of(first)
-            self._features = extract_features(self.image, self._crops)
+            self._features = extract_features(self.image, self._crops, self._models)
         return self._features
 
     @property

@@ -25,7 +25,8 @@ def perceive_with_warnings(
 ) -> tuple[Perception, list[str]]:
     """What the reasoner that the profile names says of an image, and warnings."""
     log = WarningLog([])
-    return perceive(image, _reasoner(profile, experts, log, token)), log.warnings
+    features = extract_features(image, models=experts)
+    return perceive(image, _reasoner(profile, experts, log, token), features), log.warnings
 
 
 def plan_report(
@@ -43,7 +44,7 @@ def plan_report(
     """
     log = WarningLog([])
     reasoner = reasoner or _reasoner(profile, experts, log, token)
-    features = extract_features(image)
+    features = extract_features(image, models=experts)
     perception = perceive(image, reasoner, features)
     planned = plan(perception, profile, experts.catalogue, reasoner)
     if failed:

@@ -66,7 +66,7 @@ def take_step(
         expert = service.catalogue.card(expert).name
         profile = profile.model_copy(update={"experts": (expert,)})
     asked = choose_cards(service, step, profile, [expert] if expert else None)
-    features = extract_features(source.image)
+    features = extract_features(source.image, models=service.experts)
     cards = shortlist(asked, profile, source.image, features)
     selection, verdicts = Selection(), list[Verdict]()
     run = partial(run_candidates, features=features)

@@ -46,7 +46,7 @@ def test_scores_stay_in_range() -> None:
 def test_priors_are_those_for_noisy_pictures_where_there_is_noise(
     task: Task, photos: dict[str, FloatArray], picture: Picture
 ) -> None:
-    tables = {task.value: {"some": 0.1}, f"{task.value}_of_unclean": {"some": 0.2}}
+    tables = {task.value: {"some": 0.1}, f"{task.value}_mixed": {"some": 0.2}}
     grain = 0.12 * np.random.default_rng(0).normal(size=photos["coffee"].shape).astype(np.float32)
     clean, noisy = (
         origin_of(task, extract_features(picture(photos["coffee"] + added))) for added in (0 * grain, grain)
