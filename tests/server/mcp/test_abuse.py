@@ -172,7 +172,7 @@ REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("data that is no base64", {"data": "%%%%"}, "not base64"),
     ("data URL without data", {"data": "data:image/png;base64,"}, "empty"),
     ("data beyond the limit", {"data": "A" * (MAX_DATA_CHARACTERS + 4)}, "at most"),
-    ("data that is a script", {"data": base64.b64encode(b"#!/bin/sh\nrm -rf /").decode()}, "no image"),
+    ("data that is a script", {"data": base64.b64encode(b"#!/bin/sh\nrm -rf /").decode()}, "not an image"),
     ("address", {"url": "https://example.org/x.png"}, "fetches nothing from the web"),
     ("address of cloud metadata", {"url": "http://169.254.169.254/latest"}, "fetches nothing from the web"),
     ("nothing", {}, "exactly one"),
