@@ -162,9 +162,11 @@ def _pool() -> ExpertPool:
 def _counted(looks: list[float], whole: Image) -> Iterator[None]:
     """Every look of the estimator and the metrics; one at a crop counts by its share of the whole."""
 
-    def see_and_count(image: Image, crops: tuple[Box, ...] | None = None) -> ImageFeatures:
+    def see_and_count(
+        image: Image, crops: tuple[Box, ...] | None = None, models: ExpertPool | None = None
+    ) -> ImageFeatures:
         looks.append(min(1.0, image.width * image.height / (whole.width * whole.height)))
-        return extract_features(image, crops)
+        return extract_features(image, crops, models)
 
     with (
         patch.object(judging, "extract_features", see_and_count),

@@ -18,7 +18,7 @@ def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> Q
     states = {name: state_of(metric, pool.store) for name, metric in published_metrics().items()}
     ready = [name for name, state in states.items() if state.ready]
     published = {name: row[0] for name, row in measure_published(ready, [image], pool, pool.store).items()}
-    quality = quality_of(extract_features(image), published=published)
+    quality = quality_of(extract_features(image, models=pool), published=published)
     return QualityReport(
         image=picture,
         quality=quality.score,

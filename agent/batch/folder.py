@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.batch.pictures import BATCH_FOLDER
 from agent.batch.record import Entry
 from agent.errors import BatchError
+from imaging.atomic import atomic_write, rename_new
 from imaging.errors import OutputError
-from imaging.writing import rename_new
 from profiles.schema import Profile
 
 
@@ -107,9 +107,8 @@ class BatchFolder:
                 f"{self.results} holds results {_difference(before, settings)}",
                 "choose another folder for these, or ask for overwriting",
             )
-        temporary = self.settings_file.with_suffix(".part")
-        temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
-        temporary.replace(self.settings_file)
+        with atomic_write(self.settings_file) as temporary:
+            temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
 
     def finished(self, source: str, suffix: str) -> Path:
         """Where a worker writes a result; it is moved to the results once it is recorded."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.state import Step, Verdict
 from imaging.alpha import bleed_alpha
+from imaging.atomic import atomic_write
 from imaging.disk import require_space
 from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
@@ -200,13 +200,11 @@ class Workspace:
 
     def _write(self, path: Path, data: bytes) -> None:
         """Write atomically. Callers write the origin before its picture, so that an existing handle is complete."""
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise OutputError(
                 f"the workspace {self.folder} cannot be written: {error.strerror}", "free or unlock that folder"
             ) from error
