@@ -13,7 +13,7 @@ from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, default_catalogue, parse_cards
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.expert import load_expert
-from toolbox.expert_table import availability_of, expert_page
+from toolbox.expert_table import availability_of
 from toolbox.tasks import Degradation, Task
 
 CARDS = list(default_catalogue())
@@ -122,11 +122,6 @@ def test_what_must_not_be_used_commercially_says_so() -> None:
 def test_cards_of_one_file_agree_on_it() -> None:
     files = [file for card in CARDS for file in card.files]
     assert len(set(files)) == len({file.name for file in files})
-
-
-def test_the_page_of_all_experts_is_up_to_date() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "experts.md").read_text("utf-8")
-    assert page == expert_page(default_catalogue()), "run: python -m toolbox.expert_table docs/experts.md"
 
 
 def test_every_degradation_has_its_task_and_back() -> None:
