@@ -31,6 +31,7 @@ SMALL = (64, 48)
 FAST = (
     "agent/reasoners/test_reasoners.py",
     "agent/reasoners/test_sheet.py",
+    "agent/test_judging.py",
     "agent/test_planning.py",
     "benchmarks",
     "imaging",
@@ -41,6 +42,7 @@ FAST = (
     "iqa/test_full_reference.py",
     "iqa/test_metric.py",
     "iqa/test_niqe.py",
+    "iqa/test_no_reference_fidelity.py",
     "iqa/test_quality.py",
     "server/auth/test_access.py",
     "server/mcp/test_fair_queue.py",
@@ -51,7 +53,9 @@ FAST = (
     "toolbox/test_aliases.py",
     "toolbox/test_catalogue.py",
     "toolbox/test_expert.py",
+    "toolbox/test_graph.py",
     "toolbox/test_pool.py",
+    "training/data/test_loading.py",
     "training/fits/test_logistic.py",
     "training/fits/test_order.py",
 )
