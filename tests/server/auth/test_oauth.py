@@ -306,7 +306,7 @@ resource = "https://photos.example.org/mcp"
         (GOOD + 'others = true\nalgorithms = ["none"]', "algorithms"),
         (GOOD + "others = true\nalgorithms = []", "algorithms"),
         (GOOD + '[people."../x"]\nsubject = "a"', "should match pattern"),
-        (GOOD + '[people.a]\nsubject = "a"\n[people.b]\nsubject = "a"', "one subject"),
+        (GOOD + '[people.a]\nsubject = "a"\n[people.b]\nsubject = "a"', "the same subject"),
         (GOOD + '[people.a]\nsubject = ""', "at least 1"),
         (GOOD + "client_secret = 'x'", "client_secret"),
         ("[[[", "not TOML"),

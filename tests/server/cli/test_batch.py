@@ -75,7 +75,7 @@ def test_wrong_input_ends_with_exit_code_2(photos: Any, tmp_path: Path) -> None:
         ((photos.folder, photos.folder), "taken for pictures"),
         ((photos.folder, tmp_path / "out", "-p", "nonesuch"), "nonesuch"),
         ((photos.folder, tmp_path / "out", "--address", "ray://nowhere:1"), "--engine ray"),
-        ((photos.folder, tmp_path / "out", "--engine", "ray", "--keep-runs"), "--keep-runs away"),
+        ((photos.folder, tmp_path / "out", "--engine", "ray", "--keep-runs"), "omit --keep-runs"),
     ):
         result = run(*arguments)
         assert (result.exit_code, why in result.stderr) == (2, True), result.output
@@ -177,7 +177,7 @@ async def test_the_tool_stops_in_time_and_says_that_it_goes_on(
         answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
     report = FolderReport.model_validate(answered.structured_content)
     assert (report.finished, report.restored) == (False, 0)
-    assert "the same call goes on" in report.summary
+    assert "repeat the call to resume" in report.summary
 
 
 @pytest.mark.anyio
