@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_IMAGE := examples/images/coffee.jpg
 
-.PHONY: demo test check lint types bundle lock clean
+.PHONY: demo fast test check lint types docs bundle lock clean
 
 .venv/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'restore4k needs Python 3.11 or newer')"
@@ -16,6 +16,11 @@ DEMO_IMAGE := examples/images/coffee.jpg
 demo: .venv/.ready
 	$(BIN)/restore4k restore $(DEMO_IMAGE) --output restored/coffee_4k.png --runs runs --overwrite
 
+# Before a commit: less than two minutes on two cores.
+fast: .venv/.ready
+	$(BIN)/python -m pytest -m fast
+
+# Everything, also what is marked slow: published architectures, packaging, training.
 test: .venv/.ready
 	$(BIN)/python -m pytest
 
@@ -28,6 +33,10 @@ types: .venv/.ready
 	$(BIN)/mypy
 
 check: lint types test
+
+# The tables of README.md and docs/*.md that come from code; a test fails where they are out of date.
+docs: .venv/.ready
+	$(BIN)/python -m docs.generate
 
 bundle: .venv/.ready
 	$(BIN)/python bundle/build.py

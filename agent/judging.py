@@ -98,7 +98,7 @@ class Judge:
             unchanged = self.evaluate_input()
             return replace(unchanged, verdict=unchanged.verdict.model_copy(update=cost), image=result)
         with context.timer.section("scoring"):
-            features = extract_features(result, context.features.crops)
+            features = extract_features(result, context.features.crops, context.experts)
             faithful = consistency(context.step.task, context.image, result)
             verdict = self._verdict(card.name, result, features, faithful).model_copy(update=cost)
         if faithful < context.profile.least_consistency:

@@ -24,7 +24,8 @@ def perceive(image: Image, reasoner: Reasoner = RULES, features: ImageFeatures |
 
 def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
     """What the metrics and the estimator say, before anybody has reasoned about it."""
-    features, faces = features or extract_features(image), face_finding(image)
+    features = features or extract_features(image)
+    faces = face_finding(image, features.models.store if features.models else None)
     measured, content = quality_of(features), content_of(features)
     findings = {
         name: Finding(

@@ -140,7 +140,7 @@ def restore_file(
         reasoner=reasoner.name,
         nodes=(root,),
     )
-    context = RunContext(state, folder, timer, token or ProgressToken(), listener)
+    context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts)
     context.start(image)
     return _go_on(context, experts, reasoner, warning)
 
@@ -176,7 +176,7 @@ def resume_run(
     check_output(Path(state.output), state.overwrite)
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
-    context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener)
+    context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener, experts)
     context.start()
     return _go_on(context, experts, reasoner, warning)
 

@@ -14,13 +14,20 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.crops import Box, crops_of
 from iqa.features import ImageFeatures, extract_features
+from toolbox.pool import ExpertPool
 
 
 class RunContext:
     """A run while it goes on. All that a resumed run needs is in its folder."""
 
     def __init__(
-        self, state: RunState, folder: RunFolder, timer: Timer, token: ProgressToken, listener: Listener | None
+        self,
+        state: RunState,
+        folder: RunFolder,
+        timer: Timer,
+        token: ProgressToken,
+        listener: Listener | None,
+        models: ExpertPool,
     ) -> None:
         self.state = state
         self.folder = folder
@@ -28,6 +35,7 @@ class RunContext:
         self.token = token
         self.writer = RunWriter(folder, timer)
         self.events = EventLog(folder, timer, listener)
+        self._models = models
         self._image: Image | None = None
         self._features: ImageFeatures | None = None
         self._crops: tuple[Box, ...] = ()
@@ -73,7 +81,7 @@ class RunContext:
         """Features of the current image, extracted during the whole run from the same crops: those of the input."""
         if self._features is None:
             self._crops = self._crops or crops_of(self.input_image)
-            self._features = extract_features(self.image, self._crops)
+            self._features = extract_features(self.image, self._crops, self._models)
         return self._features
 
     @property

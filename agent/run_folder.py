@@ -4,7 +4,6 @@ step.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from agent.errors import RunError
 from agent.events import Event
 from agent.state import RunState
+from imaging.atomic import atomic_write
 from imaging.convert import to_float, to_uint16
 from imaging.image import Image
 from imaging.pixels import empty, row_chunks
@@ -75,17 +75,14 @@ class RunFolder:
         if image.quantization_relative_to_q50 is not None:
             small["quantization_relative_to_q50"] = np.array(image.quantization_relative_to_q50)
         file = self._image_file(node)
-        temporary = file.with_suffix(".part")
         # Not forced to disk, which takes longer than many an expert: after a power cut this step is done again.
-        with _writing(file):
-            with zipfile.ZipFile(temporary, "w") as archive:
-                for name, array in small.items():
-                    with archive.open(f"{name}.npy", "w") as entry:
-                        np.lib.format.write_array(entry, array, allow_pickle=False)
-                _save(archive, "pixels", image.pixels)
-                if image.alpha is not None:
-                    _save(archive, "alpha", image.alpha)
-            temporary.replace(file)
+        with _writing(file), atomic_write(file) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in small.items():
+                with archive.open(f"{name}.npy", "w") as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+            _save(archive, "pixels", image.pixels)
+            if image.alpha is not None:
+                _save(archive, "alpha", image.alpha)
 
     def load_image(self, node: int) -> Image:
         """A node's image; `RunError` where it is missing or damaged."""
@@ -176,13 +173,8 @@ def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
 
 
 def _write_atomically(file: Path, data: bytes) -> None:
-    temporary = file.with_suffix(file.suffix + ".part")
-    with _writing(file):
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
+    with _writing(file), atomic_write(file, sync=True) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager

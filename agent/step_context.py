@@ -35,7 +35,7 @@ class StepContext:
     def for_crop(self, crop: Image) -> StepContext:
         """The same step on a crop of the image."""
         with self.timer.section("scoring"):
-            return replace(self, image=crop, features=extract_features(crop))
+            return replace(self, image=crop, features=extract_features(crop, models=self.experts))
 
     @property
     def is_out_of_time(self) -> bool:

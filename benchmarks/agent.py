@@ -35,6 +35,7 @@ from agent.state import KEEP_INPUT, Perception, Verdict
 from benchmarks.agent_on import restored_by_agent
 from benchmarks.agenticir import restored_depth_first
 from benchmarks.combinations import SIDE, degraded_and_clean
+from benchmarks.report import reported
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
@@ -162,9 +163,11 @@ def _pool() -> ExpertPool:
 def _counted(looks: list[float], whole: Image) -> Iterator[None]:
     """Every look of the estimator and the metrics; one at a crop counts by its share of the whole."""
 
-    def see_and_count(image: Image, crops: tuple[Box, ...] | None = None) -> ImageFeatures:
+    def see_and_count(
+        image: Image, crops: tuple[Box, ...] | None = None, models: ExpertPool | None = None
+    ) -> ImageFeatures:
         looks.append(min(1.0, image.width * image.height / (whole.width * whole.height)))
-        return extract_features(image, crops)
+        return extract_features(image, crops, models)
 
     with (
         patch.object(judging, "extract_features", see_and_count),
@@ -231,6 +234,7 @@ def line(name: str, gains: Sequence[Gain]) -> str:
     return f"| {name} | {psnr_db:+.2f} | {similar:+.3f} | {worst:+.2f} | {runs:.1f} | {calls:.1f} | {seconds:.1f} |"
 
 
+@reported("agent", "The agent, its ablations and other agents on MiO100's combinations")
 def main() -> None:
     """Print the table, a row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

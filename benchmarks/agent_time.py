@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,12 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.run import restore_file
+from benchmarks.report import reported
 from profiles.loading import load_profile
 from toolbox.pool import ExpertPool
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "images" / "coffee.jpg"
 
 
+@reported("agent_time", "Time of a restoration from 256x256 to 4096x4096 by part", preformatted=True)
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -32,7 +32,6 @@ def main() -> None:
     parser.add_argument("--profile", default="default")
     arguments = parser.parse_args()
     print(f"{arguments.image.name}, profile {arguments.profile}")
-    print(f"{os.cpu_count()} CPU cores, {platform.machine()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "server", "restore", str(arguments.image), "--json", "--quiet"]
         command += ["--profile", arguments.profile, "--output", f"{folder}/result.png", "--runs", f"{folder}/runs"]

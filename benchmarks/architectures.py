@@ -15,6 +15,7 @@ import skimage.data
 import torch
 
 from benchmarks.random_networks import FACE_NETWORKS, NETWORKS, RandomNetwork
+from benchmarks.report import reported
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
 from imaging.progress import ProgressToken
@@ -73,6 +74,7 @@ def row(network: RandomNetwork, folder: Path, side: int, tiled_side: int) -> str
     )
 
 
+@reported("architectures", "Published architectures with random weights")
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -27,8 +27,10 @@ from agent.batch.engines.on_ray import RayEngine
 from agent.batch.engines.work import Figures, Outcome, Work
 from agent.batch.engines.worker import Worker
 from agent.batch.record import Entry
-from agent.batch.runner import BatchRequest, EngineOpener, Tally, run_batch
+from agent.batch.request import BatchRequest
+from agent.batch.runner import EngineOpener, Tally, run_batch
 from agent.run import StepTaken
+from benchmarks.report import reported
 from imaging.progress import ProgressToken
 from profiles.loading import load_profile
 
@@ -46,8 +48,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=6, help="of one picture each, for the part calls")
     parser.add_argument("--side", type=int, default=SIDE, help="of a picture in pixels, at most 256")
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores; pictures of {arguments.side}x{arguments.side} by {PROFILE}")
-    with tempfile.TemporaryDirectory() as folder:
+    title = f"Batches: {arguments.part}"
+    with tempfile.TemporaryDirectory() as folder, reported(f"batch_{arguments.part}", title):
+        print(f"Pictures of {arguments.side}x{arguments.side} by {PROFILE}\n")
         PARTS[arguments.part](Path(folder), arguments)
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from agent.run import restore_file
 from benchmarks.agent_time import EXAMPLE
+from benchmarks.report import reported
 from imaging.errors import Cancelled
 from imaging.progress import ProgressToken
 from profiles.loading import load_profile
 from toolbox.pool import ExpertPool
 
 
+@reported("cancelling", "Time until a cancelled restoration stops", preformatted=True)
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)

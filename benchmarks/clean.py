@@ -18,6 +18,7 @@ import numpy as np
 from agent.run import Restoration
 from agent.state import KEEP_INPUT
 from benchmarks.agent_on import restored_by_agent
+from benchmarks.report import reported
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.resizing import fitted, resize
@@ -50,6 +51,7 @@ def steps_of(run: Restoration) -> tuple[list[str], bool]:
     return lines, any(node.step.task is not Task.SUPER_RESOLUTION for node in taken if node.step)
 
 
+@reported("clean", "Clean photos that the agent leaves unchanged", preformatted=True)
 def main() -> None:
     """Print a line for every photo, and what they come to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

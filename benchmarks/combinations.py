@@ -17,6 +17,7 @@ import numpy as np
 
 from agent.run import Restoration
 from benchmarks.agent_on import restored_by_agent
+from benchmarks.report import reported
 from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.image import Image
 from imaging.reading import read_image
@@ -46,6 +47,7 @@ class Gain:
     seconds: float
 
 
+@reported("combinations", "The sixteen combinations of MiO100", preformatted=True)
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -21,6 +21,7 @@ import PIL.ImageDraw
 import skimage.data
 
 from benchmarks.agent_on import restored_by_agent
+from benchmarks.report import reported
 from benchmarks.trials import Trial, trials
 from imaging.convert import to_numpy, to_uint8
 from imaging.image import Image
@@ -52,6 +53,7 @@ FREE = {"astronaut": (0, 60), "coffee": (60, 180), "chelsea": (40, 100)}
 """Photos, and the upper left corner of the 320 pixels that are used."""
 
 
+@reported("contact_sheet", "Contact sheets of all experts", preformatted=True)
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -27,6 +27,7 @@ from agent.faces import FaceTools, face_tools
 from agent.qmoe import candidates
 from agent.state import KEEP_INPUT, Step
 from agent.step_context import StepContext
+from benchmarks.report import reported
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from imaging.progress import ProgressToken
@@ -156,6 +157,7 @@ def _save_sheet(shown: Sequence[Sequence[FloatArray]], file: Path) -> None:
     PIL.Image.fromarray(np.vstack(rows)).save(file)
 
 
+@reported("faces", "The face step")
 def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

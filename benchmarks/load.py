@@ -35,6 +35,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from skimage import data
 
+from benchmarks.report import reported
+
 LIGHT = ("list_profiles", "list_experts", "list_tools", "list_resources", "read_own_image", "read_foreign_image")
 LOOKS = ("analyze_quality", "foreign_analyze")
 MIX = (*LIGHT, *LOOKS, "list_profiles", "read_own_image")
@@ -52,6 +54,7 @@ class Tally:
     """Replies with another client's image."""
 
 
+@reported("load", "Many MCP clients over HTTP", preformatted=True)
 def main() -> None:
     """Run it and print the figures as JSON."""
     options = argparse.ArgumentParser(description=__doc__)

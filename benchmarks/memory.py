@@ -27,6 +27,7 @@ import numpy as np
 import PIL.Image
 import skimage.data
 
+from benchmarks.report import reported
 from imaging.pixels import MEMORY_VARIABLE
 from toolbox.catalogue import default_catalogue
 
@@ -46,6 +47,7 @@ class Peak:
     steps: str
 
 
+@reported("memory", "Peak memory of large pictures")
 def main() -> None:
     """Print a line per size, and how the peak grows."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -26,6 +26,7 @@ import numpy as np
 
 from agent.ordering import best_order, prior_order
 from benchmarks.combinations import SIDE, degraded_and_clean
+from benchmarks.report import reported
 from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from iqa.metrics.psnr import psnr
@@ -123,6 +124,7 @@ def table(cases: Sequence[Case]) -> str:
     return "\n".join([*lines, "", f"ours is better in the mean than {beaten:.1%} of all fixed orders"])
 
 
+@reported("orders", "Order of the steps")
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

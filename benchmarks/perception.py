@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from agent.judging import COSTS, best_verdict, verdict_on
 from agent.state import Verdict
 from benchmarks.additive import load_models, logistic
+from benchmarks.report import reported
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.candidate_score import origin_of
@@ -315,6 +316,7 @@ def _seconds(measure: Callable[[Image], object], image: Image, times: int = 3) -
     return min(spent)
 
 
+@reported("perception", "Degradation estimator and ranking of candidates", preformatted=True)
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.report import reported
 from benchmarks.trials import Trial, trials
 from imaging.progress import ProgressToken
 from toolbox.card import SpandrelCard
@@ -23,6 +24,7 @@ SETS = ("set5", "set14")
 """Of super-resolution; the others are measured on photos of BSD100."""
 
 
+@reported("precision", "PSNR lost to bfloat16")
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

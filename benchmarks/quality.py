@@ -24,6 +24,7 @@ import numpy as np
 import PIL.Image
 
 from benchmarks.agent_on import restored_by_agent
+from benchmarks.report import reported
 from benchmarks.trials import Trial, trials
 from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
@@ -47,6 +48,7 @@ class Row:
     megapixels: float = 0.0
 
 
+@reported("quality", "PSNR gain of each expert")
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

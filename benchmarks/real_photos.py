@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.perception import measure
 from benchmarks.contact_sheet import Cell, save
+from benchmarks.report import reported
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.resizing import fitted, resize
@@ -44,6 +45,7 @@ def cell(file: Path) -> Cell:
     return small, f"{file.stem[:18]}: {what}\n{found or 'nothing wrong'}"
 
 
+@reported("real_photos", "Perception on real photos without reference", preformatted=True)
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

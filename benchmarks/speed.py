@@ -11,8 +11,6 @@ processes disturb little; with more threads, or on a GPU, they are of the clock 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import tempfile
 import time
 import warnings
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.report import reported
 from benchmarks.start_up import start_up
 from imaging.device import best_device
 from imaging.image import Image
@@ -39,6 +38,7 @@ GIGA = 1e9
 Runs = Mapping[str, Callable[[], object]]
 
 
+@reported("speed", "Speed of embedded networks")
 def main() -> None:
     """The command line."""
     parts: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -57,9 +57,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} thread(s), torch {torch.__version__}")
     for name in arguments.parts or parts:
-        print(f"\n### {name}\n", flush=True)
+        print(f"\n## {name}\n", flush=True)
         parts[name](arguments)
 
 

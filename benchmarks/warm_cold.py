@@ -20,6 +20,7 @@ from statistics import median
 
 from benchmarks.architectures import card_of, photo
 from benchmarks.random_networks import RandomNetwork
+from benchmarks.report import reported
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
@@ -42,6 +43,7 @@ FULL_SIZE = (
 EMBEDDED = "restore4k_denoise"
 
 
+@reported("warm_cold", "Warm calls and a process per call")
 def main() -> None:
     """Print the table, or be the process that is started for one call."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -1,4 +1,4 @@
-"""What a file keeps behind full transparency: nobody sees it, but experts and measurements would."""
+"""Colours of fully transparent pixels, which are invisible but would affect experts and measurements."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from imaging.pixels import copied, empty, row_chunks
 
 
 def bleed_alpha(image: Image) -> Image:
-    """The same picture, each pixel of alpha 0 in the colour of the nearest one that is visible.
+    """Give every pixel of alpha 0 the colour of the nearest visible pixel.
 
-    What files keep there, mostly black, would be perceived as a part of the picture, and experts would draw it into
-    the visible border. Where no pixel is hidden, or all are, the image comes back as it is.
+    Files mostly store black there, which would be measured as a part of the image, and which experts would blend into
+    the visible border. An image without transparent pixels, or without visible ones, is returned unchanged.
     """
     if image.alpha is None:
         return image
@@ -26,7 +26,7 @@ def bleed_alpha(image: Image) -> Image:
         hidden[rows] = image.alpha[0, rows].numpy() == 0
     if hidden.all() or not hidden.any():
         return image
-    # Only a visible pixel beside a hidden one can be the nearest: few, where all visible ones would be many.
+    # Only visible pixels next to a transparent one can be the nearest; these are few.
     border = cv2.dilate(hidden.view(np.uint8), np.ones((3, 3), np.uint8)) > hidden
     colours = image.pixels.flatten(1)[:, np.flatnonzero(border)].numpy()
     pixels = copied(image.pixels)
@@ -37,7 +37,7 @@ def bleed_alpha(image: Image) -> Image:
 
 
 def _nearest(marked: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The number of the marked pixel that is nearest to each, counted row by row."""
+    """For each pixel the index of the nearest marked pixel, counted row by row."""
     import torch
 
     distances, labels = empty(marked.shape), empty(marked.shape, torch.int32)
@@ -45,5 +45,5 @@ def _nearest(marked: NDArray[np.bool_]) -> NDArray[np.int32]:
         (~marked).view(np.uint8), cv2.DIST_L2, 5, distances.numpy(), labels.numpy(), cv2.DIST_LABEL_PIXEL
     )
     numbers: NDArray[Any] = labels.numpy()
-    numbers -= 1  # -1, the last one, where OpenCV cannot count so far: beyond 65533 pixels
+    numbers -= 1  # -1, the last one, for distances beyond OpenCV's limit of 65533 pixels
     return numbers

@@ -14,25 +14,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BT601 = (0.299, 0.587, 0.114)
-"""Weights of full-range luma, for which white is 1."""
+"""Weights of full-range luma."""
 LOW_FREQUENCY_SIDE = 64
-"""Longer side of the picture that carries the colours which `align_low_frequencies` takes over."""
+"""Longer side of the downscaled image from which `align_low_frequencies` takes colours."""
 
 
-def luma(pixels: FloatArray) -> FloatArray:
-    """(H, W, 3) RGB in [0, 1] -> (H, W) full-range luma of ITU-R BT.601.
+def luma(rgb: FloatArray) -> FloatArray:
+    """(..., 3) RGB -> (...) full-range luma of ITU-R BT.601, in the range of the input, for experts.
+
+    `iqa.luma` computes it in a different order, with other rounding errors: the embedded experts and the metrics each
+    reproduce their results only with their own.
 
     >>> round(float(luma(np.ones((1, 1, 3), np.float32))[0, 0]), 6)
     1.0
     """
-    plane: FloatArray = pixels @ np.array(BT601, np.float32)
+    plane: FloatArray = rgb @ np.array(BT601, np.float32)
     return plane
 
 
 def match_statistics(pixels: Tensor, reference: Tensor) -> Tensor:
-    """Give every channel the mean and deviation of the reference's (AdaIN, Huang & Belongie 2017); sizes may differ.
+    """Give every channel the mean and standard deviation of the reference (AdaIN, Huang and Belongie 2017).
 
-    4KAgent does this with large super-resolution results.
+    Sizes may differ. 4KAgent does this with large super-resolution results.
     """
     mean, deviation = pixels.mean((1, 2), keepdim=True), pixels.std((1, 2), keepdim=True)
     wanted_mean, wanted_deviation = reference.mean((1, 2), keepdim=True), reference.std((1, 2), keepdim=True)
@@ -40,12 +43,11 @@ def match_statistics(pixels: Tensor, reference: Tensor) -> Tensor:
 
 
 def align_low_frequencies(pixels: Tensor, reference: Tensor, coarse_side: int = LOW_FREQUENCY_SIDE) -> Tensor:
-    """Take the coarse colours of `reference` and keep the detail of `pixels`; sizes may differ, aspects should not.
+    """Replace the low frequencies of `pixels` by those of `reference`; sizes may differ, aspect ratios should not.
 
-    `coarse_side`: the longer side of the picture that carries the coarse colours.
-
-    The idea of wavelet colour correction (StableSR, Wang et al. 2023) with one coarse band: unlike statistics of the
-    whole image it also mends a shift that differs from place to place, and it does not touch contrast.
+    `coarse_side`: the longer side of the downscaled images whose difference is added. As in wavelet colour correction
+    (StableSR, Wang et al. 2023), with one coarse band: unlike statistics of the whole image it also corrects a colour
+    shift that varies over the image, and it does not change contrast.
     """
     import torch
 
@@ -53,11 +55,11 @@ def align_low_frequencies(pixels: Tensor, reference: Tensor, coarse_side: int = 
     scale = min(1.0, coarse_side / max(height, width))
     coarse = max(1, round(height * scale)), max(1, round(width * scale))
     shift = resize(reference, *coarse) - resize(pixels, *coarse)
-    # Not `resize`: a difference is not within [0, 1].
+    # Not `resize`, which clamps to [0, 1].
     tall, widen = _cubic(shift, height, coarse[1])[0], _cubic(torch.eye(coarse[1])[None], coarse[1], width)[0, 0]
     aligned = empty((len(pixels), height, width))
     for rows in row_chunks(pixels, aligned):
-        # As a product of matrices it takes half as long as torch's own interpolation.
+        # A matrix product takes half as long as torch's interpolation.
         aligned[:, rows] = (tall[:, rows] @ widen).add_(pixels[:, rows]).clamp_(0, 1)
     return aligned
 
@@ -70,7 +72,7 @@ def _cubic(planes: Tensor, height: int, width: int) -> Tensor:
 
 
 def clamped(pixels: Tensor) -> Tensor:
-    """Within [0, 1], contiguous; the same tensor where it is so already."""
+    """The pixels clamped to [0, 1], contiguous; the same tensor if nothing changes."""
     if pixels.is_contiguous() and all(_is_within(plane[rows]) for rows in row_chunks(pixels) for plane in pixels):
         return pixels
     result = empty(tuple(pixels.shape))

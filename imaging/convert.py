@@ -1,4 +1,4 @@
-"""The only place where pixels change between torch and NumPy."""
+"""Conversion of pixels between torch and NumPy."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def to_numpy(pixels: Tensor) -> FloatArray:
 
 
 def as_array(pixels: Tensor) -> FloatArray:
-    """(C, H, W) tensor -> the same memory as an (H, W, C) array whose planes lie one behind the other."""
+    """(C, H, W) tensor -> (H, W, C) array that shares its memory."""
     array: FloatArray = pixels.detach().numpy().transpose(1, 2, 0)
     return array
 
 
 def from_numpy(array: NDArray[Any]) -> Tensor:
-    """(H, W, C) or (H, W) float array in [0, 1] -> (C, H, W) float32 tensor, contiguous; free after `as_array`."""
+    """(H, W, C) or (H, W) float array in [0, 1] -> (C, H, W) float32 tensor, contiguous; no copy after `as_array`."""
     import torch
 
     planes = (array[:, :, None] if array.ndim == 2 else array).transpose(2, 0, 1)
@@ -56,7 +56,7 @@ def to_uint16(array: FloatArray) -> NDArray[np.uint16]:
 
 
 def rounded(pixels: Tensor) -> Tensor:
-    """(C, H, W) in [0, 1] as 16 bit hold them: what `to_float` makes of `to_uint16`, in a tensor of its own."""
+    """(C, H, W) rounded to 16 bits in [0, 1], as by `to_uint16` and `to_float`, in a new tensor."""
     kept = empty(tuple(pixels.shape))
     for rows in row_chunks(pixels, kept):
         kept[:, rows] = pixels[:, rows].clamp(0, 1).mul_(65535).round_().div_(65535)

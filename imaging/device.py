@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""The devices that networks run on, and their memory."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 DEVICE_VARIABLE = "RESTORE4K_DEVICE"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-"""Of glibc's malloc.h."""
+"""From glibc's malloc.h."""
 LARGEST_KEPT = 256 << 20
-
+"""Bytes of the largest buffer that malloc takes from the heap."""
 
 _device_index: ContextVar[int] = ContextVar("device_index", default=0)
-"""Which of the devices this thread works on."""
+"""The index in `devices` of the device that this thread uses."""
 
 
 @cache
 def devices() -> tuple[torch.device, ...]:
-    """Those named by RESTORE4K_DEVICE, with commas between; otherwise all of CUDA, Apple's GPU or the CPU.
+    """The devices in RESTORE4K_DEVICE, separated by commas; by default all CUDA devices, Apple's GPU, or the CPU.
 
-    Raises `ResourceError` for a name that torch does not know or a device that is not there.
+    Raises `ResourceError` for a name that torch does not know, or a device that does not exist.
     """
     import torch
 
@@ -43,13 +43,13 @@ def devices() -> tuple[torch.device, ...]:
 
 
 def best_device() -> torch.device:
-    """The first of the devices, or the one that this thread was put `on_device`. Raises as `devices`."""
+    """The first of the devices, or the one that `on_device` set for this thread. Raises as `devices`."""
     return devices()[_device_index.get()]
 
 
 @contextmanager
 def on_device(device_index: int) -> Iterator[None]:
-    """Let this thread work on the device of that number inside the block."""
+    """Make this thread use the device of that index inside the block."""
     before = _device_index.set(device_index)
     try:
         yield
@@ -58,7 +58,7 @@ def on_device(device_index: int) -> Iterator[None]:
 
 
 def device_index() -> int:
-    """The number of the device that this thread works on."""
+    """The index of the device that this thread uses."""
     return _device_index.get()
 
 
@@ -77,7 +77,7 @@ def _named(name: str) -> torch.device:
 
 @cache
 def device_memory() -> int:
-    """Bytes that the best device has in all: of the graphics card, or of the machine."""
+    """Total memory of the best device in bytes: of the GPU, or of the machine."""
     import torch
 
     device = best_device()
@@ -87,7 +87,7 @@ def device_memory() -> int:
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """False on a CPU without instructions for it: up to a hundred times slower there."""
+    """Whether the device has instructions for bfloat16; a CPU without them is up to a hundred times slower."""
     import torch
 
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {"bf16": True}
@@ -95,7 +95,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 
 def bfloat16_where_fast(device: torch.device) -> torch.autocast:
-    """Autocast to bfloat16, switched off where that is slow."""
+    """Autocast to bfloat16, disabled where `bfloat16_is_fast` is false."""
     import torch
 
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
@@ -103,10 +103,11 @@ def bfloat16_where_fast(device: torch.device) -> torch.autocast:
 
 @cache
 def keep_buffers() -> None:
-    """Let glibc give the buffers of one layer to the next one, rather than fetch each anew from the system.
+    """Make glibc's malloc reuse the buffers of one layer for the next, instead of mapping each anew.
 
-    By default it fetches those beyond 32 MB page by page. Threads that begin later share one heap, because one of
-    their own ends at 64 MB.
+    By default it maps every buffer beyond 32 MB, page by page. Threads share one heap, because a heap per thread is
+    limited to 64 MB. mallopt has no wrapper in Python; the environment variables that set the same options are only
+    read when the process starts.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
@@ -115,7 +116,7 @@ def keep_buffers() -> None:
 
 
 def release_memory() -> None:
-    """Give memory of models that nobody holds any more back to the device; loads nothing."""
+    """Return the cached memory of deleted models to the CUDA device; does not import torch."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Room on the disk, asked for before the work is done."""
+"""Free disk space, checked before work is done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imaging.errors import ResourceError
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Raise `ResourceError` unless the disk of `folder`, which need not exist yet, has `size` bytes left."""
+    """Raise `ResourceError` unless the disk of `folder`, which need not exist yet, has `size` free bytes."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
     if free < size:

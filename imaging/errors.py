@@ -1,14 +1,14 @@
-"""The errors of the ground floor; every other package hangs its own below `RestoreError`.
+"""The errors of this package; those of every other package are subclasses of `RestoreError` too.
 
-RestoreError            anything that this project raises on purpose
+RestoreError            base class of all errors of restore4k
 ├── ImageError          an image file or its data cannot be used
-│   ├── NotAnImage      no decoder knows it, or it is empty
-│   ├── BrokenImage     known, but truncated or corrupt
-│   ├── UnsupportedImage  readable, but nothing that can be restored (animated, zero size, odd kind)
-│   └── ImageTooLarge   more pixels or bytes than the limits allow
+│   ├── NotAnImage      the data is empty or of an unknown format
+│   ├── BrokenImage     the data is truncated or corrupt
+│   ├── UnsupportedImage  the image cannot be restored (animated, too small, unsupported kind)
+│   └── ImageTooLarge   the image has more pixels or bytes than the limits allow
 ├── OutputError         the result cannot be written
-│   └── OutputExists    a file is there already and overwriting was not asked for
-├── ResourceError       the machine has not enough of something
+│   └── OutputExists    the file exists and overwriting was not requested
+├── ResourceError       the machine lacks memory, disk space or a device
 └── Cancelled           the caller asked to stop
 """
 
@@ -29,15 +29,15 @@ class ImageError(RestoreError):
 
 
 class NotAnImage(ImageError):
-    """No decoder knows the data, or there is none."""
+    """The data is empty or of an unknown format."""
 
 
 class BrokenImage(ImageError):
-    """The format is known, but the data is truncated or corrupt."""
+    """The data is truncated or corrupt."""
 
 
 class UnsupportedImage(ImageError):
-    """The image can be read, but is nothing that can be restored (animated, zero size, odd kind)."""
+    """The image cannot be restored (animated, too small, unsupported kind)."""
 
 
 class ImageTooLarge(ImageError):
@@ -49,11 +49,11 @@ class OutputError(RestoreError):
 
 
 class OutputExists(OutputError):
-    """A file is there already and overwriting was not asked for."""
+    """The file exists and overwriting was not requested."""
 
 
 class ResourceError(RestoreError):
-    """The machine has not enough of something (memory, disk, a device)."""
+    """The machine lacks memory, disk space or a device."""
 
 
 class Cancelled(RestoreError):

@@ -1,4 +1,4 @@
-"""What an image is while it is being restored: pixels, alpha, and what its file said about it."""
+"""An image in memory: pixels, alpha, and the metadata of its file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
-    """One picture. Immutable: whoever changes pixels makes a new one with `with_pixels`."""
+    """One image. Immutable; `with_pixels` makes a new one with other pixels."""
 
     pixels: Tensor
     """(3, H, W) float32 in [0, 1], RGB order, in the colour space of `icc_profile` (sRGB where None), on the CPU."""
     alpha: Tensor | None = None
-    """(1, H, W) float32 in [0, 1], straight (not premultiplied); None where the image is opaque."""
+    """(1, H, W) float32 in [0, 1], straight (not premultiplied); None if the image is opaque."""
     icc_profile: bytes | None = None
     exif: bytes | None = None
     """The EXIF block without its orientation, which reading has already applied."""
     bit_depth: int = 8
-    """8 or 16: what the file held, and what it is written back as."""
+    """8 or 16, of the file that was read and of the one that is written."""
     greyscale: bool = False
-    """The file held one colour channel; the three here are equal, and one is written back."""
+    """Whether the file has one colour channel; the three in `pixels` are equal, and one is written."""
     quantization_relative_to_q50: float | None = None
-    """How coarse a JPEG the file holds, by its own table: luminance steps relative to quality 50; None of others."""
+    """Luminance quantization of the JPEG file relative to quality 50; None for other formats."""
 
     @property
     def height(self) -> int:
@@ -43,10 +43,10 @@ class Image:
         return max(self.width, self.height)
 
     def with_pixels(self, pixels: Tensor, *, clamp: bool = True) -> Image:
-        """The same picture with other pixels; where their size differs, alpha is resized along.
+        """A copy of the image with other pixels; alpha is resized if their size differs.
 
-        `pixels`: (3, H, W) float32; clamped to [0, 1], and not to be written to any more. `clamp`: False where they
-        are contiguous and within these bounds for sure, which takes as long to see as to read them all.
+        `pixels`: (3, H, W) float32, clamped to [0, 1]; the caller must not write to them afterwards. `clamp`: False
+        if they are known to be contiguous and in [0, 1], which saves the time to check.
         """
         from imaging.colour import clamped
         from imaging.resizing import resize

@@ -1,4 +1,4 @@
-"""The quantization that JPEG encoders scale."""
+"""The standard JPEG quantization table, and the quantization of a file relative to it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STANDARD_TABLE = np.array(
     ],
     np.float32,
 )
-"""The standard's example steps for luminance (ITU-T T.81, annex K.1), which encoders use at quality 50."""
+"""The example steps for luminance in the standard (ITU-T T.81, annex K.1), which encoders use at quality 50."""
 
 
 def quantization_relative_to_q50(tables: Any) -> float | None:
-    """How coarse a JPEG is by the tables that Pillow found in it: luminance steps relative to those of quality 50.
+    """Luminance quantization relative to quality 50, from the tables that Pillow reads.
 
-    The median over the 64 coefficients, whatever table an encoder scaled; None where there is no whole table.
+    The median over the 64 coefficients; None if there is no complete table.
     """
     try:
         steps = np.asarray(tables[0], np.float32)

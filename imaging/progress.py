@@ -1,4 +1,4 @@
-"""How long work is watched and stopped: one object, shared by the thread that works and the one that asked."""
+"""Progress and cancellation of long work, shared between the working thread and the caller."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from imaging.errors import Cancelled
 
 
 class ProgressToken:
-    """Progress of one piece of work in [0, 1], and the wish to stop it.
+    """Reports the progress of one piece of work in [0, 1], and cancels it.
 
-    `cancel` may be called from any thread; the working thread notices at its next `report` or `check`.
+    `cancel` may be called from any thread; the next `report` or `check` in the working thread raises `Cancelled`.
     """
 
     def __init__(
@@ -21,27 +21,27 @@ class ProgressToken:
         self._cancelled = cancelled or threading.Event()
 
     def cancel(self) -> None:
-        """Ask the work, and every part of it, to stop."""
+        """Request that the work and all its parts stop."""
         self._cancelled.set()
 
     def check(self) -> None:
-        """Raise `Cancelled` once the caller has asked to stop."""
+        """Raise `Cancelled` if the caller has asked to stop."""
         if self._cancelled.is_set():
             raise Cancelled
 
     def report(self, fraction: float) -> None:
-        """Say how much is done; raise `Cancelled` like `check`."""
+        """Report the finished fraction; raises `Cancelled` like `check`."""
         self.check()
         if self._on_progress:
             self._on_progress(fraction)
 
     def part(self, start: float, stop: float) -> ProgressToken:
-        """The token of a part of this work, whose [0, 1] is this one's [start, stop]."""
+        """A token for a part of this work; its [0, 1] is mapped to [start, stop] of this one."""
         on_progress = self._on_progress
         if on_progress is None:
             return ProgressToken(None, self._cancelled)
         return ProgressToken(lambda fraction: on_progress(start + (stop - start) * fraction), self._cancelled)
 
     def watched_by(self, on_progress: Callable[[float], None] | None) -> ProgressToken:
-        """The same wish to stop, with the progress told to somebody else."""
+        """A token that is cancelled with this one and reports its progress to another function."""
         return ProgressToken(on_progress, self._cancelled)

@@ -1,4 +1,4 @@
-"""Image files in: examined before they are decoded, within limits, and each kind of bad file with its own error."""
+"""Reading of image files. The header is checked before decoding, and each kind of bad file has its own error."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from imaging.jpeg_table import quantization_relative_to_q50
 from imaging.pixels import drop_pages, empty, memory_budget, row_chunks
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "AVIF", "HEIF", "GIF", "PPM")
-"""Pillow's names of what is read, where this Pillow has them; MPO is a JPEG with a preview behind it."""
+"""Pillow's names of the formats that are read, if this Pillow has them; MPO is a JPEG followed by a preview."""
 _JPEG, _PPM = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".ppm", ".pgm", ".pbm", ".pnm")
 READABLE = frozenset((*_JPEG, *_PPM, ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".gif"))
-"""Suffixes of such files, in small letters."""
+"""Suffixes of these formats, in lower case."""
 KNOWN_HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"GIF8")
 OTHER_HEADS = {
     b"%PDF": "a PDF document",
@@ -45,13 +45,13 @@ RAW_SUFFIXES = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"}
 MIN_SIDE = 8
 ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)
-"""Orientations whose rows are the columns of the upright picture."""
+"""Orientations that swap rows and columns."""
 SAMPLE_FORMAT = 339
 BITS_PER_SAMPLE = 258
 STRUCTURE_TAGS = (*range(254, 260), 262, 266, 273, *range(277, 280), 284, 317, 320, *range(322, 326), 338, 339)
-"""Where TIFF says how its pixels lie; Pillow counts them among EXIF."""
+"""TIFF tags of the storage layout, which Pillow returns as EXIF."""
 EMBEDDED_TAGS = (330, 347, 529, 530, 531, 532, 34675)
-"""TIFF's further pictures, JPEG tables, YCbCr and ICC profile."""
+"""TIFF tags of further images, JPEG tables, YCbCr and the ICC profile."""
 DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -65,26 +65,26 @@ DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
-"""What Pillow raises on hostile data; anything else is a fault of ours."""
+"""The exceptions that Pillow raises on corrupt data; any other is a bug in this package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is read at most."""
+    """The largest file and image that are read."""
 
     max_bytes: int = 512 << 20
     max_pixels: int = 178_956_970
-    """Also where Pillow itself refuses to go on."""
+    """The default is Pillow's own limit."""
 
 
 def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
-    """The picture in a file or in its bytes.
+    """Read an image from a file or from its bytes.
 
-    Colours stay in the file's own RGB space, whose ICC profile comes along; CMYK becomes sRGB. EXIF orientation is
+    Colours stay in the RGB space of the file, with its ICC profile; CMYK is converted to sRGB. EXIF orientation is
     applied. Raises an `ImageError` that names the file: `NotAnImage`, `BrokenImage`, `UnsupportedImage` (animated,
     several pages, below 8 pixels a side, camera raw) or `ImageTooLarge`; `ResourceError` as `memory_budget`.
     """
-    memory_budget()  # one that is no number is told before any work
+    memory_budget()  # raises for an invalid setting before any work
     limits = limits or Limits()
     name = str(source) if isinstance(source, Path) else "the image data"
     data = read_bytes(source, limits) if isinstance(source, Path) else source
@@ -106,13 +106,13 @@ def read_image(source: Path | bytes, limits: Limits | None = None) -> Image:
 
 
 def read_bytes(path: Path, limits: Limits) -> bytes:
-    """The bytes of an image file, unexamined. Raises an `ImageError` where it is none, or beyond the limits."""
+    """Read the bytes of a file. Raises an `ImageError` if it is not a regular file, or is beyond the limits."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{path} is a folder", "give one image file")
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{path} is no regular file", "give one image file")
+            raise ImageError(f"{path} is not a regular file", "give one image file")
         if status.st_size > limits.max_bytes:
             raise ImageTooLarge(
                 f"{path} has {status.st_size} bytes, more than {limits.max_bytes}", "shrink it or raise the limit"
@@ -122,14 +122,14 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
         with path.open("rb") as stream:
             return stream.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
-        raise ImageError(f"there is no file {path}", "check the path") from error
+        raise ImageError(f"{path} does not exist", "check the path") from error
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
 
 
 @contextmanager
 def _opened(data: bytes, name: str) -> Iterator[PIL.Image.Image]:
-    """Pillow's view of the header. Only formats on our list are tried, so that no helper program is started."""
+    """Open the header with Pillow. Only `FORMATS` are tried, so that no external program is started."""
     PIL.Image.init()
     known = [kind for kind in FORMATS if kind in PIL.Image.ID]
     with warnings.catch_warnings():
@@ -147,7 +147,7 @@ def _opened(data: bytes, name: str) -> Iterator[PIL.Image.Image]:
 def _unidentified(data: bytes, name: str) -> ImageError:
     if data.startswith(KNOWN_HEADS) or data[8:12] == b"WEBP" or data[4:12] == b"ftypavif":
         return BrokenImage(
-            f"{name} begins like an image, but is truncated, damaged or of an odd kind",
+            f"{name} begins like an image, but is truncated, damaged or of an unsupported kind",
             "get an intact copy, or save it as PNG",
         )
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
@@ -156,12 +156,12 @@ def _unidentified(data: bytes, name: str) -> ImageError:
     kinds = [kind for head, kind in OTHER_HEADS.items() if start.startswith(head.lower())]
     if data[4:8] == b"ftyp" or data[8:12] == b"AVI ":
         kinds = ["a video"]
-    what = kinds[0] if kinds else "no image that is known here"
+    what = kinds[0] if kinds else "not an image in a known format"
     return NotAnImage(f"{name} is {what}", "give a PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC file")
 
 
 def _examine(picture: PIL.Image.Image, name: str, limits: Limits) -> None:
-    """Refuse what cannot be restored, from the header alone."""
+    """Raise for an image that cannot be restored, from the header alone."""
     width, height = picture.size
     if width * height > limits.max_pixels:
         raise ImageTooLarge(
@@ -169,7 +169,7 @@ def _examine(picture: PIL.Image.Image, name: str, limits: Limits) -> None:
         )
     if min(width, height) < MIN_SIDE:
         raise UnsupportedImage(
-            f"{name} has {width}x{height} pixels", f"each side must have at least {MIN_SIDE} of them"
+            f"{name} has {width}x{height} pixels", f"each side must have at least {MIN_SIDE} pixels"
         )
     try:
         frames = getattr(picture, "n_frames", 1)
@@ -177,19 +177,19 @@ def _examine(picture: PIL.Image.Image, name: str, limits: Limits) -> None:
         raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
     if frames > 1 and picture.format != "MPO":
         kind = "pages" if picture.format == "TIFF" else "frames (an animation)"
-        raise UnsupportedImage(f"{name} has {frames} {kind}", "save the one that you want as a picture of its own")
+        raise UnsupportedImage(f"{name} has {frames} {kind}", "save one of them as a separate image")
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A decoded picture as it lies in its file."""
+    """A decoded image in the orientation of its file."""
 
     height: int
     width: int
     channels: int
     bit_depth: int
     rows: Callable[[slice], FloatArray]
-    """(h, W, channels) of it in [0, 1], RGB order."""
+    """Returns these rows, (h, W, channels) in [0, 1], RGB order."""
 
 
 def _decode(picture: PIL.Image.Image, data: bytes, name: str) -> _Stored:
@@ -203,7 +203,7 @@ def _decode(picture: PIL.Image.Image, data: bytes, name: str) -> _Stored:
         array = _deep_array(data, name)
         _require_unit_range(array, name)
         height, width, channels = array.shape
-        order = [2, 1, 0, 3][:channels] if channels >= 3 else [*range(channels)]  # OpenCV's is BGR
+        order = [2, 1, 0, 3][:channels] if channels >= 3 else [*range(channels)]  # OpenCV's order is BGR
         depth = 8 if array.dtype == np.uint8 else 16
         return _Stored(height, width, channels, depth, lambda rows: _unit(array[rows])[:, :, order])
     width, height = picture.size
@@ -215,7 +215,7 @@ def _decode(picture: PIL.Image.Image, data: bytes, name: str) -> _Stored:
 
 
 def _is_deep(picture: PIL.Image.Image) -> bool:
-    """More than 8 bit a channel, which Pillow would cut off where there are several channels."""
+    """Whether it has more than 8 bits per channel, which Pillow truncates in images of several channels."""
     if picture.format == "PNG":
         tiles: Any = getattr(picture, "tile", [])
         return any("16B" in str(tile.args) for tile in tiles) or picture.mode.startswith("I")
@@ -227,17 +227,17 @@ def _is_deep(picture: PIL.Image.Image) -> bool:
 
 
 def _deep_array(data: bytes, name: str) -> NDArray[Any]:
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it complains on the console
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV prints warnings to the console
     array: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     cv2.utils.logging.setLogLevel(level)
     if array is None:
-        raise BrokenImage(f"{name} is truncated, damaged or of an odd kind", "save it as 16-bit PNG")
+        raise BrokenImage(f"{name} is truncated, damaged or of an unsupported kind", "save it as 16-bit PNG")
     planes: NDArray[Any] = np.atleast_3d(array)
     return planes
 
 
 def _plain(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """The same picture in a mode of 8 bit a channel: L, LA, RGB or RGBA."""
+    """Convert to a mode with 8 bits per channel: L, LA, RGB or RGBA."""
     if picture.mode in ("L", "LA", "RGB", "RGBA"):
         return picture.convert(f"{picture.mode}A") if "transparency" in picture.info else picture
     if picture.mode == "1":
@@ -254,7 +254,7 @@ def _plain(picture: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _exif(picture: PIL.Image.Image) -> tuple[bytes | None, int]:
-    """The EXIF block without orientation, and the orientation; broken EXIF is no reason to refuse a picture."""
+    """The EXIF block without orientation, and the orientation; invalid EXIF is ignored."""
     try:
         exif = picture.getexif()
         orientation = exif.pop(ORIENTATION, 1)
@@ -267,7 +267,7 @@ def _exif(picture: PIL.Image.Image) -> tuple[bytes | None, int]:
 
 
 def _image(stored: _Stored, orientation: int) -> Image:
-    """The picture upright, its pixels converted a row chunk at a time."""
+    """Apply the orientation and convert the pixels, one row chunk at a time."""
     import torch
 
     sides = (stored.width, stored.height) if orientation in TURNED else (stored.height, stored.width)
@@ -286,7 +286,7 @@ def _image(stored: _Stored, orientation: int) -> Image:
 
 
 def _as_stored(upright: FloatArray, orientation: int) -> FloatArray:
-    """The view of an upright picture that lies as the file does, by its EXIF orientation (TIFF 6.0, tag 274)."""
+    """A view of the upright image in the orientation of the file (EXIF and TIFF 6.0, tag 274)."""
     if orientation in (3, 4, 7, 8):
         upright = upright[::-1]
     if orientation in (2, 3, 6, 7):
@@ -301,9 +301,9 @@ def _unit(array: NDArray[Any]) -> FloatArray:
 def _require_unit_range(array: NDArray[Any], name: str) -> None:
     if array.dtype in (np.uint8, np.uint16):
         return
-    least, most = array.min(), array.max()  # not numbers, if there is one that is none
+    least, most = array.min(), array.max()  # NaN if any value is NaN
     if not (least >= 0 and most <= 1):
         raise UnsupportedImage(
             f"{name} holds {array.dtype} values from {least:g} to {most:g}",
-            "only numbers from 0 to 1 are understood; save it as 16-bit PNG or TIFF",
+            "only values from 0 to 1 are supported; save it as 16-bit PNG or TIFF",
         )

@@ -1,4 +1,4 @@
-"""Change of size with an antialiased kernel; the one resampler that everybody uses."""
+"""Resizing with an antialiased kernel; the only resampler of this project."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 BLOCKS = (8, 4, 2)
 LEAST_LEFT = 2.5
-"""Times the wanted size: what is left to the antialiased kernel, for a mean error below a step of 8 bits."""
+"""Smallest ratio to the target size after averaging blocks, for a mean error below one level of 8 bits."""
 
 
 def resize(pixels: Tensor, height: int, width: int) -> Tensor:
     """(C, H, W) -> (C, height, width) by antialiased bicubic (Keys a = -0.5, as Pillow), clamped to [0, 1].
 
-    First every row, then every column, which is how torch does it too: the same numbers as in one go. What becomes
-    much smaller is averaged in whole blocks first, as far as its sides can be divided: half the time or less.
+    Resizes rows first, then columns, in chunks; the result is the same as in one call of torch. For large reductions
+    whole blocks are averaged first, if the sides are divisible, which at least halves the time.
     """
     if tuple(pixels.shape[-2:]) == (height, width):
         return pixels
@@ -30,7 +30,7 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
         for rows in row_chunks(pixels, wide):
             wide[:, rows] = _resampled(pixels[:, rows], rows.stop - rows.start, width)
     result = empty((channels, height, width))
-    parts = max(1, min(width // 2, max(before, height) * width // CHUNK_PIXELS))  # torch errs on single columns
+    parts = max(1, min(width // 2, max(before, height) * width // CHUNK_PIXELS))  # torch is wrong on single columns
     for part in range(parts):
         columns = slice(width * part // parts, width * (part + 1) // parts)
         result[..., columns] = _resampled(wide[..., columns], height, columns.stop - columns.start).clamp_(0, 1)
@@ -40,9 +40,9 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def averaged(pixels: Tensor, long_side: int) -> Tensor:
-    """Averaged in whole blocks as far as `resize` to that long side does so first; (C, H, W) -> (C, H / n, W / n).
+    """The block average that `resize` to that long side begins with: (C, H, W) -> (C, H / n, W / n).
 
-    Several small pictures are made of it sooner than of a large picture, each with the same numbers.
+    Reducing it to several sizes is faster than reducing the original, and gives the same numbers.
     """
     height, width = pixels.shape[-2:]
     if max(height, width) <= long_side:
@@ -51,14 +51,14 @@ def averaged(pixels: Tensor, long_side: int) -> Tensor:
 
 
 def _block(sides: Sequence[int], height: int, width: int) -> int:
-    """Side of the largest blocks that divide both sides and leave `LEAST_LEFT` times the size that is wanted."""
+    """Side of the largest block that divides both sides and leaves `LEAST_LEFT` times the target size."""
     tall, wide = sides
     fitting = (block for block in BLOCKS if tall % block == wide % block == 0)
     return next((block for block in fitting if min(tall / height, wide / width) >= LEAST_LEFT * block), 1)
 
 
 def _averaged(pixels: Tensor, block: int) -> Tensor:
-    """(C, H / block, W / block): means of blocks."""
+    """(C, H / block, W / block): block means."""
     import torch
 
     if block == 1:
@@ -82,7 +82,7 @@ def _resampled(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def fitted(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """(height, width) scaled so that the longer one is exactly `long_side`, the aspect kept, at least 1."""
+    """(height, width) scaled so that the longer one is `long_side`, with the same aspect ratio, at least 1."""
     scale = long_side / max(height, width)
     return (
         long_side if height >= width else max(1, round(height * scale)),

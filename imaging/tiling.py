@@ -1,4 +1,4 @@
-"""A network over an image of any size: overlapping tiles, blended, within the memory of one tile."""
+"""Running a network over an image of any size in overlapping, blended tiles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Network: TypeAlias = "Callable[[Tensor], Tensor]"
 """(1, 3, h, w) float32 in [0, 1] -> (1, 3, h * scale, w * scale) in [0, 1]."""
 
 FEATHER = 8
-"""Two tiles are cross-faded over at most twice this many input pixels around the middle of their overlap."""
+"""Half the width of the cross-fade between two tiles, in input pixels, around the middle of their overlap."""
 SMALLEST_TILE = 64
 
 
@@ -35,13 +35,13 @@ def run_tiled(
     multiple_of: int = 1,
     token: ProgressToken | None = None,
 ) -> Tensor:
-    """Run `network` over (3, H, W) pixels and give (3, H * scale, W * scale).
+    """Run `network` over (3, H, W) pixels and return (3, H * scale, W * scale).
 
-    Equal to the untiled result wherever the network's receptive field reaches no further than
-    `halo` - `FEATHER` pixels. `tile` and `halo` are in input pixels and are rounded up to `multiple_of`, on whose
-    grid every tile begins, so that networks which halve their input see the same grid as without tiles.
-    Memory: the output, plus what the network needs for one tile; where that fails, the tile is halved.
-    Raises `Cancelled` between tiles, `ResourceError` when even the smallest tile does not fit.
+    Equals the untiled result if the receptive field of the network reaches no further than `halo` - `FEATHER` pixels.
+    `tile` and `halo` are in input pixels and are rounded up to `multiple_of`. Tiles begin at its multiples, so that
+    networks with strided layers sample the same grid as without tiles. Needs memory for the output and for the
+    network on one tile; if that fails, the tile is halved. Raises `Cancelled` between tiles, and `ResourceError` if
+    the smallest tile does not fit.
     """
     token = token or ProgressToken()
     while True:
@@ -60,30 +60,30 @@ def run_tiled(
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """One tile along one axis: its place in the input, and the part of its result that counts in the output."""
+    """One tile along one axis: its range in the input, and the part of its result that is used."""
 
     start: int
     stop: int
     first: int
-    """Where its part begins in the output."""
+    """Start of its part in the output."""
     seam: int
-    """So many pixels from there on other tiles have written to before."""
+    """Number of pixels from `first` that earlier tiles have written to."""
     weight: Tensor
-    """How much each of its pixels counts; over all tiles they sum to 1."""
+    """Blending weight of each pixel; the weights of all tiles sum to 1."""
 
     @property
     def place(self) -> slice:
-        """Of its part in the output."""
+        """The range of its part in the output."""
         return slice(self.first, self.first + len(self.weight))
 
     def only(self, band: slice) -> _Span:
-        """Of its part a band alone."""
+        """The span of one band of its part."""
         size = band.stop - band.start
         seam = min(max(0, self.seam - band.start), size)
         return replace(self, first=self.first + band.start, seam=seam, weight=self.weight[band])
 
     def part(self, scale: int) -> slice:
-        """Of the tile's result."""
+        """The range of its part in the result of the tile."""
         before = self.first - self.start * scale
         return slice(before, before + len(self.weight))
 
@@ -105,7 +105,7 @@ def _run(
         coming: list[Callable[[], None]] = [
             partial(_put, wait, output, row.only(band), column) for band, wait in to_cpu(part)
         ]
-        # A GPU works on this tile while the CPU puts the one before into its place.
+        # The CPU writes the previous tile while the GPU computes this one.
         on_gpu = part.device.type == "cuda"
         for put in behind if on_gpu else coming:
             put()
@@ -121,7 +121,7 @@ def _run(
 
 
 def _part(network: Network, pixels: Tensor, scale: int, row: _Span, column: _Span) -> Tensor:
-    """What counts of a tile's result, weighted, where the network has made it."""
+    """The weighted part of the result of one tile, on the device of the network."""
     output = network(pixels[None, :, row.start : row.stop, column.start : column.stop])[0]
     part = output[:, row.part(scale), column.part(scale)].float()
     if (row.stop - row.start, column.stop - column.start) == tuple(pixels.shape[-2:]):
@@ -131,17 +131,17 @@ def _part(network: Network, pixels: Tensor, scale: int, row: _Span, column: _Spa
 
 
 def _put(wait: Callable[[], Tensor], output: Tensor, row: _Span, column: _Span) -> None:
-    """A part into its place, which ends where the padding begins: added to what other tiles have written."""
+    """Add a part to the output, without the padding."""
     place = output[:, row.place, column.place]
     part = wait()[:, : place.shape[1], : place.shape[2]]
     for seam in (np.s_[:, : row.seam], np.s_[:, row.seam :, : column.seam]):
-        place[seam].add_(part[seam]).clamp_(max=1)  # what rounding adds
+        place[seam].add_(part[seam]).clamp_(max=1)  # rounding may exceed 1
     rest = np.s_[:, row.seam :, column.seam :]
     place[rest] = part[rest]
 
 
 def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> list[_Span]:
-    """The tiles along an axis: as few as go, all of one size and no larger than they must be to meet."""
+    """The tiles along an axis: as few as possible, of equal size, and no larger than needed to overlap."""
     import torch
 
     if length <= tile:
@@ -171,7 +171,7 @@ def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> l
 
 
 def _pad(pixels: Tensor, multiple_of: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples."""
+    """Repeat the last row and column until both sides are multiples of `multiple_of`."""
     height, width = pixels.shape[-2:]
     bottom, right = -height % multiple_of, -width % multiple_of
     if not bottom and not right:

@@ -1,6 +1,7 @@
-"""Pixels onto a GPU and back, by bands of pinned memory: the CPU fills or empties one while others are on their way.
+"""Asynchronous copies between CPU and GPU in bands of pinned memory; the CPU copies one band during the transfer of
+others.
 
-A copy of memory that is not pinned would wait for all that the GPU still has to do.
+A copy from or to memory that is not pinned would wait for all queued work of the GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ BAND_BYTES = 16 << 20
 
 
 def to_device(pixels: Tensor, device: torch.device) -> Tensor:
-    """A copy of (..., H, W) float32 pixels on a device."""
+    """Copy (..., H, W) float32 pixels to a device."""
     import torch
 
     if device.type != "cuda":
@@ -29,7 +30,7 @@ def to_device(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def to_cpu(pixels: Tensor) -> list[tuple[slice, Callable[[], Tensor]]]:
-    """Begin to bring (..., H, W) float32 pixels to the CPU: rows, and what waits until they are there."""
+    """Begin to copy (..., H, W) float32 pixels to the CPU: the rows of each band, and a function that awaits it."""
     return [(band, _coming(pixels[..., band, :])) for band in _bands(pixels)]
 
 
@@ -50,7 +51,7 @@ def _coming(pixels: Tensor) -> Callable[[], Tensor]:
 
 
 def _bands(pixels: Tensor) -> Iterator[slice]:
-    """Rows, a few at a time."""
+    """Slices of a few rows."""
     height = pixels.shape[-2]
     rows = max(1, BAND_BYTES * height // max(4 * pixels.numel(), 1))
     return (slice(top, min(height, top + rows)) for top in range(0, height, rows))

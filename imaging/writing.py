@@ -1,22 +1,20 @@
-"""Image files out: whole or not at all, and never over an existing file unless asked."""
+"""Writing of image files: atomically, and without replacing an existing file unless requested."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from imaging.atomic import atomic_write
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
 from imaging.pixels import drop_pages, empty, is_in_file, row_chunks
@@ -38,15 +36,15 @@ PNG_OPTIONS = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
 )
-"""On an enlarged photo 0.7 times as long as zlib's level 1 alone, for 12 % less; level 6 takes seven times."""
+"""On an enlarged photo these take 0.7 times as long as zlib's level 1 alone, and save 12 %; level 6 takes 7 times."""
 TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432)
-"""Description, maker, model, software, date, artist and copyright: the EXIF that a 16-bit TIFF gets."""
+"""EXIF tags that are written to a 16-bit TIFF: description, make, model, software, date, artist, copyright."""
 MAX_EXIF_BYTES = 65_533
-"""What a JPEG segment holds."""
+"""The size of a JPEG segment."""
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse a path that `write_image` would refuse, before hours of work are spent on it."""
+    """Raise the error that `write_image` would raise for a path, before the work is done."""
     if path.suffix.lower() not in FORMAT_OF:
         raise OutputError(f"{path} has no known image suffix", f"use one of {', '.join(FORMAT_OF)}")
     if path.is_dir():
@@ -59,21 +57,21 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 
 def write_image(image: Image, path: Path, *, overwrite: bool = False, quality: int = 95) -> None:
-    """Write an image in the format of the path's suffix, with its ICC profile and EXIF; folders are made as needed.
+    """Write an image in the format of the path's suffix, with its ICC profile and EXIF; creates missing folders.
 
-    16-bit images stay so in PNG and TIFF. Formats without alpha get the picture on white. `quality` (1..100) is for
-    JPEG, WebP and AVIF. Raises `OutputError`; then the path is as it was before.
+    PNG and TIFF keep 16 bits. Formats without alpha get the image on white. `quality` (1..100) is for JPEG, WebP and
+    AVIF. Raises `OutputError`; then the file at the path is unchanged.
     """
     check_output(path, overwrite)
     kind = FORMAT_OF[path.suffix.lower()]
     data = None if _goes_to_file(image, kind) else _encoded(image, kind, quality)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _new_file(path, overwrite) as (temporary, stream):
+        with atomic_write(path, sync=True, overwrite=overwrite, suffix=path.suffix) as temporary:
             if data is None:
                 _png(image, image.bit_depth == 16, image.alpha is None, temporary)
             else:
-                stream.write(data)
+                temporary.write_bytes(data)
     except FileExistsError as error:
         raise OutputExists(f"{path} exists already", "choose another name, or ask for overwriting") from error
     except OSError as error:
@@ -81,7 +79,7 @@ def write_image(image: Image, path: Path, *, overwrite: bool = False, quality: i
 
 
 def _goes_to_file(image: Image, kind: str) -> bool:
-    """Whether there is no memory for the bytes of the file beside the picture: OpenCV then writes a PNG by itself."""
+    """Whether OpenCV writes the file itself, because image and encoded bytes together exceed the memory budget."""
     return kind == "PNG" and not (image.greyscale and image.alpha is not None) and is_in_file(image.pixels)
 
 
@@ -96,7 +94,7 @@ def _encoded(image: Image, kind: str, quality: int) -> bytes | memoryview:
     deep = image.bit_depth == 16
     if kind == "PNG" and channels != 2:
         return _png(image, deep, opaque)
-    if kind == "PNG" and deep:  # neither PNG by OpenCV nor TIFF reads back with one grey and one alpha
+    if kind == "PNG" and deep:  # neither OpenCV's PNG nor TIFF supports 16-bit grey with alpha
         return _png(replace(image, greyscale=False), deep, opaque)
     if kind == "TIFF" and deep:
         return _deep_tiff(replace(image, greyscale=image.greyscale and opaque), opaque)
@@ -104,7 +102,7 @@ def _encoded(image: Image, kind: str, quality: int) -> bytes | memoryview:
 
 
 def thumbnail_jpeg(image: Image, long_side: int, quality: int = 80) -> bytes:
-    """A small JPEG of the picture, on white, without metadata; never enlarged."""
+    """A JPEG of the image reduced to `long_side`, on white, without metadata."""
     if image.long_side > long_side:
         image = image.with_pixels(resize(image.pixels, *fitted(image.height, image.width, long_side)))
     plain = Image(image.pixels, image.alpha, greyscale=image.greyscale)
@@ -112,7 +110,7 @@ def thumbnail_jpeg(image: Image, long_side: int, quality: int = 80) -> bytes:
 
 
 def _planes(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> NDArray[Any]:
-    """(1..4, h, W) integers: grey or RGB, with alpha unless it has to be opaque."""
+    """(1..4, h, W) integers of some rows: grey or RGB, with alpha unless `opaque`."""
     import torch
 
     colours = (image.pixels[:1] if image.greyscale else image.pixels)[:, rows]
@@ -126,14 +124,14 @@ def _planes(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> N
 
 
 def _integers(image: Image, *, opaque: bool, deep: bool, order: Sequence[int] = (0, 1, 2, 3)) -> NDArray[Any]:
-    """All rows, the channels in that order."""
+    """(H, W, channels) integers of the image, with the channels in that order."""
     import torch
 
     channels = len(_planes(image, slice(0, 1), opaque=opaque))
     array = empty((image.height, image.width, channels), torch.uint16 if deep else torch.uint8)
     for rows in row_chunks(image.pixels):
         planes = _planes(image, rows, opaque=opaque, deep=deep)
-        # A fifth of the time that NumPy takes.
+        # Takes a fifth of the time of NumPy.
         array.numpy()[rows] = cv2.merge([planes[channel] for channel in order[:channels]]).reshape(
             -1, image.width, channels
         )
@@ -167,7 +165,7 @@ def _by_pillow(image: Image, kind: str, quality: int, opaque: bool) -> memoryvie
 
 
 def _pillow(image: Image, opaque: bool) -> PIL.Image.Image:
-    """The picture as Pillow has it, in 8 bit."""
+    """The image in Pillow, with 8 bits."""
     colours = "L" if image.greyscale else "RGB"
     picture = PIL.Image.new(colours if opaque else f"{colours}A", (image.width, image.height))
     for rows in row_chunks(image.pixels):
@@ -176,13 +174,13 @@ def _pillow(image: Image, opaque: bool) -> PIL.Image.Image:
 
 
 def _profile(channels: int, image: Image) -> bytes | None:
-    """The ICC profile, unless it is one for another number of channels than are written."""
+    """The ICC profile, unless it is for another number of channels."""
     space = b"GRAY" if channels <= 2 else b"RGB "
     return image.icc_profile if image.icc_profile and image.icc_profile[16:20] == space else None
 
 
 def _png(image: Image, deep: bool, opaque: bool, file: Path | None = None) -> memoryview:
-    """By OpenCV, which keeps 16 bit and is faster than Pillow with 8. With `file`, into it, and nothing is given."""
+    """Encode by OpenCV, which keeps 16 bits and is faster than Pillow. With `file`, writes it and returns nothing."""
     array = _integers(image, opaque=opaque, deep=deep, order=(0,) if image.greyscale else (2, 1, 0, 3))
     kinds, blobs = [], []
     profile = _profile(array.shape[2], image)
@@ -201,7 +199,7 @@ def _png(image: Image, deep: bool, opaque: bool, file: Path | None = None) -> me
 
 def _deep_tiff(image: Image, opaque: bool) -> memoryview:
     array = _integers(image, opaque=opaque, deep=True)
-    import tifffile  # a quarter of a second, which few need
+    import tifffile  # takes a quarter of a second, and is rarely needed
 
     stream = io.BytesIO()
     tifffile.imwrite(
@@ -221,33 +219,3 @@ def _text_tags(image: Image) -> list[tuple[int, str]]:
     exif = PIL.Image.Exif()
     exif.load(image.exif or b"")
     return [(tag, str(exif[tag])) for tag in TEXT_TAGS if tag in exif]
-
-
-@contextmanager
-def _new_file(path: Path, overwrite: bool) -> Iterator[tuple[Path, BinaryIO]]:
-    """A file that has its name only when it is complete and on disk; until then another, which is given too."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{path.suffix}")
-    try:
-        with temporary.open("xb") as stream:
-            yield temporary, stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            rename_new(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def rename_new(temporary: Path, path: Path) -> None:
-    """Rename, but never onto a file that is there: `FileExistsError`. The old name may stay."""
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError(path) from None
-        temporary.replace(path)

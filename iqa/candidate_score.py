@@ -1,4 +1,4 @@
-"""The fidelity-aware score of a candidate: quality, what it removed, the prior of its expert, consistency."""
+"""The fidelity-aware score of a candidate: quality, removal, prior of its expert, consistency."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from iqa.quality import Origin
 from toolbox.tasks import Degradation, Task
 
 LEAST_LEVEL = 0.5
-"""Below half a level of severity, what is left of it is the estimator's own noise."""
+"""Smallest level that `removal` divides by: below half a level the estimates are mostly noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateScore:
-    """What speaks for a candidate of a step."""
+    """The parts of the score of one candidate."""
 
     task: Task
     quality: float
     """The quality score, in [0, 1]."""
     removal: float
-    """The share of the step's degradation that is gone in the eyes of the estimator; negative where it has grown."""
+    """The share of the degradation that was removed, by the estimator; negative where it has grown."""
     consistency: float
-    """With the step's input, in [0, 1]."""
+    """Consistency with the step's input, in [0, 1]."""
     expert_prior: float
-    """The prior of its expert, -1..1; see `iqa.expert_priors`."""
+    """The prior of its expert, in [-1, 1]; see `iqa.expert_priors`."""
 
 
 def origin_of(task: Task, before: ImageFeatures, enlarged: ImageFeatures | None = None) -> Origin:
-    """What the candidates of a step are compared with; `enlarged`: the same with patches as large as theirs."""
+    """The origin of the candidates of a step; `enlarged`: `before` with patches of the candidates' size."""
     co_degradation_severity = _severity_of(before, task.spec.co_degradations)
     return Origin(task, enlarged or before, _severity_of(before, (task.degradation,)), co_degradation_severity)
 
 
 def removal(origin: Origin, features: ImageFeatures) -> float:
-    """In [-1, 1]; 0 where the degradation was not seen before, and for super-resolution, whose place is another."""
+    """The removed share of the degradation, in [-1, 1]; 0 where there was none, and for super-resolution."""
     if origin.task is Task.SUPER_RESOLUTION:
         return 0.0
     before = origin.level
@@ -50,7 +50,7 @@ def removal(origin: Origin, features: ImageFeatures) -> float:
 def score(
     candidate_score: CandidateScore, fidelity_weight: float, weights: Mapping[str, float] | None = None
 ) -> float:
-    """The score in [0, 1] that candidates are ranked by; the formula, and its weights, stand in quality.toml."""
+    """The score in [0, 1] that candidates are ranked by; the weights are in quality.toml."""
     weights = weights or _fidelity_aware()
     removed = 0.0 if candidate_score.task is Task.SUPER_RESOLUTION else weights["removal"]
     judged = (candidate_score.quality + removed * candidate_score.removal) / (1 + removed)
@@ -62,12 +62,12 @@ def score(
 
 
 def own_error() -> float:
-    """Scores that differ by less are a tie."""
+    """The difference of two scores below which they are a tie."""
     return _fidelity_aware()["error"]
 
 
 def _severity_of(features: ImageFeatures, kinds: Sequence[Degradation]) -> float:
-    """How much of these the estimator sees: levels of severity, 0 to 4 for each that it knows."""
+    """The sum of the estimated levels of these degradations, each in [0, 4]."""
     estimates = estimates_from(features)
     return sum(estimates[kind].level for kind in kinds if kind in estimates)
 

@@ -1,8 +1,8 @@
-"""Whether a result explains its input: everything that changed must be what the task removes.
+"""Consistency of a result with its input: everything that changed must be what the task removes.
 
-No-reference quality rewards invented content; this is its counterweight in every verdict. Each task has its own
-idea of what its degradation can and cannot have done; the part that it cannot explain is measured as an error and
-mapped to [0, 1], so that the true picture scores 1 for its own degraded version.
+No-reference quality rewards invented content; consistency penalises it. For each task the part of the change that
+its degradation cannot explain is measured as an error and mapped to [0, 1], so that the original image scores 1 as
+the result of its own degraded version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from imaging.colour import BT601
 from imaging.convert import FloatArray, to_numpy
 from imaging.image import Image
 from imaging.jpeg_table import STANDARD_TABLE
@@ -22,8 +21,8 @@ from imaging.pixels import row_chunks
 from imaging.resizing import resize
 from iqa.crops import crops_of, cut, overview
 from iqa.errors import SizesDiffer
-from iqa.handcrafted.compression import dct_blocks, quantised_grid
-from iqa.luma import weighted_sum
+from iqa.handcrafted.compression import dct_blocks, quantized_grid
+from iqa.luma import luma
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
@@ -33,17 +32,18 @@ Pair: TypeAlias = tuple[FloatArray, FloatArray]
 """The same patch of the input and of the result, (h, w, 3) in [0, 1]."""
 
 MOST_PIXELS = 1_000_000
-"""Above this, local properties are measured on nine crops."""
+"""Larger images are compared on nine crops."""
 OVERVIEW = 256
 KERNEL = 31
-"""Side of the largest blur that deblurring may explain, in pixels."""
-DEBLURRED_PIECES = 4
+"""Side of the largest blur kernel that is estimated, in pixels."""
+DEBLURRED_CROPS = 4
+"""Crops on which a blur kernel is estimated."""
 
 
 def consistency(task: Task, before: Image, after: Image) -> float:
-    """How far `after` explains `before`, in [0, 1], when `task` has been done; 1 is fully.
+    """How far `after`, the result of `task`, explains `before`, in [0, 1]; 1 is fully.
 
-    Raises `SizesDiffer` where the sizes do not fit: super-resolution enlarges, all other tasks keep the size.
+    Raises `SizesDiffer` if the sizes do not fit: super-resolution enlarges, all other tasks keep the size.
     """
     same = (before.width, before.height) == (after.width, after.height)
     if task is Task.SUPER_RESOLUTION:
@@ -59,9 +59,8 @@ def consistency(task: Task, before: Image, after: Image) -> float:
 
 
 def _reduced(before: Image, after: Image) -> float:
-    """Brought down to the input's size by an antialiased kernel, the result is the input (back-projection).
-
-    Or it is the input without noise and compression, from which a picture is better freed before it is enlarged.
+    """Downscaled to the size of the input, the result must equal it (back-projection), or equal it without noise
+    and compression, which a super-resolution network may remove too.
     """
     reduced = resize(after.pixels, before.height, before.width)
     same = _same(before, reduced)
@@ -79,63 +78,63 @@ def _same(before: Image, reduced: Tensor) -> float:
 
 
 def _small(before: Image, after: Image) -> float:
-    """Faces may be redrawn, but not into other ones: at an eighth of the size, free of noise, they agree."""
+    """Details of a face may change, but not the face: both images must agree at an eighth of the size."""
     height, width = max(1, before.height // 8), max(1, before.width // 8)
     difference = resize(after.pixels, height, width) - resize(before.pixels, height, width)
     return _score(float(difference.square().mean()), worst_db=18, best_db=32)
 
 
 def _low_pass(before: Image, after: Image) -> float:
-    """Noise and compression average out: smoothed pictures agree, colour included."""
+    """Noise and compression average out: both images must agree after smoothing, colour included."""
     errors = [float(np.square(_blur(b - a, 4.0)).mean()) for b, a in _pairs(before, after)]
     return _score(float(np.mean(errors)), worst_db=20, best_db=32)
 
 
 def _nothing_invented(before: Image, after: Image) -> float:
-    """What denoising changes was in the input, and is not its structure (method noise, Buades 2005).
+    """The change must be in the input and must not follow its structure (method noise, Buades 2005).
 
-    Removed noise is as strong as its share in the input; content that the input does not have adds energy to the
-    change and none to that share. Lost detail lets the change's energy follow the structure of the picture.
+    The covariance of removed noise with the input equals the energy of the change. Invented content adds energy to
+    the change and no covariance. Where detail is lost, the energy of the change correlates with local structure.
     """
     invented, lost = [], []
     for b, a in _pairs(before, after):
-        removed = weighted_sum(b - a, BT601)
+        removed = luma(b - a)
         fine = removed - _blur(removed, 4.0)
-        source = weighted_sum(b, BT601)
+        source = luma(b)
         invented.append(float((fine * fine - fine * (source - _blur(source, 4.0))).mean()))
         smooth = _blur(source, 2.0)
         structure = _blur(np.square(smooth - _blur(smooth, 6.0)), 6.0)
         energy = _blur(fine * fine, 6.0)
         slope = float(np.mean(energy * (structure - structure.mean()))) / max(float(structure.var()), 1e-9)
-        # clipped noise and photon noise are not quite alike everywhere either
+        # clipped noise and photon noise also depend on the image a little
         lost.append(slope * float(structure.mean()) - 0.1 * float(energy.mean()))
     return min(_score(max(0.0, float(np.mean(part))), worst_db=22, best_db=34) for part in (invented, lost))
 
 
-def _within_quantisation(before: Image, after: Image) -> float:
-    """Compressed as its input was, the result gives that input: coefficients moved by half a step at most."""
+def _within_quantization(before: Image, after: Image) -> float:
+    """Compressed like the input, the result must give the input: coefficients move by half a step at most."""
     errors = []
     for b, a in _pairs(before, after):
-        grid, relative_to_q50 = quantised_grid([255 * weighted_sum(b, BT601)])
-        moved = np.abs(dct_blocks(255 * weighted_sum(a - b, BT601), grid))
+        grid, relative_to_q50 = quantized_grid([255 * luma(b)])
+        moved = np.abs(dct_blocks(255 * luma(a - b), grid))
         allowed = STANDARD_TABLE * np.float32(max(relative_to_q50, 0.3) * 0.5) + 1
         errors.append(float(np.square(np.maximum(moved - allowed, 0)).sum()) / max(moved.size, 1) / 255**2)
     return _score(float(np.mean(errors)), worst_db=24, best_db=40)
 
 
-def _noise_or_quantisation(before: Image, after: Image) -> float:
-    """A noisy photo is compressed with its noise: what takes away both does no wrong, whichever task it was asked."""
-    return max(_within_quantisation(before, after), _nothing_invented(before, after))
+def _noise_or_quantization(before: Image, after: Image) -> float:
+    """The better of both: a noisy photo is compressed with its noise, and either task may remove both."""
+    return max(_within_quantization(before, after), _nothing_invented(before, after))
 
 
 def _reblurs(before: Image, after: Image) -> float:
-    """Some blur, the same for all channels and keeping brightness, makes the input out of the result.
+    """One blur kernel for all channels, with sum 1, must turn the result into the input.
 
-    A kernel that must sharpen (much of it negative) says that the result is the more blurred of the two.
+    A kernel with large negative values sharpens, which means that the result is the more blurred of the two.
     """
     errors, sharpening = [], []
-    for b, a in islice(_pairs(before, after), DEBLURRED_PIECES):
-        kernel = _explaining_kernel(weighted_sum(a, BT601), weighted_sum(b, BT601))
+    for b, a in islice(_pairs(before, after), DEBLURRED_CROPS):
+        kernel = _explaining_kernel(luma(a), luma(b))
         errors.append(float(np.square(_filtered(a, kernel) - b).mean()))
         sharpening.append(float(np.abs(kernel).sum()))
     return min(
@@ -144,10 +143,10 @@ def _reblurs(before: Image, after: Image) -> float:
 
 
 def _same_structure(before: Image, after: Image) -> float:
-    """Light and haze scale contrast and shift level, slowly over the picture: what correlates locally still does."""
+    """Darkness and haze scale contrast and shift level slowly over the image, so local correlation must stay."""
     shared, possible = 0.0, 0.0
     for b, a in _pairs(before, after):
-        x, y = (_blur(weighted_sum(patch, BT601), 1.0) for patch in (b, a))
+        x, y = (_blur(luma(patch), 1.0) for patch in (b, a))
         x, y = x - _blur(x, 6.0), y - _blur(y, 6.0)
         covariance = _blur(x * y, 6.0)
         deviations = np.sqrt(np.maximum(_blur(x * x, 6.0) * _blur(y * y, 6.0), 0))
@@ -156,35 +155,35 @@ def _same_structure(before: Image, after: Image) -> float:
 
 
 def _same_hues(before: Image, after: Image) -> float:
-    """Colours may become stronger or weaker, but not other ones."""
+    """Saturation may change, hue must not."""
     return 1 - _ramp(_turned_hues(before, after), 0.015, 0.07)
 
 
 def _nearly_same_hues(before: Image, after: Image) -> float:
-    """The same, but for the cast of an airlight that is not quite grey."""
+    """The same with a tolerance for the colour cast of an airlight that is not grey."""
     return 1 - _ramp(_turned_hues(before, after), 0.04, 0.12)
 
 
 def _turned_hues(before: Image, after: Image) -> float:
-    """Root mean square of the colour in `after` that is not the colour in `before` times some gain up to 6."""
+    """Root mean square of the colour in `after` that is not the colour in `before` times a gain of at most 6."""
     b, a = overview(before, OVERVIEW), overview(after, OVERVIEW)
-    b, a = (_blur(patch - weighted_sum(patch, BT601)[..., None], 1.5) for patch in (b, a))
+    b, a = (_blur(patch - luma(patch)[..., None], 1.5) for patch in (b, a))
     gain = np.clip((a * b).sum(axis=2) / ((b * b).sum(axis=2) + 1e-5), 0, 6)
     return float(np.sqrt(np.square(a - gain[..., None] * b).mean()))
 
 
 def _monotone(before: Image, after: Image) -> float:
-    """Brightening keeps the order of levels over the whole picture (Spearman's rank correlation)."""
+    """Brightening must keep the order of levels (Spearman's rank correlation)."""
     from scipy.stats import spearmanr
 
-    b, a = (_blur(weighted_sum(overview(image, OVERVIEW), BT601), 1.0)[::3, ::3].ravel() for image in (before, after))
+    b, a = (_blur(luma(overview(image, OVERVIEW)), 1.0)[::3, ::3].ravel() for image in (before, after))
     if np.ptp(b) < 1e-6 or np.ptp(a) < 1e-6:
         return float(np.ptp(b) < 1e-6)
     return _ramp(float(spearmanr(b, a).statistic), 0.4, 0.9)
 
 
 def _thin_and_brighter(before: Image, after: Image) -> float:
-    """Rain only adds light, in thin streaks over an even veil: what was darker, or broad, was no rain."""
+    """Rain adds thin bright streaks and a uniform veil: nothing darker and nothing broad may be removed."""
     import cv2
 
     darker, broad = [], []
@@ -203,8 +202,8 @@ def _thin_and_brighter(before: Image, after: Image) -> float:
 
 
 PARTS: dict[Task, tuple[Callable[[Image, Image], float], ...]] = {
-    Task.DENOISING: (_low_pass, _noise_or_quantisation),
-    Task.JPEG_ARTIFACT_REMOVAL: (_low_pass, _noise_or_quantisation),
+    Task.DENOISING: (_low_pass, _noise_or_quantization),
+    Task.JPEG_ARTIFACT_REMOVAL: (_low_pass, _noise_or_quantization),
     Task.MOTION_DEBLURRING: (_reblurs,),
     Task.DEFOCUS_DEBLURRING: (_reblurs,),
     Task.DEHAZING: (_same_structure, _nearly_same_hues),
@@ -213,7 +212,7 @@ PARTS: dict[Task, tuple[Callable[[Image, Image], float], ...]] = {
     Task.FACE_RESTORATION: (_small,),
     Task.OLD_PHOTO_RESTORATION: (_same_structure, _monotone),
 }
-"""The conditions of each task; a result is as consistent as the one that it meets worst."""
+"""The conditions of each task; the consistency is the smallest of them."""
 
 
 def _pairs(before: Image, after: Image) -> Iterator[Pair]:
@@ -225,9 +224,9 @@ def _pairs(before: Image, after: Image) -> Iterator[Pair]:
 
 
 def _explaining_kernel(sharp: FloatArray, blurred: FloatArray) -> FloatArray:
-    """The (31, 31) kernel, or smaller for small pictures, that makes `blurred` of `sharp`: least squares, sum 1.
+    """The kernel of (31, 31), or smaller for small images, that turns `sharp` into `blurred`: least squares, sum 1.
 
-    Normal equations of its difference from doing nothing, from correlations by FFT; pictures count as periodic.
+    Solves the normal equations for its difference from the identity, with correlations by FFT of periodic images.
     """
     side = min(KERNEL, min(sharp.shape) // 4 * 2 + 1)
     window = np.outer(*(np.hanning(size + 2)[1:-1] for size in sharp.shape))
@@ -240,7 +239,7 @@ def _explaining_kernel(sharp: FloatArray, blurred: FloatArray) -> FloatArray:
     kernel = np.linalg.solve(matrix, cross[y, x]).reshape(side, side)
     kernel[side // 2, side // 2] += 1
     total = float(kernel.sum())
-    # where the pictures have nothing in common that a blur could carry over, there is nothing to normalise
+    # images that no blur relates give a sum near 0, which cannot be normalised
     return np.asarray(kernel / total if total > 0.1 else kernel, np.float32)
 
 
@@ -258,7 +257,7 @@ def _blur(plane: FloatArray, sigma: float) -> FloatArray:
 
 
 def _score(error: float, *, worst_db: float, best_db: float) -> float:
-    """A mean squared error as PSNR, from the one that scores 0 to the one that scores 1."""
+    """PSNR of a mean squared error, mapped from [worst_db, best_db] to [0, 1]."""
     return _ramp(-10 * math.log10(max(error, 1e-12)), worst_db, best_db)
 
 

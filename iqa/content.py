@@ -1,4 +1,4 @@
-"""What kind of picture it is: a photo, a document, a drawing, a screenshot, seen from above, or from a microscope."""
+"""Classification of the content: photo, document, drawing, screenshot, aerial or medical image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from iqa.degradations import network_output
 from iqa.errors import BadParameters
 from iqa.features import ImageFeatures
 
@@ -19,7 +18,7 @@ FILE = "content.safetensors"
 
 
 class ContentKind(StrEnum):
-    """What a picture shows, as far as it matters for its restoration."""
+    """Kinds of content that are restored differently."""
 
     PHOTO = "photo"
     DOCUMENT = "document"
@@ -31,15 +30,15 @@ class ContentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The kind of a picture, and how sure that is."""
+    """The kind of an image, and its probability."""
 
     kind: ContentKind
     confidence: float
-    """In [0, 1]: what the classifier gives it beside the other kinds."""
+    """The softmax output of the kind, in [0, 1]."""
 
 
 def content_of(features: ImageFeatures) -> Content:
-    """The kind of a picture that has been looked at: a linear classifier over what the estimator's network sees.
+    """Classify an image by a linear layer on the features of the estimator's network.
 
     Fitted by `python -m training.fits.content`.
     """
@@ -47,7 +46,7 @@ def content_of(features: ImageFeatures) -> Content:
 
     weight, bias = _parameters()
     with torch.inference_mode():
-        chances = torch.softmax(weight @ network_output(features).description + bias, 0)
+        chances = torch.softmax(weight @ features.network_output.description + bias, 0)
     best = int(chances.argmax())
     return Content(list(ContentKind)[best], float(chances[best]))
 

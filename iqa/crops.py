@@ -1,4 +1,4 @@
-"""Which patches of a large picture are looked at: a fixed few, spread over it, each where most happens nearby."""
+"""The crops from which a large image is measured: nine, one in each cell of a grid, where activity is highest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imaging.colour import BT601
 from imaging.convert import FloatArray, to_numpy
 from imaging.resizing import fitted, resize
-from iqa.luma import weighted_sum
+from iqa.luma import luma
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
     from imaging.image import Image
 
 CROP = 288
-"""Pixels of a crop's side."""
+"""Side of a crop in pixels."""
 GRID = 3
-"""One crop in each cell of a grid of 3x3."""
+"""Cells of the grid along each side; each has one crop."""
 OVERVIEW = 384
-"""Long side of the small picture on which activity is measured."""
+"""Long side of the downscaled image on which activity is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in parts of the picture's width and height, so that it is the same place at every scale."""
+    """A rectangle in fractions of width and height, so that it does not depend on the scale of the image."""
 
     left: float
     top: float
@@ -38,14 +37,14 @@ class Box:
 def crops_of(image: Image, small: Image | None = None) -> tuple[Box, ...]:
     """Nine boxes of at most 288x288 pixels, one in each cell of a 3x3 grid, at the cell's most active place.
 
-    Where a cell is not larger than that, the box is the cell. The box with most activity comes first. The same
-    picture always has the same boxes. `small`: the same picture, averaged for `OVERVIEW`, where that is at hand.
+    Where a cell is not larger than that, the box is the cell. The box with most activity comes first. The result is
+    deterministic. `small`: the image already reduced by `imaging.resizing.averaged` for `OVERVIEW`, to save time.
     """
     rgb = overview(small or image, OVERVIEW)
     height, width = rgb.shape[:2]
     box_height = max(1, round(height * min(1 / GRID, CROP / image.height)))
     box_width = max(1, round(width * min(1 / GRID, CROP / image.width)))
-    activity = _activity(weighted_sum(rgb, BT601), box_height, box_width)
+    activity = _activity(luma(rgb), box_height, box_width)
     found: list[tuple[float, Box]] = []
     for row in range(GRID):
         for column in range(GRID):
@@ -61,9 +60,9 @@ def crops_of(image: Image, small: Image | None = None) -> tuple[Box, ...]:
 
 
 def cut(image: Image, box: Box, *, largest: int = CROP, multiple_of: int = 1) -> Tensor:
-    """(3, h, w) pixels in the middle of the box, at most `largest` to a side; a view, not a copy.
+    """(3, h, w) pixels at the centre of the box, at most `largest` to a side; a view, not a copy.
 
-    The crop begins at a multiple of `multiple_of` pixels, for whoever looks for a grid.
+    The crop begins at a multiple of `multiple_of` pixels, so that a JPEG grid keeps its alignment.
     """
     top, bottom = _middle(box.top, box.bottom, image.height, largest, multiple_of)
     left, right = _middle(box.left, box.right, image.width, largest, multiple_of)
@@ -71,14 +70,14 @@ def cut(image: Image, box: Box, *, largest: int = CROP, multiple_of: int = 1) ->
 
 
 def overview(image: Image, long_side: int) -> FloatArray:
-    """(h, w, 3) RGB in [0, 1]: the whole picture, no larger than `long_side`."""
+    """(h, w, 3) RGB in [0, 1]: the whole image, its long side reduced to at most `long_side`."""
     if image.long_side <= long_side:
         return to_numpy(image.pixels)
     return to_numpy(resize(image.pixels, *fitted(image.height, image.width, long_side)))
 
 
 def _activity(luma: FloatArray, box_height: int, box_width: int) -> FloatArray:
-    """Mean gradient of the box whose upper left corner a pixel is."""
+    """(h, w): mean gradient in the box whose upper left corner is at each pixel."""
     import cv2
 
     gradient = cv2.magnitude(cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1))

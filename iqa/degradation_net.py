@@ -1,9 +1,9 @@
-"""The network behind the estimator and the quality score: it looks at patches, at the whole, and at handcrafted
-features.
+"""The network of the degradation estimator and of the quality score.
 
-Plain convolutions in two stacks, one for the patches at full resolution and one for the small whole; mean, deviation
-and maximum of their last features, with the handcrafted features beside them, go through a perceptron for every
-patch, and what the patches say is averaged with weights of the network's own. 0.3 million parameters.
+One stack of convolutions encodes nine patches at full resolution, another one the downscaled image. Mean, standard
+deviation and maximum of their last feature maps, concatenated with the handcrafted features, go through a perceptron
+for every patch; the answers of the patches are averaged with weights that the perceptron predicts too (attention
+pooling). 0.3 million parameters.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from itertools import pairwise
 
@@ -20,15 +20,19 @@ from torch import Tensor, nn
 
 from iqa.errors import BadParameters
 from iqa.handcrafted.measure import current_names
+from iqa.patches import Patches
+from toolbox.pool import ModelPool
 
 WIDTHS = (24, 32, 48, 64)
 HIDDEN = 128
 REACH = 4.0
-"""Deviations beyond which handcrafted features count no more."""
+"""Standard deviations to which handcrafted features are clipped."""
+ESTIMATOR = "degradations.safetensors"
+"""The weights of the degradation estimator (`python -m training.fits.degradation_net`)."""
 
 
 class DegradationNet(nn.Module):
-    """Looks at a picture and answers `outputs` numbers, and the same for every patch of it."""
+    """Predicts `outputs` numbers for an image, and the same numbers for each of its patches."""
 
     centre: Tensor
     spread: Tensor
@@ -53,21 +57,21 @@ class DegradationNet(nn.Module):
         return self.answer(self.details(near), self.scene(whole), handcrafted)
 
     def answer(self, details: Tensor, scene: Tensor, handcrafted: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from what `details` and `scene` give."""
+        """The same from the outputs of `details` and `scene`."""
         context = torch.cat([scene, self._standard(handcrafted)], 1)[:, None].expand(-1, details.shape[1], -1)
         logits, weight = self.say(torch.cat([details, context], 2)).chunk(2, 2)
         return (logits * weight.softmax(1)).sum(1), logits
 
     def describe(self, details: Tensor, scene: Tensor, handcrafted: Tensor) -> Tensor:
-        """(b, f): the features that the answers are made of: scene, mean of the patches, handcrafted."""
+        """(b, f): the input of the perceptron, averaged over the patches: scene, details, handcrafted features."""
         return torch.cat([scene, details.mean(1), self._standard(handcrafted)], 1)
 
     def details(self, near: Tensor) -> Tensor:
-        """(b, n, 192): what the convolutions see of each patch."""
+        """(b, n, 192): pooled convolutional features of each patch."""
         return _pooled(self.near(near.flatten(0, 1) - 0.5)).reshape(*near.shape[:2], -1)
 
     def scene(self, whole: Tensor) -> Tensor:
-        """(b, 192): what they see of the whole."""
+        """(b, 192): pooled convolutional features of the downscaled image."""
         return _pooled(self.far(whole - 0.5))
 
     def _standard(self, handcrafted: Tensor) -> Tensor:
@@ -75,25 +79,68 @@ class DegradationNet(nn.Module):
 
 
 def signed_log(handcrafted: Mapping[str, float], names: Sequence[str]) -> list[float]:
-    """The handcrafted features as a network takes them: sign and logarithm, since many have heavy tails."""
+    """sign(x) log(1 + |x|) of the named handcrafted features, many of which have heavy tails."""
     values = torch.tensor([handcrafted[name] for name in names], dtype=torch.float64)
     return (values.sign() * values.abs().log1p()).tolist()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedNetwork:
-    """A network with what its file says of it."""
+    """A network with the metadata of its file."""
 
     network: DegradationNet
     handcrafted: tuple[str, ...]
-    """The names of what it takes beside the pixels."""
+    """Names of the handcrafted features that it takes."""
     outputs: tuple[str, ...]
+    """Names of its outputs."""
     least: tuple[float, ...]
-    """Of each output, the chance from which it counts as so."""
+    """Of each output, the probability from which it counts as true."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of its parameters, for the budget of a pool."""
+        return sum(parameter.nbytes for parameter in self.network.parameters())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkOutput:
+    """What the estimator's network says of one image, and the features from which it says so."""
+
+    whole: Tensor
+    """(kinds, levels) logits of reaching each level of each degradation."""
+    local: Tensor
+    """(patches, kinds, levels): the same of every patch."""
+    description: Tensor
+    """(f,): see `DegradationNet.describe`."""
+
+
+def degradation_net(models: ModelPool | None, file: str = ESTIMATOR, channels: int = 3) -> LoadedNetwork:
+    """The network of iqa/`file`, held in `models` (`default_models` if None). Raises `BadParameters`."""
+    return (models or default_models()).hold(f"iqa/{file}", partial(_load, file, channels))
 
 
 @cache
-def load_degradation_net(file: str, channels: int) -> LoadedNetwork:
+def default_models() -> ModelPool:
+    """The pool for callers that have none, such as training and benchmarks."""
+    return ModelPool()
+
+
+def network_output(loaded: LoadedNetwork, handcrafted: Mapping[str, float], patches: Patches) -> NetworkOutput:
+    """Run the estimator's network on one image."""
+    network = loaded.network
+    with torch.inference_mode():
+        row = torch.tensor([signed_log(handcrafted, loaded.handcrafted)])
+        details, scene = network.details(patches.near[None]), network.scene(patches.whole[None])
+        whole, local = network.answer(details, scene, row)
+        kinds = len(loaded.outputs)
+        return NetworkOutput(
+            whole.reshape(kinds, -1),
+            local.reshape(local.shape[1], kinds, -1),
+            network.describe(details, scene, row)[0],
+        )
+
+
+def _load(file: str, channels: int) -> LoadedNetwork:
     """Load iqa/`file`, as `training.fits.net_trainer.save` writes it. Raises `BadParameters`."""
     from safetensors import safe_open
 
@@ -118,7 +165,7 @@ def load_degradation_net(file: str, channels: int) -> LoadedNetwork:
 
 
 def _stack(channels: int) -> nn.Sequential:
-    """Three halvings; a convolution at each size."""
+    """Convolutions at full size and after each of three strided ones, which halve it."""
     layers: list[nn.Module] = [nn.Conv2d(channels, WIDTHS[0], 3, padding=1), nn.ReLU(inplace=True)]
     for before, after in pairwise(WIDTHS):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
@@ -127,6 +174,6 @@ def _stack(channels: int) -> nn.Sequential:
 
 
 def _pooled(features: Tensor) -> Tensor:
-    """(b, 3 c) of (b, c, h, w): mean, deviation and maximum."""
+    """Mean, standard deviation and maximum over space: (b, c, h, w) to (b, 3 c)."""
     flat = features.flatten(2).float()
     return torch.cat([flat.mean(2), flat.var(2, correction=0).add(1e-6).sqrt(), flat.amax(2)], 1)

@@ -1,4 +1,4 @@
-"""The degradation estimator: what is wrong with a picture, how badly, where, and by what measurements."""
+"""The degradation estimator: severity and confidence of every degradation, its place, and its measurements."""
 
 from __future__ import annotations
 
@@ -6,46 +6,37 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.features import ImageFeatures, extract_features
-from iqa.patches import COUNT, Patches
+from iqa.patches import COUNT
 from toolbox.catalogue import default_catalogue
 from toolbox.expert import Expert, load_expert, without_tta
 from toolbox.tasks import Degradation, Severity
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from iqa.degradation_net import LoadedNetwork
-
-NETWORK = "degradations.safetensors"
-CACHED_OUTPUTS = 4
-"""Pictures whose network output is remembered."""
 DERAINING_EXPERT = "restore4k_derain"
-"""Asked a second time for rain in thumbnails, where streaks are hardly visible."""
+"""Its network checks thumbnails for rain, whose streaks are hardly visible there."""
 THUMBNAIL_PX = 320
-"""Long side below which it is asked."""
+"""Long side below which an image is a thumbnail."""
 DOUBT = 0.03
-"""A chance of rain within so much of 0 or 1 is not checked again."""
+"""A probability of rain within this distance of 0 or 1 is not checked again."""
 FAINT = 0.1
-"""Light of 255 that is added to what was taken away, so that nothing has a logarithm."""
+"""Brightness of 255 that is added before the logarithm, so that it is defined at 0."""
 SMALL_PX = (1000, 400, 260, 140)
-"""Long sides below which resolution is low by one more level; 4KAgent takes 300 as small."""
+"""Long sides below which low resolution is one level more severe; 4KAgent calls images below 300 small."""
 OCTAVES_PER_LEVEL = 0.5
-"""A picture that is enlarged by 2 has risen by two levels of the network's."""
+"""Octaves of enlargement per level of the network: an image enlarged by 2 is two levels higher."""
 QUANTIZATION_RELATIVE_TO_Q50 = (0.5, 1.0, 1.38, 1.95)
-"""Steps of JPEG, relative to quality 50, from which it is worse by one more level: qualities 75, 50, 36 and 26."""
+"""JPEG quantization relative to quality 50 above which it is one level more severe: qualities 75, 50, 36, 26."""
 EVEN = {Degradation.DARK: 0.25, Degradation.HAZE: 0.06}
-"""Range of luminance (the 5th to the 99th percentile, of 1) below which a picture is a wall, or a sky: that it is no
-brighter, or has no contrast, says nothing of the light. Of hazy photos one in a hundred has less.
+"""Range of luminance (5th to 99th percentile, in [0, 1]) below which an image is nearly uniform, as one of a wall or
+a sky, so that its tones do not show the degradation. One hazy photo in a hundred has a smaller range.
 """
 DIM = 0.4
-"""Mean luminance up to which even such a picture may be dark."""
+"""Mean luminance up to which a nearly uniform image may still be dark."""
 NAMED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.NOISE: ("noise_luma_1px_flat_sigma_255", "noise_chroma_1px_flat_sigma_255", "spectrum_floor_db"),
     Degradation.JPEG_ARTIFACT: (
@@ -61,78 +52,40 @@ NAMED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.RAIN: ("streak_strength_log", "streak_over_other_directions_log", "streak_contrast_255"),
     Degradation.DARK: ("luminance_mean", "luminance_percentile_50", "luminance_percentile_99", "luma_largest_255"),
 }
-"""The measured numbers that a person understands, for the report; the network weighs all of them."""
+"""The measurements that the report shows for each degradation; the network uses all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is known about one degradation of one picture."""
+    """The estimate of one degradation of one image."""
 
     severity: Severity
-    """VERY_LOW is absent; from MEDIUM on it is worth a task."""
+    """VERY_LOW means absent; from MEDIUM on a task is planned."""
     confidence: float
-    """In [0, 1]: how often such an answer is right that the degradation is worth a task, or is not."""
+    """Probability in [0, 1] that the decision for or against a task is right."""
     level: float
-    """The severity before rounding: the expected number of levels reached, in [0, 4]."""
+    """The severity before thresholding: the expected number of levels that are reached, in [0, 4]."""
     measurements: Mapping[str, float]
     """Measured numbers, by names that end in their unit."""
     where: tuple[float, ...]
-    """The level in each cell of a 3x3 grid, row by row, as its patch shows it; empty where there is no such thing."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NetworkOutput:
-    """Answers of the network, and what they are made of."""
-
-    whole: Tensor
-    """(kinds, levels) logits of reaching each level of each degradation."""
-    local: Tensor
-    """(patches, kinds, levels): the same of every patch."""
-    description: Tensor
-    """(f,): features of the small whole, the mean of those of the patches, and the handcrafted ones."""
-
-
-@lru_cache(CACHED_OUTPUTS)
-def network_output(features: ImageFeatures) -> NetworkOutput:
-    """The output of the estimator's network, computed once for estimator, content and no-reference fidelity."""
-    import torch
-
-    from iqa.degradation_net import signed_log
-
-    loaded = estimator()
-    network, patches = loaded.network, features.patches
-    with torch.inference_mode():
-        row = torch.tensor([signed_log(features.handcrafted, loaded.handcrafted)])
-        details, scene = network.details(patches.near[None]), network.scene(patches.whole[None])
-        whole, local = network.answer(details, scene, row)
-        kinds = len(loaded.outputs)
-        return NetworkOutput(
-            whole.reshape(kinds, -1),
-            local.reshape(local.shape[1], kinds, -1),
-            network.describe(details, scene, row)[0],
-        )
-
-
-def estimator() -> LoadedNetwork:
-    """The network that ships (`python -m training.fits.degradation_net`)."""
-    from iqa.degradation_net import load_degradation_net
-
-    return load_degradation_net(NETWORK, 3)
+    """The level of the patch in each cell of a 3x3 grid, row by row; empty for low resolution."""
 
 
 def estimate_degradations(image: Image) -> dict[Degradation, Estimate]:
-    """Noise, blurs, haze, rain, darkness, compression and low resolution, all of them always answered.
+    """Estimate noise, blurs, haze, rain, darkness, compression and low resolution.
 
-    By a network that looks at nine patches and at the whole in small, beside handcrafted features, trained on
-    synthesised degradations (`python -m training.fits.degradation_net`). Takes about 0.15 s at any size.
+    The network gets nine patches, the downscaled image and handcrafted features. It is trained on synthesised
+    degradations (`python -m training.fits.degradation_net`). Takes about 0.15 s at any size.
     """
     return estimates_from(extract_features(image))
 
 
 def estimates_from(features: ImageFeatures) -> dict[Degradation, Estimate]:
-    """The same of a picture that has been looked at already."""
-    loaded, measurements, patches = estimator(), features.handcrafted, features.patches
-    found = network_output(features)
+    """The same from features that are already extracted."""
+    from iqa.degradation_net import degradation_net
+
+    loaded, measurements = degradation_net(features.models), features.handcrafted
+    found = features.network_output
     whole, levels = found.whole.sigmoid(), found.local.sigmoid().sum(2)
     estimates: dict[Degradation, Estimate] = {}
     for index, name in enumerate(loaded.outputs):
@@ -141,9 +94,9 @@ def estimates_from(features: ImageFeatures) -> dict[Degradation, Estimate]:
         if kind is Degradation.LOW_RESOLUTION:
             estimates[kind] = _resolution(measurements["long_side_px"], sum(reached))
         else:
-            grid = _grid(patches.cells, levels[:, index].tolist())
+            grid = _grid(features.patches.cells, levels[:, index].tolist())
             if kind is Degradation.RAIN and measurements["long_side_px"] < THUMBNAIL_PX:
-                reached = recheck_rain(reached, patches)
+                reached = recheck_rain(reached, features)
             if not _tones_tell(kind, measurements):
                 reached = [0.0] * len(reached)
             estimates[kind] = _estimate(
@@ -153,19 +106,19 @@ def estimates_from(features: ImageFeatures) -> dict[Degradation, Estimate]:
 
 
 def _tones_tell(kind: Degradation, measurements: Mapping[str, float]) -> bool:
-    """Whether tones can tell of this degradation in such a picture."""
+    """Whether the tones of an image can show this degradation: not in a nearly uniform one."""
     spread = measurements["luminance_percentile_99"] - measurements["luminance_percentile_5"]
     dim = kind is Degradation.DARK and measurements["luminance_mean"] <= DIM
     return dim or spread >= EVEN.get(kind, 0.0)
 
 
 def low_resolution(resolved_px: float) -> Severity:
-    """How low the resolution of a picture is whose long side shows that many pixels."""
+    """Severity of low resolution in an image with that many resolved pixels on its long side."""
     return Severity(sum(resolved_px < limit for limit in SMALL_PX))
 
 
 def jpeg_severity(quantization_relative_to_q50: float) -> Severity:
-    """How badly a picture is compressed whose JPEG has such steps, as the synthesiser would call it."""
+    """Severity of JPEG compression with that quantization, on the scale of the synthesiser."""
     return Severity(sum(quantization_relative_to_q50 > limit for limit in QUANTIZATION_RELATIVE_TO_Q50))
 
 
@@ -179,7 +132,7 @@ def _estimate(
 
 
 def _resolution(long_side: float, levels: float) -> Estimate:
-    """From the pixels that there are, and the levels by which the picture looks enlarged."""
+    """The estimate of low resolution from the size and the levels of enlargement that the network sees."""
     enlarged = 2 ** (OCTAVES_PER_LEVEL * round(levels)) if levels > 1 else 1.0
     resolved = long_side / enlarged
     octaves = math.log2(SMALL_PX[Severity.MEDIUM - 1] / resolved)
@@ -199,30 +152,31 @@ def _grid(cells: tuple[int, ...], levels: list[float]) -> tuple[float, ...]:
     return tuple(grid)
 
 
-def recheck_rain(reached: Sequence[float], patches: Patches) -> list[float]:
-    """The chances that each level of rain is reached in a thumbnail, given what the estimator says they are.
+def recheck_rain(reached: Sequence[float], features: ImageFeatures) -> list[float]:
+    """Correct the probabilities of reaching each level of rain in a thumbnail.
 
-    A logistic regression on its chance that deraining is worth a task and on the light that deraining takes away
-    moves all of them alike (`python -m training.fits.rain`).
+    A logistic regression on the estimator's probability that deraining is needed, and on the brightness that
+    deraining removes, shifts all logits by the same amount (`python -m training.fits.rain`).
     """
     chance = reached[Severity.MEDIUM - 1]
     if not DOUBT < chance < 1 - DOUBT:
         return list(reached)
-    fitted, first = _rain_fit(), _logit(chance)
+    coefficients, first = _rain_fit(), _logit(chance)
     second = (
-        fitted["chance"] * first
-        + fitted["removed"] * math.log(removed_rain_255(patches) + FAINT)
-        + fitted["constant"]
+        coefficients["chance"] * first
+        + coefficients["removed"] * math.log(removed_rain_255(features) + FAINT)
+        + coefficients["constant"]
     )
     return [1 / (1 + math.exp(first - second - _logit(value))) for value in reached]
 
 
-def removed_rain_255(patches: Patches) -> float:
-    """The mean light that deraining takes from the patches of a picture, of 255; 0 where it adds some."""
-    near = {patch.numpy().tobytes(): patch for patch in patches.near}  # of very small pictures all nine are the same
-    lost = [
-        float((patch - _deraining_network()(Image(patch), ProgressToken()).pixels).mean()) for patch in near.values()
-    ]
+def removed_rain_255(features: ImageFeatures) -> float:
+    """Mean brightness, of 255, that deraining removes from the patches of an image; 0 where it adds some."""
+    from iqa.degradation_net import default_models
+
+    derain = (features.models or default_models()).hold(f"iqa/{DERAINING_EXPERT}", _deraining_network)
+    patches = {patch.numpy().tobytes(): patch for patch in features.patches.near}  # tiny images have nine equal ones
+    lost = [float((patch - derain(Image(patch), ProgressToken()).pixels).mean()) for patch in patches.values()]
     return max(0.0, 255 * sum(lost) / len(lost))
 
 
@@ -231,7 +185,6 @@ def _logit(chance: float) -> float:
     return math.log(chance / (1 - chance))
 
 
-@cache
 def _deraining_network() -> Expert:
     return without_tta(load_expert(default_catalogue().card(DERAINING_EXPERT)))
 

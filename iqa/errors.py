@@ -1,11 +1,11 @@
-"""What can go wrong when quality is measured.
+"""The errors of quality assessment.
 
 RestoreError
-└── MetricError           a metric cannot answer
+└── MetricError           a metric cannot be computed
     ├── SizesDiffer       image and reference have different sizes
     ├── ImageTooSmall     fewer pixels than the metric's window
-    ├── BadMetric         two metrics of one name, or a metric module without METRIC
-    ├── MetricMissing     a metric that is not known, or whose library or weights are not here
+    ├── BadMetric         two metrics have one name, or a module of a metric lacks METRIC
+    ├── MetricMissing     a metric is unknown, or its library or weights are not installed
     └── BadParameters     a file of fitted parameters is missing or has the wrong content
 """
 
@@ -15,7 +15,7 @@ from imaging.errors import RestoreError
 
 
 class MetricError(RestoreError):
-    """A metric cannot answer."""
+    """A metric cannot be computed."""
 
 
 class SizesDiffer(MetricError):
@@ -27,11 +27,11 @@ class ImageTooSmall(MetricError):
 
 
 class BadMetric(MetricError):
-    """Two metrics of one name, or a metric module without METRIC."""
+    """Two metrics have one name, or a module of a metric lacks METRIC."""
 
 
 class MetricMissing(MetricError):
-    """A metric that is not known, or whose library or weights are not here."""
+    """A metric is unknown, or its library or weights are not installed."""
 
 
 class BadParameters(MetricError):

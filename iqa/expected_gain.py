@@ -14,7 +14,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from iqa.degradations import network_output
 from iqa.errors import BadParameters
 from iqa.features import ImageFeatures
 from toolbox.tasks import Task
@@ -91,7 +90,7 @@ def model_input(features: ImageFeatures) -> Tensor:
     """(f,): the description of the picture, and the logits of its degradations' levels."""
     import torch
 
-    output = network_output(features)
+    output = features.network_output
     return torch.cat([output.description, output.whole.flatten()])
 
 

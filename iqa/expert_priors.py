@@ -1,4 +1,4 @@
-"""Expert priors: how much nearer to the truth each expert came than its rivals, on synthesised degradations."""
+"""Expert priors: how much closer to the original each expert came than the others, on synthesised degradations."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from toolbox.tasks import Task
 FILES = ("expert_priors.toml", "old_photo_expert_priors.toml")
 """Written by `training.fits.quality` and `training.fits.old_photo`."""
 MIXED_SEVERITY = 0.6
-"""Severity of these together from which a picture counts as mixed."""
+"""Sum of their severities from which an image counts as mixed."""
 SHORTLIST_SIZE = 2
-"""Experts of a step that are run at most, of those that have a prior."""
+"""The largest number of experts with a prior that are run in a step."""
 FAR_BEHIND = 0.02
-"""Difference in the prior by which an expert is so much worse than the best that it is not worth a run: of 1240 steps
-on photos that we degraded, running the second anyway changed the result of few, and rather for the worse.
+"""Distance from the best prior beyond which an expert is not run. In 1240 steps on synthetically degraded photos,
+running the second expert anyway changed few results, and made more of them worse than better.
 """
 
 
 def prior_key(task: Task, co_degradation_severity: float) -> str:
-    """The table of priors for a task; mixed degradations have one of their own."""
+    """The key of the table of priors for a task; mixed degradations have a separate table."""
     return f"{task.value}_mixed" if co_degradation_severity >= MIXED_SEVERITY else task.value
 
 
 def priors_for(
     tables: Mapping[str, Mapping[str, float]], task: Task, co_degradation_severity: float = 0.0
 ) -> Mapping[str, float]:
-    """The priors of the experts for a task, by name."""
+    """The priors of a task, by the name of the expert."""
     return tables.get(prior_key(task, co_degradation_severity)) or tables.get(task.value, {})
 
 
 def shortlist_by_prior(priors: Mapping[str, float]) -> list[str]:
-    """The experts that may give the best result, the best prior first."""
+    """Names of the experts to run, the best prior first."""
     best = sorted(priors, key=lambda name: -priors[name])[:SHORTLIST_SIZE]
     return [name for name in best if priors[name] >= priors[best[0]] - FAR_BEHIND]
 

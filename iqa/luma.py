@@ -1,4 +1,4 @@
-"""Brightness as the metrics define it, from an `Image`."""
+"""Luma of arrays, and of an `Image` as the published metrics define it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from imaging.image import Image
 
 STUDIO = (65.481 / 255, 128.553 / 255, 24.966 / 255)
-"""BT.601, studio range, without its offset of 16/255: the Y of the super-resolution literature."""
+"""Weights of BT.601 luma in studio range, the Y of the super-resolution literature; its offset is 16/255."""
+
+
+def luma(rgb: FloatArray) -> FloatArray:
+    """(H, W, 3) RGB -> (H, W) full-range luma of BT.601, in the range of the input."""
+    return weighted_sum(rgb, BT601)
 
 
 def weighted_sum(rgb: FloatArray, weights: tuple[float, float, float]) -> FloatArray:
@@ -25,8 +30,8 @@ def weighted_sum(rgb: FloatArray, weights: tuple[float, float, float]) -> FloatA
 
 
 def luma_255(image: Image) -> FloatArray:
-    """(H, W) float32 in [0, 255], whole numbers: 8-bit BT.601 luma, as MATLAB's rgb2gray."""
-    grey: FloatArray = np.rint(255 * weighted_sum(to_numpy(image.pixels), BT601))
+    """(H, W) float32 integers in [0, 255]: 8-bit BT.601 luma, as MATLAB's rgb2gray."""
+    grey: FloatArray = np.rint(255 * luma(to_numpy(image.pixels)))
     return grey
 
 

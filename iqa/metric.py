@@ -1,4 +1,4 @@
-"""What a metric is, and which ones there are; listing them loads neither torch nor parameters."""
+"""The registry of metrics; listing them loads neither torch nor parameters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from iqa.errors import BadMetric
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One measure of quality. A module in iqa/metrics/ names it `METRIC`."""
+    """One quality metric. A module in iqa/metrics/ defines it as `METRIC`."""
 
     name: str
     higher_is_better: bool
     range: tuple[float, float]
-    """The smallest and the largest value that `measure` gives."""
+    """The smallest and the largest value of `measure`."""
     reference: Literal["none", "full"]
-    """Whether it needs the true picture."""
+    """Whether it needs the original image."""
     about: str
     measure: Callable[..., float]
     """`measure(image)` where reference is "none", `measure(image, reference)` where it is "full"; `Image`s."""
@@ -34,7 +34,7 @@ class Metric:
 def default_metrics() -> MappingProxyType[str, Metric]:
     """The embedded metrics, then those of other distributions (entry points `restore4k.metrics`), by name.
 
-    An entry point names a `Metric`. Raises `BadMetric` where a module lacks METRIC or a name is taken.
+    An entry point names a `Metric`. Raises `BadMetric` if a module lacks METRIC or a name is used twice.
     """
     found: dict[str, Metric] = {}
     for module in pkgutil.iter_modules(metrics.__path__, f"{metrics.__name__}."):
@@ -46,7 +46,7 @@ def default_metrics() -> MappingProxyType[str, Metric]:
 
 def _add(found: dict[str, Metric], metric: object, source: str) -> None:
     if not isinstance(metric, Metric):
-        raise BadMetric(f"{source} gives {metric!r} instead of a Metric", "define METRIC = Metric(...) there")
+        raise BadMetric(f"{source} defines {metric!r} instead of a Metric", "define METRIC = Metric(...) there")
     if metric.name in found:
         raise BadMetric(f"two metrics are called {metric.name!r}, the second in {source}", "rename one of them")
     found[metric.name] = metric

@@ -1,4 +1,4 @@
-"""How near to its unseen original a picture is, when nothing is known of where it comes from."""
+"""Prediction of the fidelity of an image to its unseen original, without a reference or an input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from importlib import resources
 import numpy as np
 
 from imaging.convert import FloatArray
-from iqa.degradations import network_output
 from iqa.errors import BadParameters
 from iqa.features import ImageFeatures
 from iqa.handcrafted.measure import current_names
@@ -19,17 +18,17 @@ from toolbox.classical.perceptron import Perceptron
 
 FILE = "no_reference_fidelity.safetensors"
 REACH = 4.0
-"""Deviations from the mean beyond which what is measured counts no more."""
+"""Standard deviations to which the inputs are clipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class FidelityPrediction:
-    """What a comparison with the original would give, as far as can be told without it."""
+    """Predicted SSIM and PSNR to the unseen original."""
 
     ssim: float
     """SSIM of the luma."""
     psnr_share: float
-    """PSNR (RGB) taken from 10 to 40 dB, in [0, 1]."""
+    """PSNR (RGB), mapped from 10..40 dB to [0, 1]."""
 
     @property
     def mean(self) -> float:
@@ -38,9 +37,9 @@ class FidelityPrediction:
 
 
 def predict_no_reference_fidelity(features: ImageFeatures) -> FidelityPrediction:
-    """By a perceptron on all that is measured of the picture, and on how much of each degradation the estimator sees.
+    """Predict the fidelity by a perceptron on the handcrafted features and the logits of the degradation estimator.
 
-    Trained by `python -m training.fits.no_reference_fidelity` on degraded photos and on what experts make of them.
+    Trained by `python -m training.fits.no_reference_fidelity` on degraded photos and on the results of experts.
     """
     loaded = _shipped()
     ssim, psnr_share = loaded.perceptron(standard(row_of(features, loaded.names), loaded.centre, loaded.spread))
@@ -48,16 +47,16 @@ def predict_no_reference_fidelity(features: ImageFeatures) -> FidelityPrediction
 
 
 def row_of(features: ImageFeatures, names: Sequence[str]) -> FloatArray:
-    """(k,): the features of these names, and the estimator's answers."""
+    """(k,): the handcrafted features of these names, and the estimator's logits."""
     from iqa.degradation_net import signed_log
 
     return np.array(
-        [*signed_log(features.handcrafted, names), *network_output(features).whole.flatten().tolist()], np.float32
+        [*signed_log(features.handcrafted, names), *features.network_output.whole.flatten().tolist()], np.float32
     )
 
 
 def standard(rows: FloatArray, centre: FloatArray, spread: FloatArray) -> FloatArray:
-    """(..., k) as the perceptron takes them: in deviations from the mean."""
+    """Standardise (..., k) rows and clip them to `REACH`."""
     return np.asarray(np.clip((rows - centre) / spread, -REACH, REACH), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What the networks of iqa/ look at: nine small patches at full resolution and the whole picture in small."""
+"""The image inputs of the networks of iqa/: nine patches at full resolution and the downscaled whole."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from imaging.image import Image
 
 SIDE = 96
-"""Pixels of the side of each patch, and of the small whole."""
+"""Pixels of the side of each patch, and of the downscaled whole."""
 COUNT = GRID * GRID
 BLOCK = 8
-"""Patches begin at multiples of this, so that the blocks of JPEG always lie alike in them."""
+"""Patches begin at multiples of this, so that JPEG blocks are aligned alike in all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """One picture, prepared for a network."""
+    """The image inputs of a network."""
 
     near: Tensor
-    """(9, 3, 96, 96) RGB in [0, 1], untouched pixels; a patch is continued by reflection where the picture ends."""
+    """(9, 3, 96, 96) RGB in [0, 1], unscaled pixels; patches of smaller images are padded by reflection."""
     whole: Tensor
-    """(3, 96, 96) RGB in [0, 1], the picture squeezed into a square."""
+    """(3, 96, 96) RGB in [0, 1], the image resized to a square."""
     cells: tuple[int, ...]
-    """Where each patch lies: the cell of a 3x3 grid, row by row."""
+    """The cell of a 3x3 grid that each patch lies in, counted row by row."""
 
 
 def extract_patches(
     image: Image, crops: tuple[Box, ...] | None = None, enlarged: int = 1, small: Image | None = None
 ) -> Patches:
-    """Patches from the middles of `crops`, or of the picture's own `crops_of`.
+    """Cut the patches at the centres of `crops`, by default those of `crops_of`.
 
-    `enlarged`: 2 or 4 gives the patches that the picture would have if it were so many times larger (bicubic).
-    `small`: the same picture, averaged for no less than `SIDE`, where that is at hand.
+    `enlarged`: 2 or 4 gives the patches that the image would have if it were enlarged (bicubic). `small`: the image
+    already reduced by `imaging.resizing.averaged` for at least `SIDE`, to save time.
     """
     import torch
 
@@ -53,7 +53,7 @@ def extract_patches(
 
 
 def _window(image: Image, box: Box, enlarged: int) -> Tensor:
-    """(3, 96, 96) around the middle of the box, moved so that it lies in the picture where that is large enough."""
+    """(3, 96, 96) around the centre of the box, shifted to lie inside the image where that is large enough."""
     side = SIDE // enlarged
     top = _start((box.top + box.bottom) / 2, image.height * enlarged) // enlarged
     left = _start((box.left + box.right) / 2, image.width * enlarged) // enlarged
@@ -69,7 +69,7 @@ def _start(middle: float, size: int) -> int:
 
 
 def _filled(patch: Tensor, axis: int) -> Tensor:
-    """Continued by reflection to 96 pixels along an axis, again and again for very small pictures."""
+    """Pad to 96 pixels along an axis by reflection, repeatedly for very small images."""
     import torch
 
     while patch.shape[axis] < SIDE:

@@ -1,4 +1,4 @@
-"""Metrics that others have published, through pyiqa and open_clip, where those and their weights are installed."""
+"""Published metrics through pyiqa and open_clip, if these and the weights are installed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from imaging.image import Image
 
 MOST_SIDE = 1024
-"""Larger pictures are measured at this long side: MANIQA and BRISQUE take minutes at 4096."""
+"""Larger images are reduced to this long side: MANIQA and BRISQUE take minutes at 4096."""
 LEAST_SIDE = 224
-"""Smaller ones are enlarged: MANIQA looks at crops of this size."""
+"""Smaller images are enlarged: MANIQA takes crops of this size."""
 HPS_SIDE = 224
 EXTRA = "pip install 'restore4k[metrics]'"
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -58,7 +58,7 @@ class PublishedMetric(BaseModel):
 
     @property
     def library(self) -> Literal["pyiqa", "open_clip"]:
-        """What computes it."""
+        """The library that computes it."""
         return "open_clip" if self.architecture else "pyiqa"
 
 
@@ -68,7 +68,7 @@ class MetricState:
 
     ready: bool
     advice: str = ""
-    """What is missing, and how to get it."""
+    """What is missing, and how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class LoadedMetric:
 
 @cache
 def published_metrics() -> Mapping[str, PublishedMetric]:
-    """All of them by name, whether they can run here or not. Raises `BadParameters`."""
+    """All published metrics by name, whether they are installed or not. Raises `BadParameters`."""
     try:
         tables = tomllib.loads((resources.files("iqa") / "published.toml").read_text("utf-8"))
         return MappingProxyType({name: PublishedMetric(name=name, **table) for name, table in tables.items()})
@@ -91,7 +91,7 @@ def published_metrics() -> Mapping[str, PublishedMetric]:
 
 
 def state_of(metric: PublishedMetric, store: ModelStore) -> MetricState:
-    """Whether its library and its weights are here; loads neither."""
+    """Whether the library and the weights of a metric are installed; loads neither."""
     if find_spec(metric.library) is None:
         return MetricState(False, f"needs {metric.library}: {EXTRA} ({metric.licence})")
     if not store.has(metric.file.name):
@@ -100,9 +100,10 @@ def state_of(metric: PublishedMetric, store: ModelStore) -> MetricState:
 
 
 def chosen(reflection: str, non_commercial: bool, store: ModelStore) -> tuple[str, ...]:
-    """4KAgent's metrics that can run here: of `hpsv2` that one, of `hpsv2+metric` MUSIQ, MANIQA and CLIPIQA too.
+    """The installed metrics of a reflection mode of 4KAgent: HPSv2, and with another mode than "hpsv2" also MUSIQ,
+    MANIQA and CLIPIQA.
 
-    Those whose licence forbids commercial use only where `non_commercial` allows them.
+    Metrics whose licence forbids commercial use are left out unless `non_commercial`.
     """
     wanted = ("hpsv2",) if reflection == "hpsv2" else ("hpsv2", "musiq", "maniqa", "clipiqa")
     metrics = [published_metrics()[name] for name in wanted]
@@ -116,9 +117,9 @@ def chosen(reflection: str, non_commercial: bool, store: ModelStore) -> tuple[st
 def measure_published(
     names: Sequence[str], images: Sequence[Image], pool: ModelPool, store: ModelStore, description: str = ""
 ) -> dict[str, list[float]]:
-    """The values of some metrics for some images, batched where images are of one size.
+    """Measure some metrics of some images; images of the same size are one batch.
 
-    `description`: what the picture shows; HPSv2 alone reads it. Raises `MetricMissing` for what cannot run here.
+    `description`: the text for HPSv2. Raises `MetricMissing` for a metric that is unknown or not installed.
     """
     import torch
 
@@ -130,7 +131,7 @@ def measure_published(
             raise MetricMissing(f"unknown metric {name!r}", f"choose among {', '.join(published_metrics())}")
         state = state_of(metric, store)
         if not state.ready:
-            raise MetricMissing(f"{name} cannot run here", state.advice)
+            raise MetricMissing(f"{name} is not installed", state.advice)
         loaded = pool.hold(f"metric {name}", partial(_load, metric, store.path(metric.file.name)))
         row = [0.0] * len(inputs)
         for size in {tensor.shape for tensor in inputs}:
@@ -145,7 +146,7 @@ def measure_published(
 
 
 def _fitting(image: Image) -> Tensor:
-    """(3, h, w) with sides in [224, 1024], or as near as its shape allows."""
+    """(3, h, w) with sides in [224, 1024] where its aspect ratio allows that."""
     height, width = image.height, image.width
     if image.long_side > MOST_SIDE:
         height, width = fitted(height, width, MOST_SIDE)
@@ -165,7 +166,7 @@ def _load(metric: PublishedMetric, file: Path) -> LoadedMetric:
 
 
 def _require_harmless(file: Path) -> None:
-    """pyiqa unpickles whatever a file says; let torch's restricted unpickler, or TorchScript's, read it first."""
+    """Read the file with torch's restricted unpickler first: pyiqa would unpickle arbitrary objects."""
     import torch
 
     try:
@@ -174,7 +175,7 @@ def _require_harmless(file: Path) -> None:
     except Exception as error:
         if "TorchScript" in str(error):
             return
-        raise WeightsError(f"{file} is no file of weights: {error}".split("\n", 1)[0], _again(file)) from error
+        raise WeightsError(f"{file} is not a file of weights: {error}".split("\n", 1)[0], _again(file)) from error
 
 
 def _again(file: Path) -> str:
@@ -187,7 +188,7 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
 
     maker, arguments, patches = _CONSTRUCTORS[metric.name]
     with ExitStack() as stack:
-        stack.enter_context(redirect_stdout(io.StringIO()))  # it prints what it loads
+        stack.enter_context(redirect_stdout(io.StringIO()))  # it prints the files that it loads
         stack.enter_context(needed_by_clip())
         module = importlib.import_module(f"pyiqa.archs.{maker[0]}")
         for target, replacement in patches.items():
@@ -201,7 +202,7 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
 
 @contextmanager
 def needed_by_clip() -> Iterator[None]:
-    """openai-clip asks pkg_resources, which setuptools no longer has, for the module `packaging`."""
+    """Provide the module `pkg_resources`, which openai-clip imports and setuptools no longer has."""
     import packaging
     import packaging.version
 
@@ -236,7 +237,7 @@ def _open_clip(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable
 
 
 def _squared(pixels: Tensor) -> Tensor:
-    """(3, 224, 224): the longer side to 224, black around it, then CLIP's normalisation, as HPSv2 does it."""
+    """(3, 224, 224): the longer side resized to 224, padded with black, normalised for CLIP, as in HPSv2."""
     import torch
 
     small = resize(pixels, *fitted(pixels.shape[1], pixels.shape[2], HPS_SIDE)).clamp(0, 1)
@@ -250,11 +251,11 @@ def _squared(pixels: Tensor) -> Tensor:
 
 
 FILE = object()
-"""Stands for the file's path."""
+"""Placeholder for the path of the weights."""
 
 
 def _untrained(*arguments: Any, **options: Any) -> Any:
-    """timm without a download: the metric's file holds the backbone too."""
+    """timm.create_model without a download: the file of the metric includes the backbone."""
     import timm
 
     return timm.create_model(*arguments, **{**options, "pretrained": False})
@@ -284,4 +285,4 @@ _CONSTRUCTORS: Mapping[str, tuple[tuple[str, str], Mapping[str, Any], Mapping[st
     "brisque": (("brisque_arch", "BRISQUE"), {"pretrained_model_path": FILE}, {}),
     "clipiqa": (("clipiqa_arch", "CLIPIQA"), {"backbone": FILE}, {}),
 }
-"""Module and class in pyiqa.archs, arguments, and what must be replaced so that nothing is downloaded."""
+"""Module and class in pyiqa.archs, arguments, and names in the module to replace so that nothing is downloaded."""

@@ -1,9 +1,9 @@
-"""The quality score that Q-MoE ranks candidates by: 4KAgent's formula, over whatever metrics are present.
+"""The quality score that Q-MoE ranks candidates by: 4KAgent's formula over the metrics that are available.
 
 4KAgent (arXiv 2507.07105) adds Qs = HPSv2 + Qnr / 4, with Qnr = (1 - NIQE / 10) + 0.01 MUSIQ + MANIQA + CLIPIQA.
-Here the same sum is a weighted mean of parts that all lie in [0, 1], so that a part that is missing can be left
-out: with all five there, score = Qs / 2 (and 4KAgent's threshold of 0.5 is 0.25); with the four of Qnr, Qnr / 4.
-Weights are data, in quality.toml.
+Here the same sum is a weighted mean of parts in [0, 1], so that missing parts can be left out. With all five metrics
+score = Qs / 2 (4KAgent's threshold of 0.5 becomes 0.25); with the four of Qnr, score = Qnr / 4. The weights are in
+quality.toml.
 """
 
 from __future__ import annotations
@@ -31,60 +31,57 @@ THRESHOLD_OF_QS, THRESHOLD_OF_HPSV2 = 0.5, 0.12
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good a picture looks, and what that is made of."""
+    """The quality score of an image, and its parts."""
 
     score: float
     """In [0, 1], higher is better."""
     parts: Mapping[str, float]
-    """The raw values of the metrics that took part, by name."""
+    """The raw values of the metrics in the score, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How one metric enters the score."""
+    """The weight and the normalisation of one metric in the score."""
 
     weight: float
     at_zero: float
-    """The metric's value that counts as 0."""
+    """The value of the metric that is mapped to 0."""
     at_one: float
-    """The metric's value that counts as 1."""
+    """The value of the metric that is mapped to 1."""
 
     def __call__(self, value: float) -> float:
-        """The value on the common scale, limited to [0, 1]."""
+        """The value mapped to [0, 1] and clipped."""
         return min(1.0, max(0.0, (value - self.at_zero) / (self.at_one - self.at_zero)))
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a candidate was made of, and by which task."""
+    """The input of the step that made a candidate, and its task."""
 
     task: Task
     features: ImageFeatures
-    """The input; its patches as large as the candidate's."""
+    """Features of the input, with patches enlarged to the size of the candidate."""
     level: float = 0.0
-    """How much of the task's degradation it shows, in levels of severity."""
+    """Severity of the task's degradation in the input, in levels."""
     co_degradation_severity: float = 0.0
     """Severity of co-occurring degradations that change the expert ranking; see `iqa.expert_priors`."""
 
 
 def quality(image: Image) -> Quality:
-    """The quality of a picture from what is embedded: NIQE, and the fidelity that the network predicts.
-
-    About 0.15 s at any size.
-    """
+    """The quality of an image by the embedded metrics: NIQE and the predicted fidelity. About 0.15 s at any size."""
     return quality_of(extract_features(image))
 
 
 def quality_of(
     features: ImageFeatures, origin: Origin | None = None, published: Mapping[str, float] | None = None
 ) -> Quality:
-    """The same of a picture that has been looked at; with its origin, what was changed counts too.
+    """The same from features that are already extracted; with `origin`, of a candidate of a step.
 
-    `published`: values of published metrics, where they can be measured; then they make up the score.
+    `published`: values of the published metrics that were measured; they replace the embedded ones in the score.
 
-    `predicted_fidelity` predicts the fidelity to the unseen original (the mean of SSIM and of PSNR from 10 to 40 dB),
-    in [0, 1]: of a picture alone by `iqa.no_reference_fidelity`, of a candidate by a network that sees its origin too
-    and knows what experts make of pictures (`python -m training.fits.quality`).
+    `predicted_fidelity` is the predicted fidelity to the unseen original (mean of SSIM and of PSNR mapped from 10..40
+    dB), in [0, 1]. Without an origin `iqa.no_reference_fidelity` predicts it; with one, a network that compares the
+    candidate with its input and is trained on the results of experts (`python -m training.fits.quality`).
     """
     predicted = predicted_fidelity(features, origin) if origin else predict_no_reference_fidelity(features).mean
     own = {"niqe": features.handcrafted["niqe"], "predicted_fidelity": predicted}
@@ -93,9 +90,9 @@ def quality_of(
 
 
 def rollback_threshold(parts: Mapping[str, float]) -> float | None:
-    """The quality score below which 4KAgent undoes a step; None where its metrics are not all among the parts.
+    """The quality score below which 4KAgent rolls a step back; None where one of its metrics is missing.
 
-    It asks for Qs >= 0.5, or 0.12 where HPSv2 is the only one (arXiv 2507.07105).
+    The paper (arXiv 2507.07105) requires Qs >= 0.5, or 0.12 where HPSv2 is the only metric.
     """
     known = _parts()["published"].keys()
     if known <= parts.keys():
@@ -104,12 +101,12 @@ def rollback_threshold(parts: Mapping[str, float]) -> float | None:
 
 
 def predicted_fidelity(features: ImageFeatures, origin: Origin | None) -> float:
-    """What the network that knows origins says; without one, of a picture that comes from nowhere."""
+    """Fidelity predicted by the network for candidates; without an origin the image is its own input."""
     import torch
 
-    from iqa.degradation_net import load_degradation_net
+    from iqa.degradation_net import degradation_net
 
-    judge = load_degradation_net(NETWORK, 6)
+    judge = degradation_net(features.models, NETWORK, 6)
     before = origin.features if origin else features
     with torch.inference_mode():
         answer, _ = judge.network(
@@ -121,7 +118,7 @@ def predicted_fidelity(features: ImageFeatures, origin: Origin | None) -> float:
 
 
 def with_change(after: Tensor, before: Tensor) -> Tensor:
-    """(..., 6, h, w): the candidate's pixels, and 0.5 plus what was changed."""
+    """(..., 6, h, w): the candidate's pixels, and 0.5 plus its difference from the input."""
     import torch
 
     return torch.cat([after, after - before + 0.5], -3)
@@ -130,7 +127,7 @@ def with_change(after: Tensor, before: Tensor) -> Tensor:
 def candidate_row(
     features: ImageFeatures, before: ImageFeatures, task: Task | None, names: Sequence[str]
 ) -> list[float]:
-    """What is measured of a candidate, what of it is new, and for every task whether it is the one that was done."""
+    """Handcrafted features of a candidate, their differences from the input's, and the task (one-hot)."""
     from iqa.degradation_net import signed_log
 
     after, was = signed_log(features.handcrafted, names), signed_log(before.handcrafted, names)
@@ -138,10 +135,10 @@ def candidate_row(
 
 
 def combine(values: Mapping[str, float]) -> float:
-    """The score in [0, 1] of raw metric values by name: the weighted mean of those that are known and present.
+    """The score in [0, 1] of raw metric values by name: the weighted mean of those that have a weight.
 
-    4KAgent's own metrics decide as soon as one besides NIQE is there; until then the embedded ones.
-    Raises `BadParameters` where no value has a known name.
+    If 4KAgent's metrics are present, beyond NIQE, they make up the score, otherwise the embedded ones.
+    Raises `BadParameters` if no value has a weight.
     """
     tables = _parts()
     published = tables["published"].keys() & values.keys() - {"niqe"}

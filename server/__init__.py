@@ -1,1 +1,1 @@
-"""The door: MCP tools and resources, the command line, access control, jobs and the workspace of images."""
+"""The MCP server and the command line: tools, resources, access control, jobs and the workspace of images."""

@@ -1,13 +1,13 @@
-"""What callers of the server can do wrong.
+"""Errors in requests to the server.
 
 RestoreError
-└── RequestError        what was asked for cannot be done as it was asked
-    ├── AccessDenied    a path outside the allowed folders
-    ├── UnknownHandle   no image of that handle in the workspace
-    ├── BadData         image data that is not base64, or too much of it
-    ├── BadAddress      a web address that is not fetched, or does not answer with an image's bytes
-    ├── TooMuchAsked    a result larger, or work longer, than the server's limits
-    └── Busy            too many calls wait already
+└── RequestError        the request cannot be served as it is
+    ├── AccessDenied    a path is outside the allowed folders
+    ├── UnknownHandle   the workspace has no image with that handle
+    ├── BadData         image data is not base64, or too large
+    ├── BadAddress      a URL may not be fetched, or does not return an image
+    ├── TooMuchAsked    a result or its work would exceed the server's limits
+    └── Busy            too many calls are waiting
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from imaging.errors import RestoreError
 
 
 class RequestError(RestoreError):
-    """What was asked for cannot be done as it was asked."""
+    """The request cannot be served as it is."""
 
 
 class AccessDenied(RequestError):
-    """A path outside the allowed folders."""
+    """A path is outside the allowed folders."""
 
 
 class UnknownHandle(RequestError):
-    """No image of that handle in the workspace."""
+    """The workspace has no image with that handle."""
 
 
 class BadData(RequestError):
-    """Image data that is not base64, or too much of it."""
+    """Image data is not base64, or too large."""
 
 
 class BadAddress(RequestError):
-    """A web address that is not fetched, or does not answer with an image's bytes."""
+    """A URL may not be fetched, or does not return an image."""
 
 
 class TooMuchAsked(RequestError):
-    """A result larger, or work longer, than the server's limits."""
+    """A result or its work would exceed the server's limits."""
 
 
 class Busy(RequestError):
-    """Too many calls wait already."""
+    """Too many calls are waiting."""

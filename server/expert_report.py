@@ -1,4 +1,4 @@
-"""One expert as lists show it. Loads no heavy library."""
+"""An expert as lists show it. Loads no heavy library."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class ExpertReport(BaseModel):
     scale: int
     preference: Literal["fidelity", "perception", "any"]
     about: str
-    licence: str = Field(description="Of code and weights.")
-    commercial: Literal["yes", "no", "ask"] = Field(description="Whether that allows commercial use.")
+    licence: str = Field(description="Licences of code and weights.")
+    commercial: Literal["yes", "no", "ask"] = Field(description="Whether the licence allows commercial use.")
     state: State
-    advice: str = Field(description="What to do before it can run, or why it cannot; empty where it can.")
+    advice: str = Field(description="What to do before it can run, or why it cannot run; empty if it can.")
 
     @classmethod
     def of(cls, card: ExpertCard, store: ModelStore) -> ExpertReport:
-        """The same of a card, with the models in `store`."""
+        """The report of a card, given the models in `store`."""
         found = availability(card, store)
         facts = card.model_dump(include={"name", "task", "scale", "preference", "about", "commercial"})
         return cls(**facts, licence=card.licences, state=found.state, advice=found.advice)

@@ -26,7 +26,8 @@ def perceive_with_warnings(
 ) -> tuple[Perception, list[str]]:
     """What the reasoner that the profile names says of an image, and warnings."""
     log = WarningLog([])
-    return perceive(image, _reasoner(profile, experts, log, token)), log.warnings
+    features = extract_features(image, models=experts)
+    return perceive(image, _reasoner(profile, experts, log, token), features), log.warnings
 
 
 def plan_report(
@@ -44,7 +45,7 @@ def plan_report(
     """
     log = WarningLog([])
     reasoner = reasoner or _reasoner(profile, experts, log, token)
-    features = extract_features(image)
+    features = extract_features(image, models=experts)
     perception, planned = perceive_and_plan(image, features, profile, experts, reasoner)
     if failed:
         why = {Step(task=task): "it did not help" for task in failed}

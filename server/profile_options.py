@@ -1,4 +1,4 @@
-"""The profile that a caller means: one by name or file, with the wishes that are given beside it."""
+"""A profile by name or file, with the options that override its settings."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ def choose_profile(
     max_expert_runs: int | None = None,
     non_commercial: bool = False,
 ) -> Profile:
-    """The profile called `name`, or in the file `name`; `scale` or `long_side` outrank what it says of size.
+    """Load the profile `name`, a predefined one or a file, and override its settings with those given.
 
-    `reasoner`, or else RESTORE4K_REASONER, outranks what it says of perception, and both budgets what it says of
-    them; `non_commercial` allows experts whose licence forbids commercial use. Raises `ProfileError`, and
-    `RequestError` for sizes, reasoners and budgets that are not possible.
+    Without `reasoner`, RESTORE4K_REASONER overrides the profile's. `non_commercial` allows experts whose licence
+    forbids commercial use. Raises `ProfileError`, and `RequestError` for invalid sizes, reasoners and budgets.
     """
     from profiles.loading import load_profile
 
@@ -38,15 +37,15 @@ def choose_profile(
     if non_commercial:
         profile = profile.model_copy(update={"non_commercial": True})
     if scale is not None and long_side is not None:
-        raise RequestError(f"scale {scale} and long side {long_side} cannot both be kept", "give only one of them")
+        raise RequestError(f"scale {scale} and long side {long_side} exclude each other", "give only one of them")
     if scale is not None:
         if scale not in SCALES:
-            raise RequestError(f"scale {scale} is not possible", f"choose one of {', '.join(map(str, SCALES))}")
+            raise RequestError(f"scale {scale} is not supported", f"choose one of {', '.join(map(str, SCALES))}")
         return profile.model_copy(update={"scale_factor": scale})
     if long_side is not None:
         if not LONG_SIDES[0] <= long_side <= LONG_SIDES[1]:
             raise RequestError(
-                f"a long side of {long_side} pixels is not possible",
+                f"a long side of {long_side} pixels is not supported",
                 f"choose one from {LONG_SIDES[0]} to {LONG_SIDES[1]}",
             )
         return profile.model_copy(update={"scale_factor": None, "upscale_4k": True, "long_side": long_side})
@@ -54,7 +53,7 @@ def choose_profile(
 
 
 def within_budget(profile: Profile, max_seconds: float | None, max_expert_runs: int | None) -> Profile:
-    """The profile with these budgets instead of its own, where they are given. Raises `RequestError`."""
+    """The profile with the budgets that are given. Raises `RequestError`."""
     given = {"max_seconds": max_seconds, "max_expert_runs": max_expert_runs}
     budgets = {name: value for name, value in given.items() if value is not None}
     for name, value in budgets.items():
@@ -64,7 +63,7 @@ def within_budget(profile: Profile, max_seconds: float | None, max_expert_runs: 
 
 
 def with_reasoner(profile: Profile, reasoner: str | None) -> Profile:
-    """The profile with another one who looks and plans: `reasoner`, or else RESTORE4K_REASONER, where one is named.
+    """The profile with `reasoner`, or else with the one of RESTORE4K_REASONER, if either is given.
 
     Raises `RequestError`.
     """

@@ -1,4 +1,4 @@
-"""Everything that can be measured of a picture's quality, and what is missing."""
+"""All available quality metrics of an image, and those that are missing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from iqa.quality import quality_of
 from server.schemas import MeasuredMetric, MissingMetric, Picture, QualityReport
 from toolbox.pool import ExpertPool
 
-PREDICTED = "Likeness to the unseen original (SSIM and PSNR from 10 to 40 dB), as a network predicts it."
+PREDICTED = "Predicted fidelity to the unknown original (SSIM, and PSNR from 10 to 40 dB), by a network."
 
 
 def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> QualityReport:
-    """Embedded and published metrics of one image; the published ones at 1024 pixels at most."""
+    """Measure embedded and published metrics of one image; the published ones at 1024 pixels at most."""
     states = {name: state_of(metric, pool.store) for name, metric in published_metrics().items()}
     ready = [name for name, state in states.items() if state.ready]
     published = {name: row[0] for name, row in measure_published(ready, [image], pool, pool.store).items()}
-    quality = quality_of(extract_features(image), published=published)
+    quality = quality_of(extract_features(image, models=pool), published=published)
     return QualityReport(
         image=picture,
         quality=quality.score,
@@ -33,7 +33,7 @@ def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> Q
 
 def _measured(name: str, value: float) -> MeasuredMetric:
     known = published_metrics().get(name) or default_metrics().get(name)
-    if known is None:  # predicted_fidelity, which is no metric of the field
+    if known is None:  # predicted_fidelity has no entry among the metrics
         return MeasuredMetric(name=name, value=value, range=(0.0, 1.0), higher_is_better=True, about=PREDICTED)
     return MeasuredMetric(
         name=name, value=value, range=known.range, higher_is_better=known.higher_is_better, about=known.about

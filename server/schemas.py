@@ -1,4 +1,4 @@
-"""What tools and the command line's --json give back."""
+"""Structured results of the tools and of the command line's --json."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ class _Output(BaseModel):
 
 
 class Picture(_Output):
-    """An image that can be named in the next call."""
+    """An image in the workspace, which other calls can refer to."""
 
-    handle: str = Field(description="Give this as the image of another call.")
+    handle: str = Field(description="Pass this as the image of another call.")
     width: int
     height: int
 
 
 class FindingReport(_Output):
-    """One degradation, as perception sees it."""
+    """One degradation, as perception assesses it."""
 
     degradation: Degradation
     severity: SeverityWords
     confidence: float
-    present: bool = Field(description="Bad enough (medium or more) to be worth a task.")
+    present: bool = Field(description="Whether it is severe enough (medium or more) for a task.")
     task: Task = Field(description="The task that removes it.")
     measurements: dict[str, float]
     where: list[float] = Field(
-        description="Severity 0..4 in a 3x3 grid, row by row; empty where that cannot be said."
+        description="Severity 0..4 in a 3x3 grid, row by row; empty if it cannot be localised."
     )
 
 
 class Diagnosis(_Output):
-    """What is wrong with an image."""
+    """The degradations, quality and content of an image."""
 
     description: str
-    quality: float = Field(description="0..1, higher is better; what Q-MoE ranks by.")
+    quality: float = Field(description="0..1, higher is better; the score that Q-MoE ranks by.")
     metrics: dict[str, float]
     findings: list[FindingReport] = Field(description="Worst first.")
-    content: ContentKind = Field(description="What kind of picture it is.")
+    content: ContentKind = Field(description="Kind of picture.")
     content_confidence: float
-    suggested_profile: str = Field(description="A profile made for such pictures; default where none is.")
-    by: str = Field(description="The reasoner that says so.")
+    suggested_profile: str = Field(description="The profile for this kind of picture.")
+    by: str = Field(description="The reasoner that assessed the image.")
 
     @classmethod
     def of(cls, perception: Perception) -> Diagnosis:
-        """The same in the words of the outside."""
+        """The diagnosis of a perception."""
         order = sorted(perception.findings.items(), key=lambda item: (-item[1].severity, -item[1].confidence))
         findings = [
             FindingReport(
@@ -85,7 +85,7 @@ class Diagnosis(_Output):
 
 
 class DegradationReport(_Output):
-    """Answer of `reason_degradations` and of `restore4k analyze`."""
+    """Result of `reason_degradations` and of `restore4k analyze`."""
 
     image: Picture | None
     diagnosis: Diagnosis
@@ -93,7 +93,7 @@ class DegradationReport(_Output):
 
 
 class MeasuredMetric(_Output):
-    """One metric that ran."""
+    """One metric that was measured."""
 
     name: str
     value: float
@@ -108,16 +108,16 @@ class MissingMetric(_Output):
     name: str
     about: str
     licence: str
-    advice: str = Field(description="What is missing, and the command that gets it.")
+    advice: str = Field(description="What is missing, and the command that installs it.")
 
 
 class QualityReport(_Output):
-    """Answer of `analyze_quality` and of `restore4k quality`."""
+    """Result of `analyze_quality` and of `restore4k quality`."""
 
     image: Picture | None
-    quality: float = Field(description="0..1, higher is better; what Q-MoE ranks by.")
-    metrics: list[MeasuredMetric] = Field(description="What was measured.")
-    missing: list[MissingMetric] = Field(description="What could be measured too, and how to get it.")
+    quality: float = Field(description="0..1, higher is better; the score that Q-MoE ranks by.")
+    metrics: list[MeasuredMetric] = Field(description="Metrics that were measured.")
+    missing: list[MissingMetric] = Field(description="Metrics that are not installed, and how to install them.")
 
 
 class PlannedStep(_Output):
@@ -129,11 +129,11 @@ class PlannedStep(_Output):
 
 
 class PlanReport(_Output):
-    """Answer of `plan_restoration` and of `restore4k plan`."""
+    """Result of `plan_restoration` and of `restore4k plan`."""
 
     image: Picture | None
     profile: str
-    steps: list[PlannedStep] = Field(description="In the order in which they are done; empty: nothing to do.")
+    steps: list[PlannedStep] = Field(description="In order of execution; empty: nothing to do.")
     final_width: int
     final_height: int
     reasons: list[str]
@@ -150,7 +150,7 @@ class PlanReport(_Output):
         profile: Profile,
         image: Picture | None,
     ) -> PlanReport:
-        """`experts`: the candidates of each step."""
+        """The report of a plan; `experts` are the candidates of each step."""
         return cls(
             image=image,
             profile=profile.name,
@@ -168,73 +168,79 @@ class PlanReport(_Output):
 
 
 class StepReport(_Output):
-    """Answer of a task tool and of `select_best`."""
+    """Result of a task tool and of `select_best`."""
 
     summary: str
     image: Picture
-    file: str | None = Field(description="Where the result is saved; null where the input was kept.")
-    expert: str = Field(description="Whose result it is; keep_input: the input is better than every expert's result.")
-    improved: bool = Field(description="False where the input was kept.")
-    verdicts: list[Verdict] = Field(description="Every candidate's, best first.")
+    file: str | None = Field(description="Path of the saved result; null if the input was kept.")
+    expert: str = Field(
+        description="Expert that made the result; keep_input: the input scored better than every expert's result."
+    )
+    improved: bool = Field(description="False if the input was kept.")
+    verdicts: list[Verdict] = Field(description="Verdicts of all candidates, best first.")
     faces: FaceWork | None = Field(
-        default=None, description="Face by face, and by which means; null for every other task."
+        default=None, description="What was done with each face, and by which models; null for every other task."
     )
 
 
 class CandidateReport(_Output):
     """One candidate of a step."""
 
-    handle: str | None = Field(description="null where the expert failed, or was ruled out by prescreening.")
+    handle: str | None = Field(description="null if the expert failed or was ruled out by prescreening.")
     verdict: Verdict
 
 
 class CandidatesReport(_Output):
-    """Answer of `run_candidates`."""
+    """Result of `run_candidates`."""
 
     image: Picture = Field(description="The step's input.")
     task: Task
     scale: int
-    candidates: list[CandidateReport] = Field(description="Best first; choose by select_best.")
+    candidates: list[CandidateReport] = Field(description="Best first; select_best chooses one.")
 
 
 class RestorationReport(_Output):
-    """Answer of `restore_to_4k`."""
+    """Result of `restore_to_4k`."""
 
     summary: str
     image: Picture
-    file: str = Field(description="Where the result is saved.")
-    run: str = Field(description="Identifier of the run: run://<id>/report and run://<id>/trace show its work.")
+    file: str = Field(description="Path of the saved result.")
+    run: str = Field(
+        description="Identifier of the run; its report is run://<id>/report, its trace run://<id>/trace."
+    )
     plan: list[str]
-    steps: list[StepTaken] = Field(description="What was done on the way to the result, with the winning expert.")
+    steps: list[StepTaken] = Field(description="Steps that led to the result, with the winning experts.")
     warnings: list[str]
     seconds: dict[str, float]
-    model_use: ModelUse = Field(description="What asking language models took; zero where nobody was asked.")
+    model_use: ModelUse = Field(
+        description="Calls of language models with time, tokens and cost; zero if none was called."
+    )
 
 
 class FolderReport(_Output):
-    """Answer of `restore_folder`."""
+    """Result of `restore_folder`."""
 
     summary: str
-    folder: str = Field(description="Where the results are, with the sub-folders of the pictures.")
-    page: str = Field(description="A page with figures, failures and thumbnails before and after.")
-    record: str = Field(description="JSON lines: what was done with each picture.")
+    folder: str = Field(description="Folder of the results, with the subfolders of the pictures.")
+    page: str = Field(description="HTML page with totals, failures and thumbnails before and after.")
+    record: str = Field(description="JSON lines file with the outcome of each picture.")
     pictures: int
-    restored: int = Field(description="With those of earlier calls.")
+    restored: int = Field(description="Including earlier calls.")
     failed: int
-    failures: list[Failure] = Field(description="The first twenty; failures.jsonl beside the page has all.")
-    finished: bool = Field(description="False: stopped before the end; the same call goes on.")
+    failures: list[Failure] = Field(description="The first twenty; failures.jsonl beside the page lists all.")
+    finished: bool = Field(description="False: stopped before the end; repeat the call to resume.")
 
 
 class FinishReport(_Output):
-    """Answer of `finish_restoration`."""
+    """Result of `finish_restoration`."""
 
     summary: str
     image: Picture
-    file: str = Field(description="Where the result is saved.")
+    file: str = Field(description="Path of the saved result.")
 
 
 class MetricValues(_Output):
-    """One no-reference metric of both images."""
+    """One no-reference metric of two images."""
 
     metric: str
     first: float
@@ -243,7 +249,7 @@ class MetricValues(_Output):
 
 
 class Comparison(_Output):
-    """Answer of `compare_images`."""
+    """Result of `compare_images`."""
 
     first: Picture
     second: Picture
@@ -256,13 +262,13 @@ class Comparison(_Output):
 
 
 class ExpertList(_Output):
-    """Answer of `list_experts`."""
+    """Result of `list_experts`."""
 
     experts: list[ExpertReport]
     not_shown: int = Field(description="Experts for the task that cannot run here yet; include_missing shows them.")
 
 
 class ProfileList(_Output):
-    """Answer of `list_profiles`."""
+    """Result of `list_profiles`."""
 
     profiles: list[Profile]

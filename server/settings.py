@@ -1,4 +1,4 @@
-"""Where the server and the command line read, keep and write, and how much they accept."""
+"""Folders and limits of the server and the command line."""
 
 from __future__ import annotations
 
@@ -23,57 +23,57 @@ def default_runs() -> Path:
 
 
 def default_workspace() -> Path:
-    """The folder of images that handles stand for."""
+    """The folder of the images that handles refer to."""
     return platformdirs.user_state_path(APP) / "workspace"
 
 
 def default_output() -> Path:
-    """The folder in which the server saves results: a place where a person looks for pictures."""
+    """The folder for the server's results, in the user's pictures folder."""
     return platformdirs.user_pictures_path() / APP
 
 
 def default_allowed() -> tuple[Path, ...]:
-    """The current folder, unless that is as good as the whole machine."""
+    """The current folder, unless it contains the user's home."""
     here = Path.cwd()
     return () if is_whole_machine(here) else (here,)
 
 
 def is_whole_machine(folder: Path) -> bool:
-    """Whether a folder is the machine's root, or holds the user's home."""
+    """Whether a folder is the file system's root or contains the user's home."""
     return Path.home().is_relative_to(folder)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Of one server process."""
+    """Settings of one server process."""
 
     allowed: tuple[Path, ...] = field(default_factory=default_allowed)
-    """Folders from which images may be read, with everything below them."""
+    """Folders from which images may be read, subfolders included."""
     output: Path = field(default_factory=default_output)
-    """The only folder that results are saved in; also readable."""
+    """The only folder for results; it may also be read from."""
     workspace: Path = field(default_factory=default_workspace)
     runs: Path = field(default_factory=default_runs)
     max_bytes: int = 256 << 20
-    """Of one image file."""
+    """Maximum size of an image file."""
     max_pixels: int = 100_000_000
-    """Of one image."""
+    """Maximum pixels of an input image."""
     max_output_pixels: int = 178_956_970
-    """Of one result: what is larger could not be read again."""
+    """Maximum pixels of a result; a larger one could not be read again."""
     max_seconds: float = 3600.0
-    """Of one call, without its time in the queue."""
+    """Maximum duration of one call, without its time in the queue."""
     workspace_bytes: int = 8 << 30
-    """Of all images in the workspace; those unused for longest go."""
+    """Maximum size of the workspace; the least recently used images are removed first."""
     workspace_days: float = 30.0
-    """An image in the workspace goes when it has not been used for so long."""
+    """Days after which an unused image is removed from the workspace."""
     free_bytes: int = 1 << 30
-    """Nothing is written to a disk that has less left."""
+    """Space that must stay free on a disk that is written to."""
     urls: bool = False
     """Whether images may be fetched from the web."""
     client_roots: bool = False
     """Whether the folders that the client names as its roots are allowed too."""
 
     def limits(self) -> Limits:
-        """The same for `read_image`."""
+        """The limits for `read_image`."""
         from imaging.reading import Limits
 
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)

@@ -22,6 +22,66 @@ from imaging.convert import from_numpy, to_float
 from imaging.image import Image
 
 SMALL = (64, 48)
+FAST = (
+    "agent/reasoners/test_reasoners.py",
+    "agent/reasoners/test_sheet.py",
+    "agent/test_judging.py",
+    "agent/test_planning.py",
+    "benchmarks",
+    "imaging",
+    "iqa/test_candidate_score.py",
+    "iqa/test_consistency.py",
+    "iqa/test_content.py",
+    "iqa/test_crops.py",
+    "iqa/test_full_reference.py",
+    "iqa/test_metric.py",
+    "iqa/test_niqe.py",
+    "iqa/test_no_reference_fidelity.py",
+    "iqa/test_quality.py",
+    "server/auth/test_access.py",
+    "server/mcp/test_fair_queue.py",
+    "server/mcp/test_schemas.py",
+    "server/mcp/test_workspace.py",
+    "test_architecture.py",
+    "test_docs.py",
+    "toolbox/test_aliases.py",
+    "toolbox/test_catalogue.py",
+    "toolbox/test_expert.py",
+    "toolbox/test_graph.py",
+    "toolbox/test_pool.py",
+    "training/data/test_loading.py",
+    "training/fits/test_logistic.py",
+    "training/fits/test_order.py",
+)
+"""Files and folders marked `fast`: less than two minutes in all on two cores."""
+SLOW = (
+    "server/test_packaging.py",
+    "toolbox/test_diffusion.py",
+    "toolbox/test_published_forms.py",
+    "training",
+)
+"""Those marked `slow`; what is in both lists is fast."""
+
+
+def is_on_shelf(file: Path, shelf: tuple[str, ...]) -> bool:
+    """Whether a test file, or a folder that holds it, is listed."""
+    path = file.relative_to(Path(__file__).parent)
+    return any(place.as_posix() in shelf for place in (path, *path.parents))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast` other files are not even imported."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if config.option.markexpr == "fast" and is_test and not is_on_shelf(collection_path, FAST) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_on_shelf(item.path, FAST):
+            item.add_marker("fast")
+        elif is_on_shelf(item.path, SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md as it stands: who imports whom, how long files are, what loads when."""
+"""The rules of docs/architecture.md: imports between packages, sizes of files and folders, what loads when."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FAST, SLOW
+
 REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("imaging", "toolbox", "iqa", "profiles", "agent", "server", "training", "benchmarks")
+PACKAGES = ("imaging", "toolbox", "iqa", "profiles", "agent", "server", "training", "benchmarks", "docs")
 MAX_LINES = 400
+MAX_MODULES = {"agent": 22, "server": 12}
 HEAVY = ("torch", "cv2", "scipy", "skimage", "spandrel")
 
 
@@ -20,7 +23,7 @@ def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_package_imports_only_what_stands_below_it() -> None:
+def test_packages_import_only_what_the_contracts_allow() -> None:
     program = (
         "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
     )
@@ -30,11 +33,21 @@ def test_every_package_imports_only_what_stands_below_it() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_file_is_longer_than_what_can_be_read_at_once(package: str) -> None:
+def test_no_file_is_longer_than_400_lines(package: str) -> None:
     files = list((REPOSITORY / package).rglob("*.py"))
     assert files
     too_long = {file.name: lines for file in files if (lines := len(file.read_text().splitlines())) > MAX_LINES}
     assert not too_long
+
+
+@pytest.mark.parametrize("package", MAX_MODULES)
+def test_modules_of_one_idea_lie_in_a_folder_of_their_own(package: str) -> None:
+    assert len(list((REPOSITORY / package).glob("*.py"))) <= MAX_MODULES[package]
+
+
+@pytest.mark.parametrize("place", [*FAST, *SLOW])
+def test_every_place_on_a_shelf_of_tests_is_there(place: str) -> None:
+    assert (REPOSITORY / "tests" / place).exists()
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -71,7 +71,7 @@ def parse_cards(toml: str, source: str) -> list[ExpertCard]:
 def default_catalogue() -> Catalogue:
     """The embedded cards, then those of other distributions (entry points `restore4k.experts`).
 
-    An entry point is a function without arguments that returns cards.
+    An entry point is a function without arguments that returns cards, for example made by `read_card`.
     """
     catalogue = Catalogue()
     folder = resources.files("toolbox") / "cards"

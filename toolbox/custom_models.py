@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imaging.atomic import atomic_write
 from toolbox.card import ExpertCard, OnnxCard, SpandrelCard, read_card
 from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.errors import BadCard, DuplicateExpert, WeightsError
@@ -109,9 +110,8 @@ def _into_store(model: CustomModel, store: ModelStore) -> tuple[Path, bool]:
     if target.exists():
         raise WeightsError(f"{target} exists already", "choose another --name, or delete the file")
     store.folder.mkdir(parents=True, exist_ok=True)
-    part = store.path(f"{target.name}.part")
-    shutil.copyfile(model.file, part)
-    part.replace(target)
+    with atomic_write(target) as temporary:
+        shutil.copyfile(model.file, temporary)
     return target, True
 
 
@@ -145,6 +145,5 @@ def _write(name: str, table: dict[str, Any], store: ModelStore) -> None:
 
     path = store.custom_card(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(tomli_w.dumps({name: table}), "utf-8")
-    part.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(tomli_w.dumps({name: table}), "utf-8")

@@ -13,6 +13,7 @@ from typing import Any
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from imaging.atomic import atomic_write
 from imaging.progress import ProgressToken
 from toolbox.errors import WeightsError, WeightsMissing
 
@@ -144,9 +145,8 @@ class ModelStore:
 
     def _write(self, index: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.path("index.json.part")
-        part.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", "utf-8")
-        part.replace(self.path("index.json"))
+        with atomic_write(self.path("index.json")) as temporary:
+            temporary.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def sha256_of(path: Path, token: ProgressToken | None = None) -> str:

@@ -1,4 +1,4 @@
-"""What a recipe may say: one TOML file for one network."""
+"""The schema of recipes: one TOML file for each network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolbox.tasks import Degradation
 
 
 class Recipe(BaseModel):
-    """How one network is trained. The file's name is the network's name."""
+    """How one network is trained. The name of the file is the name of the network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,37 +20,38 @@ class Recipe(BaseModel):
     about: str
     architecture: Literal["Compact", "DRUNet", "SPAN", "NAFNet"]
     network: dict[str, Any]
-    """Arguments of the network's class."""
+    """Arguments of the class of the network."""
     scale: Literal[1, 2, 4] = 1
     degrade: str
-    """What the inputs suffer from: a name that `training.data.pairs.degrader` knows."""
+    """The degradation of the inputs: a name that `training.data.pairs.degrader` knows."""
     preprocessor: dict[Degradation, str] = Field(default_factory=dict)
-    """Names of classical experts by degradation, whose work the network learns to finish."""
+    """Names of classical experts by degradation; the network gets their results as its input."""
     photos: str = ""
-    """Folder below --data whose pictures alone are used; all of them where it is empty."""
+    """Folder below --data from which photos are taken; all folders if empty."""
     real_pairs: float = Field(default=0, ge=0, le=1)
-    """Share of the patches that comes from the folder of real pairs."""
+    """Share of the patches that come from the folder of real pairs."""
     init: str | None = None
-    """Name of the recipe whose weights are the beginning: a run beside this one, or what is shipped."""
+    """Name of the recipe whose weights initialise the network: of a run beside this one, or the shipped ones."""
     patch: int = Field(ge=32)
-    """Side of the target patch."""
+    """Side of the target patch in pixels."""
     batch: int = Field(ge=1)
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     charbonnier: float = Field(default=1e-3, gt=0)
-    """Difference (of pixels in [0, 1]) up to which the loss is about a square, and beyond which about linear: small
-    ones keep edges, large ones give the last hundredths of a dB.
+    """The epsilon of the Charbonnier loss, for pixels in [0, 1]: errors below it are squared, larger ones are linear.
+    Small values preserve edges, large values give some hundredths of a dB.
     """
     warm_up: int = Field(default=200, ge=1)
+    """Steps of linear warm-up of the learning rate."""
     ema: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the averaged weights."""
     seed: int = 0
     share: float = Field(default=1, gt=0)
-    """Of the time that `training.networks.train_all` has, relative to the other recipes."""
+    """Share of the time of `training.networks.train_all`, relative to the other recipes."""
     cards: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Expert cards that these weights serve, by name, without the keys that `training.networks.export` knows itself.
-    """
+    """Expert cards of these weights by name, without the keys that `training.networks.export` adds."""
 
 
 def load_recipe(file: Path) -> Recipe:
-    """The recipe in a TOML file; pydantic's error names the key that is wrong."""
+    """Load a recipe from a TOML file. Raises pydantic's `ValidationError` with the wrong key."""
     return Recipe.model_validate({"name": file.stem, **tomllib.loads(file.read_text("utf-8"))})

@@ -1,4 +1,4 @@
-"""What a batch keeps beside its results, in one folder: settings, record, thumbnails, what is half done."""
+"""The folder of a batch's own files among its results: settings, record, thumbnails, unfinished work."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.batch.pictures import BATCH_FOLDER
 from agent.batch.record import Entry
 from agent.errors import BatchError
+from imaging.atomic import atomic_write, rename_new
 from imaging.errors import OutputError
-from imaging.writing import rename_new
 from profiles.schema import Profile
 
 
 class Settings(BaseModel):
-    """What all results of a folder have in common."""
+    """The settings that all results of a folder share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,44 +33,44 @@ class Settings(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Of what a result depends on, beside its picture."""
+        """Digest of the settings that affect a result."""
         return hashlib.sha256(f"{self.profile.model_dump_json()}{self.suffix}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFolder:
-    """The folder in the folder of results."""
+    """A batch's own folder below its results folder."""
 
     results: Path
 
     @property
     def path(self) -> Path:
-        """Itself."""
+        """Path of the folder."""
         return self.results / BATCH_FOLDER
 
     @property
     def record(self) -> Path:
-        """A line for every picture."""
+        """JSON lines file with the outcome of every picture."""
         return self.path / "record.jsonl"
 
     @property
     def scratch(self) -> Path:
-        """What lies here belongs to work that goes on, or that was killed."""
+        """Folder of temporary files, removed at start and end."""
         return self.path / "scratch"
 
     @property
     def runs(self) -> Path:
-        """Run folders that are kept."""
+        """Folder of kept run folders."""
         return self.path / "runs"
 
     @property
     def settings_file(self) -> Path:
-        """As JSON."""
+        """JSON file of the settings."""
         return self.path / "settings.json"
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Be the only one who works on it. Raises `BatchError` and `OutputError`."""
+        """Lock the folder for this process. Raises `BatchError` and `OutputError`."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class BatchFolder:
             lock.release()
 
     def settings(self) -> Settings | None:
-        """Those of the batch before; None where there was none."""
+        """The settings of an earlier call; None without one."""
         try:
             return Settings.model_validate_json(self.settings_file.read_bytes())
         except FileNotFoundError:
@@ -100,23 +100,22 @@ class BatchFolder:
             ) from error
 
     def adopt(self, settings: Settings, *, overwrite: bool) -> None:
-        """Go on where a batch of the same settings ended; with `overwrite` of others too. Raises `BatchError`."""
+        """Write the settings. Raises `BatchError` if an earlier call had others, unless `overwrite`."""
         before = self.settings()
         if before is not None and before != settings and not overwrite:
             raise BatchError(
                 f"{self.results} holds results {_difference(before, settings)}",
                 "choose another folder for these, or ask for overwriting",
             )
-        temporary = self.settings_file.with_suffix(".part")
-        temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
-        temporary.replace(self.settings_file)
+        with atomic_write(self.settings_file) as temporary:
+            temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
 
     def finished(self, source: str, suffix: str) -> Path:
-        """Where a worker puts a whole result, which has its place among the results only once it is recorded."""
+        """Where a worker writes a result; it is moved to the results once it is recorded."""
         return self.path / "finished" / f"{key_of(source)}{suffix}"
 
     def publish(self, entry: Entry) -> None:
-        """Give a recorded result its place. Raises `FileExistsError` where something is there, and `OSError`."""
+        """Move a recorded result to its place. Raises `FileExistsError` if a file is there, and `OSError`."""
         output, target = self.finished(entry.source, Path(entry.output).suffix), self.results / entry.output
         target.parent.mkdir(parents=True, exist_ok=True)
         if entry.replaces:
@@ -126,20 +125,20 @@ class BatchFolder:
             output.unlink(missing_ok=True)
 
     def has(self, entry: Entry) -> bool:
-        """Whether the result of an entry is at its place, as it was put there."""
+        """Whether the result of an entry is at its place, unchanged."""
         return _is(self.results / entry.output, entry)
 
     def has_unpublished(self, entry: Entry) -> bool:
-        """Whether a kill came between the record and the place."""
+        """Whether the result was recorded but not moved, because the process was killed in between."""
         return _is(self.finished(entry.source, Path(entry.output).suffix), entry)
 
     def thumbnails(self, source: str) -> tuple[Path, Path]:
-        """Before and after."""
+        """Thumbnail files before and after."""
         key = key_of(source)
         return self.path / "thumbnails" / f"{key}-before.jpg", self.path / "thumbnails" / f"{key}-after.jpg"
 
     def save_thumbnails(self, source: str, before: bytes, after: bytes) -> None:
-        """Keep them for the summary."""
+        """Save thumbnails for the summary."""
         try:
             for file, data in zip(self.thumbnails(source), (before, after), strict=True):
                 file.write_bytes(data)
@@ -148,7 +147,7 @@ class BatchFolder:
 
 
 def key_of(source: str) -> str:
-    """A file name for a picture, which also draws lots."""
+    """A key of a picture for file names and sampling."""
     return hashlib.sha256(source.encode()).hexdigest()[:24]
 
 

@@ -17,6 +17,7 @@ from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, words
 from agent.run import StepTaken
 from agent.state import KEEP_INPUT
+from imaging.atomic import atomic_write
 from imaging.errors import OutputError
 
 PER_PAGE = 100
@@ -140,10 +141,8 @@ def _write(
             links=_links(number, is_last=is_last),
         )
     )
-    file = folder.path / _page_name(number)
-    temporary = file.with_suffix(".part")
-    temporary.write_bytes(page.encode("utf-8", "replace"))
-    temporary.replace(file)
+    with atomic_write(folder.path / _page_name(number)) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "replace"))
 
 
 def _facts(totals: Totals, settings: Settings, folder: BatchFolder) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The pictures of a folder and its sub-folders, one after another in a fixed order, never all in memory."""
+"""Iterate over the pictures of a folder and its subfolders in a fixed order, without listing all in memory."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path, PurePosixPath
 from imaging.reading import READABLE
 
 BATCH_FOLDER = "restore4k-batch"
-"""What a batch keeps beside its results, thumbnails too."""
+"""Folder of a batch's own files among its results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file that is called like a picture."""
+    """A file with the suffix of a picture."""
 
     name: str
-    """Its path below the folder."""
+    """Path below the source folder."""
     file: Path
     size: int = 0
     modified_ns: int = 0
     is_alone: bool = True
-    """No other picture of its folder differs only in the suffix."""
+    """No other picture in its folder has the same name with another suffix."""
     problem: str = ""
-    """Why it, or the folder that is meant, cannot even be looked at."""
+    """Why the file or folder cannot be accessed."""
 
     def restored_name(self, suffix: str) -> str:
-        """Where its result goes, below the folder of results."""
+        """Path of the result below the results folder."""
         path = PurePosixPath(self.name)
         return str(path.with_suffix(suffix) if self.is_alone else path.with_name(path.name + suffix))
 
@@ -74,17 +74,17 @@ def _picture(file: Path, place: PurePosixPath, *, is_alone: bool) -> Picture:
     try:
         status = file.stat()
     except OSError as error:
-        return Picture(name, file, problem=f"{file} cannot be looked at: {error.strerror}; check its permissions")
+        return Picture(name, file, problem=f"{file} cannot be accessed: {error.strerror}; check its permissions")
     return Picture(name, file, status.st_size, status.st_mtime_ns, is_alone)
 
 
 def _utf8(name: str) -> str:
-    """A name that can be written down; the same where it is in order."""
+    """The name as valid UTF-8; unchanged if it is valid."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _stem(name: str) -> str:
-    """Equal for names that would be one file on some disk after the suffix is changed."""
+    """A key that is equal for names that could collide on some file system once their suffix is changed."""
     return os.path.splitext(name)[0].casefold()
 
 

@@ -1,4 +1,4 @@
-"""The record of a batch: a line of JSON for every picture that has ended, the last one of a picture counts."""
+"""The record of a batch: a JSON line for every picture that has ended; the last line of a picture counts."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ from imaging.errors import OutputError
 
 
 class Entry(BaseModel):
-    """What became of a picture."""
+    """The outcome of a picture."""
 
     model_config = ConfigDict(frozen=True)
 
     source: str
-    """Its path below the folder of pictures."""
+    """Path of the picture below the source folder."""
     status: Literal["done", "failed"]
     reason: str = ""
-    """Why it failed."""
+    """Reason of a failure."""
     blocked: bool = False
-    """It failed because something stood where its result goes: tried again as soon as that is gone."""
+    """It failed because a file exists at the place of its result; retried once that file is gone."""
     output: str = ""
-    """Path of the result below the folder of results."""
+    """Path of the result below the results folder."""
     figures: Figures | None = None
     at: str
-    """When, in UTC."""
+    """Time of the outcome in UTC."""
     settings: str
     """Digest of profile and format."""
     size: int
     modified_ns: int
-    """Of the source; it is done again when either changes."""
+    """Modification time of the source, which is restored again when its size or time changes."""
     output_size: int = 0
     output_modified_ns: int = 0
-    """Of the result; when either changes it is somebody else's. A failure keeps those of the result before it."""
+    """Modification time of the result; if its size or time changes, the file is no longer this batch's.
+
+    A failure keeps the values of the previous result."""
     replaces: bool = False
-    """What stood at its place was a result of ours, or overwriting was asked for."""
+    """The result may replace a file: an earlier result of this batch, or any file if overwriting."""
 
 
 class Record:
-    """The file, to which lines are only added, and an index to it.
+    """An append-only file, and an index of it.
 
     The file alone is the truth. The index is made anew from it and lies in a temporary file, so that neither grows
     in memory with the number of pictures. A line that a kill cut short does not count.
@@ -55,12 +57,12 @@ class Record:
     def __init__(self, file: Path) -> None:
         try:
             self._stream = file.open("a+b")
-            self._index = sqlite3.connect("")  # on disk, and gone when it is closed
+            self._index = sqlite3.connect("")  # a temporary database on disk
             self._index.execute("PRAGMA journal_mode=OFF")
             self._index.execute("CREATE TABLE latest (source TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
             self._read()
         except OSError as error:
-            raise OutputError(f"the record {file} cannot be kept: {error.strerror}", "free or unlock it") from error
+            raise OutputError(f"the record {file} cannot be opened: {error.strerror}", "free or unlock it") from error
 
     def __enter__(self) -> Record:
         return self
@@ -72,7 +74,7 @@ class Record:
         self._stream.close()
 
     def append(self, entry: Entry) -> None:
-        """Add a line; it is on disk when this returns. Raises `OutputError`."""
+        """Append a line and sync it to disk. Raises `OutputError`."""
         try:
             place = self._stream.seek(0, os.SEEK_END)
             self._stream.write(entry.model_dump_json().encode() + b"\n")
@@ -83,12 +85,12 @@ class Record:
         self._note(entry.source, place)
 
     def latest(self, source: str) -> Entry | None:
-        """The last line of a picture."""
+        """The last entry of a picture."""
         row = self._index.execute("SELECT place FROM latest WHERE source = ?", (source,)).fetchone()
         return self._entry(row[0]) if row else None
 
     def entries(self) -> Iterator[Entry]:
-        """The last line of every picture, by name."""
+        """The last entry of every picture, sorted by name."""
         for (place,) in self._index.execute("SELECT place FROM latest ORDER BY source"):
             yield self._entry(place)
 
@@ -100,7 +102,7 @@ class Record:
                 self._note(Entry.model_validate_json(line).source, place)
             place += len(line)
         if line and not line.endswith(b"\n"):
-            self._stream.write(b"\n")  # what comes next begins on a line of its own
+            self._stream.write(b"\n")  # the next entry starts on a new line
 
     def _note(self, source: str, place: int) -> None:
         self._index.execute("INSERT OR REPLACE INTO latest VALUES (?, ?)", (source, place))

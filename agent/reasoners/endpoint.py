@@ -1,4 +1,7 @@
-"""A model behind an OpenAI-compatible chat endpoint: vLLM, Ollama, LM Studio, a cloud; set up by the environment."""
+"""A model behind an OpenAI-compatible chat endpoint (vLLM, Ollama, LM Studio, a cloud service).
+
+Environment variables configure it.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,19 @@ from imaging.progress import ProgressToken
 
 if TYPE_CHECKING:
     import httpx2
+    from tenacity import RetryCallState
 
 URL, MODEL, KEY = "RESTORE4K_LLM_URL", "RESTORE4K_LLM_MODEL", "RESTORE4K_LLM_KEY"
 SECONDS, PRICE_IN, PRICE_OUT = "RESTORE4K_LLM_SECONDS", "RESTORE4K_LLM_PRICE_IN", "RESTORE4K_LLM_PRICE_OUT"
 HOW_TO_SET = f"set {URL} (for example http://localhost:11434/v1) and {MODEL}"
 DEFAULT_SECONDS = 120.0
 CONNECT_SECONDS = 5.0
-RETRIES = 2
+ATTEMPTS = 3
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 BUSY = (408, 429, 500, 502, 503, 504)
-TOO_MUCH_ASKED = (400, 422)
-"""How endpoints refuse a parameter that they do not know."""
+"""Statuses after which the request is retried."""
+PARAMETERS_REJECTED = (400, 422)
+"""Statuses with which endpoints refuse a parameter that they do not support."""
 MOST_REPLY_BYTES = 1 << 20
 MOST_ERROR_CHARACTERS = 200
 MOST_TOKENS = 1000
@@ -38,14 +43,14 @@ PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the model is, and what a question to it may take."""
+    """The address of the model, and the limits and prices of a question to it."""
 
     url: str
-    """Of the API, without chat/completions."""
+    """Base URL of the API, without chat/completions."""
     model: str
     key: str = field(default="", repr=False)
     seconds: float = DEFAULT_SECONDS
-    """For one question, repetitions included."""
+    """Time limit of one question, retries included."""
     price_in: float | None = None
     """US dollars per million tokens."""
     price_out: float | None = None
@@ -53,7 +58,7 @@ class Endpoint:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Endpoint | None:
-        """As the environment says; None where it says nothing. Raises `ModelError` for what cannot be meant."""
+        """The endpoint that the environment configures, or None without a URL. Raises `ModelError` if invalid."""
         import httpx2
 
         variables = os.environ if environment is None else environment
@@ -61,15 +66,15 @@ class Endpoint:
         if not url:
             return None
         if not model:
-            raise ModelError(f"{MODEL} is not set", "name the model that the endpoint shall use")
+            raise ModelError(f"{MODEL} is not set", "set it to the name of a model of the endpoint")
         try:
             parsed = httpx2.URL(url)
         except httpx2.InvalidURL as error:
-            raise ModelError(f"{URL} is no URL: {error}", HOW_TO_SET) from None
+            raise ModelError(f"{URL} is not a URL: {error}", HOW_TO_SET) from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ModelError(f"{URL} must begin with http:// or https://", HOW_TO_SET)
         if parsed.userinfo:
-            raise ModelError(f"{URL} holds a name or password", f"put the key into {KEY} instead")
+            raise ModelError(f"{URL} contains a user name or password", f"put the key into {KEY} instead")
         return cls(
             url=url,
             model=model,
@@ -81,14 +86,14 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """The host, as it may be shown."""
+        """Scheme and host, without secrets, for messages."""
         import httpx2
 
         url = httpx2.URL(self.url)
         return f"{url.scheme}://{url.netloc.decode()}"
 
     def ask(self, question: Question, token: ProgressToken) -> Reply:
-        """The model's reply. Raises `ModelError`, and `Cancelled` within a tenth of a second."""
+        """Ask the model. Raises `ModelError`, and `Cancelled` within 0.1 s of the cancellation."""
         from concurrent.futures import wait
 
         from anyio.from_thread import start_blocking_portal
@@ -103,7 +108,7 @@ class Endpoint:
             return future.result()
 
     def problem(self) -> str:
-        """Why it cannot be used now, as far as that shows without a question; empty where nothing shows."""
+        """Why the endpoint cannot be used, as far as a request without a question shows, or an empty string."""
         import httpx2
 
         headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
@@ -127,49 +132,53 @@ class Endpoint:
                 async with httpx2.AsyncClient(timeout=timeout, headers=headers) as client:
                     return self._read(await self._post(client, question))
         except TimeoutError:
-            raise ModelError(f"{self.place} gave no answer within {self.seconds:g} seconds") from None
+            raise ModelError(f"{self.place} did not answer within {self.seconds:g} seconds") from None
         except httpx2.HTTPError as error:
             raise ModelError(f"{self.place} cannot be used: {self._clean(str(error) or repr(error))}") from None
         except UnicodeEncodeError:
-            raise ModelError(f"{KEY} holds letters that no key has") from None
+            raise ModelError(f"{KEY} contains characters that are not allowed in a key") from None
 
     async def _post(self, client: httpx2.AsyncClient, question: Question) -> bytes:
-        """The body of a good answer; tried again where the endpoint is busy, or knows fewer parameters than we."""
+        """The body of a successful answer.
+
+        Transient failures are retried; where the endpoint rejects the parameters, only the required ones are sent.
+        """
         import anyio
-        import httpx2
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
-        body, pause, left = self._body(question), FIRST_PAUSE, RETRIES
-        while True:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_transient),
+            wait=_pause,
+            stop=stop_after_attempt(ATTEMPTS),
+            sleep=anyio.sleep,
+            reraise=True,
+        )
+        body = self._body(question)
+        required = {name: body[name] for name in ("model", "messages")}
+        try:
             try:
-                status, wanted, answer = await self._once(client, body)
-            except httpx2.ConnectError:
-                raise
-            except (httpx2.NetworkError, httpx2.RemoteProtocolError):
-                if not left:
+                return await retrying(self._once, client, body)
+            except _Refused as refusal:
+                if refusal.status not in PARAMETERS_REJECTED:
                     raise
-                status, wanted, answer = BUSY[-1], 0.0, b""
-            if status == 200:
-                return answer
-            if status in TOO_MUCH_ASKED and len(body) > 2:
-                body = {name: body[name] for name in ("model", "messages")}
-                continue
-            if status not in BUSY or not left:
-                variables = self._clean(answer.decode("utf-8", "replace"))
-                raise ModelError(f"{self.place} answered {status}: {variables or 'nothing'}", _advice(status))
-            left -= 1
-            await anyio.sleep(min(max(pause, wanted), LONGEST_PAUSE))
-            pause *= 2
+                return await retrying(self._once, client, required)
+        except _Refused as refusal:
+            answer = self._clean(refusal.answer.decode("utf-8", "replace"))
+            message = f"{self.place} answered {refusal.status}: {answer or 'nothing'}"
+            raise ModelError(message, _advice(refusal.status)) from None
 
-    async def _once(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> tuple[int, float, bytes]:
-        """Status, seconds that the endpoint asks us to wait, and the body."""
+    async def _once(self, client: httpx2.AsyncClient, body: dict[str, Any]) -> bytes:
+        """The body of one answer, of at most `MOST_REPLY_BYTES`. Raises `_Refused` unless its status is 200."""
         async with client.stream("POST", self._address("chat/completions"), json=body) as response:
             answer = bytearray()
             async for chunk in response.aiter_raw():
                 answer += chunk
                 if len(answer) > MOST_REPLY_BYTES:
                     raise ModelError(f"{self.place} answered with more than {MOST_REPLY_BYTES} bytes")
-            wanted = response.headers.get("retry-after", "")
-            return response.status_code, float(wanted) if wanted.isdecimal() else 0.0, bytes(answer)
+            if response.status_code != 200:
+                wait = response.headers.get("retry-after", "")
+                raise _Refused(response.status_code, float(wait) if wait.isdecimal() else 0.0, bytes(answer))
+            return bytes(answer)
 
     def _address(self, what: str) -> httpx2.URL:
         import httpx2
@@ -203,7 +212,7 @@ class Endpoint:
             completion = _Completion.model_validate_json(answer)
         except ValidationError as error:
             raise ModelError(
-                f"{self.place} does not answer as a chat endpoint: {error.errors()[0]['msg']}", "check the URL"
+                f"{self.place} does not answer like a chat endpoint: {error.errors()[0]['msg']}", "check the URL"
             ) from None
         choice, usage = completion.choices[0], completion.usage or _Usage()
         prices = (self.price_in, self.price_out)
@@ -216,6 +225,36 @@ class Endpoint:
 
     def _clean(self, text: str) -> str:
         return " ".join(self._without_key(text).split())[:MOST_ERROR_CHARACTERS]
+
+
+@dataclass(eq=False)
+class _Refused(Exception):
+    """An answer with another status than 200."""
+
+    status: int
+    retry_after: float
+    """Seconds that the endpoint asks to wait; 0 where it does not."""
+    answer: bytes
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    import httpx2
+
+    if isinstance(error, _Refused):
+        return error.status in BUSY
+    return isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError) and not isinstance(
+        error, httpx2.ConnectError
+    )
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next attempt: doubled each time, and at least what the endpoint asks for."""
+    from tenacity import wait_exponential
+
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, _Refused) else 0.0
+    return min(max(wait_exponential(FIRST_PAUSE)(state), asked), LONGEST_PAUSE)
 
 
 class _Message(BaseModel):
@@ -232,7 +271,7 @@ class _Usage(BaseModel):
 
 
 class _Completion(BaseModel):
-    """What we read of a chat completion."""
+    """The fields of a chat completion that are used."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
@@ -241,7 +280,7 @@ class _Completion(BaseModel):
 def _key(variables: Mapping[str, str]) -> str:
     key = variables.get(KEY, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise ModelError(f"{KEY} holds characters that no key has", "give one key, on one line")
+        raise ModelError(f"{KEY} contains characters that are not allowed in a key", "give one key, on one line")
     return key
 
 
@@ -252,7 +291,7 @@ def _number(variables: Mapping[str, str], name: str) -> float | None:
     except ValueError:
         value = -1.0
     if value is not None and not 0 <= value < 1e6:
-        raise ModelError(f"{name}={text!r} is no number of 0 or more")
+        raise ModelError(f"{name}={text!r} must be a number of at least 0")
     return value
 
 

@@ -9,6 +9,7 @@ from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, size
 from agent.report.tree import NodeTree, origin
 from agent.state import KEEP_INPUT, Finding, Node, RunState, Verdict
+from imaging.atomic import atomic_write
 from imaging.errors import OutputError
 from toolbox.tasks import Degradation
 
@@ -23,11 +24,10 @@ def write_report(state: RunState, folder: Path) -> Path:
     Raises `OutputError` if the page cannot be written.
     """
     file = folder / "report.html"
-    temporary = folder / "report.html.part"
     page = report_page(state, folder)
     try:
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-        temporary.replace(file)
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
         raise OutputError(f"the report {file} cannot be written: {error.strerror}", "free its folder") from error
     return file

@@ -1,1 +1,1 @@
-"""Handcrafted features for degradations: one module each, numbers in named units, no judgement."""
+"""Handcrafted features for degradations: one module for each kind, as numbers in named units."""

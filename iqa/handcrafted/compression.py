@@ -1,4 +1,4 @@
-"""Features of JPEG compression: the 8x8 grid, vanished coefficients and quantization steps."""
+"""Features of JPEG compression: the 8x8 grid, zero coefficients and quantization steps."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (
 PERIODIC = 0.5
 """Mean cosine from which coefficients count as multiples of a step."""
 FEWEST = 24
+"""Coefficients from which a step is estimated."""
 
 
 def compression(inputs: MeasurementInputs) -> dict[str, float]:
-    """How visible a grid of period 8 is, and how coarse coefficients on that grid were quantised.
+    """Visibility of a grid of period 8, and the quantization of the coefficients on it.
 
-    `grid_excess`: how much likelier a step between two pixels stands out on the grid than off it, in [0, 1];
-    `grid_z`: the same in standard errors of the other positions; `zero_excess`: share of coefficients that vanish
-    on the grid, less that off it; `quantization_relative_to_q50`: the steps found (Fan and de Queiroz 2003), relative
-    to JPEG quality 50, 0 where coefficients are not multiples of anything.
+    `grid_excess`: probability that a difference between two pixels is a local maximum on the grid, minus that off it,
+    in [0, 1]; `grid_z`: the same in standard errors of the other positions; `zero_excess`: share of zero coefficients
+    on the grid, minus that off it; `quantization_relative_to_q50`: the estimated steps (Fan and de Queiroz 2003),
+    relative to JPEG quality 50; 0 where the coefficients are not multiples of a step.
     """
     grid, excess, z = _grid(inputs.lumas)
     on = _coefficients(inputs.lumas, grid)
@@ -35,15 +36,15 @@ def compression(inputs: MeasurementInputs) -> dict[str, float]:
     return {
         "grid_excess": excess,
         "grid_z": z,
-        "zero_excess": _vanished(on) - _vanished(off),
-        "quantization_relative_to_q50": _quantisation(on),
+        "zero_excess": _zero_share(on) - _zero_share(off),
+        "quantization_relative_to_q50": _quantization(on),
     }
 
 
-def quantised_grid(lumas: Sequence[FloatArray]) -> tuple[tuple[int, int], float]:
-    """Where the grid of period 8 most likely begins (top, left), and its `quantization_relative_to_q50`."""
+def quantized_grid(lumas: Sequence[FloatArray]) -> tuple[tuple[int, int], float]:
+    """The most likely origin (top, left) of a grid of period 8, and its `quantization_relative_to_q50`."""
     grid, _, _ = _grid(lumas)
-    return grid, _quantisation(_coefficients(lumas, grid))
+    return grid, _quantization(_coefficients(lumas, grid))
 
 
 def dct_blocks(plane: FloatArray, grid: tuple[int, int]) -> FloatArray:
@@ -65,7 +66,7 @@ def _grid(lumas: Sequence[FloatArray]) -> tuple[tuple[int, int], float, float]:
 
 
 def _standing_out(luma: FloatArray) -> NDArray[np.float64]:
-    """(2, 8): for each position modulo 8 in a row, how often a step exceeds both neighbours', out of how many."""
+    """(2, 8): by position modulo 8 in a row, how many differences exceed both neighbours, and how many there are."""
     steps = np.abs(np.diff(luma, axis=1))
     larger = (steps[:, 1:-1] > steps[:, :-2]) & (steps[:, 1:-1] > steps[:, 2:])
     position = np.arange(1, steps.shape[1] - 1) % BLOCK
@@ -89,23 +90,23 @@ def _contrast(counts: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _coefficients(lumas: Sequence[FloatArray], grid: tuple[int, int]) -> FloatArray:
-    """Those of `dct_blocks` of all patches, thinned out to at most 3000."""
+    """The `dct_blocks` of all patches, subsampled to at most 3000."""
     every = np.concatenate([dct_blocks(luma, grid) for luma in lumas])
     return every[:: 1 + len(every) // MOST_BLOCKS]
 
 
-def _vanished(coefficients: FloatArray) -> float:
+def _zero_share(coefficients: FloatArray) -> float:
     row, column = np.indices((BLOCK, BLOCK))
     return float((np.abs(coefficients[:, row + column >= 3]) < 1).mean()) if len(coefficients) else 0.0
 
 
-def _quantisation(coefficients: FloatArray) -> float:
+def _quantization(coefficients: FloatArray) -> float:
     found = []
     for row, column in FREQUENCIES:
         values = np.abs(coefficients[:, row, column])
         for step in STEPS[::-1]:
-            quantised = values[values > step / 2]
-            if len(quantised) >= FEWEST and np.cos(2 * np.pi / step * quantised).mean() > PERIODIC:
+            nonzero = values[values > step / 2]
+            if len(nonzero) >= FEWEST and np.cos(2 * np.pi / step * nonzero).mean() > PERIODIC:
                 found.append(step / STANDARD_TABLE[row, column])
                 break
         else:

@@ -1,5 +1,5 @@
-"""What handcrafted features are measured on: a few patches at full resolution and one small whole picture, at flat
-cost.
+"""The inputs of handcrafted features: patches at full resolution and a thumbnail, at a cost that does not grow with
+the image.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imaging.colour import BT601
 from imaging.convert import FloatArray, to_numpy
 from iqa.crops import Box, crops_of, cut, overview
-from iqa.luma import weighted_sum
+from iqa.luma import luma, weighted_sum
 
 if TYPE_CHECKING:
     from imaging.image import Image
 
 MOST_PIXELS = 750_000
-"""Pictures up to this size are one patch; larger ones are nine crops."""
+"""Images up to this size are one patch; larger ones are nine crops."""
 THUMBNAIL = 256
 SMALLEST_SIDE = 32
 CB, CR = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
@@ -26,12 +25,12 @@ CB, CR = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
 
 @dataclass(frozen=True, slots=True)
 class MeasurementInputs:
-    """One picture, prepared."""
+    """The planes of one image from which features are measured."""
 
     lumas: tuple[FloatArray, ...]
     """Patches (h, w) of BT.601 luma in [0, 255], each beginning at multiples of 8 pixels, at least 32x32."""
     chromas: tuple[FloatArray, ...]
-    """Their Cb and Cr, (2h, w), one below the other, in [-127.5, 127.5]."""
+    """Cb and Cr of the patches, stacked to (2h, w), in [-127.5, 127.5]."""
     thumbnail: FloatArray
     """(h, w, 3) RGB in [0, 1], long side at most 256."""
     width: int
@@ -41,10 +40,11 @@ class MeasurementInputs:
 def measurement_inputs(
     image: Image, crops: tuple[Box, ...] | None = None, small: Image | None = None
 ) -> MeasurementInputs:
-    """The picture's view; where it is large, its patches are the middles of `crops`, otherwise of its own.
+    """Cut and convert the patches: the whole image, or where it is large the centres of `crops` (by default those of
+    `crops_of`).
 
-    Pictures below 32 pixels are continued by reflection. `small`: the same picture, averaged for no less than
-    `THUMBNAIL`, where that is at hand.
+    Images below 32 pixels are padded by reflection. `small`: the image already reduced by
+    `imaging.resizing.averaged` for at least `THUMBNAIL`, to save time.
     """
     if image.width * image.height <= MOST_PIXELS:
         patches = [to_numpy(image.pixels)]
@@ -52,7 +52,7 @@ def measurement_inputs(
         patches = [to_numpy(cut(image, box, multiple_of=8)) for box in crops or crops_of(image)]
     patches = [_at_least(patch, SMALLEST_SIDE) * np.float32(255) for patch in patches]
     return MeasurementInputs(
-        lumas=tuple(weighted_sum(patch, BT601) for patch in patches),
+        lumas=tuple(luma(patch) for patch in patches),
         chromas=tuple(np.concatenate([weighted_sum(patch, CB), weighted_sum(patch, CR)]) for patch in patches),
         thumbnail=overview(small or image, THUMBNAIL),
         width=image.width,

@@ -1,27 +1,26 @@
-"""Features in light and colour: darkness, and the veil of haze."""
+"""Features of light and colour: brightness, contrast, saturation and haze."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from imaging.colour import BT601
 from iqa.handcrafted.inputs import MeasurementInputs
-from iqa.luma import weighted_sum
+from iqa.luma import luma
 
 DARK_WINDOW = 1 / 20
-"""Side of the dark channel's window, in parts of the thumbnail's long side."""
+"""Side of the window of the dark channel, as a fraction of the thumbnail's long side."""
 
 
 def light(inputs: MeasurementInputs) -> dict[str, float]:
-    """How bright, how contrasted, how colourful, and how veiled the picture is; all on the 0 to 1 scale.
+    """Brightness, contrast, saturation and haze, all in [0, 1].
 
-    Haze lifts the dark channel (He, Sun, Tang 2009) towards the airlight, and makes bright things pale (the
-    colour attenuation prior of Zhu, Mai, Shao 2015). `local_contrast` is the mean deviation in small windows.
+    Haze raises the dark channel (He, Sun, Tang 2009) towards the airlight, and desaturates bright regions (the colour
+    attenuation prior of Zhu, Mai, Shao 2015). `local_contrast` is the mean standard deviation in small windows.
     """
     import cv2
 
     rgb = inputs.thumbnail
-    grey = weighted_sum(rgb, BT601)
+    grey = luma(rgb)
     value, darkest = rgb.max(axis=2), rgb.min(axis=2)
     window = max(3, round(max(grey.shape) * DARK_WINDOW))
     dark_channel = cv2.erode(darkest, np.ones((window, window), np.uint8))

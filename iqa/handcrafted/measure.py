@@ -1,4 +1,4 @@
-"""All handcrafted features about one picture in one table."""
+"""All handcrafted features of one image."""
 
 from __future__ import annotations
 
@@ -25,23 +25,21 @@ SOURCES: tuple[Callable[[MeasurementInputs], dict[str, float]], ...] = (
     tones,
     regrid,
 )
-
-
 RENAMED = {"quantisation_of_q50": "quantization_relative_to_q50"}
-"""Features by the names that weights and drawn datasets may still have for them."""
+"""Old names of features, which weights and datasets may still use, and their current names."""
 
 
 def current_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The same features by their present names."""
+    """The current names of features."""
     return tuple(RENAMED.get(name, name) for name in names)
 
 
 def measure_handcrafted(
     inputs: MeasurementInputs, *more: Callable[[MeasurementInputs], dict[str, float]]
 ) -> dict[str, float]:
-    """Every measured number by its name, which ends in its unit; about 0.1 s whatever the size.
+    """All features by name, which ends in the unit; about 0.1 s at any size.
 
-    `more`: further sources. They measure side by side, on as many threads as torch may use.
+    `more`: additional functions. All run in parallel, on as many threads as torch uses.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Features of noise: what remains in the flattest blocks where a picture should be smooth, at three scales."""
+"""Features of noise: the high-frequency residual of the flattest blocks, at three scales."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from iqa.handcrafted.inputs import MeasurementInputs
 SCALES = (1, 2, 4)
 BLOCK = 8
 SECOND_DIFFERENCES = np.array([1, -2, 1], np.float32) / np.sqrt(6, dtype=np.float32)
-"""Immerkaer (1996): its outer product with itself is blind to planes and has unit gain for white noise."""
+"""Immerkaer (1996): its outer product with itself maps planes to 0 and has unit gain for white noise."""
 DARKEST, BRIGHTEST = 4.0, 251.0
-"""Blocks that touch these levels are clipped, and their noise with them."""
+"""Blocks beyond these levels are clipped, and so is their noise."""
 SHARES = {"flat": 10, "median": 50}
 
 
 def noise(inputs: MeasurementInputs) -> dict[str, float]:
-    """Noise sigma on the 0 to 255 scale, in luma and chroma, from pixels, from 2x2 and from 4x4 averages.
+    """Noise sigma on the 0 to 255 scale, of luma and chroma, at full size and after averaging 2x2 and 4x4 pixels.
 
-    `..._flat` is the tenth percentile of all blocks, which texture raises little, `..._median` the middle one.
-    White noise gives equal sigmas at all scales (they are corrected for the averaging); compression removes the
-    finest, texture raises the coarser.
+    `..._flat` is the tenth percentile over the blocks, which texture raises little, `..._median` the median. White
+    noise gives equal sigmas at all scales, which are corrected for the averaging; compression lowers the finest,
+    texture raises the coarser.
     """
     measured = {}
     for scale in SCALES:
@@ -34,7 +34,7 @@ def noise(inputs: MeasurementInputs) -> dict[str, float]:
 
 
 def _block_sigmas(plane: FloatArray, scale: int, clipped: bool) -> FloatArray:
-    """The sigma of every block that is not clipped; of all blocks where nearly all are."""
+    """The sigmas of the blocks that are not clipped, or of all blocks where nearly all are clipped."""
     import cv2
 
     height, width = plane.shape[0] // scale, plane.shape[1] // scale

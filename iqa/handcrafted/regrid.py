@@ -1,4 +1,4 @@
-"""Features of JPEG compression in pictures that were brought to another size since: a grid of some other period."""
+"""Features of JPEG compression in images that were resized afterwards: a grid of another period than 8."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from iqa.handcrafted.inputs import MeasurementInputs
 
 Numbers = NDArray[np.float64]
 PERIODS = np.exp(np.linspace(np.log(3.6), np.log(13.0), 400))
-"""Pixels between the edges of blocks that were 8 pixels large: after 0.45 to 1.6 times the size."""
+"""Periods of the block grid in pixels, after resizing by 0.45 to 1.6."""
 HARMONICS = 3
 LENGTH = 8192
-"""Columns that a series is filled up to, so that its spectrum has every period."""
+"""Length to which a series is zero-padded, so that its spectrum resolves every period."""
 TREND = 25
-"""Columns over which a slow trend is taken away."""
+"""Columns of the moving average that is subtracted as the trend."""
 NEARBY = 61
-"""Periods whose median is what is usual."""
+"""Periods over which the median is the expected power."""
 STANDING_OUT = 4.0
-"""Levels of 255 above which a step counts no more; edges of things are not to outweigh those of blocks."""
+"""Levels of 255 to which differences are clipped, so that edges of objects do not outweigh those of blocks."""
 
 
 def regrid(inputs: MeasurementInputs) -> dict[str, float]:
-    """How much steps between pixels stand out at any one regular distance, and at which.
+    """The strongest periodic artifact (as in Popescu and Farid 2005), and its period in pixels.
 
-    Of each column, by how much its step exceeds both neighbours'; the spectrum of this series (periodic artifacts, as
-    Popescu and Farid 2005 look for) relative to nearby periods, for the period, its half and its third, both ways:
-    the sum of the logarithms, at its largest.
+    For each column, the mean excess of its difference over both neighbours; the spectrum of this series relative to
+    nearby periods, at the period, its half and its third; the logarithms are summed over these and over both
+    directions.
     """
     total = np.sum([_excess(inputs.lumas), _excess([luma.T for luma in inputs.lumas])], axis=0)
     return {"regrid_log": float(total.max()), "regrid_px": float(PERIODS[total.argmax()])}
 
 
 def _excess(lumas: tuple[FloatArray, ...] | list[FloatArray]) -> Numbers:
-    """For each period, the logarithm of its power and that of its harmonics, over what is usual nearby."""
+    """For each period, the sum of the log powers of its harmonics, relative to the median of nearby periods."""
     from scipy.ndimage import median_filter
 
     power = np.sum([_power(luma) for luma in lumas], axis=0)

@@ -1,4 +1,4 @@
-"""Features of blur: how wide edges are in each direction, and what the spectrum has lost."""
+"""Features of blur: the width of edges in each direction."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from iqa.handcrafted.inputs import MeasurementInputs
 
 DIRECTIONS = 8
 EDGE_PAIRS = ((1.0, 2.0), (2.0, 4.0))
-"""Gaussian sigmas of the two gradients that an edge's width is read from, in pixels."""
+"""Gaussian sigmas in pixels of the two gradients from which the width of an edge is computed."""
 EDGE_SHARE = 0.04
 WIDEST = 12.0
 
 
 def edges(inputs: MeasurementInputs) -> dict[str, float]:
-    """The spread (Gaussian sigma in pixels) of the strongest edges, over all directions and in the extreme ones.
+    """The width (Gaussian sigma in pixels) of the strongest edges, over all directions and in the extreme ones.
 
-    From the ratio of gradients at two scales (Elder and Zucker 1998; Zhuo and Sim 2011). Motion widens the edges
-    that it crosses and leaves the others; defocus widens all.
+    From the ratio of gradients at two scales (Elder and Zucker 1998; Zhuo and Sim 2011). Motion blur widens the edges
+    across its direction only; defocus widens all.
     """
     measured: dict[str, float] = {}
     for fine, coarse in EDGE_PAIRS:
@@ -41,7 +41,7 @@ def edges(inputs: MeasurementInputs) -> dict[str, float]:
 
 
 def _edge_widths(luma: FloatArray, fine: float, coarse: float) -> tuple[FloatArray, FloatArray]:
-    """The widths of the strongest edge pixels, and their directions in eighths of a half turn."""
+    """The widths of the strongest edge pixels, and their directions in units of 180/8 degrees."""
     import cv2
 
     def gradient(sigma: float) -> tuple[FloatArray, FloatArray]:
@@ -55,7 +55,7 @@ def _edge_widths(luma: FloatArray, fine: float, coarse: float) -> tuple[FloatArr
     crest = strength >= cv2.dilate(strength, np.ones((3, 3), np.uint8)) * np.float32(0.97)
     threshold = max(float(np.percentile(strength, 100 * (1 - EDGE_SHARE))), 1.0)
     chosen = crest & (strength >= threshold)
-    # the fine gradient along the coarse one's direction: noise across it does not count
+    # project the fine gradient on the direction of the coarse one, which suppresses noise
     along = (fine_x * coarse_x + fine_y * coarse_y)[chosen] / strength[chosen]
     ratio = np.maximum(along / strength[chosen], np.float32(1e-3))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Features of blur in the averaged power spectrum: lost octaves, lost directions, and the zeros of blur kernels."""
+"""Features of blur in the mean power spectrum: its decay, by direction, and the zeros of blur kernels."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SHORTEST = 4
 
 
 def spectrum(inputs: MeasurementInputs) -> dict[str, float]:
-    """The fall of power from octave to octave in dB, in all and in single directions, and two cepstral dips.
+    """The decay of power per octave in dB, over all directions and in the extreme ones, and two dips of the cepstrum.
 
-    A kernel with zeros at regular distances leaves a dip in the cepstrum at the kernel's length: on one line for
-    motion, on a whole ring for a defocused lens (Cannon 1976). Both are in nepers of the mean log spectrum.
+    A kernel with zeros at regular distances gives a dip in the cepstrum at the length of the kernel: on a line for
+    motion blur, on a ring for defocus (Cannon 1976). Both are in nepers of the mean log spectrum.
     """
     power, logarithm = _averaged(inputs)
     radius, angle = _polar(len(power))
@@ -52,7 +52,7 @@ def spectrum(inputs: MeasurementInputs) -> dict[str, float]:
 
 
 def _averaged(inputs: MeasurementInputs) -> tuple[Spectrum, Spectrum]:
-    """Mean power and mean log power of windowed patches, each (n, n), n the largest size that fits all patches."""
+    """Mean power and mean log power of windowed patches, each (n, n), with the largest n that fits all patches."""
     shortest = min(min(luma.shape) for luma in inputs.lumas)
     size = next(size for size in SIZES if size <= shortest)
     patches = np.stack([patch for luma in inputs.lumas for patch in _patches(luma, size)])

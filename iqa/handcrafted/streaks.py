@@ -1,4 +1,4 @@
-"""Features of rain: thin bright lines that share one steep direction."""
+"""Features of rain: thin bright lines in one steep direction."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from iqa.handcrafted.inputs import MeasurementInputs
 
 DIRECTIONS = 12
 STEEPEST = math.radians(45)
-"""Streaks are at most this far from vertical."""
+"""Largest angle between streaks and the vertical."""
 LENGTH, WIDTH, GAP = 13.0, 1.5, 3
-"""Of the line that is looked for, and how far beside it its surroundings are, in pixels."""
+"""Length and width of the line filter, and the distance of its two sides, in pixels."""
 LEAST = 2.0
-"""Levels (of 255) by which a line must stand out."""
+"""Levels (of 255) that are subtracted from the strength of a line."""
 MOST_PIXELS = 160_000
 
 
 def streaks(inputs: MeasurementInputs) -> dict[str, float]:
-    """How strongly steep bright lines stand out, beside dark ones and beside bright lines of other directions.
+    """Strength of steep bright lines, relative to dark lines and to bright lines of other directions.
 
-    A line's strength is its mean level above the brighter of its two sides, so that edges and slopes give none.
-    `streak_contrast_255`: the mean of what exceeds 2 levels, in the strongest steep direction, less that of dark
-    lines there; the others are natural logarithms of ratios.
+    The strength of a line is its mean level minus the brighter of its two sides, so that edges and gradients give
+    none. `streak_contrast_255`: mean strength above 2 levels in the strongest steep direction, minus that of dark
+    lines; the others are natural logarithms of ratios.
     """
     angles = [(step - DIRECTIONS // 2) * math.pi / DIRECTIONS for step in range(DIRECTIONS)]
     patches = [_middle(luma, MOST_PIXELS // len(inputs.lumas)) for luma in inputs.lumas]
@@ -45,7 +45,7 @@ def streaks(inputs: MeasurementInputs) -> dict[str, float]:
 
 
 def _lines(luma: FloatArray, angle: float) -> tuple[float, float]:
-    """Mean strength of bright and of dark lines that lean by `angle` from vertical."""
+    """Mean strength of bright and of dark lines at `angle` from the vertical."""
     import cv2
 
     mean = np.asarray(cv2.filter2D(luma, -1, _line(angle), borderType=cv2.BORDER_REFLECT), np.float32)
@@ -57,7 +57,7 @@ def _lines(luma: FloatArray, angle: float) -> tuple[float, float]:
 
 
 def _shifted(plane: FloatArray, down: int, right: int) -> FloatArray:
-    """The part of a plane that stays inside it for all shifts by up to `GAP`, shifted."""
+    """The plane without a border of `GAP`, shifted."""
     height, width = plane.shape
     return plane[GAP + down : height - GAP + down, GAP + right : width - GAP + right]
 

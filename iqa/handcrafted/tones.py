@@ -1,4 +1,4 @@
-"""Features of a tone curve: where the tones end, and where in the picture the light lies."""
+"""Features of the tone curve: the ends of the histogram, and brightness and colour by place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from iqa.handcrafted.inputs import MeasurementInputs
 
 ENDS = {end: f"luma_percentile_{end}_255" for end in (0.1, 1, 99, 99.9)}
 WITHIN = 2.5
-"""Levels of 255 from black or from white that count as black or white."""
+"""Levels of 255 within which a pixel counts as black or as white."""
 THIRDS = {
     "top": (slice(None), 0),
     "middle": (slice(None), 1),
@@ -17,11 +17,11 @@ THIRDS = {
     "right": (2, slice(None)),
     "centre": (1, 1),
 }
-"""Rows and columns of a 3x3 grid, by the name of what they cover."""
+"""Columns and rows of a 3x3 grid, by name of the region."""
 
 
 def tones(inputs: MeasurementInputs) -> dict[str, float]:
-    """A darkened photo often has no white left, or too much black; and the sky, say, is darker than skies are."""
+    """Percentiles of luma and value, shares of black and white, and mean value and colour by region."""
     import cv2
 
     luma = np.concatenate([patch.ravel() for patch in inputs.lumas])

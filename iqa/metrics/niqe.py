@@ -1,4 +1,4 @@
-"""NIQE (Mittal, Soundararajan, Bovik, IEEE SPL 2013): how far a picture's local statistics are from good photos'.
+"""NIQE (Mittal, Soundararajan, Bovik, IEEE SPL 2013): distance of local statistics from those of good photos.
 
 Follows the authors' MATLAB release, so that its published parameters give its published values; the parameters
 shipped here are our own (`python -m training.fits.niqe`).
@@ -29,14 +29,14 @@ FEATURES = 36
 SMALLEST_SIDE = 32
 WORST = 100.0
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
-"""Neighbours whose products are modelled: right, below, and the two diagonals."""
+"""Shifts to the neighbours whose products are modelled: right, below, and the two diagonals."""
 HALVING = np.array([-0.0234375, -0.0703125, 0.2265625, 0.8671875], np.float32)[[0, 1, 2, 3, 3, 2, 1, 0]] / 2
 """Keys' cubic (a = -0.5) stretched by two and sampled at half pixels: MATLAB's imresize(x, 0.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NiqeModel:
-    """The Gaussian that good photographs' block features follow."""
+    """The Gaussian model of the block features of good photographs."""
 
     mean: Matrix
     """(36,)"""
@@ -46,7 +46,7 @@ class NiqeModel:
 
 @cache
 def default_model() -> NiqeModel:
-    """Our own pristine model, fitted on photographs. Raises `BadParameters` where its file is unusable."""
+    """The embedded model of pristine photographs. Raises `BadParameters` if its file is unusable."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -61,7 +61,7 @@ def default_model() -> NiqeModel:
 
 
 def niqe(image: Image) -> float:
-    """NIQE of the whole picture in [0, 100], lower is better; good photographs lie below 4, flat areas at 100.
+    """NIQE of the whole image in [0, 100], lower is better; good photographs are below 4, flat images at 100.
 
     Raises `ImageTooSmall` below 32 pixels.
     """
@@ -69,7 +69,7 @@ def niqe(image: Image) -> float:
 
 
 def _features(image: Image) -> Iterator[Matrix]:
-    """Of the blocks of the picture, some rows of blocks at a time, each with a row above and below as context."""
+    """Features of all blocks, computed for some rows of blocks at a time, with one row of context on both sides."""
     block_rows, block_columns = image.height // BLOCK, image.width // BLOCK
     if min(block_rows, block_columns) < 2:
         yield block_features(luma_255(image))[0]
@@ -85,21 +85,21 @@ def _features(image: Image) -> Iterator[Matrix]:
 
 
 def niqe_of(lumas: Sequence[FloatArray], model: NiqeModel | None = None) -> float:
-    """NIQE of one picture given as one or more patches, each (H, W) luma in [0, 255]; lower is better, best 0.
+    """NIQE of one image given as one or more patches, each (H, W) luma in [0, 255]; lower is better, best 0.
 
-    All blocks of all patches are pooled. A picture without any texture, whose statistics are not defined, is
-    infinitely far away. Raises `ImageTooSmall` below 32 pixels.
+    The blocks of all patches are pooled. Infinite for an image without texture, whose statistics are undefined.
+    Raises `ImageTooSmall` below 32 pixels.
     """
     return distance(np.concatenate([block_features(patch)[0] for patch in lumas]), model)
 
 
 def distance(features: Matrix, model: NiqeModel | None = None) -> float:
-    """How far (blocks, 36) features are from good photographs'; see `niqe_of`."""
+    """Distance of (blocks, 36) features from the model; see `niqe_of`."""
     model = model or default_model()
     defined = features[np.isfinite(features).all(axis=1)]
     if not len(defined):
         return float("inf")
-    # the authors' code skips undefined features in the mean, but whole blocks in the covariance
+    # the published code skips undefined features in the mean, but whole blocks in the covariance
     offset = model.mean - np.nanmean(features, axis=0)
     own = np.cov(defined, rowvar=False) if len(defined) > 1 else np.zeros_like(model.covariance)
     square = offset @ np.linalg.pinv((model.covariance + own) / 2) @ offset
@@ -109,9 +109,9 @@ def distance(features: Matrix, model: NiqeModel | None = None) -> float:
 def block_features(luma: FloatArray) -> tuple[Matrix, Matrix]:
     """The 36 features of each block, (blocks, 36), and each block's sharpness, (blocks,), of (H, W) luma in [0, 255].
 
-    Blocks are 96x96, and what is left over at the right and below does not count. Below 192 pixels of height or
-    width, where fewer than two such blocks fit, they are half the shorter side instead. A block without
-    variation has undefined (NaN) features.
+    Blocks are 96x96; incomplete ones at the right and at the bottom are left out. Below 192 pixels of height or
+    width, where fewer than two blocks fit, their side is half the shorter side. A block without variation has
+    undefined (NaN) features.
     """
     shorter = min(luma.shape)
     if shorter < SMALLEST_SIDE:
@@ -134,7 +134,7 @@ def _normalise(luma: FloatArray) -> tuple[FloatArray, FloatArray]:
     def blur(plane: Matrix) -> Matrix:
         return np.asarray(cv2.GaussianBlur(plane, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE), np.float64)
 
-    # in float32 rounding would give flat areas a texture, which the shape of the histogram is sensitive to
+    # in float64, because rounding errors of float32 would look like texture in flat areas
     exact = luma.astype(np.float64)
     mean = blur(exact)
     deviation = np.sqrt(np.abs(blur(exact * exact) - mean * mean))
@@ -157,7 +157,7 @@ def _blocks(plane: FloatArray, block: int) -> FloatArray:
 
 
 def _statistics(blocks: FloatArray) -> Matrix:
-    """The 18 features of each block at one scale: shape and spread of the values, and of neighbours' products."""
+    """The 18 features of each block at one scale: shape and scale of the values and of products of neighbours."""
     shape, left, right = _asymmetric_gaussian(blocks)
     features = [shape, (left + right) / 2]
     for shift in SHIFTS:
@@ -187,7 +187,7 @@ def _asymmetric_gaussian(blocks: FloatArray) -> tuple[Matrix, Matrix, Matrix]:
 
 @cache
 def _shape_table() -> tuple[Matrix, Matrix, Matrix]:
-    """Shapes 0.2 to 10, the moment ratio that each has (rising), and its scale per unit of deviation."""
+    """Shapes 0.2 to 10, the moment ratio of each (increasing), and its scale per unit of standard deviation."""
     shapes = np.arange(200, 10001) / 1000
     moments = _gamma(2 / shapes) ** 2 / (_gamma(1 / shapes) * _gamma(3 / shapes))
     return shapes, moments, np.sqrt(_gamma(1 / shapes) / _gamma(3 / shapes))
@@ -205,6 +205,6 @@ METRIC = Metric(
     higher_is_better=False,
     range=(0.0, WORST),
     reference="none",
-    about="How far local statistics are from those of good photographs; noise, blur and artefacts raise it.",
+    about="Distance of local statistics from those of good photographs; noise, blur and artifacts raise it.",
     measure=niqe,
 )

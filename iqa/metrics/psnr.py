@@ -19,7 +19,7 @@ IDENTICAL_DB = 100.0
 
 
 def psnr(image: Image, reference: Image, *, crop: int = 0) -> float:
-    """10 log10(1 / mean squared error) in dB over all three channels; 100 where the pictures are identical.
+    """10 log10(1 / mean squared error) in dB over all three channels; 100 for identical images.
 
     `crop`: pixels left out at each border. Raises `SizesDiffer`, `ImageTooSmall`.
     """
@@ -28,7 +28,7 @@ def psnr(image: Image, reference: Image, *, crop: int = 0) -> float:
 
 
 def psnr_of(image: FloatArray, reference: FloatArray, crop: int = 0) -> float:
-    """The same on arrays (H, W) or (H, W, C) in [0, 1]."""
+    """The same of arrays (H, W) or (H, W, C) in [0, 1]."""
     rows, columns = (slice(crop, size - crop) for size in image.shape[:2])
     difference = image[rows, columns] - reference[rows, columns]
     if not difference.size:
@@ -42,6 +42,6 @@ METRIC = Metric(
     higher_is_better=True,
     range=(0.0, IDENTICAL_DB),
     reference="full",
-    about="Peak signal-to-noise ratio of RGB in dB: how near the pixels are to the true picture.",
+    about="Peak signal-to-noise ratio of RGB in dB, against the original image.",
     measure=psnr,
 )

@@ -1,4 +1,4 @@
-"""Peak signal-to-noise ratio of luma, as the super-resolution literature reports it."""
+"""Peak signal-to-noise ratio of luma, as super-resolution papers report it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def psnr_y(image: Image, reference: Image, *, crop: int = 0) -> float:
-    """PSNR in dB of BT.601 studio-range Y with peak 1, `crop` border pixels left out (the scale, by custom).
+    """PSNR in dB of BT.601 studio-range Y with peak 1, `crop` border pixels left out (by convention the scale).
 
     Raises `SizesDiffer`, `ImageTooSmall`.
     """

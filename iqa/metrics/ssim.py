@@ -20,7 +20,7 @@ C1, C2 = 0.01**2, 0.03**2
 
 
 def ssim(image: Image, reference: Image, *, crop: int = 0) -> float:
-    """Mean SSIM of the three channels in [-1, 1], 1 where identical; Gaussian 11x11 window of sigma 1.5.
+    """Mean SSIM of the three channels in [-1, 1], 1 for identical images; Gaussian 11x11 window of sigma 1.5.
 
     `crop`: pixels left out at each border. Raises `SizesDiffer`, `ImageTooSmall` below 11 pixels.
     """
@@ -30,7 +30,7 @@ def ssim(image: Image, reference: Image, *, crop: int = 0) -> float:
 
 
 def ssim_of(image: FloatArray, reference: FloatArray, crop: int = 0) -> float:
-    """The same of one channel (H, W) in [0, 1]; the mean over windows that lie wholly inside."""
+    """The same of one channel (H, W) in [0, 1]: the mean over windows that lie inside the image."""
     import cv2
 
     height, width = (size - 2 * crop for size in image.shape)
@@ -56,6 +56,6 @@ METRIC = Metric(
     higher_is_better=True,
     range=(-1.0, 1.0),
     reference="full",
-    about="Structural similarity of RGB: how much of the true picture's local structure is there.",
+    about="Structural similarity of RGB to the original image.",
     measure=ssim,
 )

@@ -1,4 +1,4 @@
-"""Structural similarity of luma, as the super-resolution literature reports it."""
+"""Structural similarity of luma, as super-resolution papers report it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def ssim_y(image: Image, reference: Image, *, crop: int = 0) -> float:
-    """SSIM in [-1, 1] of BT.601 studio-range Y, `crop` border pixels left out (the scale, by custom).
+    """SSIM in [-1, 1] of BT.601 studio-range Y, `crop` border pixels left out (by convention the scale).
 
     Raises `SizesDiffer`, `ImageTooSmall` below 11 pixels.
     """

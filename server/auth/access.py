@@ -1,4 +1,4 @@
-"""Which files the server may read: those in the allowed folders, after every link and `..` has been followed."""
+"""Which files the server may read: those in the allowed folders, after links and `..` are resolved."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Access:
     def readable(self, path: str) -> Path:
         """The real path of a file that may be read. It need not exist.
 
-        A relative path is looked for in each allowed folder in turn. Raises `AccessDenied`, which says nothing about
-        whether something is there.
+        A relative path is resolved in each allowed folder in turn. Raises `AccessDenied`, whose message does not
+        reveal whether the file exists.
         """
         try:
             given = Path(path).expanduser()
             reals = [(folder / given).resolve() for folder in self.allowed]
         except (OSError, RuntimeError, ValueError) as error:
-            raise AccessDenied(f"{path!r} is no usable path: {error}", self._hint()) from error
+            raise AccessDenied(f"{path!r} is not a valid path: {error}", self._hint()) from error
         for real in reals:
             if self._is_inside(real) and os.path.exists(real):  # a Path of a name that is too long would raise
                 return real
@@ -38,4 +38,4 @@ class Access:
 
     def _hint(self) -> str:
         folders = ", ".join(map(str, self.allowed)) or "none"
-        return f"allowed: {folders}; whoever starts the server can allow more with --allow FOLDER, or send `data`"
+        return f"allowed: {folders}; start the server with --allow FOLDER to allow more, or send `data`"

@@ -1,4 +1,4 @@
-"""Who may use the server over HTTP: named clients, each with a secret token and folders of its own."""
+"""Clients of the server over HTTP, each with a secret token and folders of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.settings import ServerSettings
 T = TypeVar("T")
 
 CallerName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-"""Also the name of his folders."""
+"""Also the name of the client's folders."""
 SHORTEST_TOKEN = 32
 MAX_BYTES = 1 << 20
 HINT = (
@@ -37,37 +37,37 @@ class NamedClient(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     token: SecretStr = Field(min_length=SHORTEST_TOKEN)
-    """What it sends as `Authorization: Bearer ...`."""
+    """The token that the client sends as `Authorization: Bearer ...`."""
     allow: tuple[Path, ...] = ()
-    """Folders that it may read, instead of the server's; its own output folder is always among them."""
+    """Folders that the client may read, instead of the server's; its own output folder is always allowed."""
 
 
 class Callers(Protocol):
-    """Who may call over HTTP: how they prove who they are, and what is theirs."""
+    """Authentication of clients over HTTP, and the folders of each."""
 
     @property
     def auth(self) -> AuthSettings:
-        """What the SDK tells those who come without a token."""
+        """The SDK's settings for requests without a token."""
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Whose token it is, by `client_id`; None where it is nobody's."""
+        """The token's client as `client_id`; None if no client has this token."""
 
     def folders(self, name: str) -> Sequence[Path]:
-        """What he may read beside his own output folder."""
+        """The folders that the client may read beside its own output folder."""
 
 
 def load_clients(file: Path) -> dict[str, NamedClient]:
-    """The clients of a TOML file by name. Raises `RequestError`, which never holds a token."""
+    """The clients of a TOML file by name. Raises `RequestError`, which never quotes a token."""
     clients = parsed(file, TypeAdapter(dict[CallerName, NamedClient]), HINT, private=True)
     if len({client.token.get_secret_value() for client in clients.values()}) < max(1, len(clients)):
-        raise RequestError(f"{file} has no clients, or two with one token", HINT)
+        raise RequestError(f"{file} has no clients, or two clients with the same token", HINT)
     return clients
 
 
 def parsed(file: Path, form: TypeAdapter[T], hint: str, *, private: bool = False) -> T:
-    """What a TOML file says. Raises `RequestError`, which quotes no value of it.
+    """Parse and validate a TOML file. Raises `RequestError`, which quotes no value of the file.
 
-    `private`: also where others can read it.
+    `private`: also raise if other users can read the file.
     """
     try:
         with file.open("rb") as stream:
@@ -88,34 +88,34 @@ def parsed(file: Path, form: TypeAdapter[T], hint: str, *, private: bool = False
 
 
 class Tokens:
-    """Knows clients by their tokens; keeps only the tokens' digests."""
+    """Authenticates clients by their tokens; keeps only digests of the tokens."""
 
     auth = AuthSettings(issuer_url=AnyHttpUrl("https://restore4k.invalid"), resource_server_url=None)
-    """There is no authorization server; its address stands in a place that the SDK asks for, unused."""
+    """The SDK requires the URL of an authorization server; there is none, and the URL is not used."""
 
     def __init__(self, clients: Mapping[str, NamedClient]) -> None:
         self._clients = clients
         self._digests = {name: _digest(client.token.get_secret_value()) for name, client in clients.items()}
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Whose token it is; all are compared, each in constant time, so that the time tells nothing."""
+        """The token's client. Compares with every digest in constant time, so that timing reveals nothing."""
         given = _digest(token)
         matches = [name for name, digest in self._digests.items() if hmac.compare_digest(digest, given)]
         return AccessToken(token=token, client_id=matches[0], scopes=[]) if matches else None
 
     def folders(self, name: str) -> Sequence[Path]:
-        """As his table says."""
+        """The folders of the client's table."""
         return self._clients[name].allow
 
 
 def current_client() -> str:
-    """The name of the client whose call this is; empty where nobody is asked for a token."""
+    """The name of the calling client; empty where no token is required."""
     token = get_access_token()
     return token.client_id if token else ""
 
 
 def settings_of(name: str, allow: Sequence[Path], settings: ServerSettings) -> ServerSettings:
-    """The server's settings with folders of the client's own."""
+    """The server's settings with the client's own folders."""
     return replace(
         settings,
         allowed=tuple(folder.expanduser().absolute() for folder in allow),

@@ -1,4 +1,4 @@
-"""Who may use the server over HTTP where an authorization server says who calls: JWT access tokens, checked here."""
+"""Clients over HTTP with JWT access tokens of an OAuth authorization server, which are verified here."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SECONDS_FOR_KEYS = 5.0
 KEYS_LIVE_SECONDS = 3600.0
 CLOCKS_DIFFER_SECONDS = 30
 SECONDS_AFTER_FAILURE = 10.0
-"""So long an issuer that did not answer is not asked again; meanwhile the keys that are known serve."""
+"""Seconds before an issuer that did not answer is asked again; cached keys are used meanwhile."""
 MOST_CHECKED_AT_ONCE = 4
-"""So that an issuer that does not answer keeps no threads from those who are served."""
+"""Limit of threads that wait for an issuer, so that it cannot block other clients."""
 HINT = (
     'issuer = "https://...", keys = "https://..." (its JWKS), resource = "https://.../mcp" (this server\'s address), '
     'and [people.NAME] tables with subject = "..." and allow = ["/folder"]; docs/serving.md shows one'
@@ -36,10 +36,10 @@ log = logging.getLogger("restore4k")
 
 
 def _safe(url: str) -> str:
-    """Checked as an address but kept as it is written: issuer and audience are compared by character."""
+    """Validate a URL but keep its spelling: issuer and audience are compared as strings."""
     parts = TypeAdapter(AnyHttpUrl).validate_python(url)
     if parts.scheme != "https" and not _is_loopback(parts.host or ""):
-        raise ValueError("only https is safe; http is for this machine alone")
+        raise ValueError("only https is safe; http is allowed for this machine only")
     return url
 
 
@@ -54,7 +54,7 @@ Address: TypeAlias = Annotated[str, AfterValidator(_safe)]
 Algorithm: TypeAlias = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]
-"""Signatures by a key that the issuer alone has."""
+"""Asymmetric signature algorithms."""
 
 
 class Person(BaseModel):
@@ -63,9 +63,9 @@ class Person(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     subject: str = Field(min_length=1)
-    """What the issuer calls him (`sub`)."""
+    """The subject in the issuer's tokens (`sub`)."""
     allow: tuple[Path, ...] = ()
-    """Folders that he may read; his own output folder is always among them."""
+    """Folders that the person may read; their own output folder is always allowed."""
 
 
 class OAuthSettings(BaseModel):
@@ -74,47 +74,47 @@ class OAuthSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: Address
-    """As it stands in tokens (`iss`), and where clients go to get one."""
+    """Issuer of the tokens (`iss`), where clients get one."""
     keys: Address
     """The issuer's JWKS."""
     resource: Address
-    """This server as clients know it."""
+    """URL of this server for clients."""
     audience: str = ""
-    """What stands in tokens for this server (`aud`), where that is not `resource`."""
+    """Audience of the tokens (`aud`), if it is not `resource`."""
     scopes: tuple[str, ...] = ()
-    """All of them are needed."""
+    """Scopes that a token must have."""
     algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256", "EdDSA"), min_length=1)
     others: bool = False
-    """Whether somebody with a token but without a table is served; he reads no folder."""
+    """Whether subjects without a table are served; they can read no folder."""
     people: dict[CallerName, Person] = {}
 
 
 def load_oauth(file: Path) -> OAuthSettings:
-    """What an OAuth file says. Raises `RequestError`."""
+    """Load an OAuth file. Raises `RequestError`."""
     settings = parsed(file, TypeAdapter(OAuthSettings), HINT)
     if len({person.subject for person in settings.people.values()}) < len(settings.people):
-        raise RequestError(f"{file} has two people with one subject", HINT)
+        raise RequestError(f"{file} has two people with the same subject", HINT)
     if not settings.people and not settings.others:
-        raise RequestError(f"{file} lets nobody in", "name people, or set others = true")
+        raise RequestError(f"{file} allows nobody", "name people, or set others = true")
     return settings
 
 
 def callers_of(clients: Path | None, oauth: Path | None) -> Callers | None:
-    """Those whom either file names; None where nobody is asked who he is. Raises `RequestError`."""
+    """The clients of either file; None without a file. Raises `RequestError`."""
     if clients and oauth:
-        raise RequestError("--clients and --oauth cannot both say who may call", "give one of them")
+        raise RequestError("--clients and --oauth exclude each other", "give one of them")
     if oauth:
         return OAuth(load_oauth(oauth))
     return Tokens(load_clients(clients)) if clients else None
 
 
 class _Keys(jwt.PyJWKClient):
-    """The issuer's keys; strangers cannot make everybody wait for an issuer that does not answer."""
+    """The issuer's keys, fetched so that requests with bad tokens cannot block other clients."""
 
     _asked_again_from = 0.0
 
     def fetch_data(self) -> Any:
-        """As the library does it. Raises `PyJWKClientConnectionError`."""
+        """Fetch the key set. Raises `PyJWKClientConnectionError`."""
         if time.monotonic() < self._asked_again_from:
             raise jwt.PyJWKClientConnectionError("asked just now")
         try:
@@ -125,7 +125,7 @@ class _Keys(jwt.PyJWKClient):
 
 
 class OAuth:
-    """Knows people by access tokens of one issuer, made for this server."""
+    """Authenticates people by access tokens of one issuer for this server."""
 
     def __init__(self, settings: OAuthSettings) -> None:
         self._settings = settings
@@ -135,7 +135,7 @@ class OAuth:
 
     @property
     def auth(self) -> AuthSettings:
-        """Strangers hear where to get a token (RFC 9728), and with which scopes."""
+        """Metadata for unauthenticated requests: where to get a token (RFC 9728), and its scopes."""
         return AuthSettings.model_validate(
             {
                 "issuer_url": self._settings.issuer,
@@ -146,7 +146,7 @@ class OAuth:
         )
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Whose token it is, by the name of his table or one made of his subject."""
+        """The client of the token: the name of its table, or one derived from its subject."""
         try:
             claims = await anyio.to_thread.run_sync(self._claims, token, limiter=self._checked_at_once)
         except jwt.PyJWKClientConnectionError as error:
@@ -170,12 +170,12 @@ class OAuth:
         )
 
     def folders(self, name: str) -> Sequence[Path]:
-        """As his table says; without one none."""
+        """The folders of the client's table; none without a table."""
         person = self._settings.people.get(name)
         return person.allow if person else ()
 
     def _claims(self, token: str) -> dict[str, Any]:
-        """Of a token that is whole. Raises `PyJWTError`, and `ValueError` for odd ones."""
+        """The claims of a valid token. Raises `PyJWTError`, and `ValueError` for malformed ones."""
         if jwt.get_unverified_header(token).get("alg") not in self._settings.algorithms:
             raise jwt.InvalidAlgorithmError
         return jwt.decode(
@@ -189,7 +189,7 @@ class OAuth:
         )
 
     def _made_up(self, subject: str) -> str:
-        """A name for folders, which no two people share."""
+        """A unique folder name for a subject."""
         return f"user-{hashlib.sha256(f'{self._settings.issuer} {subject}'.encode()).hexdigest()[:24]}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,103 +13,115 @@ import typer
 
 from imaging.progress import ProgressToken
 from server.cli.console import SIGNALLED, Answer, in_options, stopped_by_signals
-from server.cli.options import (
-    JsonOption,
-    LongSideOption,
-    MemoryOption,
-    NonCommercialOption,
-    ProfileOption,
-    QuietOption,
-    ReasonerOption,
-    ScaleOption,
-)
+from server.cli.options import BudgetOptions, JsonOption, MemoryOption, PlanOptions, QuietOption, grouped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from agent.batch.request import BatchRequest
     from agent.batch.runner import BatchReport, EngineOpener
 
 SOME_FAILED = 1
-EngineName = Literal["local", "ray"]
 
 
-def batch(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="The folder of photos; those of its sub-folders are restored too.")
-    ],
-    results: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The folder for the results, with the same sub-folders.")
-    ],
-    profile: ProfileOption = "default",
-    scale: ScaleOption = None,
-    long_side: LongSideOption = None,
-    reasoner: ReasonerOption = None,
-    max_seconds: Annotated[
-        float | None, typer.Option("--max-seconds", help="For each photo: begin no further step after so long.")
-    ] = None,
-    max_runs: Annotated[
-        int | None,
-        typer.Option("--max-runs", help="For each photo: stop after N expert runs and return the best result."),
-    ] = None,
-    non_commercial: NonCommercialOption = False,
+@dataclass(frozen=True, slots=True)
+class FolderOptions:
+    """What is written beside and about the results."""
+
     format: Annotated[
-        Literal["png", "jpg", "webp", "tiff", "avif"], typer.Option("--format", help="Of the results.")
-    ] = "png",
+        Literal["png", "jpg", "webp", "tiff", "avif"], typer.Option("--format", help="File format of the results.")
+    ] = "png"
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in OUT that are not results of this batch.")
-    ] = False,
+    ] = False
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier call.")
-    ] = False,
+        bool, typer.Option("--retry-failed", help="Retry photos that failed in an earlier call.")
+    ] = False
     keep_runs: Annotated[
         bool, typer.Option("--keep-runs", help="Keep the run folder of every photo, with trace and report.")
-    ] = False,
+    ] = False
     thumbnails: Annotated[
         int,
         typer.Option("--thumbnails", min=0, help="Maximum thumbnails in the summary; larger batches are sampled."),
-    ] = 1000,
+    ] = 1000
+
+    def request(self, source: Path, results: Path, plan: PlanOptions, budget: BudgetOptions) -> BatchRequest:
+        """The batch with these options."""
+        from agent.batch.request import BatchRequest
+
+        return BatchRequest(
+            source,
+            results,
+            plan.choose(budget.max_seconds, budget.max_runs),
+            suffix=f".{self.format}",
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+            keep_runs=self.keep_runs,
+            thumbnails=self.thumbnails,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Where the workers run, and how many."""
+
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="How many at once; otherwise one for each GPU, or for each core."),
-    ] = None,
+        typer.Option("--workers", min=1, help="Number of workers. Default: one per GPU, otherwise one per core."),
+    ] = None
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of each worker; without GPUs otherwise one.")
-    ] = None,
+        int | None, typer.Option("--threads", min=1, help="Threads per worker. Default without a GPU: 1.")
+    ] = None
     engine: Annotated[
-        EngineName, typer.Option("--engine", help="Worker processes here, or the actors of a Ray cluster.")
-    ] = "local",
+        Literal["local", "ray"],
+        typer.Option("--engine", help="Worker processes on this machine, or actors of a Ray cluster."),
+    ] = "local"
     address: Annotated[
-        str | None, typer.Option("--address", help="Of a Ray cluster; otherwise one is started on this machine.")
-    ] = None,
-    memory: MemoryOption = None,
+        str | None,
+        typer.Option("--address", help="Address of the Ray cluster. Default: start one on this machine."),
+    ] = None
+    memory: MemoryOption = None
+
+    def opener(self) -> EngineOpener:
+        """What opens the engine. Raises `RequestError`."""
+        from server.errors import RequestError
+
+        if self.engine == "ray":
+            from agent.batch.engines.on_ray import RayEngine
+
+            return partial(
+                RayEngine, workers=self.workers, threads=self.threads, address=self.address, memory=self.memory
+            )
+        if self.address is not None:
+            raise RequestError("--address is that of a Ray cluster", "give --engine ray with it")
+        from agent.batch.engines.local import LocalEngine
+
+        return partial(LocalEngine, workers=self.workers, threads=self.threads, memory=self.memory)
+
+
+@grouped
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of photos; its subfolders are restored too.")],
+    results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results, with the same subfolders.")],
+    plan: PlanOptions,
+    budget: BudgetOptions,
+    folder: FolderOptions,
+    engine: EngineOptions,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Restore a folder of photos. The same command again goes on where it was stopped."""
-    with Answer(as_json) as answer:
-        from agent.batch.runner import BatchRequest, run_batch
-        from server.cli.batch_view import BatchView
-        from server.profile_options import choose_profile
+    """Restore a folder of photos. Repeat the same command to resume a batch that was stopped.
 
-        request = BatchRequest(
-            source,
-            results,
-            choose_profile(
-                profile,
-                scale=scale,
-                long_side=long_side,
-                reasoner=reasoner,
-                max_seconds=max_seconds,
-                max_expert_runs=max_runs,
-                non_commercial=non_commercial,
-            ),
-            suffix=f".{format}",
-            overwrite=overwrite,
-            retry_failed=retry_failed,
-            keep_runs=keep_runs,
-            thumbnails=thumbnails,
-        )
-        opener = _opener(engine, address, workers, threads, keep_runs)
+    --max-seconds and --max-runs apply to each photo.
+    """
+    with Answer(as_json) as answer:
+        from agent.batch.runner import run_batch
+        from server.cli.batch_view import BatchView
+        from server.errors import RequestError
+
+        if engine.engine == "ray" and folder.keep_runs:
+            raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")
+        request, opener = folder.request(source, results, plan, budget), engine.opener()
         token = ProgressToken()
         with stopped_by_signals(token) as received, BatchView(quiet=quiet) as view:
             report = run_batch(request, opener, token=token, listener=view)
@@ -116,7 +129,7 @@ def batch(
             raise answer.fail(
                 "Cancelled",
                 f"stopped after {report.done + report.done_before} of {report.total} pictures",
-                f"go on with: {shlex.join(['restore4k', *sys.argv[1:]])}",
+                f"resume with: {shlex.join(['restore4k', *sys.argv[1:]])}",
                 SIGNALLED + received(),
                 results=report.results,
             )
@@ -125,30 +138,12 @@ def batch(
             raise typer.Exit(SOME_FAILED)
 
 
-def _opener(
-    name: EngineName, address: str | None, workers: int | None, threads: int | None, keep_runs: bool
-) -> EngineOpener:
-    from server.errors import RequestError
-
-    if name == "ray":
-        from agent.batch.engines.on_ray import RayEngine
-
-        if keep_runs:
-            raise RequestError("with --engine ray the run folders stay on other machines", "leave --keep-runs away")
-        return partial(RayEngine, workers=workers, threads=threads, address=address)
-    if address is not None:
-        raise RequestError("--address is that of a Ray cluster", "give --engine ray with it")
-    from agent.batch.engines.local import LocalEngine
-
-    return partial(LocalEngine, workers=workers, threads=threads)
-
-
 def _show(report: BatchReport, console: Console) -> None:
-    before = f", {report.done_before} were done before" if report.done_before else ""
+    before = f", {report.done_before} in earlier calls" if report.done_before else ""
     console.print(f"restored: {report.done} of {report.total} pictures in {report.seconds:.1f} s{before}")
     failed = report.failed + report.failed_before
     if failed:
-        again = f", {report.failed_before} of them before (--retry-failed)" if report.failed_before else ""
+        again = f", {report.failed_before} of them in earlier calls (--retry-failed)" if report.failed_before else ""
         console.print(f"failed:   {failed}{again}")
         for failure in report.failures:
             console.print(f"  {failure.source}: {in_options(failure.reason)}")

@@ -1,4 +1,4 @@
-"""A batch as a person at a terminal sees it: a bar with figures, and a line for every picture that fails."""
+"""Progress of a batch on a terminal: a bar with a status line, and a line for every picture that fails."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from server.batch_status import standing
 from server.cli.console import in_options
 
 LINE_SECONDS = 30.0
-"""Without a terminal a line is written so often."""
+"""Time between two status lines without a terminal."""
 
 
 class BatchView:
-    """Listens to a batch; writes to stderr."""
+    """A batch listener that writes to stderr."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -45,7 +45,7 @@ class BatchView:
         self._bar.stop()
 
     def __call__(self, tally: Tally, entry: Entry | None) -> None:
-        """Show where the batch stands."""
+        """Show the progress."""
         if self._quiet:
             return
         if entry is not None and entry.status == "failed":

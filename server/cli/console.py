@@ -1,4 +1,4 @@
-"""How the command line speaks: one document or some lines on stdout, progress and errors on stderr, exit codes."""
+"""Output of the command line: a result on stdout, progress and errors on stderr, exit codes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ BAD_REQUEST, BUG, SIGNALLED = 2, 1, 128
 
 
 def in_options(advice: str) -> str:
-    """What the engine advises, by the name of our option."""
+    """Replace advice of the engine by the name of the command line's option."""
     return advice.replace("ask for overwriting", "give --overwrite")
 
 
 class Answer:
-    """The answer of one command. Inside its block, errors become one line on stderr (and with --json a document on
-    stdout) and an exit code: 2 for a `RestoreError`, 1 for a fault of ours, 130 after Ctrl-C.
+    """The output of one command.
+
+    Inside its block, errors become one line on stderr (with --json also a document on stdout) and an exit code: 2
+    for a `RestoreError`, 1 for a bug, 130 after Ctrl-C.
     """
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._stdout = sys.stdout
-        # Whatever a library prints must not get between our document and its reader.
+        # Prints of libraries must not end up in the JSON document.
         self._redirected = redirect_stdout(sys.stderr) if as_json else None
 
     def __enter__(self) -> Answer:
@@ -44,14 +46,14 @@ class Answer:
         return self
 
     def write(self, document: object, show: Callable[[Console], None]) -> None:
-        """Answer with a JSON-able document, or with what `show` prints for a person."""
+        """Write the JSON document, or what `show` prints without --json."""
         if self._as_json:
             self._stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         else:
             show(Console(file=self._stdout, highlight=False, markup=False, soft_wrap=True))
 
     def fail(self, kind: str, message: str, hint: str, code: int, **more: str) -> typer.Exit:
-        """Tell an error; the exit to raise."""
+        """Report an error, and return the exit to raise."""
         message, hint = " ".join(message.split()), in_options(" ".join(hint.split()))
         print(f"error: {message}; {hint}" if hint else f"error: {message}", file=sys.stderr)  # noqa: T201
         if self._as_json:
@@ -73,13 +75,13 @@ class Answer:
             raise self.fail(name, error.message, error.hint, BAD_REQUEST) from None
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exception(error)
-        hint = f"{DEBUG_VARIABLE}=1 shows where; please report it"
+        hint = f"set {DEBUG_VARIABLE}=1 for a traceback; please report it"
         raise self.fail(name, f"unexpected {name}: {error}", hint, BUG) from None
 
 
 @contextmanager
 def stopped_by_signals(token: ProgressToken) -> Iterator[Callable[[], int]]:
-    """Let Ctrl-C and SIGTERM cancel `token`; gives what tells the signal that came. The second one ends at once."""
+    """Let Ctrl-C and SIGTERM cancel `token`; a second one exits at once. Yields a function that gives the signal."""
     received = [0]
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -87,7 +89,7 @@ def stopped_by_signals(token: ProgressToken) -> Iterator[Callable[[], int]]:
             raise KeyboardInterrupt
         received[0] = number
         token.cancel()
-        print("stopping after the current tile; once more to stop at once", file=sys.stderr)  # noqa: T201
+        print("stopping after the current tile; repeat to stop at once", file=sys.stderr)  # noqa: T201
 
     before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:

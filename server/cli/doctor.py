@@ -1,4 +1,4 @@
-"""Is this machine fit for the work? One check per thing that can be missing, each with what to do about it."""
+"""Checks of this machine, each with a hint on how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ LIBRARIES = (
 )
 GIGABYTE = 1 << 30
 MEMORY_WANTED = 6 * GIGABYTE
-"""A 4096x4096 picture is 200 MB in float32; a step holds a few of them, and torch wants its share."""
+"""A 4096x4096 picture takes 200 MB in float32; a step holds several, and torch needs memory too."""
 DISK_WANTED = 2 * GIGABYTE
 
 
 class Check(BaseModel):
-    """What was looked at, what was found, and what to do about it."""
+    """The result of one check, with a hint."""
 
     name: str
     state: Literal["ok", "warning", "problem"]
@@ -49,7 +49,7 @@ class Check(BaseModel):
 
 
 def examine() -> list[Check]:
-    """All checks; none of them changes anything."""
+    """Run all checks; none changes anything."""
     checks: list[Callable[[], Check]] = [_python, _libraries, _package_names, _device, _memory, _experts, _weights]
     checks += [_metrics, _reasoners, _server]
     folders = {"runs folder": default_runs(), "workspace": default_workspace(), "output folder": default_output()}
@@ -76,7 +76,7 @@ def _libraries() -> Check:
 
 
 def _package_names() -> Check:
-    """Our packages have common names; another distribution may own one of them too."""
+    """Find other distributions that install packages of the same names."""
     owners = metadata.packages_distributions()
     foreign = {name: owner for name in OUR_PACKAGES if (owner := set(owners.get(name, ())) - {APP})}
     if foreign:
@@ -114,7 +114,7 @@ def _device() -> Check:
             name="device",
             state="ok",
             found=f"CPU with {torch.get_num_threads()} threads",
-            hint="a GPU would be many times faster",
+            hint="a GPU is many times faster",
         )
     return Check(name="device", state="ok", found=str(device))
 
@@ -138,7 +138,12 @@ def _experts() -> Check:
     tasks = {card.task for card in catalogue}
     found = f"{len(catalogue.cards)} for {len(tasks)} tasks"
     if Task.SUPER_RESOLUTION not in tasks:
-        return Check(name="experts", state="problem", found=f"{found}, none enlarges", hint="install restore4k again")
+        return Check(
+            name="experts",
+            state="problem",
+            found=f"{found}, none for super-resolution",
+            hint="install restore4k again",
+        )
     return Check(name="experts", state="ok", found=found)
 
 
@@ -154,14 +159,14 @@ def _weights() -> Check:
 
 
 def _metrics() -> Check:
-    """The published metrics are an extra, and most of them forbid commercial use."""
+    """List the published metrics that are installed; most forbid commercial use."""
     from iqa.published import published_metrics, state_of
     from toolbox.store import ModelStore
 
     store, metrics = ModelStore(), published_metrics()
     ready = [name for name, metric in metrics.items() if state_of(metric, store).ready]
     if not ready:
-        hint = f"{len(metrics)} more can join: `restore4k models list`"
+        hint = f"{len(metrics)} more can be installed: `restore4k models list`"
         return Check(name="metrics", state="ok", found="embedded ones", hint=hint)
     bound = [f"{name} ({metrics[name].licence})" for name in ready if metrics[name].non_commercial]
     hint = f"not for commercial use: {', '.join(bound)}" if bound else ""
@@ -169,7 +174,7 @@ def _metrics() -> Check:
 
 
 def _server() -> Check:
-    """Whether what a client would start can be put together."""
+    """Whether the MCP server can be built."""
     try:
         import anyio
 
@@ -186,7 +191,7 @@ def _server() -> Check:
 
 
 def _reasoners() -> Check:
-    """Who can look and plan beside the rules; a chat endpoint is asked whether it is there."""
+    """List the reasoners beside the rules; probe the chat endpoint."""
     from agent.reasoners.endpoint import Endpoint
     from agent.reasoners.local_vlm import LocalModel
 
@@ -212,14 +217,14 @@ def _reasoners() -> Check:
 
 
 def _folder(name: str, path: Path) -> Check:
-    """Writable, or can be made; and with room."""
+    """Whether the folder can be created and written, and has free space."""
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        return Check(name=name, state="problem", found=f"{path} cannot be written", hint="choose another one")
+        return Check(name=name, state="problem", found=f"{path} cannot be written", hint="choose another folder")
     free = shutil.disk_usage(existing).free
     found = f"{path}, {free / GIGABYTE:.1f} GB free"
     if free < DISK_WANTED:
-        return Check(name=name, state="warning", found=found, hint="a 4K run needs about 1 GB; make room")
+        return Check(name=name, state="warning", found=found, hint="a 4K run needs about 1 GB; free some space")
     return Check(name=name, state="ok", found=found)
 
 

@@ -1,4 +1,4 @@
-"""What can be downloaded, chosen by name or by profile, and under which licences."""
+"""Downloads of models and metrics, chosen by name or by profile, with their licences."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from toolbox.tasks import Task
 
 METRIC, FACES, BASE = "metric", "faces", "base"
 GROUPS = {"metrics": METRIC, "faces": FACES}
-"""What a name stands for that is no name of a file."""
+"""Names of groups of downloads."""
 
 
 class Download(BaseModel):
-    """What can be downloaded under one name, and what it is good for."""
+    """The files of one name, and what they are for."""
 
     name: str
     purpose: str
-    """The task, with its scale; `metric`; `faces` for what finds, compares and judges them; `base` for what experts
-    stand on."""
+    """The task with its scale; `metric`; `faces` for face detection, recognition and quality; `base` for base models
+    of experts."""
     about: str
     licence: str
     commercial: str
     page: str = ""
     files: tuple[WeightFile, ...]
     base: tuple[WeightFile, ...] = ()
-    """Files of a base model, which come along; other experts may need them too, so they go under their own name."""
+    """Files of a base model, which are pulled too; listed under their own name, as several experts may share them."""
     state: str
     advice: str
 
     @property
     def megabytes(self) -> str:
-        """The size as people write it."""
+        """The size in words."""
         return size_in_words(self.files + self.base)
 
     def can_be_pulled(self, store: ModelStore) -> bool:
-        """Whether a program may fetch all that is not here."""
+        """Whether a program may fetch all missing files."""
         return all(file.urls or store.has(file.name) for file in self.files + self.base)
 
 
 def size_in_words(files: Sequence[WeightFile]) -> str:
-    """The size of files, as far as it is published."""
+    """The size of files in words, as far as it is published."""
     known = sum(file.size or 0 for file in files)
     unknown = sum(file.size is None for file in files)
     if not known:
@@ -62,7 +62,7 @@ def size_in_words(files: Sequence[WeightFile]) -> str:
 
 
 def downloads(store: ModelStore) -> list[Download]:
-    """Everything that has files of its own: experts, what they stand on, metrics, then what is about faces."""
+    """All downloads: experts, their base models, metrics, then face models."""
     found = []
     for card in catalogue_of(store):
         if card.files:
@@ -92,7 +92,7 @@ def downloads(store: ModelStore) -> list[Download]:
 
 
 def _bases(store: ModelStore) -> list[ModelBundle]:
-    """The models of several files that experts with files of their own stand on."""
+    """Base models, of several files each, of experts."""
     bases = {base.name for card in catalogue_of(store) if (base := _base_of(card))}
     return [bundle for bundle in model_bundles().values() if bundle.name in bases]
 
@@ -126,7 +126,7 @@ def _of_faces(model: FaceModel, store: ModelStore) -> Download:
 
 
 def choose(store: ModelStore, names: Iterable[str]) -> list[Download]:
-    """The downloads of these names, each file once. Raises `RestoreError` for an unknown name, or for none."""
+    """The downloads with these names, each file once. Raises `RestoreError` for an unknown name or no name."""
     everything, chosen = downloads(store), dict[str, Download]()
     for name in names:
         found = [
@@ -137,27 +137,29 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Download]:
         if not found:
             near = difflib.get_close_matches(name, [download.name for download in everything], n=2)
             guess = f"did you mean {' or '.join(near)}? " if near else ""
-            raise RestoreError(f"nothing to download is called {name!r}", f"{guess}`restore4k models list` lists all")
+            raise RestoreError(f"there is no download {name!r}", f"{guess}`restore4k models list` lists all")
         chosen.update({download.files[0].name: download for download in found})
     if not chosen:
-        raise RestoreError("nothing was named", "name experts, metrics or files; `restore4k models list` lists them")
+        raise RestoreError(
+            "no name was given", "give names of experts, metrics or files; `restore4k models list` lists them"
+        )
     return list(chosen.values())
 
 
 def choose_to_pull(store: ModelStore, names: Sequence[str]) -> list[Download]:
-    """The same as far as a program may fetch it. Raises `RestoreError` for what is named and must be had by hand."""
+    """The downloads that a program may fetch. Raises `RestoreError` for a name that must be fetched by hand."""
     chosen = choose(store, names)
     for download in chosen:
         if not download.can_be_pulled(store) and "all" not in names:
-            raise RestoreError(f"{download.name} is nothing that a program may fetch", download.advice)
+            raise RestoreError(f"{download.name} may not be fetched by a program", download.advice)
     return [download for download in chosen if download.can_be_pulled(store)]
 
 
 def downloads_for_profile(store: ModelStore, name: str, non_commercial: bool = False) -> list[Download]:
-    """What a run by that profile could use and a program may fetch.
+    """The downloads that a run with the profile could use and a program may fetch.
 
-    Experts of its tasks and preference, metrics, and what is about faces where it restores them. `non_commercial`:
-    also what must not be used commercially, whatever the profile says of it.
+    Experts of its tasks and preference, metrics, and face models if it restores faces. `non_commercial`: also those
+    that forbid commercial use, whatever the profile sets.
     """
     profile = load_profile(name)
     if non_commercial:
@@ -184,7 +186,7 @@ def _is_useful(card: ExpertCard, profile: Profile) -> bool:
 
 
 def require_accepted(store: ModelStore, chosen: Sequence[Download], accept: bool) -> None:
-    """Licences that restrict use are accepted once, by `accept`. Raises `RestoreError` naming those that are not."""
+    """Record accepted licences that restrict use. Raises `RestoreError` for new ones without `accept`."""
     restricted = {download.licence: download for download in chosen if download.commercial != "yes"}
     unread = {licence: download for licence, download in restricted.items() if licence not in store.accepted()}
     if unread and not accept:
@@ -192,7 +194,7 @@ def require_accepted(store: ModelStore, chosen: Sequence[Download], accept: bool
             f"{licence} ({download.name} {download.page})".replace(" )", ")") for licence, download in unread.items()
         )
         raise RestoreError(
-            f"these licences restrict use, commercial use above all: {restrictions}", "read them, then add --accept"
+            f"these licences restrict use, mainly commercial use: {restrictions}", "read them, then add --accept"
         )
     for licence in unread:
         store.accept(licence)

@@ -1,4 +1,4 @@
-"""`restore4k models`: what can be downloaded, and what is done with it."""
+"""`restore4k models`: list, download, check and remove models and metrics."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from server.cli.trial import Trial
     from toolbox.card import ExpertCard
 
-app = typer.Typer(help="Download, check and remove models and metrics, and add your own.", no_args_is_help=True)
+app = typer.Typer(help="Download, check and remove models and metrics, and add custom ones.", no_args_is_help=True)
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Names of experts, metrics or files; `metrics` is all metrics, `faces` what finds and compares faces, "
-        "`all` is everything."
+        help="Names of experts, metrics or files; `metrics`: all metrics, `faces`: all face models, "
+        "`all`: everything."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
 
 
 @app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
-    """List what can be downloaded, with licence and state."""
+    """List all downloads with licence and state."""
     with Answer(as_json) as answer:
         from server.cli.downloads import downloads
         from toolbox.store import ModelStore
@@ -48,17 +48,17 @@ def list_models(as_json: JsonOption = False) -> None:
 def pull(
     names: Names = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="Everything that this profile would use.")
+        str | None, typer.Option("--profile", "-p", help="Everything that this profile can use.")
     ] = None,
     non_commercial: Annotated[
-        bool, typer.Option("--non-commercial", help="With --profile: also what must not be used commercially.")
+        bool, typer.Option("--non-commercial", help="With --profile: include what forbids commercial use.")
     ] = False,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Accept the licences that restrict use; they are shown, and remembered.")
+        bool, typer.Option("--accept", help="Accept the licences that restrict use, once for all.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Download models. What has arrived of an interrupted download is kept, and gone on with."""
+    """Download models. An interrupted download is resumed."""
     with Answer(as_json) as answer:
         from server.cli.downloads import choose_to_pull, downloads_for_profile, require_accepted, size_in_words
         from server.cli.progress_view import bar
@@ -82,18 +82,18 @@ def pull(
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="Weights (.pth, .pt, .ckpt, .safetensors) or a graph (.onnx).")],
-    task: Annotated[Task, typer.Option("--task", help="What it does.")],
-    name: Annotated[str, typer.Option("--name", help="What it is to be called.")],
-    licence: Annotated[str | None, typer.Option("--licence", help="Of these weights; asked for otherwise.")] = None,
+    task: Annotated[Task, typer.Option("--task", help="Task of the expert.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the expert.")],
+    licence: Annotated[str | None, typer.Option("--licence", help="Licence of the weights. Default: ask.")] = None,
     commercial: Annotated[
-        Literal["yes", "no", "ask"], typer.Option("--commercial", help="Whether that allows commercial use.")
+        Literal["yes", "no", "ask"], typer.Option("--commercial", help="Whether the licence allows commercial use.")
     ] = "ask",
     preference: Annotated[
-        Literal["fidelity", "perception", "any"], typer.Option("--preference", help="Which profiles want it.")
+        Literal["fidelity", "perception", "any"], typer.Option("--preference", help="Profiles that use it.")
     ] = "any",
     as_json: JsonOption = False,
 ) -> None:
-    """Add a model of your own: it is recognised, tried on a test picture, and takes part from then on."""
+    """Add a custom model: detect its architecture, test it on a photo and register it as an expert."""
     with Answer(as_json) as answer:
         from server.cli.trial import try_expert
         from toolbox.custom_models import UNKNOWN, CustomModel, add_custom_model
@@ -125,7 +125,7 @@ def verify(names: Names = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def remove(names: Names = None, as_json: JsonOption = False) -> None:
-    """Delete downloaded files, and experts of your own."""
+    """Delete downloaded files and custom models."""
     with Answer(as_json) as answer:
         from server.cli.downloads import choose
         from toolbox.custom_models import remove_custom_card
@@ -141,7 +141,7 @@ def remove(names: Names = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def path(as_json: JsonOption = False) -> None:
-    """Say where downloaded files lie."""
+    """Print the folder of downloaded files."""
     with Answer(as_json) as answer:
         from toolbox.store import ModelStore
 
@@ -168,7 +168,7 @@ def _show_added(console: Console, card: ExpertCard, trial: Trial) -> None:
     kind = card.architecture if isinstance(card, SpandrelCard) else card.loader
     console.print(f"{card.name}: {kind}, {card.task.value}{scale}, licence {card.licences}")
     console.print(
-        f"tried on {trial.megapixels:.2f} megapixels: {trial.seconds:.2f} s, {trial.psnr:.1f} dB to the clean photo, "
+        f"tested on {trial.megapixels:.2f} MP: {trial.seconds:.2f} s, {trial.psnr:.1f} dB to the clean photo, "
         f"consistency {trial.consistency:.2f}"
     )
     for warning in trial.warnings:

@@ -1,4 +1,4 @@
-"""A run as a person at a terminal sees it: a bar, and a line for everything that is worth one."""
+"""Progress of a run on a terminal: a bar, and a line for every notable event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.state import KEEP_INPUT, Node
 
 
 class ProgressView:
-    """Listens to the events of a run; writes to stderr. `run` is its identifier as soon as that is known."""
+    """A listener that writes to stderr. `run` is the identifier of the run, once known."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -47,9 +47,9 @@ class ProgressView:
                 self._bar.update(self._task, completed=event.fraction, description=event.message)
             case events.Started():
                 self.run = event.run
-                again = "going on with" if event.resumed else "restoring"
+                again = "resuming" if event.resumed else "restoring"
                 size = f"{event.width}x{event.height}"
-                self._say(f"run {event.run}: {again} {event.source} ({size}) by profile {event.profile}")
+                self._say(f"run {event.run}: {again} {event.source} ({size}) with profile {event.profile}")
             case events.Perceived():
                 self._say(event.perception.description)
             case events.Planned():
@@ -73,7 +73,7 @@ class ProgressView:
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr for one piece of work; gives what tells it how much is done, in [0, 1]."""
+    """Show a progress bar on stderr; yields a function that sets its share in [0, 1]."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

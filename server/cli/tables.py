@@ -1,4 +1,4 @@
-"""What the command line shows to a person."""
+"""Tables and lines of the command line's results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def table_of(names: Iterable[str], header: str, *others: str) -> Table:
-    """An empty table for these names, which are whole however narrow the terminal is: they are typed again."""
+    """An empty table whose first column never truncates these names, which users copy."""
     first = Column(header, no_wrap=True, min_width=max(map(len, names), default=0))
     return Table(first, *(Column(other, overflow="fold") for other in others))
 
 
 def show_restoration(console: Console, summary: RestorationSummary) -> None:
-    """What a run came to."""
+    """Show the result of a run."""
     if summary.steps:
         table = Table("step", "expert", "score")
         for step in summary.steps:
@@ -35,11 +35,11 @@ def show_restoration(console: Console, summary: RestorationSummary) -> None:
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items() if seconds >= 0.05)
     console.print(f"seconds: {sum(summary.seconds.values()):.1f} ({parts})")
     if use := summary.model_use.summary:
-        console.print(f"asked:   {use}")
+        console.print(f"models:  {use}")
 
 
 def show_quality(console: Console, report: QualityReport) -> None:
-    """What was measured, and what could be."""
+    """Show the measured metrics and the missing ones."""
     console.print(f"quality {report.quality:.3f}")
     table = Table("metric", "value", "range", "better", "about")
     for metric in report.metrics:
@@ -48,11 +48,11 @@ def show_quality(console: Console, report: QualityReport) -> None:
         table.add_row(metric.name, f"{metric.value:.4g}", f"{low:g}..{high:g}", better, metric.about)
     console.print(table)
     for missing in report.missing:
-        console.print(f"not here: {missing.name}; {missing.advice}")
+        console.print(f"not installed: {missing.name}; {missing.advice}")
 
 
 def show_diagnosis(console: Console, report: DegradationReport) -> None:
-    """What is wrong with an image."""
+    """Show the degradations of an image."""
     diagnosis = report.diagnosis
     console.print(diagnosis.description)
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in diagnosis.metrics.items())
@@ -67,14 +67,14 @@ def show_diagnosis(console: Console, report: DegradationReport) -> None:
 
 
 def show_plan(console: Console, report: PlanReport) -> None:
-    """What would be done, and why."""
+    """Show a plan with its reasons."""
     console.print(report.diagnosis.description)
     table = Table("", "step", "experts")
     for number, step in enumerate(report.steps, 1):
         scale = f" {step.scale}x" if step.scale > 1 else ""
         table.add_row(str(number), f"{step.task.value}{scale}", ", ".join(step.experts))
     console.print(table if report.steps else "nothing to do")
-    console.print(f"result: {report.final_width}x{report.final_height} by profile {report.profile}")
+    console.print(f"result: {report.final_width}x{report.final_height} with profile {report.profile}")
     for reason in report.reasons:
         console.print(f"- {reason}")
     for warning in report.warnings:
@@ -82,7 +82,7 @@ def show_plan(console: Console, report: PlanReport) -> None:
 
 
 def show_experts(console: Console, experts: Sequence[ExpertReport]) -> None:
-    """The catalogue, and at its end what to do about what cannot run yet."""
+    """Show the experts, and what the unavailable ones need."""
     names = (one.name for one in experts)
     table = table_of(names, "expert", "task", "scale", "state", "commercial use", "about")
     for one in experts:
@@ -94,7 +94,7 @@ def show_experts(console: Console, experts: Sequence[ExpertReport]) -> None:
 
 
 def show_profiles(console: Console, profiles: Sequence[Profile]) -> None:
-    """Names and purposes."""
+    """Show names and descriptions of profiles."""
     table = table_of((profile.name for profile in profiles), "profile", "about")
     for profile in profiles:
         table.add_row(profile.name, profile.about)
@@ -102,7 +102,7 @@ def show_profiles(console: Console, profiles: Sequence[Profile]) -> None:
 
 
 def show_profile(console: Console, profile: Profile) -> None:
-    """Everything that one profile sets."""
+    """Show all settings of a profile."""
     console.print(profile.known_as)
     table = Table("key", "value", "meaning")
     for key, field in type(profile).model_fields.items():
@@ -111,7 +111,7 @@ def show_profile(console: Console, profile: Profile) -> None:
 
 
 def show_checks(console: Console, checks: Sequence[Check]) -> None:
-    """What the doctor has found."""
+    """Show the results of the checks."""
     for check in checks:
         hint = f"; {check.hint}" if check.hint else ""
         console.print(f"{check.state:8} {check.name}: {check.found}{hint}")

@@ -1,4 +1,4 @@
-"""An expert on a test picture: whether it works at all, how long it takes, how true it is."""
+"""Test an expert on a photo: whether it runs, its time and its fidelity."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LEAST_CONSISTENCY = 0.5
 
 
 class Trial(BaseModel):
-    """What came of it."""
+    """The result of a test."""
 
-    megapixels: float = Field(description="Of the picture that it was given.")
+    megapixels: float = Field(description="Size of the input.")
     seconds: float
     psnr: float = Field(
-        description="dB to the clean photo: that the expert was to enlarge to, or, for every other task, that it got."
+        description="dB to the clean photo: the target of super-resolution, or the input of every other task."
     )
-    consistency: float = Field(description="0..1: how far the result explains the input.")
+    consistency: float = Field(description="0..1: consistency of the result with the input.")
     warnings: list[str]
 
 
 def try_expert(expert: Expert) -> Trial:
-    """Run an expert on a clean photo, made small where it enlarges. Raises `ExpertError` where it fails."""
+    """Run an expert on a clean photo, downscaled for super-resolution. Raises `ExpertError` if it fails."""
     card = expert.card
     wanted = _photo(FACE_SIDE if card.task is Task.FACE_RESTORATION else SIDE)
     side = wanted.width // card.scale
@@ -44,8 +44,8 @@ def try_expert(expert: Expert) -> Trial:
     warnings = []
     if faithful < LEAST_CONSISTENCY:
         warnings.append(
-            f"the result explains its input by {faithful:.2f} only: another task, or another value range "
-            "(value_range in its card)? Q-MoE is unlikely to choose it as it is"
+            f"consistency with the input is only {faithful:.2f}: wrong task, or wrong value range "
+            "(value_range in its card)? Q-MoE is unlikely to choose it"
         )
     return Trial(
         megapixels=side * side / 1e6,

@@ -17,7 +17,8 @@ from agent.batch.engines.work import BatchConfig
 from agent.batch.engines.worker import Worker
 from agent.batch.folder import BatchFolder
 from agent.batch.record import Entry
-from agent.batch.runner import MOST_FAILURES_TOLD, BatchReport, BatchRequest, Failure, Tally, run_batch
+from agent.batch.request import BatchRequest
+from agent.batch.runner import MOST_FAILURES_TOLD, BatchReport, Failure, Tally, run_batch
 from agent.errors import BatchError
 from imaging.errors import OutputExists
 from imaging.progress import ProgressToken
@@ -43,12 +44,12 @@ FolderArgument = Annotated[
     Field(
         min_length=1,
         max_length=4096,
-        description="Folder on the server's machine, inside its allowed folders; its sub-folders come along.",
+        description="Folder on the server's machine, inside its allowed folders; subfolders are included.",
         examples=["holiday", "."],
     ),
 ]
 RetryArgument = Annotated[
-    bool, Field(description="Try again what failed in an earlier call of this folder.", examples=[False])
+    bool, Field(description="Retry photos that failed in an earlier call for this folder.", examples=[False])
 ]
 
 
@@ -72,7 +73,7 @@ def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
             )
             source = service.access.readable(folder)
             if not source.is_dir():
-                raise RequestError(f"{folder!r} is no folder", "give a folder inside an allowed one")
+                raise RequestError(f"{folder!r} is not a folder", "give a folder inside an allowed one")
             settings = service.settings
             request = BatchRequest(
                 source,
@@ -95,11 +96,11 @@ def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
         restore_folder,
         title="Restore a folder",
         description=(
-            "Restore every photo of a folder and its sub-folders, each as restore_to_4k does it alone. Use this when "
-            "the user wants a whole folder done; not for a single photo, and not before the user has seen a result. "
-            "A photo that fails stops nothing: it is told with its reason. Takes minutes to hours, with progress; "
-            "when it is stopped, or the server's time for one call is up, the same call goes on where it ended and "
-            "does nothing twice. The results are files in a folder of their own, with a summary page."
+            "Restore every photo of a folder and its subfolders as restore_to_4k restores one. Use this when the "
+            "user wants a whole folder restored; not for a single photo, and not before the user has seen a result. "
+            "A photo that fails does not stop the others; it is reported with its reason. Takes minutes to hours and "
+            "reports progress. If the call is stopped or reaches the server's time limit, the same call resumes it. "
+            "The results are written to a new folder, with a summary page."
         ),
         annotations=ADDS,
     )
@@ -110,7 +111,7 @@ def _engine(service: Service, config: BatchConfig) -> InProcessEngine:
 
 
 def _results(request: BatchRequest) -> Path:
-    """The folder of an earlier call with the same wishes, otherwise a new one: name_restored, name_restored_2, ..."""
+    """The folder of an earlier call with the same settings, otherwise a new name_restored, name_restored_2, ..."""
     name = f"{request.source.name or 'folder'}_restored"
     for number in range(1, MOST_NAMESAKES):
         results = request.results / (f"{name}_{number}" if number > 1 else name)
@@ -134,8 +135,10 @@ def _tell(status: Status, tally: Tally, entry: Entry | None) -> None:
 
 def _folder_report(report: BatchReport) -> FolderReport:
     failed = report.failed + report.failed_before
-    here = f"{report.done} of {report.total} pictures restored now, {report.done_before} before, {failed} failed"
-    left = "" if report.finished else "; stopped before the end: the same call goes on"
+    here = (
+        f"{report.done} of {report.total} pictures restored, {report.done_before} in earlier calls, {failed} failed"
+    )
+    left = "" if report.finished else "; stopped before the end: repeat the call to resume"
     return FolderReport(
         summary=f"{here}{left}; results in {report.results}.",
         folder=report.results,

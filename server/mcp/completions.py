@@ -1,4 +1,4 @@
-"""What a client may offer while a person types the name of a profile, an expert, an image or a run."""
+"""Completions of names of profiles, experts, images and runs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from server.mcp.resources import EXPERT, PROFILE, run_ids
 from server.mcp.service import Service
 
 MOST_VALUES = 100
-"""The protocol's own limit."""
+"""Limit of the protocol."""
 
 
 def add_completions(server: MCPServer[Any], service: Service) -> None:
-    """Let the server complete the arguments of its templates and prompts."""
+    """Add completion of the arguments of resource templates and prompts."""
 
     @server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
     async def complete(
@@ -55,7 +55,7 @@ def _names(service: Service, kind: str) -> list[str]:
 
 
 def _completion(names: list[str], typed: str) -> Completion:
-    """Those that begin with what was typed, then those that contain it."""
+    """The values that start with the typed text, then those that contain it."""
     low = typed.lower()
     found = [name for name in names if low in name.lower()]
     found.sort(key=lambda name: not name.lower().startswith(low))

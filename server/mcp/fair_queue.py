@@ -1,4 +1,4 @@
-"""Whose turn it is: one at a time, clients alternate, and everybody who waits knows his place."""
+"""A fair queue: one job at a time, clients take turns, and every waiting call knows its position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from server.errors import Busy
 
 MOST_WAITING = 64
 MOST_WAITING_EACH = 16
-"""Of one client."""
+"""Maximum waiting calls of one client."""
 
 
 @dataclass(eq=False, slots=True)
@@ -24,9 +24,9 @@ class _Ticket:
 
 
 class FairQueue:
-    """The queue for one thing that only one may use, a device or a worker.
+    """The queue for a resource that one job at a time may use, such as a device.
 
-    The client that was served longest ago comes first, so that nobody waits for all jobs of a busy one.
+    The client that was served longest ago is next, so that one busy client does not block the others.
     """
 
     def __init__(self, most: int = MOST_WAITING, most_each: int = MOST_WAITING_EACH) -> None:
@@ -37,9 +37,9 @@ class FairQueue:
         self._count = 0
 
     def enter(self, owner: str, moved: Callable[[int], None]) -> AbstractAsyncContextManager[None]:
-        """Join the queue; entering what comes back waits for the turn, leaving it ends the turn.
+        """Join the queue. The context manager waits for the turn when entered, and ends it when left.
 
-        `moved` is told the position in the queue, 1 being the next. Raises `Busy` where too many wait already.
+        `moved` is called with the position in the queue, 1 being next. Raises `Busy` if too many calls are waiting.
         """
         ticket = _Ticket(owner, moved)
         self._join(ticket)
@@ -57,8 +57,8 @@ class FairQueue:
         own = Counter(waiting.owner for waiting in self._waiting)[ticket.owner]
         if len(self._waiting) >= self._most or own >= self._most_each:
             raise Busy(
-                f"busy: {len(self._waiting)} calls wait already, {own} of them yours",
-                "wait for some of them to end, then call again",
+                f"busy: {len(self._waiting)} calls are waiting, {own} of them yours",
+                "wait until some have finished, then call again",
             )
         self._waiting.append(ticket)
         self._go_on()
@@ -84,7 +84,7 @@ class FairQueue:
             self._served.clear()
 
     def _order(self) -> list[_Ticket]:
-        """The order in which those who wait come up, if nobody else comes."""
+        """The waiting calls in the order in which they will be served."""
         rest, served, order = list(self._waiting), dict(self._served), list[_Ticket]()
         while rest:
             first = min(rest, key=lambda ticket: served.get(ticket.owner, -1))

@@ -1,4 +1,4 @@
-"""An image from the web, where the server's owner allows that: https alone, and never from a private network."""
+"""Fetch images from the web if the server allows it: only over https, never from a private network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS_PER_READ = 10.0
 SECONDS_IN_ALL = 60.0
 HINT = "give a public https address of an image file, or send `data`"
 EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
-"""IPv6 networks whose addresses lead on to an IPv4 address: NAT64, 6to4, Teredo, IPv4-compatible."""
+"""IPv6 networks whose addresses embed an IPv4 address: NAT64, 6to4, Teredo, IPv4-compatible."""
 PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
 """IETF protocol assignments, of which older Pythons know only a part."""
 
@@ -37,17 +37,17 @@ def resolve(host: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Gets files of at most `max_bytes`."""
+    """Fetches files of at most `max_bytes`."""
 
     max_bytes: int
     resolve: Callable[[str], list[str]] = resolve
     transport: BaseTransport | None = None
-    """Instead of the network."""
+    """Replaces the network in tests."""
     seconds: float = SECONDS_IN_ALL
     clock: Callable[[], float] = field(default=time.monotonic)
 
     def fetch(self, address: str, token: ProgressToken | None = None) -> bytes:
-        """The bytes behind an address, after at most three redirects. Raises `BadAddress`.
+        """Fetch a URL, following at most three redirects. Raises `BadAddress`.
 
         Every name is resolved once, all its addresses must be public, and the connection goes to the very address
         that was checked; the certificate is checked against the name.
@@ -58,7 +58,7 @@ class Fetcher:
         try:
             with httpx2.Client(
                 timeout=SECONDS_PER_READ,
-                trust_env=False,  # a proxy would resolve the name anew
+                trust_env=False,  # a proxy would resolve the name again
                 transport=self.transport,
                 headers={"user-agent": "restore4k", "accept": "image/*", "accept-encoding": "identity"},
             ) as client:
@@ -73,10 +73,10 @@ class Fetcher:
                             return self._body(response, url.host, token, ends)
                         address = str(url.join(response.headers.get("location", "")))
         except httpx2.InvalidURL as error:
-            raise BadAddress(f"{address[:200]!r} is no web address: {error}", HINT) from error
+            raise BadAddress(f"{address[:200]!r} is not a valid URL: {error}", HINT) from error
         except (httpx2.HTTPError, OSError) as error:
             raise BadAddress(f"the address does not answer: {type(error).__name__}", HINT) from error
-        raise BadAddress(f"the address leads on more than {MOST_REDIRECTS} times", HINT)
+        raise BadAddress(f"the address redirects more than {MOST_REDIRECTS} times", HINT)
 
     def _public_address(self, host: str) -> str:
         try:
@@ -84,7 +84,7 @@ class Fetcher:
         except (OSError, UnicodeError) as error:
             raise BadAddress(f"there is no host {host!r}", HINT) from error
         if not found or not all(map(is_public, found)):
-            raise BadAddress(f"{host!r} leads into a private network", HINT)
+            raise BadAddress(f"{host!r} resolves to a private network", HINT)
         return found[0]
 
     def _body(self, response: Response, host: str, token: ProgressToken, ends: float) -> bytes:
@@ -102,7 +102,7 @@ class Fetcher:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet, also behind its IPv4-in-IPv6 forms."""
+    """Whether an IP address is public, also when it embeds an IPv4 address."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -120,9 +120,9 @@ def _checked(address: str) -> URL:
 
     url = httpx2.URL(address)
     if url.scheme != "https":
-        raise BadAddress(f"only https is fetched, not {url.scheme or 'an address without scheme'!r}", HINT)
+        raise BadAddress(f"only https is allowed, not {url.scheme or 'an address without scheme'!r}", HINT)
     if not url.host or url.userinfo:
         raise BadAddress("an address has a host and neither user nor password", HINT)
     if url.port not in (None, HTTPS_PORT):
-        raise BadAddress(f"port {url.port} is not fetched from", HINT)
+        raise BadAddress(f"port {url.port} is not allowed", HINT)
     return url

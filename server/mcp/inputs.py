@@ -1,4 +1,4 @@
-"""What tools take: one image in one of four ways, and the few words that most of them share."""
+"""Arguments of the tools: an image, given in one of four ways, and those that several tools share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InputImage(BaseModel):
     handle: str | None = Field(
         default=None,
         pattern=HANDLE_PATTERN,
-        description="Handle (img_...) from an earlier result of this server. Prefer this for everything made here.",
+        description="Handle (img_...) from an earlier result of this server. Prefer this for every image made here.",
     )
     data: str | None = Field(
         default=None,
@@ -45,7 +45,7 @@ class InputImage(BaseModel):
         default=None,
         min_length=1,
         max_length=2048,
-        description="Public https address of an image file; most servers are started without leave to fetch any.",
+        description="Public https address of an image file. Fails unless the server was started with --allow-urls.",
     )
 
     @model_validator(mode="before")
@@ -89,14 +89,14 @@ ProfileArgument: TypeAlias = Annotated[
 ]
 ScaleArgument: TypeAlias = Annotated[
     Literal[2, 4, 8, 16] | None,
-    Field(description="Enlarge exactly so many times; null: as the profile says.", examples=[2]),
+    Field(description="Enlarge by exactly this factor; null: as the profile sets.", examples=[2]),
 ]
 LongSideArgument: TypeAlias = Annotated[
     int | None,
     Field(
         ge=LONG_SIDES[0],
         le=LONG_SIDES[1],
-        description="Bring the longer side to so many pixels, the aspect kept; null: as the profile says (4096).",
+        description="Longer side of the result in pixels; the aspect ratio is kept. null: the profile's (4096).",
         examples=[1920, 4096],
     ),
 ]
@@ -104,7 +104,7 @@ ExpertArgument: TypeAlias = Annotated[
     str | None,
     Field(
         max_length=80,
-        description="Name of one expert (list_experts shows them); null: Q-MoE runs the promising ones.",
+        description="Name of one expert (list_experts shows them); null: Q-MoE runs the shortlisted ones.",
         examples=["restore4k_denoise"],
     ),
 ]
@@ -112,8 +112,8 @@ FindingsArgument: TypeAlias = Annotated[
     list[Rating] | None,
     Field(
         max_length=len(Degradation),
-        description="What you have found yourself, by looking: believed instead of our own estimate, and what you "
-        "leave out counts as absent ([] means a clean photo). null: use our estimate.",
+        description="Degradations that you see in the photo. They replace the built-in estimate; those left out "
+        "count as absent ([]: a clean photo). null: use the built-in estimate.",
         examples=[[{"degradation": "haze", "severity": "high"}, {"degradation": "noise", "severity": "low"}], []],
     ),
 ]
@@ -121,7 +121,7 @@ DescriptionArgument: TypeAlias = Annotated[
     str | None,
     Field(
         max_length=1000,
-        description="Your description of the photo in a sentence, with findings.",
+        description="Your description of the photo in one sentence. Requires findings.",
         examples=["A harbour in the morning, seen through fog."],
     ),
 ]
@@ -129,8 +129,8 @@ OrderArgument: TypeAlias = Annotated[
     list[Task] | None,
     Field(
         max_length=20,
-        description="Your plan: exactly these tasks in exactly this order, super_resolution where the photo shall be "
-        "enlarged. null: the tasks that the findings ask for, in the order that experience gives.",
+        description="Your plan: exactly these tasks in this order; include super_resolution to enlarge the photo. "
+        "null: the tasks that the findings require, in the order of the expert prior.",
         examples=[["denoising", "super_resolution"]],
     ),
 ]
@@ -138,8 +138,8 @@ SecondsArgument: TypeAlias = Annotated[
     float | None,
     Field(
         gt=0,
-        description="Begin no further step after so many seconds, and finish with the best so far; null: as the "
-        "profile says (most have no limit).",
+        description="Start no further step after this many seconds and return the best result; null: as the profile "
+        "sets (most have no limit).",
         examples=[60],
     ),
 ]
@@ -147,7 +147,7 @@ ExpertRunsArgument: TypeAlias = Annotated[
     int | None,
     Field(
         ge=1,
-        description="Stop after N expert runs and return the best result; null: as the profile says.",
+        description="Stop after N expert runs and return the best result; null: as the profile sets.",
         examples=[6],
     ),
 ]
@@ -155,25 +155,25 @@ ExpertsArgument: TypeAlias = Annotated[
     list[Annotated[str, Field(max_length=80)]] | None,
     Field(
         max_length=20,
-        description="Experts that do their tasks without competition, whatever the scores say (list_experts shows "
-        "them); every other task is competed for. null: Q-MoE chooses everywhere.",
+        description="Experts to use for their tasks regardless of scores (list_experts shows them); Q-MoE chooses "
+        "for every other task. null: Q-MoE chooses for every task.",
         examples=[["restore4k_denoise", "restore4k_sr_x4"]],
     ),
 ]
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
 FormatArgument: TypeAlias = Annotated[
     Literal["png", "jpeg", "webp", "tiff"],
-    Field(description="File format of the result; png and tiff lose nothing.", examples=["png"]),
+    Field(description="File format of the result; png and tiff are lossless.", examples=["png"]),
 ]
 SideArgument: TypeAlias = Annotated[
-    int, Field(ge=1, le=LONG_SIDES[1], description="In pixels, as the plan says it.", examples=[4096])
+    int, Field(ge=1, le=LONG_SIDES[1], description="In pixels, as in the plan.", examples=[4096])
 ]
 FailedArgument: TypeAlias = Annotated[
     list[Task] | None,
     Field(
         max_length=20,
-        description="With `plan`: those of its tasks that were tried first and did not help. The same tasks come "
-        "back in an order that begins with another one, as restore_to_4k would go on. null: nothing has failed.",
+        description="With `plan`: tasks of it that were tried first and failed. The answer has the same tasks in an "
+        "order that starts with another one, as restore_to_4k does after a rollback. null: none has failed.",
         examples=[["denoising"]],
     ),
 ]
@@ -181,9 +181,9 @@ HandleArgument: TypeAlias = Annotated[str, Field(pattern=HANDLE_PATTERN, example
 
 
 def caller(findings: list[Rating] | None, description: str | None) -> CallerReasoner | None:
-    """The caller as reasoner, where it has found anything out. Raises `RestoreError` where it contradicts itself."""
+    """A reasoner with the caller's findings; None without findings. Raises `RestoreError` for contradictions."""
     if findings is None:
         if description is not None:
-            raise RequestError("a description alone says nothing to the planner", "give findings with it")
+            raise RequestError("a description without findings does not change the plan", "give findings too")
         return None
     return CallerReasoner(findings=findings_of(findings), description=description or "")

@@ -1,4 +1,4 @@
-"""Work for callers that wait: in a worker thread, with progress, in turn, stopped when given up or out of time."""
+"""Jobs of tool calls: queued, run in a worker thread with progress, stopped on cancellation or timeout."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.2
 HEARTBEAT_SECONDS = 2.0
-"""Something is told at least so often: clients give up on a silent call after a minute or less."""
+"""Longest time between two progress notifications; clients time out silent calls after about a minute."""
 END = 100.0
 MAX_SECONDS = 3600.0
 NICENESS = 10
 NEARLY = 99.0
-"""Where the work's own progress ends; the rest is for the answer."""
+"""Share of the progress for the work itself; the rest is for the response."""
 
 
 class Status:
-    """What a caller is told of its job. The worker writes, the event loop reads."""
+    """The progress of a job. The worker writes it, the event loop reads it."""
 
     def __init__(self, message: str) -> None:
         self._fraction = 0.0
@@ -46,19 +46,19 @@ class Status:
         self._reported = (-1.0, "")
 
     def progress(self, fraction: float) -> None:
-        """How much is done, 0..1."""
+        """Set the finished share, 0..1."""
         self._fraction = fraction
 
     def say(self, message: str) -> None:
-        """What goes on now."""
+        """Set the current activity."""
         self._message = message
 
     def news(self, message: str) -> None:
-        """Something that has happened and must not be skipped."""
+        """Add a message that must be delivered."""
         self._news.append(message)
 
     def next(self, *, repeat: bool) -> tuple[float, str] | None:
-        """Percent and message to tell now; None where there is nothing new, unless `repeat`.
+        """The next percentage and message; None if nothing is new, unless `repeat`.
 
         The protocol wants every percent larger than the one before, so it creeps where the work stands still.
         """
@@ -72,7 +72,7 @@ class Status:
 
 
 Kind = Literal["work", "look"]
-"""What makes pictures and takes long, and what only looks at them and takes seconds."""
+"""Kinds of jobs: those that make pictures take minutes, those that measure take seconds."""
 
 
 class Jobs:
@@ -89,7 +89,7 @@ class Jobs:
     async def run(
         self, context: Context[Any, Any], what: str, work: Callable[[ProgressToken, Status], T], kind: Kind = "work"
     ) -> T:
-        """What `work` returns or raises.
+        """Run `work` and return its result or raise its exception.
 
         When the caller gives up, the token is cancelled; the next job begins only after this one has really
         stopped. Raises `Busy` and `TooMuchAsked`.
@@ -111,10 +111,10 @@ class Jobs:
             over.set()
         if late.is_set() and isinstance(outcome.exception(), Cancelled):
             raise TooMuchAsked(
-                f"{what} was stopped after {self._max_seconds:g} s, the longest that this server works on one call",
+                f"{what} was stopped after {self._max_seconds:g} s, the server's limit for one call",
                 "ask for a smaller result or a faster profile, or start the server with a larger --max-seconds",
             )
-        await anyio.lowlevel.checkpoint()  # a caller that has given up is not answered
+        await anyio.lowlevel.checkpoint()  # a cancelled call gets no response
         await _tell_news(context, status)
         await context.report_progress(END, END, "done")
         return outcome.result()
@@ -129,7 +129,7 @@ async def _stop_in_time(seconds: float, token: ProgressToken, late: anyio.Event,
 
 
 def _session(context: Context[Any, Any]) -> str:
-    """Who calls where nobody is asked for a token: clients of the older protocol have a session each."""
+    """The owner of a call without a token: its session in the protocol of 2025."""
     headers = context.headers or {}
     return headers.get("mcp-session-id", "")
 
@@ -153,7 +153,7 @@ async def _tell(context: Context[Any, Any], status: Status, token: ProgressToken
 
 
 async def _tell_news(context: Context[Any, Any], status: Status, *, repeat: bool = False) -> bool:
-    """Tell all that is new; whether there was anything. With `repeat` there is."""
+    """Send the pending notifications, and return whether there were any; with `repeat` at least one is sent."""
     any_update = False
     while update := status.next(repeat=repeat and not any_update):
         await context.report_progress(update[0], END, update[1])
@@ -162,22 +162,22 @@ async def _tell_news(context: Context[Any, Any], status: Status, *, repeat: bool
 
 
 def _outcome(work: Callable[[ProgressToken, Status], T], token: ProgressToken, status: Status) -> Future[T]:
-    """The result or the exception as a value, because a task group would wrap the exception in a group."""
+    """Return the result or the exception as a value; a task group would wrap the exception."""
     outcome: Future[T] = Future()
     try:
         outcome.set_result(work(token, status))
-    except Exception as error:  # handed on to the caller as it is
+    except Exception as error:  # re-raised for the caller
         outcome.set_exception(error)
     return outcome
 
 
 def _thread(kind: Kind) -> ThreadPoolExecutor:
-    """One thread for all jobs of a kind, because torch keeps caches and helpers for every thread that it meets."""
+    """One thread for all jobs of a kind, because torch keeps caches and thread pools per thread."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"restore4k-{kind}", initializer=_step_back)
 
 
 def _step_back() -> None:
-    """Let the threads that answer calls go first, where the system has a priority for each thread (Linux)."""
+    """Lower this thread's priority below that of the event loop, on systems with thread priorities (Linux)."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""Telling listening clients that a resource has changed, out of the thread in which the work is done."""
+"""Notifications of changed resources, sent from the worker thread of a run."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from server.mcp.resources import REPORT, TRACE
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """Of one call. Clients that have subscribed hear of a change and read again what they want."""
+    """The notifications of one call to subscribed clients."""
 
     bus: SubscriptionBus
     loop: anyio.lowlevel.EventLoopToken
 
     @classmethod
     def here(cls, bus: SubscriptionBus) -> Notices:
-        """For work that is started from this event loop."""
+        """Notices of work that this event loop starts."""
         return cls(bus, anyio.lowlevel.current_token())
 
     def of_event(self, run: str, event: Event) -> None:
-        """What an event of a run changes: its trace always, its report with every step, the list with its ends."""
+        """Notify of the changes by an event: always the trace; the report per step; the list at start and end."""
         if isinstance(event, Progress):
             return
         self._publish(ResourceUpdated(uri=TRACE.format(run=run)))
@@ -38,4 +38,4 @@ class Notices:
         try:
             anyio.from_thread.run(self.bus.publish, event, token=self.loop)
         except RuntimeError:
-            return  # the server is going down: nobody listens any more
+            return  # the server is shutting down

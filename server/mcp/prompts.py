@@ -1,4 +1,4 @@
-"""Prompts: what a person can ask for by a click, written out for the model in prompt_texts/."""
+"""Prompts that a person can choose in a client; their texts are in prompt_texts/."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_IN_A_FOLDER = 200
 PhotoArgument = Annotated[
     str, Field(description="Path of the photo inside an allowed folder, or its handle (img_...).")
 ]
-WantedProfile = Annotated[str, Field(description="Name of a profile; default fits most photos.")]
+WantedProfile = Annotated[str, Field(description="Name of a profile; default suits most photos.")]
 
 
 def add_prompts(server: MCPServer[Any], service: Service) -> None:
@@ -37,7 +37,7 @@ def add_prompts(server: MCPServer[Any], service: Service) -> None:
 
 
 def _add_prompts_for_one(server: MCPServer[Any]) -> None:
-    @server.prompt(name="restore_photo", title="Restore a photo", description="The whole job in one call.")
+    @server.prompt(name="restore_photo", title="Restore a photo", description="Restore a photo in one call.")
     def restore_photo(photo: PhotoArgument, profile: WantedProfile = "default") -> str:
         arguments = json.dumps({"image": _image(photo), "profile": profile})
         return _filled("restore_photo", photo=json.dumps(photo), arguments=arguments)
@@ -45,27 +45,35 @@ def _add_prompts_for_one(server: MCPServer[Any]) -> None:
     @server.prompt(
         name="plan_it_yourself",
         title="Restore step by step",
-        description="The model looks, plans and chooses every candidate itself.",
+        description="The model assesses the photo, plans, and chooses every candidate itself.",
     )
     def plan_it_yourself(photo: PhotoArgument) -> str:
         return _filled("plan_it_yourself", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
 
-    @server.prompt(name="diagnose", title="Diagnose a photo", description="What is wrong with it; changes nothing.")
+    @server.prompt(
+        name="diagnose",
+        title="Diagnose a photo",
+        description="Report the degradations of a photo without changing it.",
+    )
     def diagnose(photo: PhotoArgument) -> str:
         return _filled("diagnose", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
 
 
 def _add_comparing(server: MCPServer[Any]) -> None:
-    @server.prompt(name="compare", title="Compare two pictures", description="Which is better, and which is truer.")
+    @server.prompt(
+        name="compare",
+        title="Compare two pictures",
+        description="Which has the better quality, and which the higher fidelity.",
+    )
     def compare(first: PhotoArgument, second: PhotoArgument) -> str:
         arguments = json.dumps({"first": _image(first), "second": _image(second)})
         return _filled("compare", first=json.dumps(first), second=json.dumps(second), arguments=arguments)
 
 
 def _add_batch(server: MCPServer[Any], service: Service) -> None:
-    @server.prompt(name="restore_folder", title="Restore a folder", description="Every photo of a folder, in turn.")
+    @server.prompt(name="restore_folder", title="Restore a folder", description="Restore every photo of a folder.")
     async def restore_folder(
-        folder: Annotated[str, Field(description="A folder inside an allowed one.")],
+        folder: Annotated[str, Field(description="Folder inside an allowed folder.")],
         profile: WantedProfile = "default",
     ) -> str:
         try:
@@ -82,13 +90,13 @@ def _add_batch(server: MCPServer[Any], service: Service) -> None:
 
 
 def _filled(name: str, **values: object) -> str:
-    """The text of a prompt with what was asked for."""
+    """The text of a prompt with its arguments."""
     text = (resources.files("server") / "mcp" / "prompt_texts" / f"{name}.txt").read_text("utf-8")
     return Template(text).substitute(values)
 
 
 def _image(photo: str) -> dict[str, str]:
-    """As the tools take it."""
+    """The photo as an argument of the tools."""
     return {"handle": photo} if re.fullmatch(HANDLE_PATTERN, photo) else {"path": photo}
 
 
@@ -97,10 +105,10 @@ def _is_photo(path: Path) -> bool:
 
 
 def _photos(service: Service, folder: str) -> list[Path]:
-    """The photos of a folder that may be read, without its sub-folders. Raises `RequestError`."""
+    """The photos of a folder that may be read, without subfolders. Raises `RequestError`."""
     real = service.access.readable(folder)
     if not real.is_dir():
-        raise RequestError(f"{folder!r} is no folder", "give a folder inside an allowed one")
+        raise RequestError(f"{folder!r} is not a folder", "give a folder inside an allowed one")
     photos = sorted(path for path in real.iterdir() if _is_photo(path))
     if not photos:
         raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")

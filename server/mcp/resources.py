@@ -1,4 +1,4 @@
-"""What there is to read: images by handle, reports and traces by run, experts and profiles by name."""
+"""Resources: images by handle, reports and traces by run, experts and profiles by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_IMAGE_BYTES = 4 << 20
 PREVIEW_SIDE = 1024
 RUN_PATTERN = r"[0-9A-Za-z][0-9A-Za-z_-]{0,80}"
 MOST_LISTED = 20
-"""Of each kind; older ones are still found by their address."""
+"""Maximum runs, and maximum images, in the list; older ones can still be read by their URI."""
 REPORT, TRACE, IMAGE = "run://{run}/report", "run://{run}/trace", "image://{handle}"
 EXPERT, PROFILE = "expert://{name}", "profile://{name}"
 
@@ -53,7 +53,7 @@ def _add_images(server: MCPServer[Any], service: Service) -> None:
         IMAGE,
         name="image",
         title="An image of the workspace",
-        description="As 8-bit PNG where that is small enough to send; otherwise shrunk to a preview.",
+        description="An 8-bit PNG; a reduced preview if the full image is too large to send.",
         mime_type="image/png",
     )
     def read_picture(handle: str) -> bytes:
@@ -70,8 +70,8 @@ def _add_runs(server: MCPServer[Any], service: Service) -> None:
         REPORT,
         name="report",
         title="The report of a run",
-        description="A self-contained page: before and after, every step with its candidates and scores. "
-        "Of a run that still goes on, as far as it has come.",
+        description="A self-contained HTML page: before and after, every step with its candidates and scores. "
+        "For an unfinished run, its current state.",
         mime_type="text/html",
     )
     def read_report(run: str) -> str:
@@ -96,37 +96,37 @@ def _add_cards(server: MCPServer[Any], service: Service) -> None:
         EXPERT,
         name="expert",
         title="An expert",
-        description="Its card: task, scale, method, source, licence.",
+        description="The card of an expert: task, scale, method, source, licence.",
         mime_type="application/json",
     )
     def read_expert(name: str) -> str:
         card = next((card for card in service.catalogue if card.name == name), None)
         if card is None:
-            raise ResourceNotFoundError(f"there is no expert {name!r}; list_experts shows what there is")
+            raise ResourceNotFoundError(f"there is no expert {name!r}; list_experts lists all")
         return card.model_dump_json(indent=1)
 
     @server.resource(
         PROFILE,
         name="profile",
         title="A profile",
-        description="Everything that it sets.",
+        description="All settings of a profile.",
         mime_type="application/json",
     )
     def read_profile(name: str) -> str:
         profile = predefined_profiles().get(name)
         if profile is None:
-            raise ResourceNotFoundError(f"there is no profile {name!r}; list_profiles shows what there is")
+            raise ResourceNotFoundError(f"there is no profile {name!r}; list_profiles lists all")
         return profile.model_dump_json(indent=1)
 
 
 def latest(service: Service) -> list[Resource]:
-    """The latest runs and images, for a client's list."""
+    """The latest runs and images, for the client's list of resources."""
     found = []
     for run in run_ids(service.settings.runs)[:MOST_LISTED]:
         with suppress(RunError):  # damaged, or of another version
             state = RunFolder(service.settings.runs / run).load_state()
             photo = Path(state.source).name
-            report = f"How {photo} was restored" if state.finished else f"How {photo} is being restored"
+            report = f"Report: {photo}" if state.finished else f"Report: {photo} (unfinished)"
             found.append(_listed(REPORT.format(run=run), f"{run}.html", report, "text/html"))
             found.append(_listed(TRACE.format(run=run), f"{run}.jsonl", f"Trace: {photo}", "application/x-ndjson"))
     handles = service.workspace.handles()[:MOST_LISTED]

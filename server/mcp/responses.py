@@ -1,4 +1,4 @@
-"""How a result goes back: structured, as text for clients that know only text, with links and a small picture."""
+"""Results of tools: structured content, the same as text, links and small pictures."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from server.schemas import Picture
 
 THUMBNAIL_SIDE = 512
 DIGITS = 5
-"""Of a number that is no whole one; enough for the sides of pictures."""
+"""Significant digits of a float; enough for picture sizes."""
 MOST_PICTURE_BYTES = 60_000
 MOST_SHEET_BYTES = 120_000
-"""Clients cut replies off at about a megabyte, and a picture stays in the conversation."""
+"""Clients truncate replies at about a megabyte, and pictures stay in the conversation."""
 
 
 def response(report: BaseModel, *blocks: ContentBlock) -> CallToolResult:
-    """A tool's result; its whole content is in the text as well."""
+    """The result of a tool; its text repeats the structured content."""
     content = short(report.model_dump(mode="json"))
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return CallToolResult(content=[TextContent(type="text", text=text), *blocks], structured_content=content)
 
 
 def short(value: Any) -> Any:
-    """The same with numbers of a few digits: models pay for each, and none of the rest means anything."""
+    """Round floats to the digits that matter, to save tokens."""
     match value:
         case float():
             return float(f"{value:.{DIGITS}g}")
@@ -46,13 +46,13 @@ def short(value: Any) -> Any:
 
 
 def thumbnail(image: Image, long_side: int = THUMBNAIL_SIDE) -> ImageContent:
-    """The picture small enough for every client (a JPEG of some ten kilobytes)."""
+    """A thumbnail for every client: a JPEG of some ten kilobytes."""
     data = base64.b64encode(thumbnail_jpeg(image, long_side)).decode("ascii")
     return ImageContent(type="image", data=data, mime_type="image/jpeg")
 
 
 def previews(image: Image) -> list[ImageContent]:
-    """Pictures to judge by: the whole in small, and of a larger one a detail in its own pixels."""
+    """A thumbnail of the image, and a detail in original pixels if the image is larger."""
     return [_content(data) for data in whole_and_detail(image, THUMBNAIL_SIDE, MOST_PICTURE_BYTES)]
 
 
@@ -66,7 +66,7 @@ def _content(data: bytes) -> ImageContent:
 
 
 def picture_link(picture: Picture, title: str, file: str | None = None) -> ResourceLink:
-    """A link under which a picture can be read; `file`: where it is saved."""
+    """A link to a picture; `file`: its path, if it is saved."""
     size = f"{picture.width}x{picture.height}"
     return ResourceLink(
         uri=f"image://{picture.handle}",
@@ -78,7 +78,7 @@ def picture_link(picture: Picture, title: str, file: str | None = None) -> Resou
 
 
 def report_link(run: str) -> ResourceLink:
-    """A link to the page that shows a run's work."""
+    """A link to the report of a run."""
     return ResourceLink(
         uri=f"run://{run}/report",
         name=f"{run}.html",

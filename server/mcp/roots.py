@@ -1,4 +1,4 @@
-"""Folders that the client itself names as its roots. Asked for on stdio alone, where it is the user's own program."""
+"""Folders that the client declares as its roots. Only used over stdio, where the client is the user's program."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _current: ContextVar[tuple[Path, ...]] = ContextVar("client_roots", default=())
 
 
 def current_roots() -> tuple[Path, ...]:
-    """Those of the client whose call this is."""
+    """The roots of the calling client."""
     return _current.get()
 
 
 async def ask(context: Context[Any, Any]) -> ListRootsResult | ListRoots:
-    """Asks the client where it has declared that it has roots."""
+    """Ask the client for its roots, if it declares that capability."""
     capabilities = context.client_capabilities
     return ListRoots() if capabilities and capabilities.roots else ListRootsResult(roots=[])
 
@@ -53,7 +53,7 @@ def knowing_roots(tool: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[
 
 
 def folders_of(roots: ListRootsResult) -> tuple[Path, ...]:
-    """Those that are folders of this machine, and not as good as all of it."""
+    """The roots that are local folders and do not contain the user's home."""
     found = []
     for root in roots.roots:
         address = urlsplit(str(root.uri))

@@ -1,4 +1,4 @@
-"""What all tools of one server share: its folders, its workspace, its warm experts and its queue of jobs."""
+"""State that all tools of a server share: folders, workspace, loaded experts and the queue of jobs."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from toolbox.tasks import Task
 
 MOST_NAMESAKES = 9999
 MOST_LOOKED_AT = 5000
-"""Files of an allowed folder that are looked at for completions."""
+"""Maximum files of an allowed folder that completion inspects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image that a caller has given."""
+    """The input image of a call."""
 
     image: Image
-    """Its hidden pixels are filled."""
+    """Its transparent pixels are filled."""
     picture: Picture
     file: Path
-    """Where the image can be read again."""
+    """File from which the image can be read again."""
     name: str
-    """What results are named after."""
+    """Base name of the results."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is a client's own."""
+    """The folders of one client."""
 
     settings: ServerSettings
     access: Access
@@ -83,22 +83,22 @@ class Service:
         self.experts = ExpertPool()
         self.jobs = Jobs(settings.max_seconds)
         self.bus = Subscriptions()
-        """Where changes of resources are told."""
+        """The bus for notifications of changed resources."""
 
     @property
     def settings(self) -> ServerSettings:
-        """Of the client that calls."""
+        """The settings of the calling client."""
         return self._place.settings
 
     @property
     def access(self) -> Access:
-        """What the client that calls may read."""
+        """The folders that the calling client may read."""
         allowed, roots = self._place.access, current_roots()
         return Access((*allowed.allowed, *roots)) if roots else allowed
 
     @property
     def workspace(self) -> Workspace:
-        """The images of the client that calls."""
+        """The workspace of the calling client."""
         return self._place.workspace
 
     @property
@@ -113,11 +113,11 @@ class Service:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The experts that there are."""
+        """The cards of all experts."""
         return self.experts.catalogue
 
     def open(self, given: InputImage) -> Source:
-        """The image that is meant; from now on it has a handle.
+        """Load the input image, and give it a handle.
 
         Raises `RequestError` and `ImageError`.
         """
@@ -148,7 +148,7 @@ class Service:
         max_expert_runs: int | None = None,
         experts: Sequence[str] | None = None,
     ) -> Profile:
-        """The profile that is meant, with the caller's own plan and experts; a file must lie in an allowed folder.
+        """Choose the profile, with the caller's plan and experts; a file must lie in an allowed folder.
 
         Raises `RestoreError` where there is no such profile or expert.
         """
@@ -163,7 +163,7 @@ class Service:
         return wanted if order is None else wanted.model_copy(update={"plan": tuple(order), "restore_option": None})
 
     def files(self, *, folders: bool = False) -> list[str]:
-        """Images that may be read, or folders with images, as relative paths, for somebody who is typing one."""
+        """Completions of a path: readable images, or folders with images, as relative paths."""
         found = dict[str, None]()
         for root in self.settings.allowed:
             for path in islice(root.glob("**/*"), MOST_LOOKED_AT):
@@ -176,7 +176,7 @@ class Service:
         limit = self.settings.max_output_pixels
         if width * height > limit:
             raise TooMuchAsked(
-                f"a result of {width}x{height} pixels is more than the {limit} that this server makes",
+                f"a result of {width}x{height} pixels is more than this server's limit of {limit}",
                 "ask for a smaller scale or long side",
             )
         for folder in (self.settings.output, self.settings.runs):
@@ -185,13 +185,13 @@ class Service:
     def _fetched(self, url: str) -> bytes:
         if not self.settings.urls:
             raise BadAddress(
-                "this server fetches nothing from the web",
-                "whoever starts it can allow that with --allow-urls; otherwise give a path, or send `data`",
+                "this server does not fetch images from the web",
+                "start it with --allow-urls to allow that, or give a path or `data`",
             )
         return self._fetcher.fetch(url)
 
     def new_output(self, name: str, suffix: str = ".png") -> Path:
-        """A path in the output folder that is still free: name.png, name_2.png, ..."""
+        """A path in the output folder that does not exist yet: name.png, name_2.png, ..."""
         for number in range(1, MOST_NAMESAKES):
             path = self.settings.output / f"{name}{f'_{number}' if number > 1 else ''}{suffix}"
             if not path.exists():
@@ -199,7 +199,7 @@ class Service:
         raise OutputExists(f"{self.settings.output} is full of files called {name}", "move some of them away")
 
     def save(self, image: Image, name: str) -> str:
-        """Write an image as a file for the user; where it is."""
+        """Save an image in the output folder and return its path."""
         file = self.new_output(name)
         write_image(image, file)
         return str(file)

@@ -160,7 +160,7 @@ def _step_context(
 ) -> StepContext:
     """What the agent runs a step with; raises where there is no room for its result."""
     service.require_room(source.image.width * step.scale, source.image.height * step.scale)
-    features = extract_features(source.image)
+    features = extract_features(source.image, models=service.experts)
     return StepContext(source.image, step, profile, service.experts, features, token, original=original)
 
 

@@ -1,4 +1,4 @@
-"""How a tool comes onto the server: what goes wrong becomes text that the model can act on."""
+"""Register tools, and turn errors into messages that a model can act on."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pydantic import ValidationError
 from imaging.errors import RestoreError
 
 READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
-"""Looks only; nothing that the user would notice is written."""
+"""The tool reads; it writes nothing that the user would notice."""
 ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
-"""Adds files, and changes or removes none."""
+"""The tool adds files; it changes and removes none."""
 
 ADVICE = {
     "`restore4k experts`": "list_experts",
     "`restore4k profiles`": "list_profiles",
     ", or ask for overwriting": "",
 }
-"""What a person is told to do, and a model instead: the tool that tells the same; no tool replaces a file."""
+"""Replacements in hints, from the command of a person to the tool of a model; no tool overwrites files."""
 MOST_FAULTS = 5
 
 ToolFunction = Callable[..., Awaitable[CallToolResult]]
@@ -62,16 +62,16 @@ def add_tool(
 
 
 def for_a_model(text: str) -> str:
-    """An error with advice that a caller of tools can follow."""
+    """The error message with hints for a caller of tools."""
     for for_person, for_model in ADVICE.items():
         text = text.replace(for_person, for_model)
     return text
 
 
 def require_known(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Raise `ToolError` for arguments that the tool does not have: they would be ignored without a word.
+    """Raise `ToolError` for unknown arguments, which would be ignored silently.
 
-    A tool without any takes all, because some clients cannot call it without.
+    A tool without arguments accepts any, because some clients always send one.
     """
     known = schema.get("properties", {})
     if known and (unknown := [name[:40] for name in arguments if name not in known]):
@@ -82,7 +82,7 @@ def require_known(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, 
 
 
 def in_words(tool: str, error: ValidationError) -> ToolError:
-    """What is wrong with a call's arguments, in one line each."""
+    """The first faults of a call's arguments as one message."""
     faults = error.errors(include_input=False, include_url=False)
     lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:MOST_FAULTS]]
     return ToolError(f"Error executing tool {tool}: {'; '.join(lines)}")

@@ -14,8 +14,9 @@ from agent.reasoners.sheet import on_white
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import fitted, resize
+from iqa.features import extract_features
 from iqa.metric import default_metrics
-from iqa.quality import quality
+from iqa.quality import quality_of
 from profiles.loading import predefined_profiles
 from server.expert_report import ExpertReport
 from server.mcp.inputs import (
@@ -90,7 +91,9 @@ def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
         def work(token: ProgressToken, status: Status) -> tuple[DegradationReport, Image]:
             source = service.open(image)
             token.check()
-            report = DegradationReport(image=source.picture, diagnosis=Diagnosis.of(perceive(source.image)))
+            features = extract_features(source.image, models=service.experts)
+            perception = perceive(source.image, features=features)
+            report = DegradationReport(image=source.picture, diagnosis=Diagnosis.of(perception))
             return report, source.image
 
         report, picture = await service.jobs.run(context, "reason_degradations", work, "look")
@@ -215,7 +218,7 @@ def _compare(
 ) -> tuple[Comparison, Image]:
     a, b = service.open(first), service.open(second)
     token.check()
-    quality_a, quality_b = quality(a.image), quality(b.image)
+    quality_a, quality_b = (quality_of(extract_features(source.image, models=service.experts)) for source in (a, b))
     full_reference = None
     if (a.image.width, a.image.height) == (b.image.width, b.image.height):
         token.check()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.state import Step, Verdict
 from imaging.alpha import bleed_alpha
+from imaging.atomic import atomic_write
 from imaging.disk import require_space
 from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
@@ -30,12 +30,12 @@ from server.errors import UnknownHandle
 
 HANDLE_PATTERN = r"^img_[0-9a-f]{12}$"
 IN_USE_SECONDS = 3600.0
-"""What was used so lately is not removed to make room: somebody works with it."""
+"""Images used this recently are not removed to make room."""
 DAY = 24 * 3600.0
 
 
 class CandidateOf(BaseModel):
-    """Which candidate of which step an image is, and what Q-MoE says of it."""
+    """The step and verdict of an image that is a candidate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,31 +46,31 @@ class CandidateOf(BaseModel):
 
 
 class Origin(BaseModel):
-    """What an image that was made here remembers beside its pixels."""
+    """Facts that are stored beside the pixels of an image made here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bit_depth: Literal[8, 16]
-    """Of the file that it comes from; here it is kept in 16 bit."""
+    """Bit depth of the source file; the workspace stores 16 bit."""
     greyscale: bool = False
-    """Whether it shall end as a grey picture; here it is kept in colour, as a step may have left it."""
+    """Whether the result is saved as greyscale; the workspace stores colour."""
     candidate: CandidateOf | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The folder, and how much it may hold."""
+    """A folder of images with a size limit."""
 
     folder: Path
     max_bytes: int = 8 << 30
     max_days: float = 30.0
     free_bytes: int = 1 << 30
-    """What must be left on the disk."""
+    """Space that must stay free on the disk."""
 
     def keep_file(self, data: bytes, name: str = "") -> str:
-        """The handle of an image file with these bytes, which the caller has been able to read.
+        """Store the bytes of a readable image file and return its handle.
 
-        `name`: what the photo that it comes from is called.
+        `name`: base name of the photo that it comes from.
         """
         handle = _handle(data)
         if not self._used(handle):
@@ -80,9 +80,9 @@ class Workspace:
         return handle
 
     def keep_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
-        """The handle of an image; its pixels are rounded to 16 bit. `name`: as of `keep_file`.
+        """Store an image, quantized to 16 bit, and return its handle. `name`: as for `keep_file`.
 
-        Equal pixels that two experts made have two handles, because each has its own verdict.
+        Equal pixels by two experts get two handles, because each has its own verdict.
         """
         data = encode_image(replace(image, bit_depth=16, greyscale=False), "PNG")
         bit_depth: Literal[8, 16] = 16 if image.bit_depth == 16 else 8
@@ -97,7 +97,7 @@ class Workspace:
         return handle
 
     def load(self, handle: str, limits: Limits | None = None) -> Image:
-        """The image of a handle: exactly where it was made here; of a caller's file with its hidden pixels filled.
+        """Load the image of a handle; transparent pixels of a caller's file are filled.
 
         Raises `UnknownHandle`, and `ImageError` where its file is damaged.
         """
@@ -108,13 +108,13 @@ class Workspace:
         return replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale)
 
     def name(self, handle: str) -> str:
-        """What the photo that an image comes from was called, without suffix; the handle where nobody has said."""
+        """The base name of the photo that an image comes from, or the handle if it has none."""
         with suppress(OSError):
             return os.fsdecode(self._name(handle).read_bytes())
         return handle
 
     def candidate(self, handle: str) -> CandidateOf | None:
-        """Which candidate the image is; None where it is none. Raises `UnknownHandle`."""
+        """The step and verdict of the image; None if it is not a candidate. Raises `UnknownHandle`."""
         self.path(handle)
         origin = self._read_origin(handle)
         return origin.candidate if origin else None
@@ -122,16 +122,16 @@ class Workspace:
     def path(self, handle: str) -> Path:
         """The image file of a handle. Raises `UnknownHandle`."""
         if not re.fullmatch(HANDLE_PATTERN, handle):
-            raise UnknownHandle(f"{handle!r} is no handle", "handles look like img_0123456789ab")
+            raise UnknownHandle(f"{handle!r} is not a handle", "handles look like img_0123456789ab")
         if not self._used(handle):
             raise UnknownHandle(
                 f"there is no image {handle} in the workspace",
-                "use a handle that a tool of this server has returned, or give the image again if that was long ago",
+                "use a handle that a tool of this server returned; old ones expire, then give the image again",
             )
         return self._picture(handle)
 
     def _used(self, handle: str) -> bool:
-        """Whether the image is there; from now on it counts as used just now."""
+        """Whether the image exists; marks it as used now."""
         try:
             os.utime(self._picture(handle))
         except OSError:
@@ -139,7 +139,7 @@ class Workspace:
         return True
 
     def _make_room(self, size: int) -> None:
-        """Remove the too old, then the longest unused. Raises `ResourceError` where that is not enough."""
+        """Remove expired, then least recently used images. Raises `ResourceError` if that is not enough."""
         now = time.time()
         kept = 0
         for used, handle, length in sorted(self._images(now), reverse=True):
@@ -153,12 +153,12 @@ class Workspace:
         if kept + size > self.max_bytes:
             raise ResourceError(
                 f"the workspace holds {kept} bytes used within the hour, of at most {self.max_bytes}",
-                "go on with the images that are there, or start the server with a larger --workspace-gb",
+                "continue with the existing images, or start the server with a larger --workspace-gb",
             )
         require_space(self.folder, size + self.free_bytes)
 
     def _images(self, now: float) -> Iterator[tuple[float, str, int]]:
-        """When each was last used, its handle, its bytes; what a kill has left half-written is removed."""
+        """Time of last use, handle and size of each image; removes stale partial files."""
         with suppress(FileNotFoundError):
             for entry in os.scandir(self.folder):
                 with suppress(FileNotFoundError):
@@ -169,7 +169,7 @@ class Workspace:
                         os.unlink(entry.path)
 
     def handles(self) -> list[str]:
-        """Every handle that there is, the newest first."""
+        """All handles, newest first."""
         found = []
         for path in self.folder.glob("img_*.image"):
             with suppress(FileNotFoundError):  # removed meanwhile
@@ -199,14 +199,12 @@ class Workspace:
             self._write(self._name(handle), os.fsencode(name))
 
     def _write(self, path: Path, data: bytes) -> None:
-        """The origin is written before its picture, so that a handle that exists is complete."""
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        """Write atomically. Callers write the origin before its picture, so that an existing handle is complete."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise OutputError(
                 f"the workspace {self.folder} cannot be written: {error.strerror}", "free or unlock that folder"
             ) from error

@@ -17,6 +17,7 @@ from imaging.writing import write_image
 from iqa.crops import Box
 from iqa.features import ImageFeatures, extract_features
 from profiles.loading import load_profile
+from toolbox.pool import ExpertPool
 from training.data.degradations import gaussian_noise
 
 
@@ -25,9 +26,11 @@ def test_a_run_extracts_features_once_of_its_input_and_at_every_result(
 ) -> None:
     looked = list[tuple[Box, ...] | None]()
 
-    def counted(image: Image, crops: tuple[Box, ...] | None = None) -> ImageFeatures:
+    def counted(
+        image: Image, crops: tuple[Box, ...] | None = None, models: ExpertPool | None = None
+    ) -> ImageFeatures:
         looked.append(crops)
-        return extract_features(image, crops)
+        return extract_features(image, crops, models)
 
     monkeypatch.setattr(judging, "extract_features", counted)
     monkeypatch.setattr(run_context, "extract_features", counted)

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from agent.errors import PlanError
+from agent.ordering import best_order, gain_db
 from agent.planning import enlargement, plan, reorder
 from agent.reasoners.reasoner import RULES
 from agent.state import Finding, Perception, Step, TaskGain
@@ -168,11 +169,12 @@ def test_published_order_knowledge_is_followed_with_its_reason(first: str, then:
     assert any(reason.startswith(f"{first} before {then}:") for reason in planned.reasons)
 
 
-def test_the_table_s_pairs_agree_with_its_sequence() -> None:
-    for pair in itertools.combinations([*SAME_SIZE, Task.SUPER_RESOLUTION], 2):
-        both = RULES.order(pair, seen(), {})
-        assert len(both.reasons) <= 1
-        assert RULES.order(tuple(reversed(pair)), seen(), {}) == both
+@pytest.mark.parametrize("tasks", list(itertools.combinations(SAME_SIZE, 5)), ids=" ".join)
+def test_no_other_order_gains_more(tasks: tuple[Task, ...]) -> None:
+    def gain(order: tuple[Task, ...]) -> float:
+        return sum(gain_db(first, then) for first, then in itertools.combinations(order, 2))
+
+    assert gain(best_order(tasks)) == pytest.approx(max(map(gain, itertools.permutations(tasks))))
 
 
 def test_a_new_order_does_not_begin_with_what_failed() -> None:

@@ -315,7 +315,7 @@ def test_the_error_says_of_which_kind_the_fault_is(
         ("animated GIF", "3 frames"),
         ("TIFF of several pages", "3 pages"),
         ("folder", "folder"),
-        ("missing", "no file"),
+        ("missing", "does not exist"),
         ("7x300 pixels", "7x300"),
         ("camera raw", "develop"),
         ("truncated AVIF", "truncated"),

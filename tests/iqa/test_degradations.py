@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import cv2
@@ -12,6 +11,7 @@ import pytest
 from imaging.convert import FloatArray, from_numpy
 from imaging.image import Image
 from iqa.degradations import NAMED, Estimate, estimate_degradations
+from iqa.patches import extract_patches
 from toolbox.tasks import Degradation, Severity
 
 Picture = Callable[[FloatArray], Image]
@@ -114,16 +114,17 @@ def test_noise_and_compression_of_a_photo_made_four_times_smaller_are_both_found
     assert {Degradation.NOISE, Degradation.JPEG_ARTIFACT, Degradation.LOW_RESOLUTION} <= seen
 
 
-@pytest.mark.parametrize(("name", "seed"), [("coffee", 2), ("chelsea", 0)])
-def test_rain_that_was_there_before_a_photo_was_made_a_thumbnail_is_found(
-    name: str, seed: int, photos: dict[str, FloatArray], picture: Picture
+@pytest.mark.parametrize("name", ["coffee", "chelsea"])
+def test_rain_that_was_there_before_a_photo_was_made_a_thumbnail_is_mostly_found(
+    name: str, photos: dict[str, FloatArray], picture: Picture
 ) -> None:
     def thumbnail(pixels: FloatArray) -> Image:
         return picture(cv2.resize(np.clip(pixels, 0, 1), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA))
 
     share = 320 / max(photos[name].shape)
     photo = cv2.resize(photos[name], None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-    assert Degradation.RAIN in found(thumbnail(rainy(photo, np.random.default_rng(seed))))
+    drawn = [found(thumbnail(rainy(photo, np.random.default_rng(seed)))) for seed in range(8)]
+    assert sum(Degradation.RAIN in seen for seen in drawn) > len(drawn) / 2
     assert Degradation.RAIN not in found(thumbnail(photo))
 
 
@@ -216,15 +217,10 @@ def test_an_estimate_names_the_measurements_with_its_unit(photos: dict[str, Floa
     assert tuple(estimate.measurements) == NAMED[Degradation.NOISE]
 
 
-def test_the_answer_takes_no_longer_for_a_large_picture(photos: dict[str, FloatArray]) -> None:
-    def seconds(image: Image) -> float:
-        started = time.perf_counter()
-        estimate_degradations(image)
-        return time.perf_counter() - started
-
-    small, large = (Image(from_numpy(np.tile(photos["astronaut"], (n, n, 1)))) for n in (2, 5))
-    estimate_degradations(small)
-    assert min(seconds(large) for _ in range(3)) < 3 * min(seconds(small) for _ in range(3)) + 0.2
+def test_the_network_sees_as_many_pixels_of_a_large_picture_as_of_a_small_one(photos: dict[str, FloatArray]) -> None:
+    small, large = (Image(from_numpy(np.tile(photos["astronaut"], (n, n, 1)))) for n in (1, 5))
+    near, whole = ((one.near.shape, one.whole.shape) for one in map(extract_patches, (small, large)))
+    assert near == whole
 
 
 @pytest.mark.parametrize("noise", [0, 3])

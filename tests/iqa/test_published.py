@@ -100,7 +100,7 @@ def test_foreign_content_is_refused_before_any_library_reads_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store.path(published_metrics()["musiq"].file.name).write_bytes(content)
-    with pytest.raises(WeightsError, match="no file of weights"):
+    with pytest.raises(WeightsError, match="is not a file of weights"):
         measure_published(["musiq"], [picture(64, 64)], ModelPool(), store)
     assert not (tmp_path / "owned").exists()
 

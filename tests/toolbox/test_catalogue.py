@@ -13,7 +13,7 @@ from toolbox.card import ClassicalCard, ExpertCard, OnnxCard, SpandrelCard, Unav
 from toolbox.catalogue import Catalogue, default_catalogue, parse_cards
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.expert import load_expert
-from toolbox.expert_table import availability_of, expert_page
+from toolbox.expert_table import availability_of
 from toolbox.tasks import Degradation, Task
 
 CARDS = list(default_catalogue())
@@ -125,11 +125,6 @@ def test_non_commercial_licences_are_marked() -> None:
 def test_cards_with_the_same_file_agree_on_it() -> None:
     files = [file for card in CARDS for file in card.files]
     assert len(set(files)) == len({file.name for file in files})
-
-
-def test_the_page_of_all_experts_is_up_to_date() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "experts.md").read_text("utf-8")
-    assert page == expert_page(default_catalogue()), "run: python -m toolbox.expert_table docs/experts.md"
 
 
 def test_degradations_and_tasks_correspond_one_to_one() -> None:

@@ -144,7 +144,7 @@ def test_lora_weights_are_merged() -> None:
     [
         ({"gone.lora_A.a.weight": torch.zeros(4, 3), "gone.lora_B.a.weight": torch.zeros(5, 4)}, "another base"),
         ({"flat.lora_A.a.weight": torch.zeros(4, 3), "flat.lora_B.a.weight": torch.zeros(5, 4)}, "another base"),
-        ({"flat.lora_A.a.weight": torch.zeros(4, 6), "flat.lora_B.a.weight": torch.zeros(7, 5)}, "do not fit"),
+        ({"flat.lora_A.a.weight": torch.zeros(4, 6), "flat.lora_B.a.weight": torch.zeros(7, 5)}, "do not match"),
         ({"flat.lora_A.a.weight": torch.zeros(4, 6)}, "one half"),
         ({"conv_in.weight": torch.zeros(3)}, "another base"),
     ],

@@ -67,7 +67,7 @@ class YuNetDetector:
             network: Any = cv2.FaceDetectorYN.create(str(self.file), "", small.shape[1::-1], YUNET_SCORE)
             _, rows = network.detect(np.ascontiguousarray(to_uint8(small)[:, :, ::-1]))
         except cv2.error as error:
-            raise WeightsError(f"{self.file} cannot be run as YuNet: {error.err}", "pull it again") from error
+            raise WeightsError(f"{self.file} cannot be run as YuNet: {error.err}", "download it again") from error
         return _sorted([_face_of(row / scale, float(row[14])) for row in (rows if rows is not None else [])])
 
 

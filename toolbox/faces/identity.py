@@ -71,14 +71,14 @@ class SFaceIdentity:
         try:
             return cls(cv2.FaceRecognizerSF.create(str(file), ""), file)
         except cv2.error as error:
-            raise WeightsError(f"{file} cannot be run as SFace: {error.err}", "pull it again") from error
+            raise WeightsError(f"{file} cannot be run as SFace: {error.err}", "download it again") from error
 
     def describe(self, crop: FloatArray) -> FloatArray:
         """See `Identity`."""
         try:
             vector = self.network.feature(np.ascontiguousarray(to_uint8(recogniser_crop(crop))[:, :, ::-1]))
         except cv2.error as error:
-            raise WeightsError(f"{self.file} cannot be run as SFace: {error.err}", "pull it again") from error
+            raise WeightsError(f"{self.file} cannot be run as SFace: {error.err}", "download it again") from error
         return _unit(np.asarray(vector, np.float32).ravel())
 
 

@@ -31,7 +31,7 @@ class FaceQuality:
             self.network.setInput(np.ascontiguousarray(small.transpose(2, 0, 1)[None]))
             answer = self.network.forward()
         except cv2.error as error:
-            raise WeightsError(f"{self.file} cannot be run as eDifFIQA: {error.err}", "pull it again") from error
+            raise WeightsError(f"{self.file} cannot be run as eDifFIQA: {error.err}", "download it again") from error
         return float(np.clip(np.ravel(answer)[0], 0, 1))
 
 
@@ -43,4 +43,4 @@ def load_face_quality(store: ModelStore | None = None) -> FaceQuality | None:
     try:
         return FaceQuality(cv2.dnn.readNetFromONNX(str(file)), file)
     except cv2.error as error:
-        raise WeightsError(f"{file} cannot be run as eDifFIQA: {error.err}", "pull it again") from error
+        raise WeightsError(f"{file} cannot be run as eDifFIQA: {error.err}", "download it again") from error

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from imaging.convert import FloatArray
-from training.data.degradations import guessed_depth, made_up_depth
+from training.data.degradations import estimated_depth, random_depth
 from training.data.rain_synthesis import rain_streaks
 
 LIGHT_SOURCE = 0.92
@@ -14,9 +14,9 @@ LIGHT_SOURCE = 0.92
 
 
 def add_haze(linear: FloatArray, srgb: FloatArray, beta: float, rng: np.random.Generator) -> FloatArray:
-    """Scattering in linear light, I = J t + A (1 - t), t = exp(-beta depth); `srgb` gives the guessed depth."""
+    """Scattering in linear light, I = J t + A (1 - t), t = exp(-beta depth); `srgb` gives the estimated depth."""
     height, width = linear.shape[:2]
-    depth = guessed_depth(srgb) if rng.random() < 0.5 else made_up_depth(height, width, rng)
+    depth = estimated_depth(srgb) if rng.random() < 0.5 else random_depth(height, width, rng)
     transmission = np.exp(-beta * depth)[:, :, None].astype(np.float32)
     airlight = (rng.uniform(0.5, 1.0) + rng.uniform(-0.04, 0.04, 3)).clip(0, 1).astype(np.float32)
     white = linear.reshape(-1, 3).max(0)

@@ -1,7 +1,8 @@
-"""What experts make of degraded photographs, measured without and with the true picture, for the quality score.
+"""Dataset of candidates for the quality score: results of experts on degraded photos, measured without and with the
+original.
 
-Steps are kept in a folder where one is given, a file each: an expert is run on them again only where its weights are
-new, so that a fit follows a new expert at the price of that expert alone.
+Steps can be stored in a folder, one file each. Then an expert is run on a stored step only if it or its weights are
+new.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.atomic import atomic_write
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from imaging.progress import ProgressToken
@@ -45,9 +47,9 @@ from training.data.stored_rows import current_candidate, handcrafted_of
 Combinations = Sequence[tuple[Degradation, ...]]
 Bytes = NDArray[np.uint8]
 SIDES = (192, 192, CROP)
-"""Sides of the squares that are drawn; of given combinations they are as large as what an estimator looks at."""
+"""Sides of the random crops, drawn with equal probability; given combinations always have the last one."""
 SIDES_OF_MOTION = (CROP, 448)
-"""Motion takes more: on a smaller square no blind expert does anything."""
+"""Sides for motion deblurring: on smaller crops the blind experts change nothing."""
 ENLARGED = (2, 4)
 WORTH: Mapping[Task, float] = {
     Task.SUPER_RESOLUTION: 1,
@@ -59,29 +61,29 @@ WORTH: Mapping[Task, float] = {
     Task.BRIGHTENING: 3,
     Task.JPEG_ARTIFACT_REMOVAL: 1,
 }
-"""Which share of the steps a task has: most is lost where light is guessed, and the experts of these cost least."""
+"""Relative number of steps of each task. Dehazing and brightening have the largest errors and the fastest experts."""
 LATER = 0.3
-"""Share of drawn steps on mixtures that come after another task's expert."""
+"""Share of steps on mixed degradations whose input an expert of another task has processed."""
 FROM_THE_WEB, NOISY = 0.35, 0.2
-"""Shares of what is enlarged that suffers from everything at once, and from noise alone."""
+"""Shares of super-resolution steps with many degradations at once, and with noise only."""
 KEEP_INPUT = "keep_input"
 HALF_RESTORED = "half_restored"
-"""Halfway from the degraded picture to the true one; no expert made it."""
+"""Name of the mean of degraded and original image."""
 FAILURE_PREFIX = "failure_"
-"""Begins the names of what no expert made either: the result of one, with one of the known failures of experts."""
+"""Prefix of the names of synthesised failures."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetCandidate:
-    """One candidate of one step: what is seen without its reference, and the truth."""
+    """One candidate of one step: its features, and its true fidelity."""
 
     group: int
-    """The step; candidates of one step are compared with each other."""
+    """Number of the step; candidates of one step are compared with each other."""
     task: Task
     name: str
     features: ImageFeatures
     before: ImageFeatures
-    """The input of the step, its patches as large as the candidate's."""
+    """Features of the input of the step, with patches enlarged to the size of the candidate."""
     consistency: float
     psnr_db: float
     ssim: float
@@ -93,13 +95,13 @@ class DatasetCandidate:
 
     @property
     def from_expert(self) -> bool:
-        """Whether an agent could have it: what an expert made, or the input."""
+        """Whether it is the result of an expert, or the input."""
         return is_from_expert(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One step to take, and what would be the best result."""
+    """The input of one step, and the original."""
 
     image: Image
     truth: Image
@@ -108,17 +110,17 @@ class Problem:
 
 
 def truth_of(psnr_db: float, ssim: float) -> float:
-    """How near a result is to its reference: mean of SSIM (Y) and of PSNR (RGB) taken from 10 to 40 dB, in [0, 1]."""
+    """Fidelity of a result: mean of SSIM (Y) and of PSNR (RGB) mapped from 10..40 dB, in [0, 1]."""
     return (max(0.0, ssim) + psnr_share(psnr_db)) / 2
 
 
 def psnr_share(psnr_db: float) -> float:
-    """PSNR taken from 10 to 40 dB, in [0, 1]."""
+    """PSNR mapped from 10..40 dB to [0, 1]."""
     return min(1.0, max(0.0, (psnr_db - 10) / 30))
 
 
 def is_from_expert(name: str) -> bool:
-    """Whether a candidate of that name could be an agent's."""
+    """Whether a candidate of that name is the result of an expert, or the input."""
     return name != HALF_RESTORED and not name.startswith(FAILURE_PREFIX)
 
 
@@ -132,16 +134,16 @@ def drawn_steps(
     combinations: Combinations | None = None,
     folder: Path | None = None,
 ) -> Iterator[list[DatasetCandidate]]:
-    """The candidates of one step per path; of the `combinations` in turn, or of what is drawn.
+    """The candidates of one step per path, of the `combinations` in turn, by default of random degradations.
 
-    With a folder, what is there of the same seed is taken from there, as far as the experts are the same.
+    With a folder, steps of the same seed are loaded from it, and updated where experts have changed.
     """
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         yield from pool.imap(partial(_judge, folder=folder), _jobs(paths, seed, combinations), chunksize=4)
 
 
 def draw(task: Task, paths: Iterable[Path], seed: int, workers: int, folder: Path) -> Iterator[Path]:
-    """Steps of one task, one per path, and whatever else lies in the folder, all up to date; their files."""
+    """Draw one step of a task per path, update all other steps in the folder, and return the files."""
     drawn = {folder / f"{seed}-{index:05}.npz": (path, seed, index) for index, path in enumerate(paths)}
     jobs = [*drawn.items(), *((file, None) for file in files_in(folder) if file not in drawn)]
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
@@ -149,18 +151,18 @@ def draw(task: Task, paths: Iterable[Path], seed: int, workers: int, folder: Pat
 
 
 def steps_in(folder: Path) -> Iterator[list[DatasetCandidate]]:
-    """The candidates of every step that lies in a folder or below it, as they are there."""
+    """The candidates of every step in a folder or below it, without updating them."""
     for index, file in enumerate(files_in(folder)):
         yield StoredStep.load(file).candidates(index)
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files of the steps that lie in a folder or below it."""
+    """The files of the steps in a folder or below it."""
     return [file for file in sorted(folder.rglob("*.npz")) if not file.stem.endswith(".part")]
 
 
 def rows_of(file: Path, step: int) -> list[dict[str, object]]:
-    """Of every candidate that an agent could have, whose it is and how near to the truth."""
+    """Name and true fidelity of every candidate that is the result of an expert, or the input."""
     with np.load(file) as arrays:
         table = json.loads(arrays["table"].tobytes())
         task, image = Task(table["task"]), Image(from_numpy(to_float(arrays["image"])))
@@ -204,7 +206,7 @@ def _keep(job: tuple[Path, tuple[Path, int, int] | None], task: Task) -> Path:
 
 
 def _stored_step(file: Path | None, problem: Callable[[], Problem], rng: np.random.Generator) -> StoredStep:
-    """The step as it lies in a file, or made now; up to date in any case."""
+    """Load a step from a file or draw it, and update it."""
     kept = StoredStep.load(file) if file and file.exists() else StoredStep.fresh(problem(), rng)
     if kept.bring_up_to_date() and file:
         kept.save(file)
@@ -212,7 +214,7 @@ def _stored_step(file: Path | None, problem: Callable[[], Problem], rng: np.rand
 
 
 def _of(combination: Sequence[Degradation], pixels: FloatArray, rng: np.random.Generator) -> Problem:
-    """The first step on a mixture; what makes it smaller is left out."""
+    """A step on a combination of degradations, without low resolution."""
     clean = _patch(pixels, rng, CROP)
     kinds = [kind for kind in combination if kind is not Degradation.LOW_RESOLUTION] or [Degradation.NOISE]
     degraded, _ = mix(clean, kinds, rng)
@@ -225,7 +227,7 @@ def _any_task(rng: np.random.Generator) -> Task:
 
 
 def _drawn(task: Task, path: Path, rng: np.random.Generator) -> Problem:
-    """This task on some mixture that calls for it, sometimes after an expert for another."""
+    """A step of a task on mixed degradations that include its own, sometimes after an expert of another task."""
     sides = SIDES_OF_MOTION if task is Task.MOTION_DEBLURRING else SIDES
     clean = _patch(read_pixels(path), rng, int(rng.choice(sides)))
     if task is Task.SUPER_RESOLUTION:
@@ -259,17 +261,17 @@ def _after_another(image: Image, task: Task, rng: np.random.Generator) -> Image:
 
 @dataclass(slots=True)
 class StoredStep:
-    """A step with the pixels of all its candidates, as it lies in a file."""
+    """A step with the pixels of all its candidates, which can be stored in a file."""
 
     problem: Problem
     results: dict[str, Bytes]
     """(H, W, 3) by name."""
     rows: dict[str, dict[str, Any]]
-    """What was measured of each: `handcrafted`, `consistency`, `psnr_db`, `ssim`, and the expert's `version`."""
+    """Of each candidate `handcrafted`, `consistency`, `psnr_db`, `ssim`, and the `version` of the expert."""
 
     @classmethod
     def fresh(cls, problem: Problem, rng: np.random.Generator) -> StoredStep:
-        """With what no expert makes; no results of experts yet."""
+        """A step with the candidates that need no expert."""
         kept = cls(problem, {}, {})
         if problem.task is not Task.SUPER_RESOLUTION:
             kept._enter(KEEP_INPUT, problem.image, "")
@@ -282,7 +284,7 @@ class StoredStep:
 
     @classmethod
     def load(cls, file: Path) -> StoredStep:
-        """As `save` wrote it."""
+        """Load a step that `save` has written."""
         with np.load(file) as arrays:
             table = json.loads(arrays["table"].tobytes())
             image, truth = (Image(from_numpy(to_float(arrays[name]))) for name in ("image", "truth"))
@@ -291,22 +293,21 @@ class StoredStep:
         return cls(Problem(image, truth, Task(table["task"]), table["scale"]), results, rows)
 
     def save(self, file: Path) -> None:
-        """In one go."""
+        """Write the step to a file."""
         file.parent.mkdir(parents=True, exist_ok=True)
         table = {"task": self.problem.task.value, "scale": self.problem.scale, "rows": self.rows}
-        partial_file = file.with_suffix(".part.npz")
-        np.savez(
-            partial_file,
-            table=np.frombuffer(json.dumps(table).encode(), np.uint8),
-            image=to_uint8(to_numpy(self.problem.image.pixels)),
-            truth=to_uint8(to_numpy(self.problem.truth.pixels)),
-            results=np.stack([self.results[name] for name in self.rows]),
-        )
-        partial_file.replace(file)
+        with atomic_write(file, suffix=".npz") as temporary:
+            np.savez(
+                temporary,
+                table=np.frombuffer(json.dumps(table).encode(), np.uint8),
+                image=to_uint8(to_numpy(self.problem.image.pixels)),
+                truth=to_uint8(to_numpy(self.problem.truth.pixels)),
+                results=np.stack([self.results[name] for name in self.rows]),
+            )
 
     def bring_up_to_date(self) -> bool:
-        """Run every expert that is new or has other weights than before, forget those that are gone, and measure what
-        was not measured then; whether any.
+        """Run the experts that are new or have changed, delete the results of removed ones, and measure missing
+        features. Returns whether anything changed.
         """
         versions = _versions(self.problem.task, self.problem.scale)
         known = {name: row["version"] for name, row in self.rows.items() if row["version"]}
@@ -329,7 +330,7 @@ class StoredStep:
         return True
 
     def candidates(self, group: int) -> list[DatasetCandidate]:
-        """Its candidates."""
+        """The candidates of the step."""
         image, task = self.problem.image, self.problem.task
         crops = crops_of(image)
         before = enlarged(extract_features(image, crops), image, self.problem.scale)
@@ -365,18 +366,18 @@ class StoredStep:
 
 @cache
 def _versions(task: Task, scale: int) -> Mapping[str, str]:
-    """What each expert for a task is now, in few letters."""
+    """The version of each expert for a task."""
     return {card.name: card_version(card) for card in _pool().runnable(task, scale)}
 
 
 @cache
 def _measured() -> Set[str]:
-    """The names of what is measured of a picture."""
+    """The names of the handcrafted features."""
     return extract_features(Image(from_numpy(np.zeros((8, 8, 3), np.float32)))).handcrafted.keys()
 
 
 def card_version(card: ExpertCard) -> str:
-    """Weights that ship are told apart by what is in their file, all others by their card."""
+    """A hash of the card, and of the weights if they are shipped."""
     data = (WEIGHTS / card.weights).read_bytes() if isinstance(card, SpandrelCard) and card.weights else b""
     return hashlib.sha256(card.model_dump_json().encode() + data).hexdigest()[:12]
 
@@ -387,7 +388,7 @@ def _pool() -> ExpertPool:
 
 
 def _patch(pixels: FloatArray, rng: np.random.Generator, largest: int) -> FloatArray:
-    """A random square of at most `largest` pixels, its side a multiple of 4."""
+    """A random square crop; its side is at most `largest` pixels and a multiple of 4."""
     side = min(largest, min(pixels.shape[:2])) // 4 * 4
     top, left = (int(rng.integers(size - side + 1)) for size in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])

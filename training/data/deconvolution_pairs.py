@@ -8,9 +8,11 @@ from __future__ import annotations
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from imaging.atomic import atomic_write
 from imaging.convert import from_numpy, to_float, to_numpy, to_uint8
 from imaging.image import Image
 from imaging.progress import ProgressToken
@@ -24,11 +26,11 @@ from training.data.measure import Row
 from training.recipe import Recipe
 
 SIDE = 320
-"""Of the regions of photos; fewer pixels tell too little of a blur."""
+"""Side of the regions in pixels; smaller ones are too small to estimate a blur."""
 BEYOND = 32
-"""What lies around a region is blurred into it, as far as this; then it is cut off, as the frame of a camera does."""
+"""Border in pixels that is blurred into the region and then cut off, as at the frame of a camera."""
 STORED = ((0.3, Degradation.JPEG_ARTIFACT, Severity.MEDIUM), (0.25, Degradation.NOISE, Severity.LOW))
-"""How often the blurred picture is compressed or noisy too, and how badly at most."""
+"""Further degradations of the blurred region, with their probability and largest severity."""
 
 FRAME = slice(BEYOND, BEYOND + SIDE)
 BLURRED, DECONVOLVED, TARGET = slice(0, 3), slice(3, 6), slice(6, 9)
@@ -36,34 +38,37 @@ BLURRED, DECONVOLVED, TARGET = slice(0, 3), slice(3, 6), slice(6, 9)
 
 
 def deconvolution_patches(photos: list[Bytes], recipe: Recipe, cache: Path, count: int) -> list[Bytes]:
-    """`count` regions of (SIDE, SIDE, 9) bytes: blurred picture, what the classical expert made of it, the truth.
+    """`count` regions of (SIDE, SIDE, 9) bytes: blurred, deconvolved by the classical expert, and original.
 
-    The same for the same photos and recipe; made once, into a file in `cache`, and mapped from it.
+    Deterministic for the same photos and recipe. Made once, in a file in `cache`, which is memory-mapped.
     """
     about = f"{sorted(recipe.preprocessor.items())} {recipe.seed} {count} {[photo.shape for photo in photos]}"
     file = cache / f"deconvolution-{zlib.crc32(about.encode()):08x}.npy"
     if not file.exists():
-        temporary = file.with_suffix(".part.npy")
-        regions = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 9))
-
-        def make(number: int) -> None:
-            regions[number] = deconvolution_patch(photos, recipe, number)
-
-        with ThreadPoolExecutor() as pool:
-            for _ in pool.map(make, range(count)):
-                pass
-        regions.flush()
-        temporary.replace(file)
+        with atomic_write(file) as temporary:
+            _make_patches(
+                photos, recipe, np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, SIDE, SIDE, 9))
+            )
     return list(np.load(file, mmap_mode="r"))
 
 
+def _make_patches(photos: list[Bytes], recipe: Recipe, regions: np.memmap[Any, np.dtype[np.uint8]]) -> None:
+    def make(number: int) -> None:
+        regions[number] = deconvolution_patch(photos, recipe, number)
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(make, range(len(regions))):
+            pass
+    regions.flush()
+
+
 def deconvolution_pair(region: Bytes, rng: np.random.Generator) -> Pair:
-    """What the network gets, and what it should give."""
+    """The input and the target of the network."""
     return to_float(region[..., DECONVOLVED]), to_float(region[..., TARGET])
 
 
 def deconvolution_rows(regions: list[Bytes], recipe: Recipe) -> dict[str, list[Row]]:
-    """The middle of each region, by degradation."""
+    """The central patch of each region, by degradation."""
     rows: dict[str, list[Row]] = {kind.value: [] for kind in recipe.preprocessor}
     for number, region in enumerate(regions):
         patch = to_float(central_patch(region, MEASURED_SIDE))
@@ -74,7 +79,7 @@ def deconvolution_rows(regions: list[Bytes], recipe: Recipe) -> dict[str, list[R
 
 
 def deconvolution_patch(photos: list[Bytes], recipe: Recipe, number: int) -> Bytes:
-    """One of them, (SIDE, SIDE, 9); the number says which."""
+    """The region of that number, (SIDE, SIDE, 9)."""
     rng = np.random.default_rng([recipe.seed, number])
     whole = random_patch(photos[int(rng.integers(len(photos)))], SIDE + 2 * BEYOND, rng)
     kind = _degradation(recipe, number)
@@ -90,5 +95,5 @@ def deconvolution_patch(photos: list[Bytes], recipe: Recipe, number: int) -> Byt
 
 
 def _degradation(recipe: Recipe, number: int) -> Degradation:
-    """One after the other."""
+    """The degradation of a region; they take turns."""
     return list(recipe.preprocessor)[number % len(recipe.preprocessor)]

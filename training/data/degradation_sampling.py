@@ -1,4 +1,4 @@
-"""Photographs as they come to the estimator: clean, with one thing wrong, or with several; with the truth."""
+"""Sampling of training images for the estimator: clean, with one degradation, or with several, and their labels."""
 
 from __future__ import annotations
 
@@ -29,53 +29,53 @@ ORDER = (
     Degradation.NOISE,
     Degradation.JPEG_ARTIFACT,
 )
-"""As the world adds them: the scene, then imaging, then storage."""
+"""The order in which they arise: in the scene, in the camera, in storage."""
 CLEAN = 0.5
-"""Share of untouched photos."""
+"""Share of photos without degradations."""
 SINGLE, MIO = 0.4, 0.35
-"""Shares of single degradations and of MiO100's combinations among the others; the rest are other mixtures."""
+"""Among the others, the shares of single degradations and of MiO100's combinations; the rest are other mixtures."""
 OF_MIO100 = 0.5
-"""Share of MiO100's combinations where a degradation is given."""
+"""Share of MiO100's combinations if one degradation is given."""
 REDUCED, SMALL = 1 / 3, 1 / 6
-"""Shares of pictures that are made a little smaller before anything else, and so small that they are thumbnails."""
+"""Shares of images that are first reduced a little, and of those that are first reduced to thumbnails."""
 SMALL_PX = 96, 300
 """Long sides of thumbnails."""
 RESIZED, FACTORS = 0.5, (0.5, 1.5)
-"""Share of compressed pictures whose size was changed afterwards, as on the web, and by what factor."""
+"""Share of compressed images that are resized afterwards, as on the web, and the range of factors."""
 WEAKER_BELOW = 0.7
-"""Reduced by that much, compression shows one level less."""
+"""Factor of resizing below which compression is one level less severe."""
 KEPT_AS_JPEG = 0.35
-"""Share of pictures that are stored as a good JPEG at the end, which is no degradation."""
+"""Share of images that are finally stored as a high-quality JPEG, which is not a degradation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was done to a picture."""
+    """The labels of an image."""
 
     applied: Mapping[Degradation, Severity]
-    """What was applied, as the synthesiser calls it."""
+    """Severity of each applied degradation, on the scale of the synthesiser."""
     needs: Mapping[Degradation, Severity]
-    """How much each calls for its task; low resolution, which a picture can have by nature, is always named."""
+    """Severity on the scale of the estimator (see `need`); always with low resolution."""
     enlarged: float
-    """By what factor the picture was enlarged after it had been reduced."""
+    """The factor by which the image was enlarged after it had been reduced."""
     from_the_web: bool = False
-    """Whether it is a thumbnail, or was brought to another size after it had been compressed."""
+    """Whether it is a thumbnail, or was resized after compression."""
 
 
 def need(applied: Severity) -> Severity:
-    """How much a degradation of the synthesiser calls for its task.
+    """Convert a severity of the synthesiser to the scale of the estimator: one level more.
 
-    One level more than it says of itself: its VERY_LOW is there, though barely (LOW), and its LOW, in which
-    MiO100's mildest fall (noise of sigma 20, JPEG of quality 40), is worth a task (MEDIUM).
+    VERY_LOW of the synthesiser is barely visible (LOW for the estimator). Its LOW includes the mildest degradations
+    of MiO100 (noise of sigma 20, JPEG of quality 40), which need a task (MEDIUM).
     """
     return Severity(min(applied + 1, Severity.VERY_HIGH))
 
 
 def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
-    """A photo (H, W, 3), degraded at random and rounded to 8 bits, and the truth about it.
+    """Degrade a photo (H, W, 3) at random, round it to 8 bits, and return it with its labels.
 
-    Half of those of low resolution are enlarged again, as they lie on the web; whatever else befalls them is then
-    as fine as the new pixels. Thumbnails are not reduced once more.
+    Half of the images of low resolution are enlarged again, as on the web, before the later degradations. Thumbnails
+    are not reduced again.
     """
     chance = rng.random()
     is_small = REDUCED <= chance < REDUCED + SMALL
@@ -111,7 +111,7 @@ def draw(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, Truth]:
 def samples(
     paths: Iterable[Path], seed: int, workers: int, look: Callable[[Image], Shown]
 ) -> Iterator[tuple[Shown, Truth]]:
-    """What `look` sees in one `draw` per path, and the truth, in the order of the paths."""
+    """Apply `look` to one `draw` per path; returns the results and labels in the order of the paths."""
     jobs = [(path, seed, index, look) for index, path in enumerate(paths)]
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         yield from pool.imap(_sample, jobs, chunksize=16)
@@ -124,7 +124,7 @@ def _sample(job: tuple[Path, int, int, Callable[[Image], Shown]]) -> tuple[Shown
 
 
 def single_threaded() -> None:
-    """Keep one worker of many from using every core."""
+    """Limit a worker process to one thread."""
     import cv2
     import torch
 
@@ -133,7 +133,7 @@ def single_threaded() -> None:
 
 
 def draw_kinds(rng: np.random.Generator) -> list[Degradation]:
-    """What is wrong with the next picture, in the order in which it happens."""
+    """Draw the degradations of one image, in the order in which they are applied."""
     chance = rng.random()
     if chance < SINGLE:
         return [ORDER[int(rng.integers(len(ORDER)))]]
@@ -144,7 +144,7 @@ def draw_kinds(rng: np.random.Generator) -> list[Degradation]:
 
 
 def draw_kinds_with(kind: Degradation, rng: np.random.Generator) -> list[Degradation]:
-    """What is wrong with a picture in which `kind` is; what would make it smaller is left out."""
+    """Draw degradations that include `kind`, without low resolution."""
     kinds: list[Degradation] = []
     while kind not in kinds:
         several = MIO100[int(rng.integers(len(MIO100)))] if rng.random() < OF_MIO100 else draw_kinds(rng)
@@ -160,7 +160,7 @@ def _shrunk(pixels: FloatArray, share: float) -> FloatArray:
 
 
 def _sent_on(pixels: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, float]:
-    """In another size, sometimes stored as a good JPEG once more; and by what factor."""
+    """Resize, sometimes with a second, high-quality JPEG compression, and return the factor too."""
     factor = math.exp(rng.uniform(*np.log(FACTORS)))
     height, width = (max(32, round(side * factor)) for side in pixels.shape[:2])
     pixels = resized(pixels, rng, height, width)

@@ -1,7 +1,7 @@
-"""Everything that can go wrong with a photo, synthesised with seeds; every parameter comes back as a label.
+"""Synthesis of degradations from a random generator; the parameters are returned as labels.
 
-Ranges around MEDIUM and HIGH are those of the MiO100 benchmark (AgenticIR, arXiv 2410.17809); VERY_LOW is barely
-visible. All pictures are (H, W, 3) float32 sRGB in [0, 1].
+MEDIUM and HIGH have about the ranges of the MiO100 benchmark (AgenticIR, arXiv 2410.17809); VERY_LOW is barely
+visible. All images are (H, W, 3) float32 sRGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from toolbox.tasks import Degradation, Severity
 
 Parameters: TypeAlias = Mapping[str, float | str]
 Maker: TypeAlias = Callable[[FloatArray, np.random.Generator, float], tuple[FloatArray, Parameters]]
-"""Picture, random numbers and strength in [0, 1] to a degraded picture and what was done."""
+"""(image, random generator, strength in [0, 1]) -> (degraded image, parameters)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One degradation that was applied, and how."""
+    """One degradation that was applied, with its parameters."""
 
     degradation: Degradation
     severity: Severity
@@ -54,15 +54,15 @@ MIO100: tuple[tuple[Degradation, ...], ...] = (
     (D.DARK, D.DEFOCUS_BLUR, D.JPEG_ARTIFACT),
     (D.MOTION_BLUR, D.DEFOCUS_BLUR, D.NOISE),
 )
-"""The sixteen combinations of MiO100, in the order in which they are applied."""
+"""The sixteen combinations of MiO100, each in the order of application."""
 
 
 def degrade(
     pixels: FloatArray, degradation: Degradation, rng: np.random.Generator, severity: Severity | None = None
 ) -> tuple[FloatArray, Applied]:
-    """Apply one degradation; without a severity, one is drawn.
+    """Apply one degradation, by default with a random severity.
 
-    LOW_RESOLUTION makes the picture 2 (up to LOW) or 4 times smaller; all others keep its size.
+    LOW_RESOLUTION reduces the image by 2 (up to LOW) or 4; all others keep its size.
     """
     if severity is None:
         severity = Severity(int(rng.integers(len(Severity))))
@@ -77,7 +77,7 @@ def mix(
     rng: np.random.Generator,
     severities: Sequence[Severity] | None = None,
 ) -> tuple[FloatArray, tuple[Applied, ...]]:
-    """Apply several, in the order given."""
+    """Apply several degradations in the given order."""
     applied = []
     for index, degradation in enumerate(degradations):
         pixels, one = degrade(pixels, degradation, rng, severities[index] if severities else None)
@@ -106,7 +106,7 @@ def add_noise(pixels: FloatArray, rng: np.random.Generator, strength: float) -> 
 
 
 def gaussian_noise(pixels: FloatArray, rng: np.random.Generator, sigma_255: float) -> FloatArray:
-    """White Gaussian noise of that deviation, in units of 1/255, independent in every channel."""
+    """Add white Gaussian noise of that standard deviation (on the 0 to 255 scale), independent in every channel."""
     return pixels + rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(sigma_255 / 255)
 
 
@@ -114,7 +114,7 @@ def gaussian_noise(pixels: FloatArray, rng: np.random.Generator, sigma_255: floa
 
 
 def compress(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """JPEG, one time in five twice with the grid shifted in between."""
+    """JPEG, in one of five cases twice with a shifted grid."""
     quality = round(_between(75, 8, strength**0.6))
     if rng.random() < 0.2:
         dy, dx = (int(value) for value in rng.integers(1, 8, 2))
@@ -125,14 +125,14 @@ def compress(pixels: FloatArray, rng: np.random.Generator, strength: float) -> t
 
 
 def resized(pixels: FloatArray, rng: np.random.Generator, height: int, width: int) -> FloatArray:
-    """In another size by any of the usual methods. What happened before does not lie on its grid any more."""
+    """Resize by a random interpolation method."""
     methods = [cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA if height < len(pixels) else cv2.INTER_LANCZOS4]
     method = methods[int(rng.integers(len(methods)))]
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=method).clip(0, 1), np.float32)
 
 
 def jpeg(pixels: FloatArray, quality: int) -> FloatArray:
-    """There and back through JPEG with 4:2:0 chroma."""
+    """Compress and decompress as JPEG with 4:2:0 chroma."""
     done, data = cv2.imencode(".jpg", to_uint8(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"JPEG of quality {quality} failed on {pixels.shape}")
@@ -143,14 +143,14 @@ def jpeg(pixels: FloatArray, quality: int) -> FloatArray:
 
 
 def blur_by_motion(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """A straight line, half a Gaussian as MiO100's, or the path of a shaking hand; a third each."""
+    """A straight line, half a Gaussian as in MiO100, or a camera shake path, with equal probability."""
     length = _between(3, 27, strength)
     angle = float(rng.uniform(0, 180))
     chance = rng.random()
     if chance < 1 / 3:
         kernel, kind = line_kernel(length, angle, taper=float(rng.uniform(0, 1))), "line"
     elif chance < 2 / 3:
-        # MiO100's sigmas are 3, 5 and 8. This kernel has a direction, so that its angle goes all the way round.
+        # MiO100's sigmas are 3, 5 and 8. This kernel is asymmetric, so that its angle covers 360 degrees.
         sigma, angle = _between(0.6, 8.0, strength), 2 * angle
         blurred = convolve(pixels, half_gaussian_kernel(sigma, angle))
         return blurred, {"kind": "half_gaussian", "sigma_px": sigma, "angle_degrees": angle}
@@ -160,7 +160,7 @@ def blur_by_motion(pixels: FloatArray, rng: np.random.Generator, strength: float
 
 
 def path_kernel(length: float, rng: np.random.Generator) -> FloatArray:
-    """The smooth random path of a camera during the exposure, about `length` pixels long."""
+    """Kernel of a smooth random camera path, about `length` pixels long."""
     turns = np.cumsum(rng.normal(0, 0.25, 64)) + rng.uniform(0, 2 * np.pi)
     speed = np.abs(1 + 0.4 * np.cumsum(rng.normal(0, 0.15, 64)))
     speed *= length / speed.sum()
@@ -170,7 +170,7 @@ def path_kernel(length: float, rng: np.random.Generator) -> FloatArray:
 
 
 def blur_by_defocus(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """A disk, soft at its edge (as MiO100's), or one time in four a Gaussian."""
+    """A disk with a soft edge (as in MiO100), or in one of four cases a Gaussian."""
     radius = _between(0.8, 7.0, strength)
     if rng.random() < 0.25:
         return gaussian_blur(pixels, radius / 2), {"kind": "gaussian", "sigma_px": radius / 2}
@@ -178,12 +178,12 @@ def blur_by_defocus(pixels: FloatArray, rng: np.random.Generator, strength: floa
 
 
 def gaussian_blur(pixels: FloatArray, sigma: float) -> FloatArray:
-    """A Gaussian of that deviation in pixels, with reflected borders."""
+    """Gaussian blur of that sigma in pixels, with reflected borders."""
     return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
 def disk_kernel(radius: float) -> FloatArray:
-    """A disk of that radius in pixels, its edge antialiased."""
+    """Kernel of a disk of that radius in pixels, with an antialiased edge."""
     reach = math.ceil(radius) + 1
     grid = np.arange(-reach, reach + 1)
     distance = np.hypot(*np.meshgrid(grid, grid))
@@ -201,18 +201,18 @@ def convolve(pixels: FloatArray, kernel: FloatArray) -> FloatArray:
 
 
 def add_haze(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """Scattering: I = J t + A (1 - t), t = exp(-beta * depth); the depth is made up, or guessed from the picture."""
+    """Scattering: I = J t + A (1 - t), t = exp(-beta * depth), with a random or estimated depth map."""
     beta, air = _between(0.2, 1.9, strength), float(rng.uniform(0.7, 1.0))
     tint = np.clip(air + rng.uniform(-0.03, 0.03, 3), 0, 1).astype(np.float32)
-    guessed = bool(rng.random() < 0.5)
-    depth = guessed_depth(pixels) if guessed else made_up_depth(pixels.shape[0], pixels.shape[1], rng)
+    estimated = bool(rng.random() < 0.5)
+    depth = estimated_depth(pixels) if estimated else random_depth(pixels.shape[0], pixels.shape[1], rng)
     transmission = np.exp(-beta * depth)[:, :, None].astype(np.float32)
     hazy = pixels * transmission + tint * (1 - transmission)
-    return hazy, {"beta": beta, "air": air, "depth": "guessed" if guessed else "made up"}
+    return hazy, {"beta": beta, "air": air, "depth": "estimated" if estimated else "random"}
 
 
 def add_rain(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """Bright streaks of one angle, each a little different, blurred along their fall."""
+    """Bright streaks at one angle: drops of random brightness with motion blur."""
     amount = _between(10, 110, strength)
     length, angle = float(rng.uniform(15, 42)), float(rng.uniform(-30, 30))
     height, width = pixels.shape[:2]
@@ -228,7 +228,7 @@ def add_rain(pixels: FloatArray, rng: np.random.Generator, strength: float) -> t
 
 
 def darken(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """V of HSV by a shift, a gamma or linearly (as MiO100), sometimes with a little noise as dark photos have."""
+    """Darken V of HSV by a shift, a gamma or a factor (as in MiO100), sometimes with the noise of dark photos."""
     hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
     value = hsv[:, :, 2]
     kind = str(rng.choice(["shift", "gamma", "linear"]))
@@ -248,16 +248,16 @@ def darken(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tup
     return gaussian_noise(dark, rng, noise) if noise else dark, {"kind": kind, "amount": amount, "sigma_255": noise}
 
 
-def made_up_depth(height: int, width: int, rng: np.random.Generator) -> FloatArray:
-    """A ground that recedes towards the top, and smooth hills; mean about 0.7."""
+def random_depth(height: int, width: int, rng: np.random.Generator) -> FloatArray:
+    """Depth that increases towards the top, plus smooth random variation; mean about 0.7."""
     hills = cv2.resize(rng.random((4, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     ground = np.linspace(1.6, 0.4, height, dtype=np.float32)[:, None]
     depth: FloatArray = 0.4 * ground + 0.6 * np.clip(hills, 0, 1)
     return depth
 
 
-def guessed_depth(pixels: FloatArray) -> FloatArray:
-    """Bright, pale and high up is far away (the colour attenuation prior, Zhu et al. 2015, and perspective)."""
+def estimated_depth(pixels: FloatArray) -> FloatArray:
+    """Depth by the colour attenuation prior (Zhu et al. 2015), increasing towards the top."""
     small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA)
     hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
     far = hsv[:, :, 2] - hsv[:, :, 1] + np.linspace(0.8, 0, 64, dtype=np.float32)[:, None]
@@ -271,14 +271,14 @@ def guessed_depth(pixels: FloatArray) -> FloatArray:
 
 
 def shrink(pixels: FloatArray, rng: np.random.Generator, strength: float) -> tuple[FloatArray, Parameters]:
-    """2 or 4 times smaller by bicubic (mostly), area or Lanczos sampling, antialiased."""
+    """Reduce by 2 or 4, by antialiased bicubic (mostly), area or Lanczos sampling."""
     factor = 2 if strength < 0.4 else 4
     kind = str(rng.choice(["bicubic", "bicubic", "area", "lanczos"]))
     return downscale(pixels, factor, kind), {"factor": factor, "kind": kind}
 
 
 def downscale(pixels: FloatArray, factor: int, kind: str = "bicubic") -> FloatArray:
-    """To 1 / factor of the size (rounded down, at least 1) by antialiased bicubic, area or Lanczos sampling."""
+    """Reduce to 1 / factor of the size (rounded down, at least 1) by bicubic, area or Lanczos sampling."""
     from imaging.convert import from_numpy, to_numpy
     from imaging.resizing import resize
 
@@ -306,4 +306,4 @@ MAKERS: dict[Degradation, Maker] = {
     D.DARK: darken,
     D.LOW_RESOLUTION: shrink,
 }
-"""What can be synthesised; faces and old photos cannot."""
+"""The degradations that can be synthesised: all but low-quality faces and old photos."""

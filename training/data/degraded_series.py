@@ -1,5 +1,5 @@
-"""Several pictures of one photo, each degraded differently, with the truth about each: what the quality network
-learns of pictures that no expert has touched. No expert has to run, so there can be many.
+"""Datasets of series: several degraded versions of one photo with their true fidelity, from which the quality network
+learns about images that no expert has processed. They need no expert runs, so that there can be many.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from training.data.photos import read_pixels
 from training.data.stored_rows import handcrafted_of
 
 LENGTH = 4
-"""Pictures of one photo."""
+"""Versions of one photo."""
 LARGEST = 448
-"""Pixels of the side that photos are cut to."""
+"""Side in pixels to which photos are cropped."""
 OF_MIO100 = 0.5
-"""Share of pictures whose degradations are one of MiO100's combinations."""
+"""Share of versions with one of MiO100's combinations of degradations."""
 
 Row = dict[str, Any]
 """`psnr_db` and `ssim` to the photo, `truth` (see `training.data.candidate_dataset.truth_of`), and `handcrafted`."""
 
 
 def degraded(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, float, float]:
-    """A photo (H, W, 3) with one to three things wrong, in 8 bits; its PSNR (RGB) and SSIM (Y) to the photo."""
+    """A photo (H, W, 3) with one to three degradations, in 8 bits, and its PSNR (RGB) and SSIM (Y) to the photo."""
     several = MIO100[int(rng.integers(len(MIO100)))] if rng.random() < OF_MIO100 else draw_kinds(rng)
     kinds = [kind for kind in several if kind is not Degradation.LOW_RESOLUTION]
     picture, clean = Image(from_numpy(to_float(to_uint8(mix(pixels, kinds, rng)[0])))), Image(from_numpy(pixels))
@@ -46,7 +46,7 @@ def degraded(pixels: FloatArray, rng: np.random.Generator) -> tuple[Image, float
 
 
 def draw(paths: Sequence[Path], seed: int, workers: int, folder: Path) -> None:
-    """One series per path into looks.npy (series, LENGTH, 10, 3, 96, 96) and rows.json, unless they are there."""
+    """Write one series per path to looks.npy (series, LENGTH, 10, 3, 96, 96) and rows.json, unless they exist."""
     if (folder / "rows.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def draw(paths: Sequence[Path], seed: int, workers: int, folder: Path) -> None:
 
 
 def features_in(folder: Path) -> Iterator[tuple[ImageFeatures, Row]]:
-    """Every picture that `draw` left there, as it was looked at, with its row."""
+    """The features and the row of every version that `draw` has written."""
     looks, rows = np.load(folder / "looks.npy", mmap_mode="r"), json.loads((folder / "rows.json").read_text())
     for pixels, of_one in zip(looks, rows, strict=True):
         for each, row in zip(torch.from_numpy(np.array(pixels)).float() / 255, of_one, strict=True):

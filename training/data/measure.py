@@ -1,4 +1,4 @@
-"""What a network gains on pictures that it was not trained on."""
+"""The gain of a network in PSNR on held-out photos."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Gain:
     input_db: float
     """Of the degraded patches."""
     given_db: float
-    """Of what the network gets: the same, or what a classical expert has begun."""
+    """Of the input of the network: the degraded patches, or the results of a classical expert."""
     output_db: float
-    """Of the restored patches."""
+    """Of the output of the network."""
 
 
 class Row(NamedTuple):
-    """One held-out patch: (h, w, 3) degraded, as the network gets it, and as it was."""
+    """One held-out patch, (h, w, 3): degraded, as the network gets it, and the original."""
 
     degraded: FloatArray
     given: FloatArray
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 def held_out_rows(held_out: list[Bytes], degrade: str, scale: int) -> dict[str, list[Row]]:
-    """Patches by kind of degradation in a recipe's `degrade`; the same ones with the same random numbers always."""
+    """Patches for each degradation in a recipe's `degrade`, with fixed random seeds."""
     patches = [central_patch(photo, SIDE) for photo in held_out]
     rows = {}
     for number, (kind, make) in enumerate(kinds(degrade, scale).items()):
@@ -49,7 +49,7 @@ def held_out_rows(held_out: list[Bytes], degrade: str, scale: int) -> dict[str, 
 
 
 def gains(network: Callable[[Tensor], Tensor], rows: dict[str, list[Row]], scale: int) -> dict[str, Gain]:
-    """What a network gains, by kind. A smaller input counts as enlarged bicubically.
+    """The gain of a network, by degradation. Smaller inputs are enlarged bicubically to measure them.
 
     `network` maps (B, 3, h, w) to (B, 3, h * scale, w * scale).
     """

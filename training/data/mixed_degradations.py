@@ -1,4 +1,4 @@
-"""One degradation among others: a picture without it, with it, and as it is stored after whatever comes later."""
+"""One degradation among others: an image before it, after it, and after all later degradations."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from training.data.degradations import degrade, mix
 from training.data.photos import stored
 
 ALONE = 0.4
-"""Share of pictures to which nothing else happens."""
+"""Share of images with no other degradation."""
 
 
 @dataclass(frozen=True, slots=True)
 class DegradationStages:
-    """Three stages of one picture, (H, W, 3)."""
+    """Three stages of one image, (H, W, 3)."""
 
     without: FloatArray
-    """What happened before, and not the degradation."""
+    """With the earlier degradations only."""
     with_it: FloatArray
-    """The same with it."""
+    """After the degradation."""
     degraded: FloatArray
-    """What an expert gets: the same after all that happened later."""
+    """After the later degradations too: the input of an expert."""
 
 
 def degradation_stages(
     clean: FloatArray, kind: Degradation, rng: np.random.Generator, happens: bool = True
 ) -> DegradationStages:
-    """Draw what else happens to a clean picture before and after `kind`, which itself may not happen."""
+    """Draw degradations before and after `kind`, and apply them; `kind` itself is left out unless `happens`."""
     kinds = [kind] if rng.random() < ALONE else draw_kinds_with(kind, rng)
     place = kinds.index(kind)
     without, _ = mix(clean, kinds[:place], rng)

@@ -1,12 +1,11 @@
-"""A small selection of the training photos, to take to a machine that does not have them: a folder for --data.
+"""Make a small selection of the training photos for another machine, as a folder for --data.
 
     python -m training.data.pack --data DATA/train --output PACK --megabytes 30
 
-Photos of every folder are copied as they are: a network that was trained on photos compressed once more learned to
-leave out the finest detail, 0.1 dB of super-resolution. What the recipes hold out comes as the very pixels that
-training.data.measure looks at, in folders called held_out, so that it is held out of a training on the pack too. A
-pack is as free as its photos are: where they may not be passed on, neither may the pack, and it has no place in a
-commit.
+Photos of every folder are copied unchanged: a network trained on photos that were compressed again lost fine detail
+and 0.1 dB in super-resolution. Of the photos that recipes hold out, the patches that training.data.measure uses are
+stored in folders called held_out, so that they are also held out of a training on the pack. The licences of the
+photos apply to the pack.
 """
 
 from __future__ import annotations
@@ -37,15 +36,14 @@ def main() -> None:
     held_out = sum(file.parent.name == HELD_OUT_FOLDER for file in written)
     megabytes = sum(file.stat().st_size for file in written) / 1e6
     print(
-        f"{len(written) - held_out} photos and {held_out} held-out pictures, {megabytes:.1f} MB in {arguments.output}"
+        f"{len(written) - held_out} photos and {held_out} held-out patches, {megabytes:.1f} MB in {arguments.output}"
     )
 
 
 def pack(data: Path, output: Path, megabytes: float, seed: int = 0) -> list[Path]:
-    """Write at most so many megabytes (of 1,000,000 bytes) into a new folder; gives the files.
+    """Write at most that many megabytes (of 1,000,000 bytes) to a new folder, and return the files.
 
-    Raises `FileExistsError` where the folder has something in it, and `ValueError` where the held-out pictures alone
-    are too large.
+    Raises `FileExistsError` if the folder is not empty, and `ValueError` if the held-out patches alone are too large.
     """
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; name a new folder as --output")
@@ -54,7 +52,7 @@ def pack(data: Path, output: Path, megabytes: float, seed: int = 0) -> list[Path
     measured = {file: _lossless(central_patch(load_photo(file), SIDE)) for file in held_out}
     left = round(megabytes * 1e6) - sum(map(len, measured.values()))
     if left < 0:
-        raise ValueError(f"{megabytes} megabytes are too few for the {len(held_out)} held-out pictures; give more")
+        raise ValueError(f"the {len(held_out)} held-out patches exceed {megabytes} megabytes; allow more")
     written = [
         _write(output / file.parent.relative_to(data) / HELD_OUT_FOLDER / f"{file.stem}.webp", encoded)
         for file, encoded in measured.items()
@@ -69,13 +67,13 @@ def pack(data: Path, output: Path, megabytes: float, seed: int = 0) -> list[Path
 
 
 def _held_out(data: Path) -> list[Path]:
-    """Whatever any recipe holds out."""
+    """The files that at least one recipe holds out."""
     folders = {data / load_recipe(file).photos for file in RECIPES.glob("*.toml")}
     return sorted({file for folder in folders if folder.is_dir() for file in split(photo_files(folder))[1]})
 
 
 def spread(files: list[Path], seed: int) -> list[Path]:
-    """In random order, but so that every beginning has about the same share of each folder's files."""
+    """Shuffle the files so that every prefix has about the same share of the files of each folder."""
     rng = np.random.default_rng(seed)
     folders: dict[Path, list[Path]] = {}
     for file in files:

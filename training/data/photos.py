@@ -1,4 +1,4 @@
-"""The photographs that the fits of iqa/ learn from, and the fixed fifth of them that is only measured."""
+"""The photos for the fits of iqa/, and the fixed fifth of them that is held out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PICTURES = {".webp", ".png", ".jpg"}
 
 
 def photos(data: Path) -> list[Path]:
-    """All pictures in `data`/photo, by name. Raises `SystemExit` where there is none."""
+    """All images in `data`/photo, sorted by name. Raises `SystemExit` if there are none."""
     found = sorted(path for path in (data / "photo").glob("*") if path.suffix in PICTURES)
     if not found:
         raise SystemExit(f"no photo in {data / 'photo'}; give the folder above it as --data")
@@ -21,17 +21,17 @@ def photos(data: Path) -> list[Path]:
 
 
 def others(data: Path) -> list[Path]:
-    """All pictures in the other folders beside it (drawings, scans, faces, ...), by name."""
+    """All images in the folders beside it (drawings, scans, faces, ...), sorted by name."""
     return sorted(path for path in data.glob("*/*") if path.suffix in PICTURES and path.parent.name != "photo")
 
 
 def held_out(path: Path) -> bool:
-    """Whether a photo is kept from fitting: one in five, chosen by its name alone."""
+    """Whether a photo is held out of all fits: one in five, by a hash of its name."""
     return zlib.crc32(path.stem.encode()) % 5 == 0
 
 
 def for_weights(path: Path) -> bool:
-    """Whether one of those kept from fitting is used to choose weights and thresholds; the others only report."""
+    """Whether a held-out photo is used to choose weights and thresholds; the others are only used for evaluation."""
     return held_out(path) and zlib.crc32(path.stem.encode()) % 2 == 0
 
 
@@ -44,5 +44,5 @@ def read_pixels(path: Path) -> FloatArray:
 
 
 def stored(pixels: FloatArray) -> FloatArray:
-    """Rounded to 8 bits and limited, as a file has it."""
+    """Rounded to 8 bits and clipped, as in a file."""
     return np.clip(np.rint(pixels * 255), 0, 255).astype(np.float32) / np.float32(255)

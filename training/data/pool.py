@@ -1,7 +1,7 @@
-"""Training pairs kept in a GPU's memory, which takes patches faster than threads can degrade them.
+"""A pool of training pairs in the memory of a GPU, which consumes patches faster than the CPU can degrade them.
 
-Processes make regions larger than a patch, all the while; the newest take the places of the oldest, and batches are
-cut out of them on the device.
+Processes continuously make regions larger than a patch, which replace the oldest ones, and batches are cut out of the
+regions on the device.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from training.recipe import Recipe
 Halves = NDArray[np.float16]
 
 SIDE = 256
-"""Of a region's target in pixels."""
+"""Side of the target of a region in pixels."""
 SIZE = 8192
-"""Regions: 6 GB with their targets, 10 GB of those that a classical expert has begun."""
+"""Number of regions: 6 GB with their targets, 10 GB with a classical expert as preprocessor."""
 AT_FIRST = 256
-"""Regions that are there before the first batch is drawn."""
+"""Regions that are made before the first batch is drawn."""
 GRID = 8
-"""Patches begin at its multiples, so that JPEG's blocks stay where regions have them."""
+"""Patches begin at its multiples, so that the alignment of JPEG blocks is kept."""
 
 
 class Pool:
-    """Regions of degraded photos and their targets on a device, and the processes that make them."""
+    """Regions of degraded photos and their targets on a device, with the processes that make them."""
 
     def __init__(
         self, recipe: Recipe, files: list[Path], cache: Path, device: torch.device, workers: int, size: int = SIZE
@@ -58,7 +58,7 @@ class Pool:
         self._least = min(AT_FIRST, size)
 
     def batches(self, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """(B, 3, h, w) inputs and (B, 3, H, W) targets, float32 in [0, 1], without end."""
+        """Endless batches: (B, 3, h, w) inputs and (B, 3, H, W) targets, float32 in [0, 1]."""
         self._rng = np.random.default_rng([self.recipe.seed, first])
         number = first * self.recipe.batch
         try:
@@ -107,7 +107,7 @@ def _begin(recipe: Recipe, files: list[Path], cache: Path) -> None:
 
 
 def _make(number: int) -> tuple[Halves, Halves]:
-    """The region with that number and its target, (h, w, 3) and (H, W, 3)."""
+    """The region of that number and its target, (h, w, 3) and (H, W, 3)."""
     [recipe] = _recipes
     if recipe.preprocessor:
         given, target = deconvolution_pair(deconvolution_patch(_photos, recipe, number), np.random.default_rng())

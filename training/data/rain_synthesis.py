@@ -1,7 +1,7 @@
-"""Rain drawn in many ways: a network that knows one way alone learns it by heart, and leaves other rain where it is.
+"""Synthesis of rain in several ways, so that a network generalises to rain that was made differently.
 
-After 9900 steps on `training.data.degradations.rain` alone deraining gained 16 dB on it, and less than before on rain
-that was drawn by others and compressed.
+After 9900 steps on `training.data.degradations.add_rain` alone, deraining gained 16 dB on it, and less than before on
+compressed rain of other authors.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from training.data.degradations import convolve, gaussian_noise, jpeg
 from training.data.loading import Bytes, Pair
 
 LARGER = (1.0, 3.0)
-"""Times: rain falls on the scene, and a picture of it is often made smaller."""
+"""Range of factors by which the rain is drawn larger and then reduced, as photos often are."""
 STORED, NOISY, COMPRESSED = 0.5, 0.5, 0.5
-"""Share of pictures that are noisy as well, and of these the shares with strong noise and with compression after it;
-that is not to be taken away. A network that had seen light noise alone took half of the strong for rain.
+"""Share of patches with noise, and of these the shares with strong noise and with compression; both are in the target
+too. A network that was trained with light noise only removed half of strong noise as rain.
 """
 DRY = 0.15
-"""Share of pictures in which it has not rained."""
+"""Share of patches without rain."""
 
 
 def rain_pair(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """A patch in the rain, and the same without: noise and compression are in both."""
+    """A patch with rain and the same without; noise and compression are in both."""
     target = to_float(patch)
     light = rain_streaks(target.shape[0], target.shape[1], rng)[:, :, None] * np.float32(rng.random() >= DRY)
-    # 0 adds light, 0.4 is what `training.data.degradations.rain` does, 1 covers what is behind.
+    # 0 adds light, 0.4 is the value of `training.data.degradations.add_rain`, 1 covers the background.
     cover, colour = float(rng.uniform(0, 1)), float(rng.uniform(0.7, 1))
     rainy = np.clip(target + light * (colour - cover * target), 0, 1).astype(np.float32)
     if rng.random() >= STORED:
@@ -44,25 +44,25 @@ def rain_pair(patch: Bytes, rng: np.random.Generator) -> Pair:
 
 
 def rain_streaks(height: int, width: int, rng: np.random.Generator) -> FloatArray:
-    """(height, width) in [0, 1]."""
+    """Opacity of random streaks, (height, width) in [0, 1]."""
     larger = rng.uniform(*LARGER)
     size = round(height * larger), round(width * larger)
-    light = (_fallen if rng.random() < 0.5 else _drawn)(*size, rng)
+    light = (_blurred_drops if rng.random() < 0.5 else _lines)(*size, rng)
     light = cv2.GaussianBlur(light, (0, 0), float(rng.uniform(0.3, 1.5)))
     small = np.asarray(cv2.resize(light, (width, height), interpolation=cv2.INTER_AREA), np.float32)
     return (small * np.float32(rng.uniform(0.5, 1.3))).clip(0, 0.95)
 
 
-def _fallen(height: int, width: int, rng: np.random.Generator) -> FloatArray:
-    """Drops, blurred along their fall."""
+def _blurred_drops(height: int, width: int, rng: np.random.Generator) -> FloatArray:
+    """Drops with motion blur."""
     drops = (rng.random((height, width)) < rng.uniform(3e-4, 7e-3)).astype(np.float32)
     drops *= rng.uniform(0.3, 1.2, (height, width)).astype(np.float32)
     length, angle = float(rng.uniform(8, 60)), float(rng.uniform(-35, 35))
     return convolve(drops, line_kernel(length, 90 + angle, taper=float(rng.uniform(0.1, 1))) * length)
 
 
-def _drawn(height: int, width: int, rng: np.random.Generator) -> FloatArray:
-    """Lines that begin and end sharply, of several lengths and widths."""
+def _lines(height: int, width: int, rng: np.random.Generator) -> FloatArray:
+    """Lines with sharp ends, of several lengths and widths."""
     light = np.zeros((height, width), np.float32)
     angle, longest, widest = rng.uniform(-35, 35), rng.uniform(10, 80), int(rng.integers(1, 4))
     for _ in range(round(height * width * rng.uniform(2e-4, 2e-3))):

@@ -1,4 +1,4 @@
-"""Screenshots, drawn: windows, bars, buttons, lines of text, and here and there a photo."""
+"""Synthesis of screenshots: windows, bars, buttons, lines of text, and some photos."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 
 
 def screenshot(rng: np.random.Generator, photos: Sequence[FloatArray]) -> FloatArray:
-    """(H, W, 3) of a desktop with one to three windows, light or dark."""
+    """(H, W, 3) image of a light or dark desktop with one to three windows."""
     width, height = int(rng.integers(480, 1000)), int(rng.integers(360, 760))
     dark = bool(rng.random() < 0.4)
     picture = Image.new("RGB", (width, height), _shade(rng, not dark))

@@ -1,9 +1,9 @@
-"""Fits the classifier of content (iqa/content.py) on pictures by the folders that they lie in, and drawn screenshots.
+"""Fit the classifier of content (iqa/content.py) on images labelled by folder, and on synthesised screenshots.
 
     python -m training.fits.content --data DATA [--output iqa/content.safetensors]
 
-DATA/photo, aerial, medical, and art, whose files are named by what they are. Every picture is
-seen as it is and degraded; one in five by name is held out, and how often those are recognised is printed.
+Reads DATA/photo, aerial, medical, and art, whose files are labelled by name. Images are used unchanged and degraded.
+One in five, by name, is held out; the accuracy on these is printed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from torch import Tensor
 from imaging.convert import from_numpy
 from imaging.image import Image
 from iqa.content import ContentKind
-from iqa.degradations import network_output
 from iqa.features import extract_features
 from training.data.degradation_sampling import draw, single_threaded
 from training.data.photos import held_out, others, photos, read_pixels
 from training.data.screenshots import screenshot
 
 VIEWS = dict.fromkeys(ContentKind, 12) | {ContentKind.PHOTO: 2, ContentKind.AERIAL: 30, ContentKind.SCREENSHOT: 1}
-"""How often each picture is seen, since there are few of some."""
+"""Number of samples of each image, to balance the kinds."""
 SCREENS = 500
 STEPS = 1500
 DECAY = 2e-3
@@ -37,7 +36,7 @@ Job = tuple[Path | None, ContentKind, int]
 
 
 def kind_of(path: Path) -> ContentKind | None:
-    """What a training picture is, by its folder and name; None where that does not say."""
+    """The kind of a training image by its folder and name; None if unknown."""
     folder, name = path.parent.name, path.name
     if folder in ("photo", "face"):
         return ContentKind.PHOTO
@@ -49,7 +48,7 @@ def kind_of(path: Path) -> ContentKind | None:
 
 
 def jobs(data: Path) -> Iterator[Job]:
-    """Every picture as often as its kind is to be seen."""
+    """Every image with as many seeds as its kind has `VIEWS`."""
     for path in [*photos(data), *others(data)]:
         kind = kind_of(path)
         if kind:
@@ -66,11 +65,11 @@ def _features(job: tuple[Job, Path]) -> tuple[Tensor, int, bool]:
         rng = np.random.default_rng([seed, len(path.name)])
         pixels, unseen = read_pixels(path), held_out(path)
     image = Image(from_numpy(pixels)) if seed % 2 == 0 else draw(pixels, rng)[0]
-    return network_output(extract_features(image)).description, list(ContentKind).index(kind), unseen
+    return extract_features(image).network_output.description, list(ContentKind).index(kind), unseen
 
 
 def fit(rows: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
-    """Multinomial logistic regression in which every kind counts alike."""
+    """Multinomial logistic regression with equal weight for every kind."""
     torch.manual_seed(0)
     model = torch.nn.Linear(rows.shape[1], len(ContentKind))
     weights = 1 / torch.bincount(kinds, minlength=len(ContentKind)).clamp(min=1).float()
@@ -85,7 +84,7 @@ def fit(rows: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    """See, fit, write, measure."""
+    """Extract, fit, write, evaluate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)

@@ -1,15 +1,15 @@
-"""Trains the degradation estimator on synthesised degradations and writes the network that iqa/ ships.
+"""Train the degradation estimator on synthesised degradations, and write the network that iqa/ ships.
 
     python -m training.fits.degradation_net --data DATA --looks FOLDER [--samples 14000] [--minutes 30]
     # the perceptron alone
     python -m training.fits.degradation_net --data DATA --looks FOLDER --begin FILE [--steps 8000]
 
-DATA/photo/ holds the photographs, one in five of which is held out (see training/data/photos.py); art, faces, aerial
-and medical pictures beside it make up an eighth, so that drawings and scans are seen too. What was drawn is kept in
-FOLDER, so that training can be done again without drawing. --begin keeps the convolutions of a network that is there
-and trains what weighs them and the handcrafted features, which may have grown: minutes instead of hours, since what
-the convolutions see is computed once. Thresholds are set on held-out photos that are there for it; the result on the
-others is printed by `python -m benchmarks.perception`.
+DATA/photo/ holds the photos, one in five of which is held out (see training/data/photos.py); an eighth of the samples
+are art, faces, aerial and medical images from the folders beside it. The drawn samples are kept in FOLDER, so that
+the training can be repeated without drawing. --begin keeps the convolutions of an existing network and trains the
+perceptron only, also with additional handcrafted features: this takes minutes instead of hours, since convolutional
+features are computed once. Thresholds are set on a part of the held-out photos; `python -m benchmarks.perception`
+evaluates on the others.
 """
 
 from __future__ import annotations
@@ -54,38 +54,39 @@ Matrix = NDArray[np.float64]
 OTHERS = 0.125
 LEVELS = len(Severity) - 1
 ENLARGED = 2 ** (0.5 * (np.arange(LEVELS) + 0.5))
-"""Factors of enlargement from which the network should see one more level of `OCTAVES_PER_LEVEL`."""
+"""Factors of enlargement from which the label is one level higher, by `OCTAVES_PER_LEVEL`."""
 BATCH, PIECES = 48, 4
 BATCH_OF_SEEN, LEARNING_RATE, DROPPED = 96, 2e-3, 0.3
-"""For the perceptron alone; `DROPPED` is the share of its hidden units that is left out at each step."""
+"""For the perceptron alone; `DROPPED` is the probability of dropout."""
 THRESHOLDS, CALIBRATED = "thresholds", 0.18
-"""Folder of the pictures that only set the thresholds, and how many there are of them for each of the others."""
+"""Folder of the samples for the thresholds, and their number relative to the training samples."""
 FALSE_ALARMS = 0.03
-"""Most clean pictures that may be called degraded when a threshold is set."""
+"""Largest rate of clean images that a threshold may call degraded."""
 AS_GOOD = 0.005
+"""Difference in F1 up to which thresholds are equally good."""
 LEAST = tuple(np.arange(0.25, 0.76, 0.05).round(2))
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Degraded pictures as the network sees them, and what is wrong with them."""
+    """The inputs of the network for many samples, and their labels."""
 
     looks: Looks
     rows: Rows
     truth: NDArray[np.float32]
     """(n, kinds, 4): see `reached`."""
     names: tuple[str, ...]
-    """Of the columns of `rows`."""
+    """Names of the columns of `rows`."""
 
     @classmethod
     def load(cls, folder: Path) -> Drawn:
-        """What `draw` left there."""
+        """Load the samples that `draw` has written."""
         rows, names = rows_of(json.loads((folder / "handcrafted.json").read_text()))
         return cls(np.load(folder / "looks.npy", mmap_mode="r"), rows, np.load(folder / "truth.npy"), names)
 
 
 def draw_paths(data: Path, count: int, seed: int) -> list[Path]:
-    """That many pictures to learn from, with repetition, none of them held out."""
+    """Draw that many training images with replacement; none of them is held out."""
     rng = np.random.default_rng(seed)
     photographs = [path for path in photos(data) if not held_out(path)]
     rest = [path for path in others(data) if not held_out(path)] or photographs
@@ -94,14 +95,14 @@ def draw_paths(data: Path, count: int, seed: int) -> list[Path]:
 
 
 def reached(truth: Truth) -> NDArray[np.float32]:
-    """(kinds, 4): whether each level of each degradation was reached; of low resolution, whether of enlargement."""
+    """(kinds, 4): whether each level of each degradation is reached; for low resolution, of enlargement."""
     levels = [truth.needs.get(kind, Severity.VERY_LOW) > np.arange(LEVELS) for kind in ORDER]
     levels[ORDER.index(Degradation.LOW_RESOLUTION)] = truth.enlarged >= ENLARGED
     return np.array(levels, np.float32)
 
 
 def draw(paths: Sequence[Path], folder: Path, seed: int, workers: int) -> None:
-    """Fill FOLDER with looks.npy, handcrafted.json and truth.npy, unless they are there."""
+    """Write looks.npy, handcrafted.json and truth.npy to `folder`, unless they exist."""
     if (folder / "handcrafted.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ def draw(paths: Sequence[Path], folder: Path, seed: int, workers: int) -> None:
 
 
 def fit(drawn: Drawn, minutes: float, seed: int) -> DegradationNet:
-    """Binary cross-entropy of reaching each level, all of a fresh network."""
+    """Train a network with binary cross-entropy of reaching each level."""
     network = fresh(3, drawn.rows, len(ORDER) * LEVELS, seed)
     rng = np.random.default_rng(seed)
 
@@ -136,7 +137,7 @@ def fit(drawn: Drawn, minutes: float, seed: int) -> DegradationNet:
 
 
 def fit_perceptron(network: DegradationNet, drawn: Drawn, steps: int, seed: int) -> DegradationNet:
-    """The same of the perceptron alone, on what the convolutions see of each picture, with drop-out."""
+    """Train the perceptron alone, on precomputed convolutional features, with dropout."""
     details, scenes = features_by(network, drawn.looks)
     rows, truth = torch.from_numpy(drawn.rows), torch.from_numpy(drawn.truth).flatten(1)
     rng = np.random.default_rng(seed)
@@ -167,7 +168,7 @@ def answers(network: DegradationNet, drawn: Drawn) -> NDArray[np.float64]:
 
 
 def calibrate(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[Matrix, Matrix]:
-    """Scale and shift (kinds, 4) after which a chance is how often it is so (Platt 1999)."""
+    """Scale and shift (kinds, 4) of the logits that calibrate the probabilities (Platt 1999)."""
     scales, shifts = np.ones(logits.shape[1:]), np.zeros(logits.shape[1:])
     for kind, level in np.ndindex(*scales.shape):
         scales[kind, level], shifts[kind, level] = _platt(logits[:, kind, level], truth[:, kind, level])
@@ -175,10 +176,10 @@ def calibrate(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[
 
 
 def thresholds(chances: NDArray[np.float64], truth: NDArray[np.float32]) -> list[float]:
-    """For each kind the chance from which a level counts as reached: the middle one of those that have the best F1 of
-    being worth a task, but for `AS_GOOD`.
+    """For each kind the probability from which a level counts as reached: the median of the thresholds whose F1 is
+    within `AS_GOOD` of the best.
 
-    Counted over pictures that have much of it or none; clean ones called degraded must stay rare.
+    F1 of needing a task, over images with a high severity or none; false alarms are limited to `FALSE_ALARMS`.
     """
     clean = truth.max((1, 2)) == 0
     needed, high = Severity.MEDIUM - 1, Severity.HIGH - 1
@@ -204,10 +205,10 @@ def _platt(logits: Matrix, truth: NDArray[np.float32]) -> Matrix:
 
 @torch.no_grad()
 def build_in(network: DegradationNet, scales: Sequence[float], shifts: Sequence[float]) -> None:
-    """Put scale and shift into the last layer, where what the patches say is made."""
+    """Apply scale and shift to the last layer, which makes the logits of the patches."""
     last = network.say[-1]
     if not isinstance(last, nn.Linear):
-        raise TypeError(f"{type(last).__name__} is no last layer of a Sight")
+        raise TypeError(f"the last layer is {type(last).__name__}, not Linear")
     logits = slice(0, len(scales))
     last.weight[logits] *= torch.tensor(scales, dtype=torch.float32)[:, None]
     last.bias[logits] *= torch.tensor(scales, dtype=torch.float32)
@@ -215,13 +216,13 @@ def build_in(network: DegradationNet, scales: Sequence[float], shifts: Sequence[
 
 
 def main() -> None:
-    """Draw what is not drawn yet, train, calibrate, write."""
+    """Draw missing samples, train, calibrate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--looks", type=Path, required=True, help="folder for what is drawn (about 4 GB)")
+    parser.add_argument("--looks", type=Path, required=True, help="folder for the samples (about 4 GB)")
     parser.add_argument("--samples", type=int, default=14_000)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--begin", type=Path, help="network whose convolutions stay")
+    parser.add_argument("--begin", type=Path, help="network whose convolutions are kept")
     parser.add_argument("--steps", type=int, default=8000, help="of the perceptron alone")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -248,7 +249,7 @@ def main() -> None:
     )
     for index, kind in enumerate(ORDER):
         found = f1(chances[:, index, 1] > least[index], held.truth[:, index, 1] > 0)
-        print(f"{kind.value:15} from {least[index]:.2f} on: F1 {found:.3f} on what set its threshold")
+        print(f"{kind.value:15} threshold {least[index]:.2f}: F1 {found:.3f} on the samples that set it")
 
 
 if __name__ == "__main__":

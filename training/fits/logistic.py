@@ -1,4 +1,4 @@
-"""Logistic regression: how likely something is, from a few numbers."""
+"""Logistic regression on a few features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 
 def logistic(rows: NDArray[np.float64], truth: ArrayLike, towards: ArrayLike) -> NDArray[np.float64]:
-    """Weights (k,) of the columns of `rows` (n, k) whose sum is the logit of `truth` (n,); drawn `towards` some."""
+    """Weights (k,) of the columns of `rows` (n, k) that predict the logit of `truth` (n,), shrunk `towards` (k,)."""
     so, middle = np.asarray(truth, np.float64), np.asarray(towards, np.float64)
 
     def cost(weights: NDArray[np.float64]) -> float:

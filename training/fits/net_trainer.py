@@ -1,6 +1,4 @@
-"""Trains the networks of iqa/degradation_net.py: pictures kept as bytes in one array, AdamW, cosine, averaged
-weights.
-"""
+"""Training of the networks of iqa/degradation_net.py: AdamW, a cosine schedule, averaged weights."""
 
 from __future__ import annotations
 
@@ -22,19 +20,23 @@ from iqa.degradation_net import DegradationNet, signed_log
 from iqa.handcrafted.inputs import measurement_inputs
 from iqa.handcrafted.measure import measure_handcrafted
 from iqa.patches import COUNT, extract_patches
+from training.optimisation import averaged_model, cosine_schedule
 
 Looks = NDArray[np.uint8]
-"""(n, 10, 3, 96, 96): nine patches and the small whole of every picture."""
+"""(n, 10, 3, 96, 96): nine patches and the downscaled whole of every image."""
 Rows = NDArray[np.float32]
-KEEP = 0.998
+DECAY = 0.998
+"""Of the averaged weights."""
+WARM_UP = 100
+"""Steps."""
 BEGINNING, GOING_ON = 2e-3, 5e-4
-"""Learning rates."""
+"""Learning rates of fresh weights, and of trained ones."""
 AT_ONCE = 24
-"""Pictures whose features are computed together."""
+"""Images whose features are computed together."""
 
 
 def look(image: Image) -> tuple[Looks, dict[str, float]]:
-    """(10, 3, 96, 96) of one picture, and its handcrafted features."""
+    """(10, 3, 96, 96) patches of one image, and its handcrafted features."""
     patches = extract_patches(image)
     pixels = torch.cat([patches.near, patches.whole[None]])
     return np.asarray((pixels * 255).round().byte()), measure_handcrafted(measurement_inputs(image))
@@ -47,7 +49,7 @@ def rows_of(handcrafted: Sequence[dict[str, float]]) -> tuple[Rows, tuple[str, .
 
 
 def fresh(channels: int, rows: Rows, outputs: int, seed: int) -> DegradationNet:
-    """A network that knows how its handcrafted features are spread."""
+    """A network with random weights, and with the mean and deviation of its handcrafted features."""
     torch.manual_seed(seed)
     network = DegradationNet(channels, rows.shape[1], outputs)
     network.centre.copy_(torch.from_numpy(rows.mean(0)))
@@ -56,14 +58,14 @@ def fresh(channels: int, rows: Rows, outputs: int, seed: int) -> DegradationNet:
 
 
 def go_on_from(network: DegradationNet, file: Path) -> None:
-    """Take over the weights that `save` has written for a network of the same kind."""
+    """Load the weights that `save` has written for a network of the same shape."""
     network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
 
 
 def grown_from(file: Path, rows: Rows) -> DegradationNet:
-    """The network in a file, which takes the columns of `rows` from now on; those that are new come last.
+    """The network in a file, extended to the columns of `rows`, of which the new ones come last.
 
-    Handcrafted features that it does not know yet counts nothing.
+    The weights of the new handcrafted features are zero.
     """
     state = {name: value.float() for name, value in load_file(file).items()}
     known = len(state["centre"])
@@ -78,7 +80,7 @@ def grown_from(file: Path, rows: Rows) -> DegradationNet:
 
 @torch.inference_mode()
 def features_by(network: DegradationNet, looks: Looks) -> tuple[Tensor, Tensor]:
-    """What the convolutions see: of the patches (n, 9, f), of the whole (n, f), in half precision."""
+    """Convolutional features of the patches (n, 9, f) and of the whole (n, f), in half precision."""
     details, scenes = list[Tensor](), list[Tensor]()
     network.to(memory_format=torch.channels_last)
     for start in range(0, len(looks), AT_ONCE):
@@ -90,7 +92,7 @@ def features_by(network: DegradationNet, looks: Looks) -> tuple[Tensor, Tensor]:
 
 
 def with_dropout(say: nn.Sequential, share: float) -> nn.Sequential:
-    """The same layers, some of whose hidden units are left out at each step of training."""
+    """The same layers with dropout after every linear layer but the first."""
     first, *others = say
     dropped = [nn.Sequential(nn.Dropout(share), each) if isinstance(each, nn.Linear) else each for each in others]
     return nn.Sequential(first, *dropped)
@@ -102,7 +104,7 @@ def train(
     minutes: float,
     learning_rate: float = BEGINNING,
 ) -> DegradationNet:
-    """The averaged weights after that many minutes of steps; every call of `loss_of` takes a batch of its own."""
+    """Train for that many minutes and return the network with averaged weights; `loss_of` draws its own batch."""
     began = time.monotonic()
     return _train(network, loss_of, lambda _: (time.monotonic() - began) / (60 * minutes), learning_rate)
 
@@ -110,7 +112,7 @@ def train(
 def train_steps(
     network: DegradationNet, loss_of: Callable[[DegradationNet], Tensor], steps: int, learning_rate: float
 ) -> DegradationNet:
-    """The same after that many steps."""
+    """The same for that many steps."""
     return _train(network, loss_of, lambda step: step / steps, learning_rate)
 
 
@@ -121,31 +123,30 @@ def _train(
     learning_rate: float,
 ) -> DegradationNet:
     network.train().to(memory_format=torch.channels_last)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    average = averaged_model(network, DECAY)
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=learning_rate, weight_decay=1e-2)
+    schedule = cosine_schedule(optimiser, learning_rate, WARM_UP, progress_at)
     losses, step = list[float](), 0
     while (progress := progress_at(step)) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * min(1, (step + 1) / 100) * max(0.01, 0.5 * (1 + np.cos(np.pi * progress)))
         loss = loss_of(network)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        for name, value in network.state_dict().items():
-            average[name].lerp_(value.detach(), 1 - min(KEEP, (1 + step) / (10 + step)))
+        schedule.step()
+        average.update_parameters(network)
         losses.append(float(loss.detach()))
         step += 1
         if step % 200 == 0:
             print(f"{step} steps, {100 * progress:.0f} %: loss {np.mean(losses[-200:]):.4f}", flush=True)
-    network.load_state_dict(average)
+    network.load_state_dict(average.module.state_dict())
     return network.eval()
 
 
 def save(network: DegradationNet, names: Mapping[str, Sequence[object]], file: Path) -> None:
-    """As `iqa.degradation_net.load_degradation_net` reads it: weights in fp16; `names` of handcrafted features and
-    outputs, and their thresholds.
+    """Write the file that `iqa.degradation_net` reads: weights in fp16, and in its metadata the `names` of
+    handcrafted features and outputs, and their thresholds.
     """
     state = {
         name: (value if name in ("centre", "spread") else value.half()).contiguous()
@@ -155,7 +156,7 @@ def save(network: DegradationNet, names: Mapping[str, Sequence[object]], file: P
 
 
 def as_input(looks: Looks, flip: bool, patches: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Some patches (b, patches, 3, 96, 96) and the whole (b, 3, 96, 96) in [0, 1], mirrored together or not."""
+    """`patches` random patches (b, patches, 3, 96, 96) and the whole (b, 3, 96, 96) in [0, 1], flipped or not."""
     chosen = rng.permutation(COUNT)[:patches] if patches < COUNT else np.arange(COUNT)
     near = torch.from_numpy(looks[:, chosen]).float() / 255
     whole = torch.from_numpy(looks[:, COUNT]).float() / 255

@@ -1,8 +1,8 @@
-"""Fits NIQE's Gaussian of good photographs and writes the file that iqa/ ships.
+"""Fit NIQE's Gaussian model of good photos, and write the file that iqa/ ships.
 
     python -m training.fits.niqe --data DATA [--output iqa/niqe.safetensors]
 
-DATA/photo/ holds the photographs; one in five, by name, is held out and only measured.
+DATA/photo/ holds the photos; one in five, by name, is held out for evaluation.
 """
 
 from __future__ import annotations
@@ -13,35 +13,34 @@ from pathlib import Path
 
 import numpy as np
 
-from imaging.colour import BT601
 from imaging.convert import FloatArray
-from iqa.luma import weighted_sum
+from iqa.luma import luma
 from iqa.metrics.niqe import BLOCK, Matrix, NiqeModel, block_features, niqe_of
 from training.data.photos import held_out, photos, read_pixels
 
 SHARP = 0.75
-"""Blocks count whose sharpness is above this part of their photo's sharpest block (Mittal 2013, section II-B)."""
+"""Blocks are used if their sharpness exceeds this fraction of the sharpest block (Mittal 2013, section II-B)."""
 
 
 def pristine_features(luma: FloatArray) -> Matrix:
-    """(n, 36): the features of the sharp, textured blocks of one photograph, (H, W) luma in [0, 255]."""
+    """(n, 36): the features of the sharp, textured blocks of one photo, (H, W) luma in [0, 255]."""
     features, sharpness = block_features(luma)
     sharp = sharpness > SHARP * sharpness.max()
     return np.asarray(features[sharp & np.isfinite(features).all(axis=1)], np.float64)
 
 
 def fit(lumas: Iterable[FloatArray]) -> NiqeModel:
-    """The mean and covariance of all photographs' sharp blocks."""
+    """The mean and covariance of the sharp blocks of all photos."""
     features = np.concatenate([pristine_features(luma) for luma in lumas])
     return NiqeModel(features.mean(axis=0), np.cov(features, rowvar=False))
 
 
 def _luma(path: Path) -> FloatArray:
-    return np.asarray(np.rint(255 * weighted_sum(read_pixels(path), BT601)), np.float32)
+    return np.asarray(np.rint(255 * luma(read_pixels(path))), np.float32)
 
 
 def main() -> None:
-    """Fit, write, and print what the held-out photographs score."""
+    """Fit, write, and print NIQE of the held-out photos."""
     from safetensors.numpy import save_file
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

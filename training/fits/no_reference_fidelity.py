@@ -1,11 +1,10 @@
-"""Trains what tells how near a picture is to an original that nobody has (iqa/no_reference_fidelity.py).
+"""Train the prediction of fidelity without a reference (iqa/no_reference_fidelity.py).
 
     python -m training.fits.no_reference_fidelity --data DATA --looks FOLDER [--series 1200] [--steps 6000]
 
-FOLDER is that of training.fits.quality: of the steps that lie there every result counts, good or damaged. Beside them
-stand series of pictures that no expert has touched (training/data/degraded_series.py), and every photo as it is. None
-of the photos is held out. The agreement with the truth on held-out ones is printed by `python -m
-benchmarks.perception`.
+FOLDER is that of training.fits.quality, of whose steps all candidates are used. The other training images are series
+that no expert has processed (training/data/degraded_series.py), and the photos without degradation. Held-out photos
+are not used; `python -m benchmarks.perception` evaluates on them.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ from training.fits.quality import SERIES
 
 Numbers = NDArray[np.float32]
 Known = tuple[ImageFeatures, float, float]
-"""A picture, its SSIM and its PSNR to the original."""
+"""Features of an image, and its SSIM and PSNR to the original."""
 BATCH, DROPPED = 256, 0.1
 LEAST_SPREAD = 1e-3
 
 
 def results(folder: Path) -> Iterator[Known]:
-    """Every result of the steps in the folder."""
+    """Every candidate of the steps in the folder."""
     for step in steps_in(folder):
         for one in step:
             yield one.features, one.ssim, one.psnr_db
 
 
 def untouched(folder: Path) -> Iterator[Known]:
-    """Every degraded picture of the series in the folder."""
+    """Every image of the series in the folder."""
     for features, row in degraded_series.features_in(folder / SERIES):
         yield features, row["ssim"], row["psnr_db"]
 
 
 def clean(data: Path) -> Iterator[Known]:
-    """Every photo as it is."""
+    """Every photo without degradation."""
     for path in photos(data):
         if not held_out(path):
             pixels = read_pixels(path)[: degraded_series.LARGEST, : degraded_series.LARGEST]
@@ -64,7 +63,7 @@ def clean(data: Path) -> Iterator[Known]:
 
 
 def table_of(pictures: Iterable[Known]) -> tuple[Numbers, Numbers, tuple[str, ...]]:
-    """What the perceptron takes of each (n, k), the truth (n, 2), and the names of the handcrafted features."""
+    """Inputs of the perceptron (n, k), its targets (n, 2), and the names of the handcrafted features."""
     rows, truth, names = list[Numbers](), list[tuple[float, float]](), tuple[str, ...]()
     for features, ssim, psnr_db in pictures:
         names = names or tuple(features.handcrafted)
@@ -74,7 +73,7 @@ def table_of(pictures: Iterable[Known]) -> tuple[Numbers, Numbers, tuple[str, ..
 
 
 def train(rows: Numbers, truth: Numbers, steps: int, seed: int) -> tuple[nn.Module, Numbers, Numbers]:
-    """The perceptron, and the mean and the spread of what it takes."""
+    """Train the perceptron, and return it with the mean and standard deviation of its inputs."""
     centre, spread = rows.mean(0), rows.std(0) + np.float32(LEAST_SPREAD)
     samples = [torch.from_numpy(part)[:, None] for part in (standard(rows, centre, spread), truth)]
 
@@ -86,11 +85,11 @@ def train(rows: Numbers, truth: Numbers, steps: int, seed: int) -> tuple[nn.Modu
 
 
 def main() -> None:
-    """Draw what is not drawn yet, train, write."""
+    """Draw missing data, train, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--looks", type=Path, required=True)
-    parser.add_argument("--series", type=int, default=1200, help="of pictures that no expert has touched")
+    parser.add_argument("--series", type=int, default=1200, help="number of series that no expert has processed")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=12)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -103,7 +102,7 @@ def main() -> None:
     network, centre, spread = train(rows, truth, arguments.steps, arguments.seed)
     state = {"centre": torch.from_numpy(centre), "spread": torch.from_numpy(spread), **state_of(network)}
     save_file(state, arguments.output, metadata={"names": json.dumps(names)})
-    print(f"{len(rows)} pictures")
+    print(f"{len(rows)} images")
 
 
 if __name__ == "__main__":

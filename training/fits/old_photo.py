@@ -1,10 +1,10 @@
-"""Learns how far the experts for old photos can be trusted, by making photos old and looking what the experts save.
+"""Learn the expert priors for old photos, on photos that are artificially aged.
 
     python -m training.fits.old_photo --data DATA [--photos 80]
 
-The judge's network has never seen an old photo, and prefers what it is given. So experience has to say whether doing
-something is better than doing nothing, as `training.fits.quality` learns it for the other tasks. Photographs are made
-grey or left in colour, yellowed, faded and scratched; the truth is the picture without that. Writes
+The quality network was not trained on old photos, and prefers the input. So the priors must tell whether an expert is
+better than keeping the input, as `training.fits.quality` learns for the other tasks. Photos are converted to grey or
+left in colour, toned, faded and scratched; the target is the photo before that. Writes
 iqa/old_photo_expert_priors.toml.
 """
 
@@ -31,14 +31,14 @@ from training.fits.quality import expert_priors
 
 SIDE = 384
 COLOUR = 0.3
-"""Share of the old photos that have colours."""
+"""Share of photos in colour."""
 MOST_SCRATCHES = 6
 
 
 def aged(pixels: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """A photo that has grown old, and the same as it was when it was new: (H, W, 3) in [0, 1] both.
+    """Age a photo; returns it with the target, both (H, W, 3) in [0, 1].
 
-    It may be toned (where it has no colours), faded, and under scratches of bare paper or nothing.
+    It may be toned (if it is grey), faded, and have white or black scratches.
     """
     new = pixels if rng.random() < COLOUR else np.repeat(pixels.mean(2, keepdims=True), 3, axis=2)
     old = new.copy()
@@ -64,7 +64,7 @@ def _scratch(pixels: FloatArray, rng: np.random.Generator) -> None:
 
 
 def rows_of(path: Path, step: int, pool: ExpertPool) -> Iterator[dict[str, object]]:
-    """What every expert, and doing nothing, makes of one photo grown old."""
+    """Fidelity of the result of every expert, and of the input, on one aged photo."""
     rng = np.random.default_rng(step)
     old, new = aged(np.ascontiguousarray(read_pixels(path)[:SIDE, :SIDE]), rng)
     image, reference = Image(from_numpy(to_float(to_uint8(old)))), Image(from_numpy(new))
@@ -77,7 +77,7 @@ def rows_of(path: Path, step: int, pool: ExpertPool) -> Iterator[dict[str, objec
 
 
 def main() -> None:
-    """Make old, restore, compare, write."""
+    """Age, restore, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--photos", type=int, default=80)

@@ -1,14 +1,13 @@
-"""Learns in which order degradations are best undone, by undoing every pair and triple in every order.
+"""Learn the best order of tasks, by restoring pairs and triples of degradations in every order.
 
     python -m training.fits.order --data DATA [--pairs 8] [--triples 2]
-    python -m training.fits.order --data DATA --pairs 10 --triples 0 --kinds dark haze   # where their experts are new
+    python -m training.fits.order --data DATA --pairs 10 --triples 0 --kinds dark haze   # if their experts are new
 
-Photographs that no fit has seen are degraded in the order in which the world does it, and restored by every order of
-the tasks; each step keeps what the judge prefers among the experts that the expert priors put first and the input, as
-the agent does. A sample of "a before b" is how much higher the PSNR comes out over the orders in which a comes first.
-Writes agent/order_trials.toml: for every pair the share of samples in which its order is the better one, the mean
-gain, and how many there were. With `--kinds` only mixtures with one of these are tried, and what the table says of
-other pairs stays.
+Held-out photos are degraded in the order in which degradations arise, and restored in every order of the tasks. As in
+the agent, each step keeps the candidate with the best score, among the experts with the best priors and the input. A
+sample of "a before b" is the mean PSNR of the orders with a first minus that of the others. Writes
+agent/order_trials.toml: for every pair the share of samples in which its order is better, the mean gain, and their
+number. With `--kinds` only combinations with one of these are tried, and the other pairs in the table are kept.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ KINDS = (
     Degradation.NOISE,
     Degradation.JPEG_ARTIFACT,
 )
-"""What is combined, in the order that the seeds are made of."""
+"""The degradations that are combined; their order determines the seeds."""
 WORLD = (
     Degradation.RAIN,
     Degradation.HAZE,
@@ -61,23 +60,23 @@ WORLD = (
     Degradation.NOISE,
     Degradation.JPEG_ARTIFACT,
 )
-"""The order in which light, lens, sensor and storage add them: MiO100's, which once has haze after defocus, too."""
+"""The order in which scene, lens, sensor and storage add them, as in MiO100 (where haze once follows defocus)."""
 SIDE, SIDE_OF_MOTION = 288, 448
-"""Pixels that photos are cut to; how a camera moved can be read from large ones alone."""
+"""Side in pixels to which photos are cropped; motion blur can only be estimated from the larger one."""
 FIDELITY_WEIGHT = 0.5
 SAME_DB = 0.05
-"""Orders that end nearer to each other are equally good."""
+"""Difference in PSNR up to which two orders are equally good."""
 
 Job = tuple[Path, tuple[Degradation, ...], int, Path]
 Sample = tuple[Task, Task, float]
-"""First, then, and the gain of this order in dB."""
+"""The first task, the second one, and the gain of this order in dB."""
 ExpertPriors = Mapping[str, Mapping[str, float]]
 Row = dict[str, Any]
 """One entry of the table: first, then, right, gain_db, cases."""
 
 
 def samples_of(job: Job) -> list[Sample]:
-    """For both orders of each pair in one mixture, what it gains."""
+    """The gain of both orders of each pair in one combination."""
     path, kinds, seed, expert_priors = job
     side = SIDE_OF_MOTION if Degradation.MOTION_BLUR in kinds else SIDE
     pixels = read_pixels(path)[:side, :side]
@@ -99,14 +98,14 @@ def _mean(ends: Mapping[tuple[Task, ...], float], first: Task, then: Task) -> fl
 
 
 class Bench:
-    """One degraded picture, and what becomes of it by sequences of tasks; what two sequences share is done once."""
+    """The results of sequences of tasks on one degraded image; shared prefixes are computed once."""
 
     def __init__(self, image: Image, expert_priors: ExpertPriors) -> None:
         self._done: dict[tuple[Task, ...], Image] = {(): image}
         self._expert_priors = expert_priors
 
     def restored(self, order: tuple[Task, ...]) -> Image:
-        """The picture after these tasks."""
+        """The image after these tasks."""
         if order not in self._done:
             self._done[order] = self._step(self.restored(order[:-1]), order[-1])
         return self._done[order]
@@ -141,7 +140,7 @@ def _expert_priors(path: Path) -> ExpertPriors:
 
 
 def jobs(paths: Sequence[Path], per_pair: int, per_triple: int, expert_priors: Path) -> Iterator[Job]:
-    """Every pair and every triple, each with photos of its own."""
+    """Every pair and every triple, each with different photos."""
     number = 0
     for size, count in ((2, per_pair), (3, per_triple)):
         for kinds in combinations(KINDS, size):
@@ -151,7 +150,7 @@ def jobs(paths: Sequence[Path], per_pair: int, per_triple: int, expert_priors: P
 
 
 def table_of(samples: Sequence[Sample]) -> list[Row]:
-    """Of each pair the order that gained more in the mean."""
+    """For each pair the order with the larger mean gain."""
     gains = defaultdict[tuple[Task, Task], list[float]](list)
     for first, then, gain in samples:
         gains[first, then].append(gain)
@@ -167,7 +166,7 @@ def table_of(samples: Sequence[Sample]) -> list[Row]:
 
 
 def written(rows: Sequence[Row]) -> str:
-    """TOML of a table."""
+    """The table as TOML."""
     lines = []
     for row in sorted(rows, key=lambda row: (row["first"], row["then"])):
         lines += [

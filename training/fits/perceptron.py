@@ -1,4 +1,4 @@
-"""Fits the perceptrons of toolbox/classical: photos in small, degraded by the synthesiser, and a loss in pixels."""
+"""Training of the perceptrons of toolbox/classical on small degraded photos, with a loss on pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.data.photos import held_out, photos, read_pixels
 
 HIDDEN = 96
 Restore = Callable[[nn.Module, Sequence[Tensor]], Tensor]
-"""What a network makes of a batch: all but the last tensor of the samples to (n, pixels, channels)."""
+"""(network, all but the last tensor of a batch) -> restored pixels (n, pixels, channels)."""
 
 
 def fit(
@@ -29,10 +29,10 @@ def fit(
     dropped: float = 0.0,
     hidden: int = HIDDEN,
 ) -> nn.Module:
-    """AdamW on the root mean square error of each picture: certain ones count fully, doubtful ones are hedged.
+    """Train by AdamW on the mean over images of the root mean square error.
 
-    `samples`: features (n, ..., k) first, the truth (n, pixels, channels) last. Begins with outputs of zero.
-    `dropped`: share of hidden units that is left out at each step.
+    `samples`: features (n, ..., k) first, targets (n, pixels, channels) last. `dropped`: probability of dropout. The
+    last layer is initialised with zeros.
     """
     torch.manual_seed(seed)
     last = nn.Linear(hidden, outputs)
@@ -56,7 +56,7 @@ def fit(
 
 
 def joined(networks: Sequence[nn.Module]) -> nn.Module:
-    """One network that gives the outputs of several with the same features, side by side."""
+    """One network that returns the concatenated outputs of several networks with the same input."""
     several = [[layer for layer in network.modules() if isinstance(layer, nn.Linear)] for network in networks]
     layers = list[nn.Module]()
     for place, same in enumerate(zip(*several, strict=True)):
@@ -69,7 +69,7 @@ def joined(networks: Sequence[nn.Module]) -> nn.Module:
 
 
 def gain(network: nn.Module, samples: Sequence[Tensor], degraded: Tensor, restore: Restore) -> tuple[float, float]:
-    """Mean PSNR in dB before and after, of pictures with something to gain (below 40 dB)."""
+    """Mean PSNR in dB before and after, of images that begin below 40 dB."""
     with torch.inference_mode():
         restored = restore(network, samples[:-1])
     before, after = (
@@ -80,19 +80,19 @@ def gain(network: nn.Module, samples: Sequence[Tensor], degraded: Tensor, restor
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:
-    """Its layers by number, in half precision."""
+    """The weights of its linear layers by number, in half precision."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
     weights = {f"{index}.weight": layer.weight.half().contiguous() for index, layer in enumerate(layers)}
     return weights | {f"{index}.bias": layer.bias.half().contiguous() for index, layer in enumerate(layers)}
 
 
 def save(network: nn.Module, file: Path) -> None:
-    """As `toolbox.classical.perceptron` reads it."""
+    """Write the file that `toolbox.classical.perceptron` reads."""
     save_file(state_of(network), file)
 
 
 def small_photos(data: Path, side: int) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Photos to learn from and held-out ones, (H, W, 3) with a long side of at most `side`."""
+    """Training photos and held-out ones, (H, W, 3), reduced to a long side of at most `side`."""
     paths = photos(data)
     learned, measured = (
         [small(read_pixels(path), side) for path in paths if held_out(path) is is_out] for is_out in (False, True)
@@ -101,7 +101,7 @@ def small_photos(data: Path, side: int) -> tuple[list[FloatArray], list[FloatArr
 
 
 def patch(pictures: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
-    """One of the pictures or a patch of it, at least half as long and as wide."""
+    """A random image or a random crop of it with at least half its height and width."""
     photo = pictures[int(rng.integers(len(pictures)))]
     share = rng.uniform(0.5, 1.0, 2) if rng.random() < 0.7 else (1.0, 1.0)
     height, width = (max(32, int(side * part)) for side, part in zip(photo.shape[:2], share, strict=True))

@@ -1,18 +1,17 @@
-"""Trains what judges candidates: the network that predicts fidelity, and the prior of every expert.
+"""Train the quality score: the network that predicts the fidelity of candidates, and the expert priors.
 
     python -m training.fits.quality --data DATA --looks FOLDER [--steps 3000] [--series 1000] [--minutes 30]
-    python -m training.fits.quality --data DATA --looks FOLDER --minutes 0 --tasks TASK ...   # where experts are new
-    python -m training.fits.quality ... --begin iqa/predicted_fidelity.safetensors   # going on with the network
+    python -m training.fits.quality --data DATA --looks FOLDER --minutes 0 --tasks TASK ...   # if experts are new
+    python -m training.fits.quality ... --begin iqa/predicted_fidelity.safetensors   # fine-tuning
 
-Writes iqa/predicted_fidelity.safetensors and iqa/expert_priors.toml. What the experts made of degraded photographs
-(training/data/candidate_dataset.py), none of them held out, is kept in FOLDER, one folder for each task: an expert
-runs again only if it is new or has new weights. The result on the held-out photographs is printed by `python -m
-benchmarks.perception`. The order of the candidates of one step is what decides, so differences within a step count
-most. Series of pictures that no expert has touched (training/data/degraded_series.py) stand beside them, always seen
-without their input.
+Writes iqa/predicted_fidelity.safetensors and iqa/expert_priors.toml. The results of experts on degraded photos, none
+of them held out (training/data/candidate_dataset.py), are kept in FOLDER, in one folder for each task: an expert runs
+again only if it is new or has new weights. `python -m benchmarks.perception` evaluates on held-out photos. Since the
+score ranks the candidates of one step, the loss weights differences within a step most. Series that no expert has
+processed (training/data/degraded_series.py) are added, always without their input.
 
-With `--minutes 0` the network stays; with `--tasks` only the priors of the experts for these is written anew,
-after that many of the `--steps` as they would have among all tasks.
+With `--minutes 0` the network is not trained; with `--tasks` only the priors of these tasks are updated, with their
+share of the `--steps`.
 """
 
 from __future__ import annotations
@@ -46,22 +45,22 @@ from training.fits.degradation_net import draw_paths
 from training.fits.net_trainer import BEGINNING, GOING_ON, Looks, Rows, fresh, go_on_from, save, train
 
 PIECES = 4
-"""Of nine, kept of every candidate."""
+"""Patches of each candidate that are kept, of nine."""
 MOST = 12
-"""Candidates of one step."""
+"""Largest number of candidates of one step."""
 STEPS_PER_BATCH, SERIES_PER_BATCH = 8, 6
 SERIES = "series"
-"""Folder of the series in that of the steps."""
+"""Name of the folder of the series in that of the steps."""
 BLIND = 0.35
-"""Share of steps that are shown without their input, as a picture of unknown origin."""
+"""Share of steps that the network gets without their input, as images of unknown origin."""
 WITHIN = 4.0
-"""Weight of differences within a step, against values."""
+"""Weight of differences within a step, relative to that of values."""
 FEW = 4
-"""Steps by which a mean counts half."""
+"""Number of steps at which a mean is shrunk by half."""
 
 
 def draw(data: Path, folder: Path, tasks: Sequence[Task], steps: int, seed: int, workers: int) -> None:
-    """Bring the folders of these tasks up to date; `steps` is how many there would be of all tasks."""
+    """Draw and update the steps of these tasks; `steps` is the number for all tasks together."""
     for task in tasks:
         count = round(steps * WORTH[task] / sum(WORTH.values()))
         files = draw_steps(task, draw_paths(data, count, seed), seed, workers, folder / task.value)
@@ -69,7 +68,7 @@ def draw(data: Path, folder: Path, tasks: Sequence[Task], steps: int, seed: int,
 
 
 def collect(folder: Path) -> None:
-    """Fill FOLDER with what the network sees of its steps and series: candidates.npy, inputs.npy and rows.json."""
+    """Write the training data of the network from steps and series: candidates.npy, inputs.npy and rows.json."""
     steps, untouched = len(files_in(folder)), np.load(folder / SERIES / "looks.npy", mmap_mode="r")
     known: list[list[degraded_series.Row]] = json.loads((folder / SERIES / "rows.json").read_text())
     patch, touched = (PIECES + 1, 3, SIDE, SIDE), sum(min(MOST, len(step)) for step in steps_in(folder))
@@ -108,9 +107,9 @@ def _row(one: DatasetCandidate, step: int) -> dict[str, object]:
 
 
 def expert_priors(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
-    """How much nearer to the truth than the mean of its step each expert came, the mean over the steps of its task.
+    """The mean over the steps of a task of each expert's fidelity minus the mean fidelity of the step.
 
-    Doing nothing is an expert too. Means of few steps are drawn towards 0.
+    Keeping the input counts as an expert. Means of few steps are shrunk towards 0.
     """
     steps = defaultdict[int, list[Mapping[str, object]]](list)
     for row in rows:
@@ -127,7 +126,7 @@ def expert_priors(rows: Sequence[Mapping[str, object]]) -> dict[str, dict[str, f
 
 
 class Steps:
-    """What was drawn, a batch of steps at a time."""
+    """The training data, in batches of steps."""
 
     def __init__(self, folder: Path) -> None:
         table = json.loads((folder / "rows.json").read_text())
@@ -157,7 +156,7 @@ class Steps:
         )
 
     def batch(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """All candidates of some steps and all pictures of some series, and which are shown without their input."""
+        """All candidates of some steps and all images of some series, and which of them get no input."""
         several = rng.choice(self.of_experts, STEPS_PER_BATCH, replace=False)
         untouched = self.of_experts + rng.choice(len(self.members) - self.of_experts, SERIES_PER_BATCH, replace=False)
         hidden = [*(rng.random(STEPS_PER_BATCH) < BLIND), *np.ones(SERIES_PER_BATCH, bool)]
@@ -178,7 +177,7 @@ class Steps:
 
 
 def fit(steps: Steps, minutes: float, seed: int, begin: Path | None = None) -> DegradationNet:
-    """Absolute errors of the predicted fidelity, and of its differences between candidates of one step."""
+    """Train with smooth L1 loss of the fidelity, and of its differences between the candidates of one step."""
     network = fresh(6, steps.seeing, 1, seed)
     if begin:
         go_on_from(network, begin)
@@ -203,15 +202,15 @@ def _size(error: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Draw what is not drawn yet, train, write."""
+    """Draw missing data, train, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--looks", type=Path, required=True, help="folder for what is drawn (about 5 GB)")
+    parser.add_argument("--looks", type=Path, required=True, help="folder for the data (about 5 GB)")
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--series", type=int, default=1000, help="of pictures that no expert has touched")
+    parser.add_argument("--series", type=int, default=1000, help="number of series that no expert has processed")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--tasks", type=Task, nargs="+", default=list(WORTH), choices=list(WORTH), metavar="TASK")
-    parser.add_argument("--begin", type=Path, help="weights to go on from")
+    parser.add_argument("--begin", type=Path, help="initial weights")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--fidelity", type=Path, default=Path("iqa/predicted_fidelity.safetensors"))
@@ -233,12 +232,12 @@ def main() -> None:
 
 
 def write_expert_priors(looks: Path, tasks: Sequence[Task], file: Path) -> None:
-    """What the table says of these tasks is replaced, what it says of others stays."""
+    """Replace the priors of these tasks in a file, and keep the others."""
     table = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
     for task in tasks:
         files = files_in(looks / task.value)
         rows = [row for step, one in enumerate(files) for row in rows_of(one, step)]
-        table |= expert_priors(rows)  # two, where what stands beside counts
+        table |= expert_priors(rows)  # two tables where there is one for mixed degradations
     head = "# Written by: python -m training.fits.quality\n"
     file.write_text(head + _tables(dict(sorted(table.items()))), "utf-8")
 

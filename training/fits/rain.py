@@ -1,10 +1,9 @@
-"""Fits how much what deraining takes from a thumbnail says of rain (iqa/rain.py).
+"""Fit the check of thumbnails for rain (`iqa.degradations.recheck_rain`).
 
     python -m training.fits.rain --data DATA [--samples 800]
 
-Photographs that no fit has seen are made small, some of them after it has rained, and some of all suffer from
-something else besides. Writes iqa/rain.toml, and prints how often rain is found on other photographs, and how often
-where there is none.
+Held-out photos are reduced to thumbnails, some with rain, and some with another degradation. Writes iqa/rain.toml,
+and prints the rate of detections and of false alarms on other held-out photos.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
-from iqa.degradations import FAINT, THUMBNAIL_PX, estimator, network_output, removed_rain_255
+from iqa.degradation_net import degradation_net
+from iqa.degradations import FAINT, THUMBNAIL_PX, removed_rain_255
 from iqa.features import extract_features
 from toolbox.tasks import Degradation, Severity
 from training.data.degradation_sampling import ORDER, single_threaded
@@ -30,16 +30,16 @@ from training.data.photos import for_weights, held_out, photos, read_pixels
 from training.fits.logistic import logistic
 
 RAINY, SUFFERING = 0.25, 0.3
-"""Shares of thumbnails of scenes in which it rained, and of those that suffer from something else too."""
+"""Shares of thumbnails with rain, and of those with another degradation."""
 SIDES, FACTORS = (64, THUMBNAIL_PX), (1, 4)
-"""Long sides of thumbnails in pixels, and by how much larger the scene was."""
+"""Ranges of the long sides of thumbnails in pixels, and of the factors by which the image with rain was larger."""
 CO_DEGRADATIONS = tuple(kind for kind in ORDER if kind not in (Degradation.RAIN, Degradation.LOW_RESOLUTION))
 
 Matrix = NDArray[np.float64]
 
 
 def sample(job: tuple[Path, int]) -> tuple[list[float], bool]:
-    """Logit of the estimator's chance of rain and logarithm of what deraining takes away; whether it rained."""
+    """The inputs of `recheck_rain` (logit of the estimator, log of removed brightness), and whether there is rain."""
     path, number = job
     rng = np.random.default_rng([8, number])
     pixels = read_pixels(path)
@@ -55,8 +55,8 @@ def sample(job: tuple[Path, int]) -> tuple[list[float], bool]:
         severity = Severity(int(rng.integers(Severity.LOW, Severity.HIGH + 1)))
         pixels, _ = degrade(pixels, CO_DEGRADATIONS[int(rng.integers(len(CO_DEGRADATIONS)))], rng, severity)
     features = extract_features(Image(from_numpy(to_float(to_uint8(pixels)))))
-    levels = network_output(features).whole[estimator().outputs.index(Degradation.RAIN.value)]
-    return [float(levels[Severity.MEDIUM - 1]), math.log(removed_rain_255(features.patches) + FAINT)], rainy
+    levels = features.network_output.whole[degradation_net(None).outputs.index(Degradation.RAIN.value)]
+    return [float(levels[Severity.MEDIUM - 1]), math.log(removed_rain_255(features) + FAINT)], rainy
 
 
 def _drawn(paths: Sequence[Path], count: int, first: int, workers: int) -> tuple[Matrix, NDArray[np.bool_]]:
@@ -67,7 +67,7 @@ def _drawn(paths: Sequence[Path], count: int, first: int, workers: int) -> tuple
 
 
 def main() -> None:
-    """Draw, fit, report, write."""
+    """Draw, fit, evaluate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=800)
@@ -80,10 +80,10 @@ def main() -> None:
     )
     weights = logistic(*_drawn(unseen, arguments.samples, 0, arguments.workers), np.zeros(3))
     rows, rainy = _drawn(others, arguments.samples // 2, arguments.samples, arguments.workers)
-    least = estimator().least[ORDER.index(Degradation.RAIN)]
-    for name, logits in (("estimator", rows[:, 0]), ("second look", rows @ weights)):
+    least = degradation_net(None).least[ORDER.index(Degradation.RAIN)]
+    for name, logits in (("estimator", rows[:, 0]), ("with the check", rows @ weights)):
         called = logits > math.log(least / (1 - least))
-        print(f"{name}: found {called[rainy].mean():.2f}, alarms {called[~rainy].mean():.3f}")
+        print(f"{name}: detected {called[rainy].mean():.2f}, false alarms {called[~rainy].mean():.3f}")
     table = zip(("chance", "removed", "constant"), weights, strict=True)
     lines = [f"{name} = {weight:.3f}" for name, weight in table]
     arguments.output.write_text("# Written by: python -m training.fits.rain\n" + "\n".join(lines) + "\n", "utf-8")

@@ -1,10 +1,10 @@
-"""Chooses the weights of the fidelity-aware score, and the lead that counts, by what the agent's choice loses.
+"""Choose the weights of the fidelity-aware score, and the margin of a tie, that lose the least fidelity.
 
     python -m training.fits.score_weights --data DATA [--steps 320] [--kept FOLDER]
 
-Steps of MiO100's sixteen combinations and of random ones are made of photographs that no fit has seen; every weight
-of a grid is tried on all of them. Prints the best ones with their mean loss, and rewrites the table
-[fidelity_aware] of iqa/quality.toml. What is drawn stays in the folder `--kept`.
+Steps of MiO100's sixteen combinations and of random ones are drawn on held-out photos; every combination of a grid of
+weights is tried on all of them. Prints the best ones with their mean loss, and updates the table [fidelity_aware] of
+iqa/quality.toml. The steps are stored in the folder `--kept`.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from training.data.degradations import MIO100
 from training.data.photos import for_weights, photos
 
 FIDELITY_WEIGHT = 0.5
-"""That of the default profile."""
+"""The value of the default profile."""
 GRID = {
     "removal": (0.03, 0.1),
     "expert_prior": (0.5, 1.0, 1.5, 2.0, 3.0),
     "consistency": (0.2, 0.3, 0.4),
     "error": (0.003, 0.01, 0.02),
 }
-"""Removal and consistency count in any case: our own experts all keep to the picture, those of users need not."""
+"""Removal and consistency are never 0: embedded experts are consistent with the input, others may not be."""
 
 Weights = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One candidate: what speaks for it, and the truth."""
+    """One candidate: the parts of its score, and its true fidelity."""
 
     candidate_score: CandidateScore
     truth: float
@@ -53,7 +53,7 @@ Step = list[Known]
 
 
 def known(step: Sequence[DatasetCandidate], expert_priors: Mapping[str, Mapping[str, float]]) -> Step:
-    """What speaks for every candidate that an expert made, beside the truth."""
+    """The parts of the score and the true fidelity of the results of experts and of the input."""
     origin = origin_of(step[0].task, step[0].before)
     found = Step()
     for one in (one for one in step if one.from_expert):
@@ -66,7 +66,7 @@ def known(step: Sequence[DatasetCandidate], expert_priors: Mapping[str, Mapping[
 
 
 def losses(steps: Sequence[Step], weights: Weights) -> tuple[float, float]:
-    """Mean truth and mean dB lost against the best candidate of each step."""
+    """Mean loss of fidelity and of PSNR in dB against the best candidate of each step."""
     lost = []
     for step in steps:
         chosen = _chosen(step, weights)
@@ -78,18 +78,18 @@ def losses(steps: Sequence[Step], weights: Weights) -> tuple[float, float]:
 
 
 def _chosen(step: Step, weights: Weights) -> Known:
-    """As the agent chooses: of those within the error of the best score, the most faithful."""
+    """The choice of the agent: among ties with the best score, the most consistent one."""
     scores = [score(one.candidate_score, FIDELITY_WEIGHT, weights) for one in step]
     ahead = [(one, value) for one, value in zip(step, scores, strict=True) if value >= max(scores) - weights["error"]]
     return max(ahead, key=lambda each: (round(each[0].candidate_score.consistency, 2), each[1]))[0]
 
 
 def best_weights(steps: Sequence[Step]) -> Weights:
-    """Of those that lose the least truth; the five best are printed."""
+    """The weights that lose the least fidelity; prints the five best."""
     tried = [dict(zip(GRID, values, strict=True)) for values in product(*GRID.values())]
     order = sorted(((losses(steps, weights), weights) for weights in tried), key=lambda pair: pair[0])
     for (truth, db), weights in order[:5]:
-        print(f"{weights} loses {truth:.4f} of truth, {db:.2f} dB")
+        print(f"{weights} loses {truth:.4f} of fidelity, {db:.2f} dB")
     return order[0][1]
 
 
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=320)
-    parser.add_argument("--kept", type=Path, help="folder in which the steps stay, for the next time")
+    parser.add_argument("--kept", type=Path, help="folder in which the steps are stored for reuse")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--expert-priors", "--experience", type=Path, default=Path("iqa/expert_priors.toml"))
     parser.add_argument("--table", type=Path, default=Path("iqa/quality.toml"))

@@ -1,11 +1,12 @@
-"""Fits the tone curve that brightens (toolbox/classical/tone_curve.py) on darkened photos and on photos as they are.
+"""Train the network of the tone curve (toolbox/classical/tone_curve.py) on darkened and on unchanged photos.
 
-Most of them suffer from something else too: the curve is told from what all of that leaves, and judged without it.
+Most photos have other degradations too. The network gets the features of the degraded photo; the loss is measured
+without the other degradations.
 
     python -m training.fits.tone_curve --data DATA [--samples 108000] \\
         [--output toolbox/classical/tone_curve.safetensors]
 
-One photo in five, by name, is held out; what the curve gains on those is printed.
+One photo in five, by name, is held out; the gain on these is printed.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from training.fits.perceptron import fit, gain, joined, patch, save, small_photo
 UNTOUCHED = 0.25
 """Share of photos that are not darkened."""
 PIXELS = 256
-"""Of each picture, on which the curve is judged."""
+"""Number of pixels of each photo in the loss."""
 EPOCHS = 40
 BATCH = 256
 HIDDEN, DROPPED = (96, 192, 256), 0.05
-"""Of the networks whose curves are averaged: 0.3 dB better than one of them."""
+"""Of the networks whose curves are averaged, which gains 0.3 dB over one network."""
 
 
 def draw(pictures: Sequence[FloatArray], count: int, seed: int) -> list[Tensor]:
-    """Features (n, 40), V (n, PIXELS, 1) of that many darkened pictures, and of the true ones."""
+    """Features (n, 40), V (n, PIXELS, 1) of that many darkened photos, and V of the originals."""
     rng = np.random.default_rng(seed)
     rows: list[tuple[FloatArray, FloatArray, FloatArray]] = []
     for _ in range(count):
@@ -47,7 +48,7 @@ def draw(pictures: Sequence[FloatArray], count: int, seed: int) -> list[Tensor]:
 
 
 def raised(network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-    """V after the curve that the network gives: `tone_curve_of` and linear interpolation, to be differentiated."""
+    """V after the predicted curve: a differentiable `tone_curve_of` with linear interpolation."""
     features, values = batch[0], batch[1][:, :, 0]
     answers = network(features).reshape(len(features), -1, KNOTS)
     rises = torch.exp(answers.clamp(-STEEPEST, STEEPEST)) / (KNOTS - 1)
@@ -60,7 +61,7 @@ def raised(network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
 
 
 def main() -> None:
-    """Draw, fit, measure, write."""
+    """Draw, train, evaluate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=108_000)

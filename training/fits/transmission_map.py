@@ -1,13 +1,12 @@
-"""Fits the transmission map that dehazing takes away (toolbox/classical/transmission_map.py) on hazed photos and on
-photos as they are.
+"""Train the network of the transmission map (toolbox/classical/transmission_map.py) on hazy and on unchanged photos.
 
-Most of them suffer from something else too: the transmission map is told from what all of that leaves, and judged
-without it.
+Most photos have other degradations too. The network gets the features of the degraded photo; the loss is measured
+without the other degradations.
 
     python -m training.fits.transmission_map --data DATA [--samples 14000] \\
         [--output toolbox/classical/transmission_map.safetensors]
 
-One photo in five, by name, is held out; what is gained on those is printed.
+One photo in five, by name, is held out; the gain on these is printed.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from training.fits.perceptron import fit, gain, patch, save, small, small_photos
 UNTOUCHED = 0.25
 """Share of photos without haze."""
 PLAIN = 0.3
-"""Share of those that are one colour all over: there is nothing in them to be cleared."""
+"""Share of uniform images among these, which must stay unchanged."""
 LARGEST = 3 * THUMBNAIL
-"""Long side of the photos: what else they suffer from is as fine as in pictures that are not reduced yet."""
+"""Long side of the photos when they are degraded, before the reduction to thumbnails."""
 PIXELS = 192
-"""Of each picture, on which the result is judged."""
+"""Number of pixels of each photo in the loss."""
 EPOCHS = 25
 BATCH = 64
 HIDDEN = 192
@@ -64,7 +63,7 @@ def draw(pictures: Sequence[FloatArray], count: int, seed: int) -> list[Tensor]:
 
 
 def cleared(network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-    """What `learned_transmission_map` makes of the pixels, but for the smoothing, to be differentiated."""
+    """The dehazed pixels: a differentiable `learned_transmission_map` without smoothing."""
     features, hazy, haziest = batch
     logits = network(features)
     transmission = torch.sigmoid(logits[:, :, :1] + CLEAR).clamp(min=LEAST_TRANSMISSION)
@@ -73,7 +72,7 @@ def cleared(network: nn.Module, batch: Sequence[Tensor]) -> Tensor:
 
 
 def main() -> None:
-    """Draw, fit, measure, write."""
+    """Draw, train, evaluate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=14_000)

@@ -1,4 +1,4 @@
-"""The networks that recipes name, how each begins, and how it is run in training."""
+"""The architectures of recipes: their construction, initialisation and forward pass."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ NETWORKS = {
     "SPAN": "spandrel.architectures.SPAN.__arch.span:SPAN",
     "NAFNet": "spandrel.architectures.NAFNet.__arch.NAFNet_arch:NAFNet",
 }
-"""Spandrel's own classes, so that what is trained is what is loaded."""
+"""The classes that spandrel loads, so that trained weights fit."""
 
 
 def build(recipe: Recipe) -> nn.Module:
-    """A fresh network of spandrel's class."""
+    """A network with default initialisation."""
     module, name = NETWORKS[recipe.architecture].split(":")
     network: nn.Module = getattr(importlib.import_module(module), name)(**recipe.network)
     return network
 
 
 def begin(recipe: Recipe, weights: Path | None) -> nn.Module:
-    """The network that training begins with: given weights, or fresh ones that nearly give back their input."""
+    """The initial network: with the weights of a file, or initialised near the identity."""
     network = build(recipe)
     if recipe.architecture == "DRUNet":
-        _let_picture_through(network)
+        _initialise_drunet(network)
     elif recipe.architecture == "Compact":
-        _let_features_through(network)
+        _initialise_compact(network)
     if weights:
-        _load_what_fits(network, weights)
+        _load_matching(network, weights)
     return network
 
 
-def _load_what_fits(network: nn.Module, file: Path) -> None:
-    """Take over every tensor whose shape is right: all of them, or all but the last layer of another scale."""
+def _load_matching(network: nn.Module, file: Path) -> None:
+    """Load every tensor whose shape matches: all, or all but the last layer for another scale."""
     own = network.state_dict()
     found = {name: value.float() for name, value in load_file(file).items()}
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
     if not fitting:
-        raise ValueError(f"{file} has nothing of the shape that the recipe's network needs; choose another `init`")
+        raise ValueError(f"{file} has no tensor that fits the network of the recipe; choose another `init`")
     network.load_state_dict({**own, **fitting})
 
 
 def forward(network: nn.Module, recipe: Recipe, inputs: Tensor) -> Tensor:
-    """Run a network as spandrel will: a DRUNet gets the constant noise map that its descriptor adds."""
+    """Run a network as spandrel does: a DRUNet gets the constant noise map that its descriptor adds."""
     if recipe.architecture == "DRUNet":
         noise = inputs.new_full((inputs.shape[0], 1, *inputs.shape[2:]), 15 / 255)
         inputs = torch.cat([inputs, noise], dim=1)
@@ -62,8 +62,8 @@ def forward(network: nn.Module, recipe: Recipe, inputs: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _let_picture_through(network: Any) -> None:
-    """A DRUNet adds nothing to its input by itself: let its outermost skip carry the picture to the output."""
+def _initialise_drunet(network: Any) -> None:
+    """Make the outermost skip connection of a DRUNet copy the input to the output."""
     head, tail = network.m_head.weight, network.m_tail.weight
     network.m_up1[0].weight *= 0.1
     tail *= 0.1
@@ -75,10 +75,11 @@ def _let_picture_through(network: Any) -> None:
 
 
 @torch.no_grad()
-def _let_features_through(network: Any) -> None:
-    """A plain stack of convolutions forgets its input in depth: begin each near the identity (DiracNets, 2017).
+def _initialise_compact(network: Any) -> None:
+    """Initialise every convolution near the identity (DiracNets, 2017).
 
-    Measured after 250 steps of 64x16: 25.9 dB held out, 24.4 dB from the default, 25.4 dB from bicubic.
+    Measured after 250 steps of a network of 64 features and 16 layers: 25.9 dB on held-out photos, 24.4 dB with the
+    default initialisation, 25.4 dB with bicubic interpolation.
     """
     convolutions = [layer for layer in network.body if isinstance(layer, nn.Conv2d)]
     for layer in convolutions:

@@ -1,11 +1,10 @@
-"""What a weight file gives, run exactly as the product runs it.
+"""Measure a file of weights, run as an expert is run.
 
     python -m training.networks.evaluate sr_x4.safetensors --pairs BENCH/set5 BENCH/set14
     python -m training.networks.evaluate all_in_one.safetensors --data DATA/train --degrade all
 
---pairs: folders with hr/ and lr_x<scale>/; PSNR of Y in dB with `scale` border pixels left out, as the literature.
---data: photos; PSNR of RGB on the held-out ones of `training.data.loading.split`, before and after, by kind of
-degradation.
+--pairs: folders with hr/ and lr_x<scale>/; PSNR of Y in dB without `scale` border pixels, as in papers.
+--data: photos; PSNR of RGB on the held-out ones of `training.data.loading.split`, before and after, by degradation.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def main() -> None:
 
 
 def expert_of(file: Path) -> NetworkExpert:
-    """The network in a weight file as an expert, of whatever scale it turns out to be."""
+    """The network in a file of weights as an expert, of any scale."""
     from spandrel import ModelLoader
 
     scale = ModelLoader().load_from_file(file).scale
@@ -70,7 +69,7 @@ def expert_of(file: Path) -> NetworkExpert:
 
 
 def super_resolution_db(expert: NetworkExpert, folder: Path) -> float:
-    """Mean PSNR of Y over the pictures in `folder`/hr, made of those of the same name in `folder`/lr_x<scale>."""
+    """Mean PSNR of Y over the images in `folder`/hr, restored from those of the same name in `folder`/lr_x<scale>."""
     scale = expert.card.scale
     values = []
     for file in sorted((folder / "hr").iterdir()):
@@ -82,7 +81,7 @@ def super_resolution_db(expert: NetworkExpert, folder: Path) -> float:
 
 
 def gains_of(expert: NetworkExpert, rows: dict[str, list[Row]]) -> dict[str, Gain]:
-    """What an expert gains on held-out patches (see `training.data.measure`)."""
+    """PSNR of an expert on held-out patches, by degradation (see `training.data.measure`)."""
 
     def run(inputs: Tensor) -> Tensor:
         return torch.stack([expert(Image(pixels.contiguous()), ProgressToken()).pixels for pixels in inputs])
@@ -91,7 +90,7 @@ def gains_of(expert: NetworkExpert, rows: dict[str, list[Row]]) -> dict[str, Gai
 
 
 def megapixels_per_second(expert: NetworkExpert, side: int = 256) -> float:
-    """Input megapixels per second, the better of two runs."""
+    """Input megapixels per second, the best of two runs after one for warm-up."""
     image = Image(torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)))
     seconds = []
     for _ in range(3):

@@ -1,11 +1,11 @@
-"""Ship what a run has reached: its averaged weights, measured, with a model card and expert cards.
+"""Ship the averaged weights of a run, with measurements, a model card and expert cards.
 
     python -m training.networks.export training/recipes/sr_x4.toml --run-dir RUNS/sr_x4 \\
         --data DATA/train --pairs BENCH/set5
 
-Works at any time, also while the run goes on. Writes toolbox/weights/<name>.safetensors and <name>.json (recipe,
-seed, steps, data, and the figures of this very file), and puts those of the recipe's [cards] whose task it does on
-held-out photos into toolbox/cards/networks.toml.
+Works at any time, also during the training. Writes toolbox/weights/<name>.safetensors and <name>.json (recipe, steps,
+number of photos, and measurements of this file), and adds the recipe's [cards] to toolbox/cards/networks.toml, for
+the tasks in which the network improves held-out photos.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from training.networks.train import WEIGHTS, rows_of
 from training.recipe import Recipe, load_recipe
 
 WORTH_DB = 0.3
-"""A task is offered where the network gains at least this much over what it is given."""
+"""Smallest gain on held-out photos for which a card is added."""
 CARDS = WEIGHTS.parent / "cards" / "networks.toml"
 
 
@@ -47,7 +47,7 @@ def main() -> None:
 def export(
     recipe: Recipe, run_dir: Path, data: Path, pairs: list[Path], weights: Path = WEIGHTS, cards: Path = CARDS
 ) -> dict[str, Any]:
-    """Copy, measure, and write both kinds of card; gives the figures."""
+    """Copy and measure the weights, write both kinds of cards, and return the measurements."""
     file = weights / f"{recipe.name}.safetensors"
     weights.mkdir(exist_ok=True)
     shutil.copyfile(run_dir / file.name, file)
@@ -61,12 +61,12 @@ def export(
     }
     history = json.loads((run_dir / f"{recipe.name}.json").read_text("utf-8"))
     file.with_suffix(".json").write_text(json.dumps({**history, **figures}, indent=2) + "\n", "utf-8")
-    put_cards(recipe, cards_worth_having(recipe, gains), cards)
+    put_cards(recipe, cards_worth_adding(recipe, gains), cards)
     return figures
 
 
-def cards_worth_having(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
-    """Names of the recipe's cards whose own degradation the network reduces by `WORTH_DB`."""
+def cards_worth_adding(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
+    """Names of the recipe's cards in whose degradation the network gains `WORTH_DB`."""
     names = []
     for name, card in recipe.cards.items():
         task = Task(card["task"])
@@ -77,9 +77,9 @@ def cards_worth_having(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
 
 
 def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
-    """Let the cards of these names be the ones in a TOML file that use the recipe's weights; leave all others.
+    """Replace the cards in a TOML file that use the recipe's weights by the cards of these names.
 
-    How a card that is there already has its network run (context, tile, views, precision) stays.
+    A card that exists keeps `halo`, `tile`, `self_ensemble` and `dtype`.
     """
     weights = f"{recipe.name}.safetensors"
     tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
@@ -87,14 +87,14 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
     tables = {name: card for name, card in tables.items() if name not in before}
     for name in names:
         preprocessor = recipe.preprocessor.get(Task(recipe.cards[name]["task"]).degradation)
-        as_it_runs = {
+        kept = {
             key: value
             for key, value in before.get(name, {}).items()
             if key in ("halo", "tile", "self_ensemble", "dtype")
         }
         tables[name] = (
             recipe.cards[name]
-            | as_it_runs
+            | kept
             | {
                 "scale": recipe.scale,
                 "loader": "spandrel",
@@ -112,7 +112,7 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
 
 
 def _table(name: str, card: dict[str, Any]) -> str:
-    # JSON's strings and whole numbers are TOML's too.
+    # Strings and integers are written alike in JSON and TOML.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in card.items()]
     return f"\n[{name}]\n" + "\n".join(lines) + "\n"
 

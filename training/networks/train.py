@@ -1,12 +1,12 @@
-"""Train one network by its recipe; stop when you like, go on by the same command.
+"""Train one network by its recipe. Can be stopped at any time; the same command resumes it.
 
     python -m training.networks.train training/recipes/sr_x4.toml --data DATA/train --run-dir RUNS/sr_x4 --minutes 60
 
-Runs on the CPU and on a GPU. What a run leaves: checkpoint.pt (all that going on needs, replaced every two minutes),
-log.jsonl (loss and held-out PSNR), <name>.safetensors (the averaged weights in fp16, as they ship;
-training.networks.export ships them) and <name>.json (how they came to be). With --minutes the learning rate is
-brought down in that time, so that the weights at its end are finished ones; going on brings it up again to where the
-steps of the recipe have it.
+Runs on the CPU and on a GPU. The folder of a run holds checkpoint.pt (from which it is resumed, replaced every two
+minutes), log.jsonl (loss and held-out PSNR), <name>.safetensors (the averaged weights in fp16, which
+training.networks.export ships) and <name>.json (recipe, steps and number of photos). With --minutes the learning rate
+falls to its end within that time, so that the weights are usable; a resumed run begins again with the rate that the
+recipe has at its step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from imaging.atomic import atomic_write
 from imaging.device import best_device
 from training.data.deconvolution_pairs import deconvolution_pair, deconvolution_patches, deconvolution_rows
 from training.data.loading import Bytes, Patches, load_photo, load_photos, photo_files, split, with_real_pairs
@@ -34,15 +34,14 @@ from training.data.measure import Row, gains, held_out_rows
 from training.data.pairs import degrader
 from training.data.pool import Pool
 from training.networks.architectures import begin, build, forward
+from training.optimisation import averaged_model, cosine_schedule
 from training.recipe import Recipe, load_recipe
 
 SAVE_EVERY_SECONDS = 120
 MEASURE_EVERY_STEPS = 1000
 BEGUN_PIECES = 2400
 REAL_PAIRS = Path("real/train")
-"""Beside --data: real photographs with a reference, for recipes that ask for them."""
-LOWEST = 0.01
-"""The learning rate at the end, as a part of the recipe's."""
+"""Folder beside --data with real photographs and their references, for recipes with `real_pairs`."""
 WEIGHTS = Path(__file__).parents[2] / "toolbox" / "weights"
 
 
@@ -65,20 +64,21 @@ def main() -> None:
 def train(
     recipe: Recipe, data: Path, run_dir: Path, minutes: float = math.inf, stop: threading.Event | None = None
 ) -> None:
-    """Train until the recipe's steps are done or the minutes are over, from the last checkpoint if there is one."""
+    """Train until the recipe's steps are done, `minutes` have passed or `stop` is set; resumes from a checkpoint."""
     run_dir.mkdir(parents=True, exist_ok=True)
     files, held_out_files = split(photo_files(data / recipe.photos))
     photos = load_photos(files, cache=run_dir.parent)
-    run = Run(recipe, run_dir, training_photos=len(photos))
     rows = rows_of(recipe, held_out_files, cache=run_dir.parent)
-    if run.device.type == "cpu":
-        batches = _patches(recipe, photos, run_dir.parent, data.parent / REAL_PAIRS).batches(run.step)
+    source: Patches | Pool
+    if best_device().type == "cpu":
+        source = _patches(recipe, photos, run_dir.parent, data.parent / REAL_PAIRS)
     else:
-        workers = max(1, torch.get_num_threads() - 1)
-        batches = Pool(recipe, files, run_dir.parent, run.device, workers).batches(run.step)
+        source = Pool(recipe, files, run_dir.parent, best_device(), max(1, torch.get_num_threads() - 1))
+    run = Run(recipe, run_dir, len(photos), minutes)
+    batches, stop = source.batches(run.step), stop or threading.Event()
     saved_at, losses = time.monotonic(), []
-    for progress in _progress(run, recipe.steps, minutes, stop or threading.Event()):
-        losses.append(run.take_step(*next(batches), progress))
+    while not stop.is_set() and run.progress_at(run.step) < 1:
+        losses.append(run.take_step(*next(batches)))
         if run.step % MEASURE_EVERY_STEPS == 0:
             run.log(loss=float(np.mean(losses)), **run.gains(rows))
             losses = []
@@ -99,28 +99,18 @@ def _patches(recipe: Recipe, photos: list[Bytes], cache: Path, real_pairs: Path)
 
 
 def rows_of(recipe: Recipe, held_out: list[Path], cache: Path) -> dict[str, list[Row]]:
-    """Patches of held-out photos, degraded as the recipe says."""
+    """Patches of the held-out photos, degraded by the recipe's degradation."""
     photos = [load_photo(file) for file in held_out]
     if recipe.preprocessor:
         return deconvolution_rows(deconvolution_patches(photos, recipe, cache, 2 * len(photos)), recipe)
     return held_out_rows(photos, recipe.degrade, recipe.scale)
 
 
-def _progress(run: Run, steps: int, minutes: float, stop: threading.Event) -> Iterator[float]:
-    """The part of the training that is behind us, by steps or by the time that is given, whichever is further."""
-    began, already = time.monotonic(), min(1.0, run.step / steps)
-    while not stop.is_set():
-        by_time = already + (1 - already) * (time.monotonic() - began) / max(60 * minutes, 1e-6)
-        progress = max(run.step / steps, by_time)
-        if progress >= 1:
-            return
-        yield progress
-
-
 class Run:
-    """Network, average and optimiser of one training, on disk and in memory."""
+    """Network, averaged weights, optimiser and schedule of one training, and their checkpoint."""
 
-    def __init__(self, recipe: Recipe, folder: Path, training_photos: int) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, training_photos: int, minutes: float = math.inf) -> None:
+        """Resumes from folder/checkpoint.pt if there is one. The `minutes` begin now."""
         torch.manual_seed(recipe.seed)
         self.training_photos = training_photos
         self.recipe = recipe
@@ -130,17 +120,28 @@ class Run:
         checkpoint = folder / "checkpoint.pt"
         weights = None if checkpoint.exists() or not recipe.init else _initial_weights(recipe.init, folder.parent)
         self.network = _to(begin(recipe, weights), self.device).train()
-        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=0)
-        if checkpoint.exists():
-            self._load(checkpoint)
+        state = torch.load(checkpoint, map_location=self.device, weights_only=True) if checkpoint.exists() else None
+        if state:
+            self.step = state["step"]
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        self.average = averaged_model(self.network, recipe.ema, self.step)
+        if state:
+            self.average.module.load_state_dict(state["average"])
+        self._began, self._resumed_at, self._seconds = time.monotonic(), self.step, max(60 * minutes, 1e-6)
+        self._schedule = cosine_schedule(
+            self.optimiser, recipe.learning_rate, recipe.warm_up, self.progress_at, self.step
+        )
 
-    def take_step(self, inputs: Tensor, targets: Tensor, progress: float) -> float:
-        """One step of the optimiser at `progress` in [0, 1] of the training; gives the loss (Charbonnier)."""
-        warm = min(1.0, (self.step + 1) / self.recipe.warm_up)
-        cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.learning_rate * warm * max(cosine, LOWEST)
+    def progress_at(self, step: int) -> float:
+        """The part of the training that is finished, by steps or by time, whichever is further."""
+        before = min(1.0, self._resumed_at / self.recipe.steps)
+        by_time = before + (1 - before) * (time.monotonic() - self._began) / self._seconds
+        return max(step / self.recipe.steps, by_time)
+
+    def take_step(self, inputs: Tensor, targets: Tensor) -> float:
+        """Take one step of the optimiser and return the loss (Charbonnier)."""
         inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         output = forward(self.network, self.recipe, inputs)
         loss = torch.sqrt((output - targets) ** 2 + self.recipe.charbonnier**2).mean()
@@ -149,18 +150,14 @@ class Run:
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
-        self._average()
+        self._schedule.step()
+        self.average.update_parameters(self.network)
         return float(loss.detach())
 
-    def _average(self) -> None:
-        keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value.detach(), 1 - keep)
-
     def gains(self, rows: dict[str, list[Row]]) -> dict[str, dict[str, float]]:
-        """What the averaged weights gain on held-out patches, by kind of degradation."""
+        """PSNR before and after the averaged network on held-out patches, by degradation."""
         network = _to(build(self.recipe), self.device).eval()
-        network.load_state_dict(self.average)
+        network.load_state_dict(self.average.module.state_dict())
 
         def run(inputs: Tensor) -> Tensor:
             return forward(network, self.recipe, inputs.to(self.device))
@@ -168,20 +165,19 @@ class Run:
         return {kind: asdict(gain) for kind, gain in gains(run, rows, self.recipe.scale).items()}
 
     def save(self) -> None:
-        """Checkpoint, weights and how they came to be; each of the first two is replaced in one go."""
+        """Write the checkpoint, the averaged weights and their description."""
+        average = self.average.module.state_dict()
         state = {
             "step": self.step,
             "network": self.network.state_dict(),
-            "average": self.average,
+            "average": average,
             "optimiser": self.optimiser.state_dict(),
         }
-        temporary = self.folder / "checkpoint.part"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "checkpoint.pt")
+        with atomic_write(self.folder / "checkpoint.pt") as temporary:
+            torch.save(state, temporary)
         file = self.folder / f"{self.recipe.name}.safetensors"
-        halves = {name: value.half().contiguous().cpu() for name, value in self.average.items()}
-        save_file(halves, file.with_suffix(".part"))
-        file.with_suffix(".part").replace(file)
+        with atomic_write(file) as temporary:
+            save_file({name: value.half().contiguous().cpu() for name, value in average.items()}, temporary)
         card = {
             "recipe": self.recipe.model_dump(exclude={"cards"}),
             "steps_done": self.step,
@@ -190,18 +186,11 @@ class Run:
         file.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
     def log(self, **figures: Any) -> None:
-        """A line in log.jsonl and on the screen."""
+        """Append a line to log.jsonl and print it."""
         line = json.dumps({"step": self.step, "at": round(time.time()), **figures})
         print(line, flush=True)
         with (self.folder / "log.jsonl").open("a") as stream:
             stream.write(line + "\n")
-
-    def _load(self, checkpoint: Path) -> None:
-        state = torch.load(checkpoint, map_location=self.device, weights_only=True)
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def _to(network: nn.Module, device: torch.device) -> nn.Module:
@@ -213,7 +202,7 @@ def _initial_weights(name: str, runs: Path) -> Path:
     for file in (beside, shipped):
         if file.exists():
             return file
-    raise FileNotFoundError(f"init = {name!r}: neither {beside} nor {shipped} is there; train {name} first")
+    raise FileNotFoundError(f"init = {name!r}: neither {beside} nor {shipped} exists; train {name} first")
 
 
 if __name__ == "__main__":

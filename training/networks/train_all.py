@@ -1,12 +1,12 @@
-"""Train many networks in one command that ends with its minutes; go on by the same command.
+"""Train many networks within a given time. The same command resumes them.
 
     python -m training.networks.train_all --data DATA/train --runs RUNS --minutes 25
 
-Every recipe gets a process of training.networks.train, its folder RUNS/<name> and what it prints in
-RUNS/<name>/output.txt; --together of them run side by side, by default one per core of the CPU, or per two cores
-beside a GPU. A recipe waits for the one that its `init` names. The minutes are divided by the recipes' `share`; in
-its part each brings its learning rate down, so that finished weights are left. What has done its steps is not trained
-again. SIGTERM and Ctrl-C are passed on: every training saves before it ends.
+Every recipe is trained by a process of training.networks.train in the folder RUNS/<name>, whose output goes to
+RUNS/<name>/output.txt. --together of them run in parallel, by default one per CPU core, or one per two cores with a
+GPU. A recipe waits for the one that its `init` names. The minutes are divided by the `share` of the recipes, and each
+lowers its learning rate within its part. A training that has done its steps is skipped. On SIGTERM and Ctrl-C every
+training saves and ends.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from training.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 RESERVE_SECONDS = 20
-"""Of each training's time, for its start and its last measurement; of short ones a quarter."""
-FINE = (0, -signal.SIGTERM)
+"""Part of the time of each training for its start and last measurement; at most a quarter of it."""
+SUCCESSFUL = (0, -signal.SIGTERM)
+"""Exit statuses."""
 
 
 def main() -> None:
@@ -38,33 +39,33 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of training photos")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--recipes", nargs="*", metavar="NAME", help="all, if none is named")
+    parser.add_argument("--recipes", nargs="*", metavar="NAME", help="by default all")
     parser.add_argument("--recipe-folder", type=Path, default=RECIPES)
-    parser.add_argument("--together", type=int, default=0, metavar="K", help="how many at a time")
+    parser.add_argument("--together", type=int, default=0, metavar="K", help="number of parallel trainings")
     arguments = parser.parse_args()
-    there = {file.stem: file.resolve() for file in sorted(arguments.recipe_folder.glob("*.toml"))}
-    names = arguments.recipes or list(there)
-    if unknown := [name for name in names if name not in there]:
-        parser.error(f"no recipe {', '.join(unknown)} in {arguments.recipe_folder}; there are {', '.join(there)}")
+    known = {file.stem: file.resolve() for file in sorted(arguments.recipe_folder.glob("*.toml"))}
+    names = arguments.recipes or list(known)
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no recipe {', '.join(unknown)} in {arguments.recipe_folder}; choose among {', '.join(known)}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     together = arguments.together or _together_by_default()
-    files = [there[name] for name in dict.fromkeys(names)]
+    files = [known[name] for name in dict.fromkeys(names)]
     ended = train_all(files, arguments.data.resolve(), arguments.runs.resolve(), arguments.minutes, together, stop)
-    if failed := [name for name, status in ended.items() if status not in FINE]:
+    if failed := [name for name, status in ended.items() if status not in SUCCESSFUL]:
         sys.exit(f"failed: {', '.join(failed)}; see output.txt in their folders")
 
 
 def train_all(
     files: Sequence[Path], data: Path, runs: Path, minutes: float, together: int, stop: threading.Event
 ) -> dict[str, int]:
-    """Train the recipes in these files; gives the exit status of each that was begun."""
+    """Train the recipes in these files and return the exit status of each that was started."""
     deadline = time.monotonic() + 60 * minutes
     files_of = {file.stem: file for file in files}
     waiting = [recipe for recipe in by_urgency([load_recipe(file) for file in files]) if not _is_done(recipe, runs)]
     for folder in {data / recipe.photos for recipe in waiting}:
-        load_photos(split(photo_files(folder))[0], cache=runs)  # Decoded once, before several want to.
+        load_photos(split(photo_files(folder))[0], cache=runs)  # decoded once, before several processes need them
     began = time.monotonic()
     parts = timetable(waiting, together)
     running: dict[str, subprocess.Popen[bytes]] = {}
@@ -85,14 +86,14 @@ def train_all(
             seconds -= min(RESERVE_SECONDS, seconds / 4)
             threads = max(1, (os.cpu_count() or 1) // together)
             running[recipe.name] = _begin(files_of[recipe.name], data, runs / recipe.name, seconds / 60, threads)
-            print(f"{recipe.name} began, for {seconds / 60:.1f} minutes", flush=True)
+            print(f"{recipe.name} started, for {seconds / 60:.1f} minutes", flush=True)
     return ended
 
 
 def timetable(recipes: Sequence[Recipe], together: int) -> dict[str, float]:
-    """When each training should end, as a part of the whole time: 1 is the end of the last one.
+    """When each training should end, as a fraction of the whole time.
 
-    Raises `ValueError` where recipes begin with each other in a circle.
+    Raises `ValueError` if the `init`s of recipes form a cycle.
     """
     waiting, running, now = list(recipes), dict[str, float](), 0.0
     ends = {}
@@ -101,16 +102,16 @@ def timetable(recipes: Sequence[Recipe], together: int) -> dict[str, float]:
             waiting.remove(recipe)
             ends[recipe.name] = running[recipe.name] = now + recipe.share
         if not running:
-            raise ValueError(f"{', '.join(one.name for one in waiting)} begin with each other; change an `init`")
+            raise ValueError(f"{', '.join(one.name for one in waiting)} form a cycle; change an `init`")
         now = min(running.values())
         running = {name: end for name, end in running.items() if end > now}
     return {name: end / now for name, end in ends.items()}
 
 
 def startable(waiting: Sequence[Recipe], running: Collection[str], together: int) -> list[Recipe]:
-    """Those whose beginning is neither waiting nor running, as many as there is room for.
+    """The recipes that can start: those whose `init` is neither waiting nor running, up to `together` in all.
 
-    One that begins with itself goes on from what is shipped.
+    A recipe whose `init` is itself starts from the shipped weights.
     """
     unfinished = {*running, *(recipe.name for recipe in waiting)}
     able = [recipe for recipe in waiting if recipe.init == recipe.name or recipe.init not in unfinished]
@@ -118,7 +119,7 @@ def startable(waiting: Sequence[Recipe], running: Collection[str], together: int
 
 
 def by_urgency(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """First those with the longest chain of trainings that wait for them, in shares."""
+    """The recipes sorted by the longest chain of trainings that wait for them, in shares."""
 
     def chain(recipe: Recipe, behind: tuple[str, ...] = ()) -> float:
         followers = [one for one in recipes if one.init == recipe.name and one.name not in (*behind, recipe.name)]
@@ -141,7 +142,7 @@ def _begin(recipe: Path, data: Path, run_dir: Path, minutes: float, threads: int
     ]
     command += ["--minutes", f"{minutes:.3f}", "--threads", str(threads)]
     with (run_dir / "output.txt").open("ab") as output:
-        # A session of its own: Ctrl-C would end it without saving.
+        # In its own session, because Ctrl-C would end it without saving.
         return subprocess.Popen(
             command,
             cwd=Path(__file__).parents[2],

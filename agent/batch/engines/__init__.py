@@ -1,1 +1,1 @@
-"""Who restores the pictures of a batch: this process, worker processes, or the actors of a Ray cluster."""
+"""Engines of a batch: this process, worker processes, or actors of a Ray cluster."""

@@ -1,4 +1,4 @@
-"""How pictures get to workers: never more under way than there are workers, and a worker that dies is replaced."""
+"""Dispatch pictures to workers, one each at a time, and replace workers that die."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from imaging.progress import ProgressToken
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
-"""So long a worker may take to stop before it is ended."""
+"""Time for a worker to stop before it is killed."""
 MOST_DEATHS = 20
-"""So many workers may die in a row without one picture coming to its end."""
+"""Maximum worker deaths in a row without a finished picture."""
 
 
 class WorkerHandle(Protocol):
-    """A worker, which has one picture at a time."""
+    """A worker, which processes one picture at a time."""
 
     @property
     def number(self) -> int:
-        """Its place, 0..capacity - 1; the worker that replaces it has the same."""
+        """Index of the worker, 0..capacity - 1; its replacement has the same."""
 
     def submit(self, work: Work) -> None:
-        """Let it begin. Raises `RestoreError` where the picture cannot be handed over."""
+        """Start a picture. Raises `RestoreError` if it cannot be handed over."""
 
     def poll(self) -> Outcome | float | None:
-        """What it has to say: the end of its picture, how much of it is done (0..1), or nothing yet.
+        """The outcome of the picture, its finished share (0..1), or None if there is no news.
 
-        Raises `WorkerDied`, and `RestoreError` where the result cannot be taken over.
+        Raises `WorkerDied`, and `RestoreError` if the result cannot be taken over.
         """
 
     def stop(self) -> None:
-        """Ask it to stop; it answers with an outcome that says so."""
+        """Ask the worker to stop; its outcome is then marked as stopped."""
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill the worker."""
 
 
 class Engine(Protocol):
-    """Where the workers are."""
+    """A source of workers."""
 
     @property
     def capacity(self) -> int:
-        """How many work at once."""
+        """Maximum number of workers."""
 
     def start_worker(self, number: int) -> WorkerHandle:
-        """A new worker."""
+        """Start a worker."""
 
     def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
-        """Those that have something to say, or none after so many seconds."""
+        """Wait until some workers have news, for at most `seconds`, and return them."""
 
     def close(self) -> None:
-        """Let go of what the workers share."""
+        """Release what the workers share."""
 
 
 class Dispatch:
-    """One batch on its way through the workers of an engine.
+    """Runs the pictures of a batch on the workers of an engine.
 
-    A worker is opened when there is a picture for it. A picture whose worker dies is given to another one; where
-    that dies too, the picture has failed.
+    Workers are started on demand. A picture whose worker dies is retried on another one; if that dies too, the
+    picture fails.
     """
 
     def __init__(self, engine: Engine, works: Iterator[Work]) -> None:
@@ -75,9 +75,9 @@ class Dispatch:
         self._deaths = 0
 
     def run(self, token: ProgressToken) -> Iterator[Outcome | BatchProgress]:
-        """What becomes of every picture, in the order in which they end.
+        """Yield progress, and the outcome of every picture in the order in which they end.
 
-        Ends early when `token` is cancelled. Raises `BatchError` where workers do nothing but die.
+        Ends early when `token` is cancelled. Raises `BatchError` after `MOST_DEATHS`.
         """
         try:
             while not _is_cancelled(token):
@@ -118,7 +118,7 @@ class Dispatch:
         except RestoreError as error:
             update = Outcome(self._busy[handle], reason=str(error))
         if isinstance(update, Outcome):
-            if update.stopped:  # by somebody else
+            if update.stopped:  # by another process
                 yield from self._replace(handle, WorkerDied("the worker was told to stop from outside"))
                 return
             self._deaths = 0
@@ -146,7 +146,7 @@ class Dispatch:
             self._again.append(work)
 
     def _stop(self) -> Iterator[Outcome]:
-        """Tell all to stop; those that have just ended their picture still count."""
+        """Stop all workers, and yield pictures that ended meanwhile."""
         for handle in self._busy:
             handle.stop()
         deadline = time.monotonic() + GRACE_SECONDS

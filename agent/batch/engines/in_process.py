@@ -1,4 +1,4 @@
-"""This process itself: one picture after another with the models that are warm here already."""
+"""An engine in this process: one picture at a time, with the models that are already loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imaging.progress import ProgressToken
 
 
 class InProcessEngine:
-    """One worker; its work is done in a thread, so that its progress can be told."""
+    """One worker, which runs in a thread so that its progress can be reported."""
 
     capacity = 1
 
@@ -21,19 +21,19 @@ class InProcessEngine:
         self._worker = worker
 
     def start_worker(self, number: int) -> ThreadHandle:
-        """The worker."""
+        """The worker's handle."""
         return ThreadHandle(self._worker)
 
     def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
-        """The worker, where it has something to say."""
+        """The worker, if it has news."""
         return [handle for handle in handles if isinstance(handle, ThreadHandle) and handle.listen(seconds)]
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is shared."""
 
 
 class ThreadHandle:
-    """A thread for each picture."""
+    """A handle that starts a thread for each picture."""
 
     number = 0
 
@@ -45,12 +45,12 @@ class ThreadHandle:
         self._thread = Thread()
 
     def submit(self, work: Work) -> None:
-        """Let it begin."""
+        """Start a picture."""
         self._thread = Thread(target=self._restore, args=(work,), daemon=True)
         self._thread.start()
 
     def listen(self, seconds: float) -> bool:
-        """Whether there is something to hear."""
+        """Wait for news, and return whether there is any."""
         try:
             self._next = self._updates.get(timeout=seconds)
         except Empty:
@@ -58,16 +58,16 @@ class ThreadHandle:
         return True
 
     def poll(self) -> Outcome | float | None:
-        """What has been heard last."""
+        """The news that `listen` received."""
         update, self._next = self._next, None
         return update
 
     def stop(self) -> None:
-        """Ask for it."""
+        """Cancel the picture."""
         self._token.cancel()
 
     def close(self) -> None:
-        """A thread cannot be ended: ask for it, and wait until it has really stopped."""
+        """Cancel the picture and wait for its thread, which cannot be killed."""
         self._token.cancel()
         if self._thread.is_alive():
             self._thread.join()

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: one for each GPU, otherwise one for each core that memory allows."""
+"""Worker processes on this machine: one per GPU, otherwise one per core as memory allows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from ctypes.util import find_library
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
@@ -19,51 +20,57 @@ from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import WorkerDied
 from imaging.device import DEVICE_VARIABLE
-from imaging.pixels import GIGABYTE, MEMORY_VARIABLE, memory_budget
+from imaging.pixels import GIGABYTE, memory_budget
 from imaging.progress import ProgressToken
 
 WORKER_BYTES = 3 << 30
-"""What a worker takes that makes pictures of 4096 pixels."""
+"""Memory of a worker that makes pictures of 4096 pixels."""
 DRIVERS = ("cuda", "nvcuda", "amdhip64")
-"""Without the library of one of these no GPU can be used."""
+"""GPU driver libraries; without one of them no GPU can be used."""
 TELL_SECONDS = 0.5
 JOIN_SECONDS = 5.0
 
 
 class LocalEngine:
-    """Processes, each with its own models."""
+    """Worker processes with models of their own, which share `memory` in gigabytes, or else the memory budget."""
 
-    def __init__(self, config: BatchConfig, *, workers: int | None = None, threads: int | None = None) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: BatchConfig,
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        memory: float | None = None,
+    ) -> None:
         self._cards = graphics_cards()
         self.capacity = workers or len(self._cards) or cpu_workers()
         self._threads = threads or threads_of(len(self._cards))
-        self._gigabytes = max(0.1, memory_budget() / GIGABYTE / self.capacity)
+        budget = memory or memory_budget() / GIGABYTE
+        self._config = replace(config, memory=max(0.1, budget / self.capacity))
 
     def start_worker(self, number: int) -> ProcessHandle:
-        """A new process, which begins by loading its libraries."""
+        """Start a process."""
         variables = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
-        variables[MEMORY_VARIABLE] = f"{self._gigabytes:.3f}"
         if self._cards:
             variables[DEVICE_VARIABLE] = self._cards[number % len(self._cards)]
         return ProcessHandle(number, self._config, self._threads, variables)
 
     def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
-        """Those that have sent something, or are dead."""
+        """Wait for processes that sent a message or died."""
         ours = [handle for handle in handles if isinstance(handle, ProcessHandle)]
         by_connection: dict[object, WorkerHandle] = {handle.connection: handle for handle in ours}
         return [by_connection[one] for one in wait([handle.connection for handle in ours], seconds)]
 
     def close(self) -> None:
-        """The workers share nothing."""
+        """Nothing is shared."""
 
 
 class ProcessHandle:
-    """One process."""
+    """A handle of a worker process."""
 
     def __init__(self, number: int, config: BatchConfig, threads: int, variables: Mapping[str, str]) -> None:
         self.number = number
-        context = multiprocessing.get_context("spawn")  # a forked torch may hang
+        context = multiprocessing.get_context("spawn")  # torch may hang after a fork
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, config, threads), daemon=True)
         with _environment(variables):
@@ -71,12 +78,12 @@ class ProcessHandle:
         theirs.close()
 
     def submit(self, work: Work) -> None:
-        """Let it begin; that it is dead is heard later."""
+        """Send a picture; `poll` reports if the process is dead."""
         with suppress(OSError):
             self.connection.send(work)
 
     def poll(self) -> Outcome | float | None:
-        """What it has sent."""
+        """Receive a message."""
         try:
             update: Outcome | float = self.connection.recv()
         except (EOFError, OSError) as error:
@@ -85,22 +92,22 @@ class ProcessHandle:
         return update
 
     def stop(self) -> None:
-        """Ask for it by a signal, which reaches it in the middle of its work."""
+        """Send SIGTERM, which cancels the picture."""
         self.process.terminate()
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process."""
         self.connection.close()
         self.process.kill()
         self.process.join()
 
 
 def graphics_cards() -> tuple[str, ...]:
-    """The GPUs as torch names them; the one of RESTORE4K_DEVICE where that is set; none where there is only a CPU."""
+    """torch's names of the GPUs, or the device of RESTORE4K_DEVICE if it is set; empty without a GPU."""
     if wanted := os.environ.get(DEVICE_VARIABLE):
         return () if wanted == "cpu" else (wanted,)
     if sys.platform != "darwin" and not any(map(find_library, DRIVERS)):
-        return ()  # and torch, half a gigabyte, is not loaded to hear the same
+        return ()  # without importing torch
     import torch
 
     if torch.backends.mps.is_available():
@@ -109,13 +116,13 @@ def graphics_cards() -> tuple[str, ...]:
 
 
 def cpu_workers() -> int:
-    """One for each core, as far as there is memory."""
+    """One worker per core, limited by memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else WORKER_BYTES
     return max(1, min(_cores(), memory // WORKER_BYTES))
 
 
 def threads_of(cards: int) -> int:
-    """How many threads a worker computes on: without GPUs one, whose results do not depend on the machine's cores."""
+    """Threads per worker: one without GPUs, so that results do not depend on the number of cores."""
     return max(1, _cores() // cards) if cards else 1
 
 
@@ -124,9 +131,9 @@ def _cores() -> int:
 
 
 def _serve(connection: Connection, config: BatchConfig, threads: int) -> None:
-    """The life of a worker process."""
-    os.dup2(2, 1)  # stdout belongs to the command's answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started us tells us to stop
+    """Run a worker process."""
+    os.dup2(2, 1)  # stdout is for the command's result
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent sends SIGTERM
     token = ProgressToken()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -145,7 +152,7 @@ def _serve(connection: Connection, config: BatchConfig, threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Do not go on where nobody listens any more."""
+    """Exit when the parent process has ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -165,7 +172,7 @@ def _seldom(tell: Callable[[float], None]) -> Callable[[float], None]:
 
 
 def _end(code: int | None) -> str:
-    """How a process ended, in words."""
+    """The end of a process, in words."""
     if code is None or code >= 0:
         return f"ended with exit code {code}"
     names = {one.value: one.name for one in signal.Signals}
@@ -175,7 +182,7 @@ def _end(code: int | None) -> str:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """These variables for a process that is started inside, from its first moment on."""
+    """Set environment variables for processes that are started inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

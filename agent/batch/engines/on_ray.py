@@ -1,5 +1,6 @@
-"""Actors of a Ray cluster, one for each of its GPUs, otherwise one for each core. Pictures travel as bytes: the
-machines need not share a file system.
+"""Actors of a Ray cluster, one per GPU, otherwise one per core.
+
+Pictures are sent as bytes, so the machines need not share a file system.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from imaging.reading import read_bytes
 
 TELL_SECONDS = 1.0
 CALLS_AT_ONCE = 3
-"""Of an actor: its work, the question how far it is, and the wish that it stop."""
+"""Concurrent calls of an actor: restore, fraction and stop."""
 USAGE_VARIABLE = "RAY_USAGE_STATS_ENABLED"
 
 
 class RayEngine:
-    """A cluster; without an address one of its own on this machine, which ends with the batch.
+    """A Ray cluster; without an address one is started on this machine for the batch.
 
-    Raises `BatchError` where Ray is not installed, the cluster cannot be reached or has nothing to work on.
+    Raises `BatchError` if Ray is not installed, or the cluster cannot be reached or has no free resources.
     """
 
     def __init__(
@@ -43,9 +44,9 @@ class RayEngine:
         workers: int | None = None,
         threads: int | None = None,
         address: str | None = None,
+        memory: float | None = None,
     ) -> None:
         self._ray = _imported()
-        self._config = config
         self._threads = threads or 1
         self._connect(address, workers)
         resources = self._ray.cluster_resources()
@@ -53,9 +54,10 @@ class RayEngine:
         self.capacity = workers or self._cards or int(resources.get("CPU", 0)) // self._threads
         if self.capacity < 1:
             raise BatchError(f"the Ray cluster has no GPU and no {self._threads} cores", "start one with some")
+        self._config = replace(config, memory=memory and max(0.1, memory / self.capacity))
 
     def start_worker(self, number: int) -> ActorHandle:
-        """A new actor, wherever the cluster has room."""
+        """Start an actor."""
         variables = dict.fromkeys(THREAD_VARIABLES, str(self._threads))
         actor = self._ray.remote(Actor).options(
             num_cpus=self._threads,
@@ -67,7 +69,7 @@ class RayEngine:
         return ActorHandle(self._ray, number, actor.remote(self._config, self._threads), self._config)
 
     def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
-        """Those whose picture has ended, or who have told how far they are."""
+        """Wait for actors with an outcome or progress."""
         by_answer = {
             answer: handle for handle in handles if isinstance(handle, ActorHandle) for answer in handle.pending()
         }
@@ -75,11 +77,11 @@ class RayEngine:
         return [by_answer[answer] for answer in answers]
 
     def close(self) -> None:
-        """Leave the cluster."""
+        """Disconnect from the cluster."""
         self._ray.shutdown()
 
     def _connect(self, address: str | None, workers: int | None) -> None:
-        os.environ.setdefault(USAGE_VARIABLE, "0")  # nothing is told to anybody
+        os.environ.setdefault(USAGE_VARIABLE, "0")  # no usage statistics
         options: dict[str, Any] = {"include_dashboard": False, "num_cpus": self._threads * (workers or cpu_workers())}
         try:
             with _own_signals():
@@ -88,11 +90,11 @@ class RayEngine:
                 )
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = address or "this machine"
-            raise BatchError(f"Ray at {where} does not answer: {error}", "check it by: ray status") from error
+            raise BatchError(f"Ray at {where} does not answer: {error}", "check it with: ray status") from error
 
 
 class ActorHandle:
-    """One actor."""
+    """A handle of an actor."""
 
     def __init__(self, ray: Any, number: int, actor: Any, config: BatchConfig) -> None:
         self.number = number
@@ -101,7 +103,7 @@ class ActorHandle:
         self._progress: Any = None
 
     def submit(self, work: Work) -> None:
-        """Send the picture."""
+        """Send a picture."""
         data = read_bytes(work.file, self._config.limits)
         self._result = self._actor.restore.remote(work, data)
         self._progress = (
@@ -109,11 +111,11 @@ class ActorHandle:
         )  # one at a time: they wait in the actor's threads
 
     def pending(self) -> tuple[Any, Any]:
-        """What it will answer."""
+        """The calls that are pending."""
         return self._result, self._progress
 
     def poll(self) -> Outcome | float | None:
-        """The result, which is put where the batch wants it; otherwise how far it is."""
+        """The outcome, after its result is written; otherwise the progress."""
         try:
             if self._ray.wait([self._result], timeout=0)[0]:
                 outcome, data = self._ray.get(self._result)
@@ -125,16 +127,16 @@ class ActorHandle:
             raise WorkerDied(f"the Ray actor died: {' '.join(str(error).split())[:300]}") from error
 
     def stop(self) -> None:
-        """Ask for it."""
+        """Cancel the picture."""
         self._actor.stop.remote()
 
     def close(self) -> None:
-        """End it."""
+        """Kill the actor."""
         self._ray.kill(self._actor)
 
 
 class Actor:
-    """The worker on its machine. Its methods run beside each other, each in a thread."""
+    """A worker on a machine of the cluster. Its methods run concurrently in threads."""
 
     def __init__(self, config: BatchConfig, threads: int) -> None:
         use_threads(threads)
@@ -143,7 +145,7 @@ class Actor:
         self._fraction = 0.0
 
     def restore(self, work: Work, data: bytes) -> tuple[Outcome, bytes]:
-        """The outcome, and the bytes of the result."""
+        """Restore a picture; returns the outcome and the bytes of the result."""
         self._fraction = 0.0
         with TemporaryDirectory(prefix="restore4k-") as folder:
             file, result = Path(folder) / work.file.name, Path(folder) / f"result{work.result.suffix}"
@@ -154,12 +156,12 @@ class Actor:
             return replace(outcome, work=work, reason=outcome.reason.replace(str(file), str(work.file))), output
 
     def fraction(self) -> float:
-        """How far it is; answered after a while, so that nobody need ask all the time."""
+        """The finished share, returned after a delay to limit the rate of calls."""
         time.sleep(TELL_SECONDS)
         return self._fraction
 
     def stop(self) -> None:
-        """Stop the picture that it has."""
+        """Cancel the current picture."""
         self._token.cancel()
 
     def _set_fraction(self, fraction: float) -> None:
@@ -181,7 +183,7 @@ def _stored(outcome: Outcome, data: bytes) -> Outcome:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; whoever had it before has it again."""
+    """Restore the SIGTERM handler that Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -194,7 +196,5 @@ def _imported() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise BatchError(
-            "Ray is not installed", "pip install 'restore4k[ray]', or leave --engine ray away"
-        ) from error
+        raise BatchError("Ray is not installed", "pip install 'restore4k[ray]', or omit --engine ray") from error
     return ray

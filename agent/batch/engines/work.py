@@ -1,4 +1,4 @@
-"""What a worker is asked, and what it answers: one picture restored, or why not."""
+"""Messages between a batch and its workers."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from profiles.schema import Profile
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """What is the same for all pictures of a batch."""
+    """Settings that all pictures of a batch share."""
 
     profile: Profile
     limits: Limits
     runs: Path | None = None
-    """Where run folders stay; None: none does."""
+    """Folder of run folders to keep; None: keep none."""
     scratch: Path | None = None
-    """Where they lie meanwhile; None: in the system's temporary folder."""
+    """Folder of temporary run folders; None: the system's."""
     most_pixels: int | None = None
-    """Of one result, before it is brought to its final size."""
+    """Maximum pixels of one result, before it is resized to its final size."""
+    memory: float | None = None
+    """Memory budget of one worker in gigabytes; None: as its environment says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One picture."""
+    """One picture to restore."""
 
     source: str
-    """Its name below the folder of pictures."""
+    """Path below the source folder."""
     file: Path
     result: Path
-    """Where the restored picture is put."""
+    """Path of the result to write."""
     thumbnails: bool
 
 
 class Figures(BaseModel):
-    """What there is to say of a restored picture."""
+    """Facts about a restored picture."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,33 +50,33 @@ class Figures(BaseModel):
     plan: tuple[str, ...]
     steps: tuple[StepTaken, ...]
     quality: float
-    """Of the input, 0..1."""
+    """Quality of the input, 0..1."""
     gain: float
-    """By how much the steps scored better than doing nothing; enlargements do not count."""
+    """Sum of the steps' score gains over keeping the input, without super-resolution."""
     seconds: float
     warnings: tuple[str, ...] = ()
     run: str = ""
-    """Its run folder, where that is kept."""
+    """Identifier of the run, if its folder is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a picture."""
+    """The outcome of a picture."""
 
     work: Work
     figures: Figures | None = None
     reason: str = ""
-    """Why there is no result."""
+    """Why there is no result; empty on success."""
     stopped: bool = False
-    """The worker was told to stop before it was done."""
+    """The worker was stopped before the picture was finished."""
     before: bytes = b""
     after: bytes = b""
-    """Thumbnails."""
+    """JPEG thumbnails before and after."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How much of a picture is done, 0..1."""
+    """The finished share of a picture, 0..1."""
 
     work: Work
     fraction: float

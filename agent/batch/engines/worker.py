@@ -1,4 +1,4 @@
-"""What every worker does, wherever it runs: it keeps its models and restores one picture after another."""
+"""The worker of every engine: keeps models loaded and restores pictures one at a time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
 from agent.events import Event, Planned, Progress, Started
 from agent.run import Restoration, restore_file
 from imaging.errors import Cancelled, ResourceError, RestoreError
+from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import thumbnail_jpeg
@@ -18,13 +19,13 @@ from toolbox.pool import ExpertPool
 
 THUMBNAIL_SIDE = 240
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""What the libraries read when they are loaded."""
+"""Environment variables that the libraries read at import."""
 
 
 def use_threads(threads: int) -> None:
-    """Let the libraries of this process compute on so many threads.
+    """Set the number of threads of the numeric libraries.
 
-    Their sums depend on it in the last bit, so it is the same for every worker, however many there are.
+    Sums depend on it in the last bit, so it is the same for every worker.
     """
     import cv2
     import torch
@@ -34,21 +35,22 @@ def use_threads(threads: int) -> None:
 
 
 class Worker:
-    """Restores the pictures of a batch with warm models."""
+    """Restores the pictures of a batch with loaded models."""
 
     def __init__(self, config: BatchConfig, experts: ExpertPool | None = None) -> None:
         self._config = config
         self._experts = experts or ExpertPool()
 
     def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
-        """Never raises: one bad picture is no reason to stop."""
+        """Restore a picture. Errors become an outcome with a reason."""
         try:
-            return self._restored(work, token, tell)
+            with memory_limited(self._config.memory):
+                return self._restored(work, token, tell)
         except Cancelled:
             return Outcome(work, stopped=True)
         except RestoreError as error:
             return Outcome(work, reason=str(error))
-        except Exception as error:  # a fault of ours or of a library, with this picture; the next one may do
+        except Exception as error:  # a bug with this picture must not stop the batch
             return Outcome(work, reason=f"unexpected {type(error).__name__}: {error}")
 
     def _restored(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
@@ -70,7 +72,7 @@ class Worker:
 
 
 class _Watch:
-    """Listens to a run: tells its progress, and ends it where its plan makes too large a picture."""
+    """A listener that reports progress, and stops a run whose plan exceeds the pixel limit."""
 
     def __init__(self, most_pixels: int | None, tell: Callable[[float], None]) -> None:
         self._most, self._tell = most_pixels, tell
@@ -111,7 +113,7 @@ def _figures(restoration: Restoration, *, kept: bool) -> Figures:
 
 
 def _thumbnails(restoration: Restoration) -> tuple[bytes, bytes]:
-    """Of the pictures that the run made for its report, which are far smaller than the result."""
+    """Thumbnails, from the reduced pictures of the run's report."""
     files = (restoration.folder / f"{name}.jpg" for name in ("before", "after"))
     before, after = (thumbnail_jpeg(read_image(file), THUMBNAIL_SIDE) for file in files)
     return before, after

@@ -16,7 +16,8 @@ from agent.batch.engines.worker import Worker
 from agent.batch.folder import BatchFolder
 from agent.batch.pictures import pictures
 from agent.batch.record import Entry
-from agent.batch.runner import BatchListener, BatchReport, BatchRequest, Tally, run_batch
+from agent.batch.request import BatchRequest
+from agent.batch.runner import BatchListener, BatchReport, Tally, run_batch
 from agent.errors import BatchError
 from agent.run import StepTaken
 from imaging.errors import OutputError, ResourceError

@@ -22,7 +22,8 @@ from agent.batch.engines.local import LocalEngine, ProcessHandle
 from agent.batch.engines.work import BatchConfig, BatchProgress, Outcome, Work
 from agent.batch.engines.worker import Worker
 from agent.batch.record import Entry
-from agent.batch.runner import BatchReport, BatchRequest, EngineOpener, Tally, run_batch
+from agent.batch.request import BatchRequest
+from agent.batch.runner import BatchReport, EngineOpener, Tally, run_batch
 from agent.errors import BatchError, WorkerDied
 from imaging.progress import ProgressToken
 from profiles.schema import Profile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -187,10 +186,8 @@ def test_giving_up_and_running_out_of_time_end_the_writing(local: LocalModel) ->
     with pytest.raises(Cancelled):
         local.ask(QUESTION, token)
     local.ask(QUESTION, ProgressToken())
-    started = time.monotonic()
     with pytest.raises(ModelError, match="no answer within"):
         replace(local, seconds=0.0).ask(QUESTION, ProgressToken())
-    assert time.monotonic() - started < 1
 
 
 def test_a_run_with_a_model_that_babbles_ends_with_a_picture(local: LocalModel, tmp_path: Path) -> None:

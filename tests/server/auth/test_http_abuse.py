@@ -251,7 +251,7 @@ async def test_a_client_that_hangs_up_at_any_stage_blocks_nobody(url: str, photo
     [
         ("[alice]\ntoken = 'short-and-secret'", 0o600, "32 characters"),
         ("[alice]\ntoken = '{token}'", 0o644, "can be read by others"),
-        ("[alice]\ntoken = '{token}'\n[bob]\ntoken = '{token}'", 0o600, "two with one token"),
+        ("[alice]\ntoken = '{token}'\n[bob]\ntoken = '{token}'", 0o600, "two clients with the same token"),
         ("['../x']\ntoken = '{token}'", 0o600, "should match pattern"),
         ("[alice]\ntoken = '{token}'\nadmin = true", 0o600, "Extra inputs"),
         ("[alice]\ntoken = '{token}", 0o600, "not TOML"),

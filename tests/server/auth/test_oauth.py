@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import logging
@@ -263,6 +264,17 @@ async def test_without_the_issuers_keys_nobody_is_let_in(
             assert f"the keys at {keys} cannot be had" in caplog.text
 
 
+def connections(server: socket.socket) -> int:
+    """How many clients have connected to a server that has accepted none."""
+    server.setblocking(False)
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
+
+
 async def test_an_issuer_that_goes_silent_holds_up_nobody_who_is_known(photos: Any, issuer: Issuer) -> None:
     oauth = OAuth(settings_for(issuer, photos))
     good, unknown = issuer.token(), issuer.token(key=rsa.generate_private_key(65537, 2048), kid="two")
@@ -271,11 +283,10 @@ async def test_an_issuer_that_goes_silent_holds_up_nobody_who_is_known(photos: A
         oauth._keys.uri = f"http://127.0.0.1:{silent.getsockname()[1]}/keys"
         oauth._keys.timeout = 0.2
         oauth._keys.cooldown_duration = 0
-        began = time.monotonic()
         for _ in range(20):
             assert not await oauth.verify_token(unknown)
             assert await oauth.verify_token(good)
-        assert time.monotonic() - began < 20 * 0.2
+        assert 1 <= connections(silent) < 10
 
 
 GOOD = """issuer = "https://login.example.org/"
@@ -288,14 +299,14 @@ resource = "https://photos.example.org/mcp"
     ("text", "told"),
     [
         ("", "issuer"),
-        (GOOD, "lets nobody in"),
+        (GOOD, "allows nobody"),
         (GOOD.replace("https://login.example.org/jwks", "http://login.example.org/jwks") + "others=true", "https"),
         (GOOD.replace("https://login.example.org/jwks", "file:///etc/passwd") + "others=true", "URL scheme"),
         (GOOD + 'others = true\nalgorithms = ["HS256"]', "algorithms"),
         (GOOD + 'others = true\nalgorithms = ["none"]', "algorithms"),
         (GOOD + "others = true\nalgorithms = []", "algorithms"),
         (GOOD + '[people."../x"]\nsubject = "a"', "should match pattern"),
-        (GOOD + '[people.a]\nsubject = "a"\n[people.b]\nsubject = "a"', "one subject"),
+        (GOOD + '[people.a]\nsubject = "a"\n[people.b]\nsubject = "a"', "the same subject"),
         (GOOD + '[people.a]\nsubject = ""', "at least 1"),
         (GOOD + "client_secret = 'x'", "client_secret"),
         ("[[[", "not TOML"),
@@ -315,6 +326,6 @@ def test_a_file_says_who_reads_what(tmp_path: Path) -> None:
     assert callers
     assert callers.folders("alice") == (Path("/photos"),)
     assert str(callers.auth.issuer_url) == "https://login.example.org/"
-    with pytest.raises(RequestError, match="cannot both"):
+    with pytest.raises(RequestError, match="exclude each other"):
         callers_of(file, file)
     assert not isinstance(callers, Tokens)

@@ -70,12 +70,12 @@ def test_the_command_restores_a_folder_and_tells_failures_by_its_exit_code(
 def test_wrong_input_ends_with_exit_code_2(photos: Any, tmp_path: Path) -> None:
     (photos.folder / "empty").mkdir()
     for arguments, why in (
-        ((photos.folder / "none", tmp_path / "out"), "is no folder"),
+        ((photos.folder / "none", tmp_path / "out"), "is not a folder"),
         ((photos.folder / "empty", tmp_path / "out"), "there is no picture in"),
         ((photos.folder, photos.folder), "taken for pictures"),
         ((photos.folder, tmp_path / "out", "-p", "nonesuch"), "nonesuch"),
         ((photos.folder, tmp_path / "out", "--address", "ray://nowhere:1"), "--engine ray"),
-        ((photos.folder, tmp_path / "out", "--engine", "ray", "--keep-runs"), "--keep-runs away"),
+        ((photos.folder, tmp_path / "out", "--engine", "ray", "--keep-runs"), "omit --keep-runs"),
     ):
         result = run(*arguments)
         assert (result.exit_code, why in result.stderr) == (2, True), result.output
@@ -98,7 +98,7 @@ def test_sigterm_ends_it_cleanly_and_the_same_command_goes_on(
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, told
-    assert "go on with: restore4k batch" in told
+    assert "resume with: restore4k batch" in told
     done = len(record.read_text().splitlines())
     assert 0 < done < 42
     assert len(sizes(results)) == done
@@ -177,7 +177,7 @@ async def test_the_tool_stops_in_time_and_says_that_it_goes_on(
         answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
     report = FolderReport.model_validate(answered.structured_content)
     assert (report.finished, report.restored) == (False, 0)
-    assert "the same call goes on" in report.summary
+    assert "repeat the call to resume" in report.summary
 
 
 @pytest.mark.anyio

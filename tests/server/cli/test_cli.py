@@ -69,10 +69,13 @@ def test_a_spent_budget_ends_the_work_and_is_told(
     assert any(f"the budget of {spent} is spent" in warning for warning in document["warnings"])
 
 
-def test_memory_is_the_budget_of_the_process(run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_the_budget_of_the_run(run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MEMORY_VARIABLE, "7")
-    assert run("restore", photos.noisy, "--long-side", 96, "--memory", 0.5).exit_code == 0
-    assert memory_budget() == 1 << 29
+    seen = list[int]()
+    monkeypatch.setattr("agent.run.restore_file", lambda *_, **__: seen.append(memory_budget()))
+    run("restore", photos.noisy, "--memory", 0.5)
+    assert seen == [1 << 29]
+    assert memory_budget() == 7 << 30
 
 
 def test_a_budget_that_is_no_number_is_one_line(run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +310,7 @@ def test_a_result_whose_name_was_taken_meanwhile_can_be_written_all_the_same(
         told = run("restore", photos.noisy, "--long-side", 96, "-o", output)
     (folder,) = (tmp_path / "runs").iterdir()
     assert told.exit_code == 2
-    assert f"go on with: restore4k resume {folder}" in told.stderr
+    assert f"resume with: restore4k resume {folder}" in told.stderr
     assert run("resume", folder.name).exit_code == 2
     assert run("resume", folder.name, "--output", other).exit_code == 0
     assert other.exists()

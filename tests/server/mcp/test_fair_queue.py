@@ -76,10 +76,10 @@ async def test_one_client_cannot_fill_the_queue_and_all_together_neither() -> No
         for name in ("a", "a", "b"):
             group.start_soon(wait, name)
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(Busy, match="busy: 3 calls wait already, 2 of them yours"):
+        with pytest.raises(Busy, match="busy: 3 calls are waiting, 2 of them yours"):
             queue.enter("a", lambda position: None)
         group.start_soon(wait, "b")
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(Busy, match="busy: 4 calls wait"):
+        with pytest.raises(Busy, match="busy: 4 calls are waiting"):
             queue.enter("c", lambda position: None)
         group.cancel_scope.cancel()

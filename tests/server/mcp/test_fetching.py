@@ -1,4 +1,4 @@
-"""Which web addresses are fetched. The network is a real transport of httpx2 without wires."""
+"""Which valid URLs are fetched. The network is a real transport of httpx2 without wires."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_addresses_of_the_open_internet_are_public(address: str) -> None:
         ("https://user:secret@photos.example/x.png", "neither user nor password"),
         ("https:///x.png", "has a host"),
         ("https://photos.example:22/x.png", "port 22"),
-        ("https://photos.example:99999/x.png", "web address|port 99999"),
+        ("https://photos.example:99999/x.png", "valid URL|port 99999"),
         ("https://nobody.example/x.png", "no host"),
-        ("https://photos.example\r\nX-Evil: 1/", "web address"),
+        ("https://photos.example\r\nX-Evil: 1/", "valid URL"),
     ],
 )
 def test_odd_addresses_are_refused(address: str, told: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from training.data import rain_synthesis
 from training.data.pairs import degrader, kinds
 from training.data.rain_synthesis import rain_pair
 
@@ -21,16 +22,26 @@ def test_a_shower_gives_a_pair_of_the_patch_s_size_within_bounds(seed: int) -> N
         assert 0 <= pixels.min() <= pixels.max() <= 1
 
 
-def test_it_rains_on_most_pictures_and_not_on_all() -> None:
-    pairs = [rain_pair(PATCH, np.random.default_rng(seed)) for seed in range(40)]
-    assert 25 < sum(not np.array_equal(rainy, target) for rainy, target in pairs) < 40
+@pytest.mark.parametrize(("dry", "rains"), [(0.0, True), (1.0, False)])
+def test_it_rains_in_all_but_the_dry_share(dry: float, rains: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rain_synthesis, "DRY", dry)
+    for seed in range(10):
+        rainy, target = rain_pair(PATCH, np.random.default_rng(seed))
+        assert np.array_equal(rainy, target) is not rains
 
 
-def test_noise_and_compression_are_in_both_so_that_they_are_not_learned_to_be_rain() -> None:
-    pairs = [rain_pair(PATCH, np.random.default_rng(seed)) for seed in range(40)]
-    stored = [pair for pair in pairs if not np.array_equal(pair[1], PATCH.astype(np.float32) / 255)]
-    assert 10 < len(stored) < 30
-    for rainy, target in stored:
+def test_without_noise_the_target_is_the_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rain_synthesis, "STORED", 0.0)
+    for seed in range(10):
+        assert np.array_equal(rain_pair(PATCH, np.random.default_rng(seed))[1], PATCH.astype(np.float32) / 255)
+
+
+def test_noise_and_compression_are_in_both_so_that_they_are_not_learned_to_be_rain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rain_synthesis, "STORED", 1.0)
+    for seed in range(20):
+        rainy, target = rain_pair(PATCH, np.random.default_rng(seed))
         before = np.abs(target - PATCH / 255).mean()
         dry = np.abs(rainy - target).mean(axis=2)
         assert np.quantile(dry, 0.1) < max(before, 0.01)

@@ -25,7 +25,7 @@ from training.data.loading import load_photo, photo_files, shrink
 from training.data.measure import Gain
 from training.networks.architectures import begin, build, forward
 from training.networks.evaluate import expert_of, super_resolution_db
-from training.networks.export import cards_worth_having, export, put_cards
+from training.networks.export import cards_worth_adding, export, put_cards
 from training.networks.train import Run, train
 from training.recipe import Recipe, load_recipe
 
@@ -70,12 +70,28 @@ def test_a_checkpoint_brings_back_weights_average_and_optimiser(recipe: Recipe, 
     batch = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
     run = Run(recipe, tmp_path, training_photos=1)
     for _ in range(3):
-        run.take_step(*batch, progress=0.1)
+        run.take_step(*batch)
     run.save()
     resumed = Run(recipe, tmp_path, training_photos=1)
     assert resumed.step == 3
-    assert run.take_step(*batch, progress=0.2) == pytest.approx(resumed.take_step(*batch, progress=0.2), rel=1e-3)
-    assert run.take_step(*batch, progress=0.2) == pytest.approx(resumed.take_step(*batch, progress=0.2), rel=1e-3)
+    assert run.take_step(*batch) == pytest.approx(resumed.take_step(*batch), rel=1e-3)
+    assert run.take_step(*batch) == pytest.approx(resumed.take_step(*batch), rel=1e-3)
+
+
+def test_a_checkpoint_without_a_schedule_resumes_at_the_rate_of_its_step(recipe: Recipe, tmp_path: Path) -> None:
+    batch = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
+    run = Run(recipe, tmp_path, training_photos=1)
+    for _ in range(10):
+        run.take_step(*batch)
+    run.save()
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    (group,) = checkpoint["optimiser"]["param_groups"]
+    expected = group["lr"]
+    del group["initial_lr"]
+    group["lr"] = 0.0
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    assert set(checkpoint) == {"step", "network", "average", "optimiser"}
+    assert Run(recipe, tmp_path, training_photos=1).optimiser.param_groups[0]["lr"] == pytest.approx(expected)
 
 
 def test_a_training_ends_with_its_minutes_and_has_lowered_its_learning_rate(
@@ -198,7 +214,7 @@ def test_a_task_that_the_network_does_not_do_gets_no_card(tmp_path: Path) -> Non
     all_in_one = next(load_recipe(file) for file in RECIPES if file.stem == "all_in_one")
     good, bad = Gain(20.0, given_db=20.0, output_db=25.0), Gain(15.0, given_db=20.0, output_db=19.0)
     gains = {str(degradation): bad for degradation in Degradation} | {"noise": good}
-    worth = cards_worth_having(all_in_one, gains)
+    worth = cards_worth_adding(all_in_one, gains)
     assert worth == ["restore4k_all_in_one_denoise"]
     put_cards(all_in_one, list(all_in_one.cards), tmp_path / "networks.toml")
     put_cards(all_in_one, worth, tmp_path / "networks.toml")

@@ -1,0 +1,64 @@
+"""What a batch restores, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.batch.folder import Settings
+from agent.batch.pictures import BATCH_FOLDER, pictures
+from agent.errors import BatchError
+from imaging.errors import OutputError
+from imaging.reading import READABLE, Limits
+from imaging.writing import FORMAT_OF
+from profiles.schema import Profile
+
+MOST_THUMBNAILS = 1000
+FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """The arguments of `run_batch`."""
+
+    source: Path
+    results: Path
+    profile: Profile
+    suffix: str = ".png"
+    overwrite: bool = False
+    """Replace files of others, and results with other settings."""
+    retry_failed: bool = False
+    keep_runs: bool = False
+    thumbnails: int = MOST_THUMBNAILS
+    """Maximum thumbnails in the summary; larger batches are sampled."""
+    limits: Limits = field(default_factory=Limits)
+    most_pixels: int | None = None
+    """Maximum pixels of one result."""
+    free_bytes: int = FREE_BYTES
+    """Space that must stay free on the disk of the results."""
+    follow_links: bool = True
+
+    def settings(self) -> Settings:
+        """The settings that all its results share."""
+        return Settings(source=str(self.source.resolve()), profile=self.profile, suffix=self.suffix)
+
+    def check(self) -> None:
+        """Raise `BatchError` or `OutputError` where it cannot work."""
+        source, results = self.source.resolve(), self.results.resolve()
+        if not source.is_dir():
+            raise BatchError(f"{self.source} is not a folder", "give a folder with pictures")
+        if results == source:
+            raise BatchError(
+                f"results in {self.results} itself would be taken for pictures the next time",
+                f"give another folder, for example {results / 'restored'}",
+            )
+        if results.exists() and not results.is_dir():
+            raise OutputError(f"{self.results} is a file", "give a folder for the results")
+        if BATCH_FOLDER in source.parts:
+            raise BatchError(f"{self.source} holds a batch's own files", "give a folder with pictures")
+        if self.suffix not in FORMAT_OF:
+            raise OutputError(f"there is no format {self.suffix!r}", f"use one of {', '.join(FORMAT_OF)}")
+        if next(pictures(source, follow_links=self.follow_links), None) is None:
+            raise BatchError(
+                f"there is no picture in {self.source} or below", f"pictures end in {', '.join(sorted(READABLE))}"
+            )

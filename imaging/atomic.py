@@ -1,0 +1,43 @@
+"""Writing a file so that it is complete whenever it exists under its name."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(file: Path, *, sync: bool = False, overwrite: bool = True, suffix: str = "") -> Iterator[Path]:
+    """Yield a temporary path beside `file`, and rename it to `file` at the end of the block.
+
+    Where the block raises, the temporary file is deleted and `file` stays as it was. With `sync` the data is on disk
+    before it is renamed. Without `overwrite`, raises `FileExistsError` where `file` exists. `suffix` ends the
+    temporary name, for writers that choose the format by it. `OSError` passes.
+    """
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part{suffix}")
+    try:
+        yield temporary
+        if sync:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+        if overwrite:
+            temporary.replace(file)
+        else:
+            rename_new(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename `source` to `target`, or raise `FileExistsError` where `target` exists; the name `source` may remain."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileExistsError(target) from None
+        source.replace(target)

@@ -1,0 +1,117 @@
+"""The command that serves MCP clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from imaging.pixels import memory_limited
+from server.cli.console import Answer
+from server.cli.options import MemoryOption, RunsOption, grouped
+from server.settings import ServerSettings, default_allowed, default_output, default_runs
+
+
+@dataclass(frozen=True, slots=True)
+class FolderOptions:
+    """What is read and where results go."""
+
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders that images may be read from; the same as --allow.")
+    ] = None
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that images may be read from; repeatable. Default: the current folder."),
+    ] = None
+    client_roots: Annotated[
+        bool,
+        typer.Option(
+            "--client-roots", help="For stdio: also read from the folders that the client has open (roots)."
+        ),
+    ] = False
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch images from public https addresses.")] = (
+        False
+    )
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for results. Default: restore4k in the user's pictures folder.")
+    ] = None
+    runs: RunsOption = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How clients reach the server, and which clients."""
+
+    transport: Annotated[
+        Literal["stdio", "streamable-http"], typer.Option(help="stdio: the client starts this process.")
+    ] = "stdio"
+    host: Annotated[
+        str, typer.Option(help="For streamable-http; without --clients or --oauth only a name of this machine.")
+    ] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=1, max=65535, help="For streamable-http; the URL ends in /mcp.")] = 8000
+    clients: Annotated[
+        Path | None,
+        typer.Option(help="For streamable-http: TOML file of clients with tokens and folders (docs/serving.md)."),
+    ] = None
+    oauth: Annotated[
+        Path | None,
+        typer.Option(
+            help="For streamable-http: TOML file of clients with tokens of an OAuth authorization server "
+            "(docs/serving.md)."
+        ),
+    ] = None
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="For streamable-http: HOST[:PORT] that clients use for this server; repeatable."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """How much clients may use."""
+
+    max_seconds: Annotated[float, typer.Option(min=1, help="Maximum duration of one call.")] = 3600
+    max_megapixels: Annotated[float, typer.Option(min=1, max=178, help="Maximum size of an input image.")] = 100
+    workspace_gb: Annotated[
+        float, typer.Option(min=0.1, help="Maximum size of each client's workspace in gigabytes.")
+    ] = 8
+    workspace_days: Annotated[
+        float, typer.Option(min=1, help="Remove workspace images that were not used for this many days.")
+    ] = 30
+    memory: MemoryOption = None
+
+
+@grouped
+def serve(folders: FolderOptions, http: HttpOptions, limits: LimitOptions) -> None:
+    """Serve MCP clients."""
+    with Answer(as_json=False), memory_limited(limits.memory):
+        from server.auth.oauth import callers_of
+        from server.mcp.app import serve as serve_clients
+
+        settings = _settings(folders, limits)
+        callers = callers_of(http.clients, http.oauth)
+        serve_clients(settings, http.transport, http.host, http.port, callers, http.name or ())
+
+
+def _settings(folders: FolderOptions, limits: LimitOptions) -> ServerSettings:
+    """Raises `RequestError` for a folder to read from that does not exist, unless results are created below it."""
+    from server.errors import RequestError
+
+    named = [folder.expanduser().absolute() for folder in (*(folders.folders or ()), *(folders.allow or ()))]
+    output = (folders.output or default_output()).expanduser().absolute()
+    for folder in named:
+        if not folder.is_dir() and not output.is_relative_to(folder):
+            raise RequestError(f"there is no folder {folder} to read from", "create it, or give another")
+    return ServerSettings(
+        allowed=tuple(named) or (() if folders.client_roots else default_allowed()),
+        output=output,
+        runs=(folders.runs or default_runs()).absolute(),
+        urls=folders.allow_urls,
+        client_roots=folders.client_roots,
+        max_seconds=limits.max_seconds,
+        max_pixels=round(limits.max_megapixels * 1e6),
+        workspace_bytes=round(limits.workspace_gb * (1 << 30)),
+        workspace_days=limits.workspace_days,
+    )
