@@ -61,7 +61,7 @@ def trials(bench: Path, most_photos: int) -> list[Trial]:
     """Every trial that the folder `bench` has photos for; the degraded ones of `most_photos` photos of BSD100."""
     found = [trial for name in SETS if (bench / name / "hr").is_dir() for trial in _enlarged(bench / name)]
     if (bench / "bsd100" / "hr").is_dir():
-        photos = _spread(_pictures(bench / "bsd100" / "hr"), most_photos)
+        photos = spread(pictures(bench / "bsd100" / "hr"), most_photos)
         found += _stored(photos)
         for group, task in DEGRADED.items():
             found += [
@@ -72,7 +72,7 @@ def trials(bench: Path, most_photos: int) -> list[Trial]:
 
 
 def _enlarged(folder: Path) -> Iterator[Trial]:
-    photos = _pictures(folder / "hr")
+    photos = pictures(folder / "hr")
     if (folder / "lr_x4").is_dir():
         yield Trial("SR 4x", folder.name, Task.SUPER_RESOLUTION, photos, _given_small, scale=4)
     yield Trial("SR 2x", folder.name, Task.SUPER_RESOLUTION, photos, partial(_made_small, scale=2), scale=2)
@@ -122,10 +122,12 @@ def _image(pixels: FloatArray) -> Image:
     return Image(from_numpy(pixels))
 
 
-def _pictures(folder: Path) -> tuple[Path, ...]:
+def pictures(folder: Path) -> tuple[Path, ...]:
+    """The pictures of a folder by name."""
     return tuple(sorted(path for path in folder.iterdir() if path.suffix in (".png", ".webp", ".jpg")))
 
 
-def _spread(photos: tuple[Path, ...], most: int) -> tuple[Path, ...]:
+def spread(photos: tuple[Path, ...], most: int) -> tuple[Path, ...]:
+    """At most so many of them, evenly spread."""
     chosen = np.linspace(0, len(photos) - 1, min(most, len(photos))).round().astype(int)
     return tuple(photos[index] for index in sorted(set(chosen.tolist())))
