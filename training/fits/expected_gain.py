@@ -30,14 +30,14 @@ from training.data.expert_gains import load_cases
 
 Floats = NDArray[np.float64]
 FOLDS = 6
-QUANTILES = (0.15, 0.5)
-HIDDEN, STEPS, BATCH, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 96, 1500, 128, 0.4, 2e-3, 3e-2
+QUANTILES = (0.2, 0.5)
+HIDDEN, STEPS, BATCH, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 96, 2000, 128, 0.5, 2e-3, 1e-1
 LARGEST_DB = 3.0
 """Gains are clipped here: beyond it nothing changes for the decision."""
-SAME_DB = 55.0
+SAME_DB = 45.0
 """PSNR from which two pictures count as the same."""
-HARM_DB = -0.1
-PLANNED_HARM = 0.01
+HARM_DB = -0.25
+PLANNED_HARM = 0.02
 """Largest share of the harmful cases of an expert in which its lower quantile may lie above zero."""
 
 
