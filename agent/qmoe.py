@@ -119,17 +119,19 @@ class _Ranking:
 
 
 def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> _Ranking:
-    """By the gain that is expected on this picture, or by the priors of experts whose gains were never measured."""
+    """By the gain that is expected on this picture; experts with a prior alone come after them.
+
+    Where no expert has a gain, by the priors.
+    """
     if not cards:
         return _Ranking({}, [])
     task, names = cards[0].task, {card.name for card in cards}
     gains = {name: gain for name, gain in expected_gains(features, task).items() if name in names}
-    if gains:
-        order, best = sorted(gains, key=lambda name: -gains[name].median_db), shortlist_by_gain(gains)
-    else:
-        severity = origin_of(task, features).co_degradation_severity
-        priors = {name: expert_prior(task, name, severity) for name in names if has_prior(task, name)}
-        order, best = sorted(priors, key=lambda name: -priors[name]), shortlist_by_prior(priors)
+    severity = origin_of(task, features).co_degradation_severity
+    priors = {name: expert_prior(task, name, severity) for name in names if has_prior(task, name)}
+    order = sorted(gains, key=lambda name: -gains[name].median_db)
+    order += sorted(priors.keys() - gains.keys(), key=lambda name: -priors[name])
+    best = shortlist_by_gain(gains) if gains else shortlist_by_prior(priors)
     return _Ranking({name: place - len(order) for place, name in enumerate(order)}, best)
 
 

@@ -37,8 +37,10 @@ LARGEST_DB = 3.0
 SAME_DB = 45.0
 """PSNR from which two pictures count as the same."""
 HARM_DB = -0.25
-PLANNED_HARM = 0.02
+PLANNED_HARM = 0.03
 """Largest share of the harmful cases of an expert in which its lower quantile may lie above zero."""
+TONE_FAULT_DB = 18.0
+"""PSNR below which tones are wrong: there it says little of what noise and blur cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Gains:
     folds: NDArray[np.int64]
     held_out: NDArray[np.bool_]
     origins: NDArray[np.str_]
+    before_db: Floats
+    """(n,): PSNR of the pictures as they are."""
 
 
 def load_gains(folder: Path) -> Gains:
@@ -77,6 +81,7 @@ def load_gains(folder: Path) -> Gains:
         np.array(folds),
         np.array(held),
         np.array(origins),
+        np.array([table["psnr"] for table in tables]),
     )
 
 
@@ -134,7 +139,7 @@ def shifts_of(data: Gains, left_out: Floats) -> list[float]:
     shifts = []
     for index in range(len(data.experts)):
         low, gain = left_out[:, index, 0], data.gains[:, index]
-        harmful = np.isfinite(low) & (gain < HARM_DB)
+        harmful = np.isfinite(low) & (gain < HARM_DB) & (data.before_db > TONE_FAULT_DB)
         worst = np.quantile(low[harmful], 1 - PLANNED_HARM) if harmful.sum() > 20 else 0.0
         shifts.append(max(0.0, float(worst)))
     return shifts
