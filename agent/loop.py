@@ -114,10 +114,10 @@ def _run_next_step(
     context: RunContext, step: Step, experts: ExpertPool, reasoner: Reasoner
 ) -> tuple[Node, Image, ImageFeatures | None]:
     """The new node with its image as it was stored, and the image's features."""
-    new_id = len(context.state.nodes)
+    gone, new_id = _is_gone_already(context, step), len(context.state.nodes)
     with context.timer.section("scoring"):
         inputs = _step_context(context, step, experts)
-        cards = experts_for(inputs)
+        cards = () if gone else experts_for(inputs)
     context.events.tell(StepStarted(step=step, node=context.node.id, candidates=tuple(card.name for card in cards)))
     result = run_step(
         replace(inputs, token=context.token.watched_by(_show_progress_of(context, step, len(cards)))),
@@ -140,7 +140,7 @@ def _run_next_step(
         verdicts=result.verdicts,
         margin=result.margin,
         faces=best.faces,
-        failed=_has_failed(step, best.verdict, context.state.profile),
+        failed=not gone and _has_failed(step, best.verdict, context.state.profile),
         remaining_steps=node.remaining_steps[1:] if changed else left_of(node),
         failed_first_steps=() if changed else node.failed_first_steps,
     )
@@ -176,7 +176,7 @@ def _may_help(context: RunContext, step: Step, gains: Mapping[Task, TaskGain]) -
     """Whether a step is asked for or expected to help the picture as it is now."""
     perception, profile = context.perception, context.state.profile
     if is_requested(step.task, perception, profile):
-        return not _is_gone_already(context, step)
+        return True
     return is_worth_a_step(step.task, perception, gains, profile)
 
 
@@ -185,8 +185,10 @@ def _is_gone_already(context: RunContext, step: Step) -> bool:
 
     Not where only somebody else has seen it: our estimator cannot tell that it is gone.
     """
-    found = context.perception.findings.get(step.task.degradation)
-    if not (found and found.present) or not step.task.spec.can_be_side_effect or context.node.step is None:
+    found, profile = context.perception.findings.get(step.task.degradation), context.state.profile
+    if not (found and found.present) or not step.task.spec.can_be_side_effect or not profile.keep_input:
+        return False
+    if context.node.step is None or profile.plan is not None:
         return False
     now = estimates_from(context.features).get(step.task.degradation)
     return found.estimated is not Severity.VERY_LOW and now is not None and now.severity is Severity.VERY_LOW

@@ -22,6 +22,10 @@ GAIN_TASKS = (
 """Tasks whose gain is predicted; enlargement follows from sizes, faces are decided one by one."""
 SURE = 0.6
 """Confidence from which tones are changed by a profile that always allows it."""
+PLAIN = 0.85
+"""Confidence from which a degradation of high severity is plain to see. Of 660 training pictures with a reference
+this adds 36 steps, which gain 1.0 dB in the mean; three lose 0.4 to 1.6 dB.
+"""
 
 
 def task_gains(features: ImageFeatures) -> dict[Task, TaskGain]:
@@ -53,7 +57,11 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
             return False
         if choice == "always":
             return _is_sure(perception.findings.get(task.degradation))
-    return task in gains and gains[task].low_db > 0
+    if task not in gains:
+        return False
+    return gains[task].low_db > 0 or (
+        gains[task].median_db > 0 and _is_plain(perception.findings.get(task.degradation))
+    )
 
 
 def tone_choice(task: Task, profile: Profile) -> str:
@@ -78,6 +86,11 @@ def _doubt(name: Degradation, finding: Finding, profile: Profile) -> str:
     if name.task.spec.is_global:
         return f"{found} may be so by nature and is left; ask for {name.task.value} to change it"
     return f"{found} is left: no expert is expected to gain on it; ask for {name.task.value} to try"
+
+
+def _is_plain(finding: Finding | None) -> bool:
+    """Whether a degradation is plain to see: then a gain needs to be likely only, and not certain."""
+    return bool(finding and finding.severity >= Severity.HIGH and finding.confidence >= PLAIN)
 
 
 def _is_sure(finding: Finding | None) -> bool:

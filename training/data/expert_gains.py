@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from multiprocessing import get_context
@@ -153,10 +153,13 @@ def _rounded(pixels: FloatArray) -> FloatArray:
     return to_float(to_uint8(pixels))
 
 
-def measure(case: Case, table: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+def measure(
+    case: Case, table: dict[str, Any] | None = None, only: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     """PSNR (dB) and SSIM of the picture and of what every expert makes of it, and the results by expert.
 
-    Of a `table` that is there, rows of experts that are still the same are taken over.
+    Of a `table` that is there, rows of experts that are still the same are taken over. `only`: names of the experts
+    to run; all where it is empty.
     """
     before, reference = (Image(from_numpy(pixels)) for pixels in (case.picture, case.reference))
     start = Image(from_numpy(case.starting_point))
@@ -165,6 +168,8 @@ def measure(case: Case, table: dict[str, Any] | None = None) -> tuple[dict[str, 
     results: dict[str, FloatArray] = {}
     for task in TASKS if case.scale == 1 else (Task.SUPER_RESOLUTION,):
         for name, version, same in _experts(task, case.scale):
+            if only and name not in only:
+                continue
             if name in known and known[name]["version"] == version:
                 table["experts"][name] = known[name]
                 continue
@@ -180,7 +185,9 @@ def measure(case: Case, table: dict[str, Any] | None = None) -> tuple[dict[str, 
     return table, results
 
 
-def measure_case(number: int, photos: list[Path], pairs: list[Path], seed: int, folder: Path) -> Path:
+def measure_case(
+    number: int, photos: list[Path], pairs: list[Path], seed: int, folder: Path, only: Sequence[str] = ()
+) -> Path:
     """Draw and measure the case of that number, and its second stage; write both to files."""
     file = folder / f"{seed}-{number:05}.npz"
     second = file.with_stem(file.stem + "b")
@@ -191,10 +198,12 @@ def measure_case(number: int, photos: list[Path], pairs: list[Path], seed: int, 
         return file
     rng = np.random.default_rng([seed, number])
     case = draw_case(photos, pairs, rng)
-    table, results = measure(case)
+    table, results = measure(case, only=only)
     rows = table["experts"]
+    if not rows:
+        return file
     best = max(rows, key=lambda name: float(rows[name]["psnr"]))
-    if case.scale == 1 and rng.random() < SECOND and rows[best]["psnr"] > table["psnr"] + CLEAR_DB:
+    if not only and case.scale == 1 and rng.random() < SECOND and rows[best]["psnr"] > table["psnr"] + CLEAR_DB:
         after = Case(_rounded(results[best]), case.reference, case.origin, {**case.labels, "after": best})
         _write(second, after, measure(after)[0])
     _write(file, case, table)
@@ -265,13 +274,21 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of real pairs (input/ and hr/)")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1500)
+    parser.add_argument("--experts", nargs="*", default=(), help="only these, for many pictures in little time")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     photos = photo_files(arguments.data)
     pairs = [file for file in photo_files(arguments.real / "input") if held_out_pair(file)] if arguments.real else []
-    run = partial(measure_case, photos=photos, pairs=pairs, seed=arguments.seed, folder=arguments.output)
+    run = partial(
+        measure_case,
+        photos=photos,
+        pairs=pairs,
+        seed=arguments.seed,
+        folder=arguments.output,
+        only=tuple(arguments.experts),
+    )
     with get_context("spawn").Pool(arguments.workers, initializer=single_threaded) as pool:
         for done, _ in enumerate(pool.imap_unordered(run, range(arguments.count)), 1):
             if done % 50 == 0:

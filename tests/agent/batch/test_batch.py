@@ -340,7 +340,7 @@ def test_what_cannot_work_is_refused_at_once(folder: Folder, tmp_path: Path) -> 
     with pytest.raises(OutputError, match="is a file"):
         folder.run()
     folder.source, folder.results = file, tmp_path / "out"
-    with pytest.raises(BatchError, match="no folder"):
+    with pytest.raises(BatchError, match="not a folder"):
         folder.run()
     folder.source = tmp_path / "empty"
     (folder.source / "below").mkdir(parents=True)

@@ -64,7 +64,9 @@ def test_restore_with_json_prints_one_document(run: Any, photos: Any) -> None:
 def test_a_spent_budget_ends_the_work_and_is_told(
     run: Any, photos: Any, option: tuple[str, float], spent: str
 ) -> None:
-    document = json.loads(run("restore", photos.noisy, "--scale", 2, *option, "--json", "--quiet").stdout)
+    document = json.loads(
+        run("restore", photos.noisy, "--tasks", "denoising", "--scale", 2, *option, "--json", "--quiet").stdout
+    )
     assert document["width"] == 192
     assert any(f"the budget of {spent} is spent" in warning for warning in document["warnings"])
 
@@ -82,7 +84,9 @@ def test_a_budget_that_is_no_number_is_one_line(run: Any, photos: Any, monkeypat
     monkeypatch.setenv(MEMORY_VARIABLE, "plenty")
     result = run("restore", photos.noisy)
     assert result.exit_code == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: RESTORE4K_MEMORY='plenty' is no number")
+    assert (
+        result.stderr.strip().splitlines()[-1].startswith("error: RESTORE4K_MEMORY='plenty' is not a positive number")
+    )
 
 
 def test_an_output_folder_gets_the_default_name(run: Any, photos: Any, tmp_path: Path) -> None:
@@ -340,7 +344,7 @@ def test_help_and_lists_load_no_heavy_library(environment: dict[str, str]) -> No
     script = """
 import sys
 from server.cli.app import app
-from server.cli.downloads import offers_for_profile
+from server.cli.downloads import downloads_for_profile
 from toolbox.store import ModelStore
 for arguments in (["--help"], ["restore", "--help"], ["experts", "--json"], ["profiles", "--json"]):
     try:

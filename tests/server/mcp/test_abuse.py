@@ -184,7 +184,7 @@ REQUESTS: list[tuple[str, dict[str, Any], str]] = [
 WISHES: list[tuple[str, str, dict[str, Any], str]] = [
     ("profile outside", "restore_to_4k", {"profile": "/etc/evil.toml"}, "outside the allowed folders"),
     ("profile that climbs", "restore_to_4k", {"profile": "../evil.toml"}, "outside the allowed folders"),
-    ("profile that is a named pipe", "restore_to_4k", {"profile": "pipe.toml"}, "no regular file"),
+    ("profile that is a named pipe", "restore_to_4k", {"profile": "pipe.toml"}, "not a regular file"),
     ("profile of a megabyte", "restore_to_4k", {"profile": "large.toml"}, "at most 16384"),
     ("profile of lists in lists", "restore_to_4k", {"profile": "lists.toml"}, "is not TOML"),
     ("profile of tables in tables", "restore_to_4k", {"profile": "tables.toml"}, "profile tables.toml"),

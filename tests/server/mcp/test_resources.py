@@ -243,5 +243,5 @@ async def test_the_folder_prompt_lists_the_photos_and_only_of_allowed_folders(
         assert "These 2 are there" in text
         assert "notes.txt" not in text
         for folder in (str(tmp_path), "..", "noisy.jpg", "empty"):
-            with pytest.raises(Exception, match=r"allowed folders|no folder|no photos"):
+            with pytest.raises(Exception, match=r"allowed folders|not a folder|no photos"):
                 await client.get_prompt("restore_folder", {"folder": folder})
