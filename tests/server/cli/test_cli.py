@@ -64,9 +64,7 @@ def test_restore_with_json_prints_one_document(run: Any, photos: Any) -> None:
 def test_a_spent_budget_ends_the_work_and_is_told(
     run: Any, photos: Any, option: tuple[str, float], spent: str
 ) -> None:
-    document = json.loads(
-        run("restore", photos.noisy, "--tasks", "denoising", "--scale", 2, *option, "--json", "--quiet").stdout
-    )
+    document = json.loads(run("restore", photos.noisy, "--scale", 2, *option, "--json", "--quiet").stdout)
     assert document["width"] == 192
     assert any(f"the budget of {spent} is spent" in warning for warning in document["warnings"])
 
