@@ -1,8 +1,8 @@
 """Fits the expected gain of every expert, and writes the model that iqa/ ships.
 
-    python -m training.fits.expected_gain --cases FOLDER
+    python -m training.fits.expected_gain --cases FOLDER [FOLDER ...]
 
-FOLDER is what `training.data.expert_gains` has written. Photos are divided into folds; every perceptron of the
+FOLDERs are what `training.data.expert_gains` has written. Photos are divided into folds; every perceptron of the
 ensemble leaves one fold out, and the shift of each lower quantile is set on what was left out. Cases of held-out
 photos (training/data/photos.py) take no part; what the fit is worth on them is printed.
 """
@@ -60,10 +60,10 @@ class Gains:
     """(n,): PSNR of the pictures as they are."""
 
 
-def load_gains(folder: Path) -> Gains:
-    """Cases of a folder with the inputs of the model."""
+def load_gains(*folders: Path) -> Gains:
+    """Cases of folders with the inputs of the model."""
     inputs, tables, folds, held, origins = [], [], [], [], []
-    for case, table in load_cases(folder):
+    for case, table in (one for folder in folders for one in load_cases(folder)):
         with torch.inference_mode():
             inputs.append(model_input(extract_features(Image(from_numpy(case.picture)))))
         tables.append(table)
@@ -168,11 +168,11 @@ def report(data: Gains, model: GainModel) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, nargs="+", required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("iqa/expected_gain.safetensors"))
     arguments = parser.parse_args()
-    data = load_gains(arguments.cases)
+    data = load_gains(*arguments.cases)
     tensors, left_out = fit(data, arguments.seed)
     shifts = shifts_of(data, left_out)
     model = GainModel(data.experts, data.tasks, tuple(shifts), **tensors)
