@@ -31,7 +31,7 @@ from training.data.expert_gains import load_cases
 Floats = NDArray[np.float64]
 FOLDS = 6
 QUANTILES = (0.2, 0.5)
-HIDDEN, STEPS, BATCH, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 96, 2000, 128, 0.5, 2e-3, 1e-1
+HIDDEN, STEPS, BATCH, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 96, 2500, 128, 0.5, 2e-3, 1e-1
 LARGEST_DB = 3.0
 """Gains are clipped here: beyond it nothing changes for the decision."""
 SAME_DB = 45.0
