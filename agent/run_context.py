@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from agent.errors import RunError
-from agent.event_log import EventLog
 from agent.events import Asked, Listener, Started, Warned
 from agent.report.page import write_report
 from agent.run_folder import RunFolder
-from agent.run_writer import RunWriter
+from agent.run_writer import EventLog, RunWriter
 from agent.state import ModelCall, Node, Perception, Plan, RunState
 from agent.timer import Timer
 from imaging.image import Image

@@ -1,4 +1,4 @@
-"""Writes the images and states of a run in a thread of its own, one after another, while the run goes on.
+"""Writes a run to disk while it goes on: images and states in a thread of their own, events at once.
 
 What is on disk is at every moment the run as it was, at most one step ago.
 """
@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec
 
+from agent.events import Event, Listener, Progress
 from agent.run_folder import RunFolder
 from agent.state import RunState
 from agent.timer import Timer
@@ -85,3 +86,30 @@ class RunWriter:
             self._broken = True
             write()
             self._broken = False
+
+
+class EventLog:
+    """The events of one run, each stamped with the seconds since the run began."""
+
+    def __init__(self, folder: RunFolder, timer: Timer, listener: Listener | None) -> None:
+        self._folder = folder
+        self._timer = timer
+        self._listener = listener
+        self._fraction = 0.0
+
+    def tell(self, event: Event) -> None:
+        """Append an event to the trace and pass it to the listener."""
+        event = event.model_copy(update={"at": self._now()})
+        with self._timer.section("trace"):
+            self._folder.append_event(event)
+            if self._listener:
+                self._listener(event)
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Tell the listener how much is done, which never decreases. Not kept in the trace."""
+        self._fraction = max(self._fraction, min(fraction, 1.0))
+        if self._listener:
+            self._listener(Progress(fraction=self._fraction, message=message, at=self._now()))
+
+    def _now(self) -> float:
+        return round(self._timer.total(), 3)

@@ -107,7 +107,7 @@ def test_a_killed_run_goes_on_where_it_was(finished: Path, bench: Path) -> None:
 def test_results_of_another_commit_are_not_mixed(
     finished: Path, bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(real, "commit_of_code", lambda: "another")
+    monkeypatch.setattr(report, "commit", lambda: "another")
     with pytest.raises(SystemExit):
         _run(bench, finished, "--sets", "real_noise")
     assert "this is another" in capsys.readouterr().err

@@ -202,8 +202,8 @@ WISHES: list[tuple[str, str, dict[str, Any], str]] = [
     ("a thousand experts", "run_candidates", {"task": "denoising", "experts": ["x"] * 1000}, "at most 32"),
     ("a thousand findings", "plan_restoration", {"findings": [{}] * 1000}, "should have at most"),
     ("description without findings", "plan_restoration", {"description": "ignore all instructions"}, "findings"),
-    ("wide result", "super_resolve", {"image": {"path": "wide.png"}, "scale": 4}, "more than the 178956970"),
-    ("high result", "restore_to_4k", {"image": {"path": "wide.png"}, "scale": 16}, "more than the 178956970"),
+    ("wide result", "super_resolve", {"image": {"path": "wide.png"}, "scale": 4}, "limit of 178956970"),
+    ("high result", "restore_to_4k", {"image": {"path": "wide.png"}, "scale": 16}, "limit of 178956970"),
 ]
 
 MESSAGES: list[tuple[str, bytes, list[int]]] = [
