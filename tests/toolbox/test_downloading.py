@@ -119,7 +119,7 @@ def test_a_broken_connection_is_gone_on_with(server: Behaviour, store: ModelStor
 
 def test_what_an_earlier_call_has_fetched_is_kept(server: Behaviour, store: ModelStore) -> None:
     server.break_after, server.breaks = 500_000, 99
-    with pytest.raises(DownloadFailed, match="broke 5 times"):
+    with pytest.raises(DownloadFailed, match="failed 5 times"):
         pull(weights(), store)
     assert left_over(store) == {"net.pth.part"}
     server.breaks = 0
