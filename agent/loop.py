@@ -73,7 +73,7 @@ def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reaso
 def _goes_on(context: RunContext) -> bool:
     """Whether there is a step to take; where no step is left, or only late ones, from the best node so far."""
     spent = _spent_budget(context)
-    _put_helpful_step_first(context)
+    _put_most_helpful_step_first(context)
     remaining_steps = context.node.remaining_steps
     if spent or not remaining_steps or remaining_steps[0].task.spec.is_late:
         resume_better_branch(context)
@@ -150,8 +150,8 @@ def _run_next_step(
     return child, image, best.features
 
 
-def _put_helpful_step_first(context: RunContext) -> None:
-    """Put the first of the remaining steps that is expected to help before the others.
+def _put_most_helpful_step_first(context: RunContext) -> None:
+    """Put the one of the remaining steps that is expected to help most before the others.
 
     Where none of those before the late ones is, they are left out: an earlier step has taken their degradation away,
     or no expert gains on it. What a person or a profile asks for is done in any case.
@@ -163,13 +163,21 @@ def _put_helpful_step_first(context: RunContext) -> None:
     with context.timer.section("perception"):
         gains = task_gains(context.features)
     helpful = [step for step in early if _may_help(context, step, gains)]
-    first = next((step for step in helpful if step not in node.failed_first_steps), None)
+    able = [step for step in helpful if step not in node.failed_first_steps]
+    first = max(able, key=lambda step: _expected_db(context, step, gains), default=None)
     if first is None:
         steps = (*helpful, *(step for step in node.remaining_steps if step.task.spec.is_late))
     else:
         steps = (first, *(step for step in node.remaining_steps if step != first))
     if steps != node.remaining_steps:
         context.put(node.model_copy(update={"remaining_steps": steps}))
+
+
+def _expected_db(context: RunContext, step: Step, gains: Mapping[Task, TaskGain]) -> float:
+    """By how much a step is expected to help; what is asked for keeps its place in the plan, before all others."""
+    if is_requested(step.task, context.perception, context.state.profile) or step.task not in gains:
+        return float("inf")
+    return gains[step.task].median_db
 
 
 def _may_help(context: RunContext, step: Step, gains: Mapping[Task, TaskGain]) -> bool:

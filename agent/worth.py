@@ -57,7 +57,7 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
             return False
         if choice == "always":
             return _is_sure(perception.findings.get(task.degradation))
-    if task not in gains:
+    if task not in gains or not _is_seen_or_best(task, perception, gains):
         return False
     return gains[task].low_db > 0 or (
         gains[task].median_db > 0 and _is_plain(perception.findings.get(task.degradation))
@@ -86,6 +86,18 @@ def _doubt(name: Degradation, finding: Finding, profile: Profile) -> str:
     if name.task.spec.is_global:
         return f"{found} may be so by nature and is left; ask for {name.task.value} to change it"
     return f"{found} is left: no expert is expected to gain on it; ask for {name.task.value} to try"
+
+
+def _is_seen_or_best(task: Task, perception: Perception, gains: Mapping[Task, TaskGain]) -> bool:
+    """Whether a task's degradation is seen at all, or the task gains most.
+
+    Networks for other tasks often remove noise too, so that noise alone lets many tasks gain.
+    """
+    found = perception.findings.get(task.degradation)
+    local = (one for one in gains if not one.spec.is_global)
+    return bool(found and found.severity > Severity.VERY_LOW) or task is max(
+        local, key=lambda one: gains[one].median_db
+    )
 
 
 def _is_plain(finding: Finding | None) -> bool:

@@ -25,7 +25,7 @@ from training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [card for card in default_catalogue() if card.loader == "spandrel" and card.source.startswith("training/")]
-MOST_BYTES = 30_000_000
+MOST_BYTES = 60 * 1000 * 1000
 WHOLE = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea()]
 PATCHES = [WHOLE[0][0:192, 150:342], WHOLE[1][100:292, 150:342], WHOLE[2][60:252, 110:302]]
 
