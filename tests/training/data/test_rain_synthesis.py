@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_rain() -> None:
     assert not np.array_equal(one, other)
 
 
-def test_recipes_know_showers_and_measure_our_rain_by_itself() -> None:
+def test_recipes_know_rain_synthesis_and_measure_our_rain_by_itself() -> None:
     assert set(kinds("rain_synthesis", 1)) == {"rain", "rain_synthesis", "clean"}
     given, target = degrader("rain_synthesis", 1)(PATCH, np.random.default_rng(1))
     assert given.shape == target.shape
