@@ -89,15 +89,15 @@ def _doubt(name: Degradation, finding: Finding, profile: Profile) -> str:
 
 
 def _is_seen_or_best(task: Task, perception: Perception, gains: Mapping[Task, TaskGain]) -> bool:
-    """Whether a task's degradation is seen at all, or the task gains most.
+    """Whether a task's degradation is seen at all, or the task gains most, or is denoising.
 
-    Networks for other tasks often remove noise too, so that noise alone lets many tasks gain.
+    Networks for other tasks often remove noise too, so that noise alone lets many tasks gain; and the estimator of
+    severities overlooks the noise of cameras.
     """
     found = perception.findings.get(task.degradation)
-    local = (one for one in gains if not one.spec.is_global)
-    return bool(found and found.severity > Severity.VERY_LOW) or task is max(
-        local, key=lambda one: gains[one].median_db
-    )
+    best = max((one for one in gains if not one.spec.is_global), key=lambda one: gains[one].median_db, default=None)
+    is_seen = found is not None and found.severity > Severity.VERY_LOW
+    return is_seen or task in (best, Task.DENOISING)
 
 
 def _is_plain(finding: Finding | None) -> bool:
