@@ -20,9 +20,9 @@ demo: .venv/.ready
 fast: .venv/.ready
 	$(BIN)/python -m pytest -m fast
 
-# Everything, also what is marked slow: published architectures, packaging, training.
+# Everything, also what is marked slow: published architectures, packaging, training; a process per core, of one thread.
 test: .venv/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
-"""What can end a run before its time.
+"""Errors of runs, batches and language models.
 
 RestoreError
 ├── PlanError   no plan can be made (for example an enlargement that no expert offers)
-├── RunError    a run folder cannot be used: not there, of another version, damaged, or its disk is full
+├── RunError    a run folder cannot be used: not there, of another version, damaged, held, or its disk is full
+├── RegionError a part of a picture was named that it does not have
 ├── BatchError  a folder of pictures cannot be restored as it was asked
 ├── WorkerDied  a worker of a batch ended before its picture did
 └── ModelError  a language model is not set up, cannot be reached or gives nothing usable
@@ -19,7 +20,11 @@ class PlanError(RestoreError):
 
 
 class RunError(RestoreError):
-    """A run folder cannot be used: not there, of another version, damaged, or its disk is full."""
+    """A run folder cannot be used: not there, of another version, damaged, held, or its disk is full."""
+
+
+class RegionError(RestoreError):
+    """A part of a picture was named that it does not have."""
 
 
 class BatchError(RestoreError):

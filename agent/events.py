@@ -1,4 +1,4 @@
-"""What a run tells: the server makes notifications of it, the command line a bar, the trace a file."""
+"""Events of a run: the server sends them as notifications, the command line shows a bar, the trace records them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Event(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     at: float = 0.0
-    """Seconds since the run began (time of earlier, killed attempts included)."""
+    """Seconds since the start of the run, including earlier attempts that were killed."""
 
 
 class Started(_Event):
@@ -30,28 +30,28 @@ class Started(_Event):
 
 
 class Perceived(_Event):
-    """The image has been looked at."""
+    """The image has been perceived."""
 
     event: Literal["perceived"] = "perceived"
     perception: Perception
 
 
 class Planned(_Event):
-    """There is a plan, or a new one."""
+    """The plan has been made."""
 
     event: Literal["planned"] = "planned"
     plan: Plan
 
 
 class Asked(_Event):
-    """A language model has been asked."""
+    """A language model has been called."""
 
     event: Literal["asked"] = "asked"
     call: ModelCall
 
 
 class StepStarted(_Event):
-    """A step begins."""
+    """A step starts."""
 
     event: Literal["step_started"] = "step_started"
     step: Step
@@ -60,7 +60,7 @@ class StepStarted(_Event):
 
 
 class CandidateJudged(_Event):
-    """An expert has run and its result has a verdict."""
+    """A candidate has its verdict."""
 
     event: Literal["candidate_judged"] = "candidate_judged"
     step: Step
@@ -69,14 +69,14 @@ class CandidateJudged(_Event):
 
 
 class StepFinished(_Event):
-    """A step has made a node."""
+    """A step has ended with a node."""
 
     event: Literal["step_finished"] = "step_finished"
     node: Node
 
 
 class RolledBack(_Event):
-    """A step has failed; the run goes on from the node before it."""
+    """A step has failed; the run continues from an earlier node."""
 
     event: Literal["rolled_back"] = "rolled_back"
     step: Step
@@ -85,14 +85,14 @@ class RolledBack(_Event):
 
 
 class Warned(_Event):
-    """Something that the user should know."""
+    """A warning for the user."""
 
     event: Literal["warned"] = "warned"
     message: str
 
 
 class Progress(_Event):
-    """How much of the run is done, 0..1, and what goes on now. Not kept in the trace."""
+    """Progress of the run, 0..1, and its current activity. Not recorded in the trace."""
 
     event: Literal["progress"] = "progress"
     fraction: float

@@ -1,4 +1,4 @@
-"""In which order tasks are best done: by what was learned from trying, drawn towards a prior where that is little."""
+"""The order of tasks: learned from trials, shrunk towards a prior where there are few trials."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Any
 
 from toolbox.tasks import Task
 
-FEW = 8.0
-"""Cases by which an experience counts half."""
+PRIOR_CASES = 8.0
+"""Number of cases at which trials and prior have equal weight."""
 PRIOR_DB = 0.3
-"""What the prior's order of two tasks counts where nothing is known of them."""
-WORTH_TELLING_DB = 0.1
+"""Gain of the prior's order of two tasks without any trial."""
+LEAST_REPORTED_DB = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """That one task was tried before another and the other way round."""
+    """Trials of two tasks in both orders."""
 
     right: float
-    """Share of the cases in which this order ended nearer to the truth."""
+    """Share of the cases in which this order ended closer to the reference."""
     gain_db: float
-    """By how much in the mean, PSNR."""
+    """Mean difference in PSNR."""
     cases: int
 
     @property
     def reliability(self) -> float:
-        """0 for nothing known, towards 1 with many cases."""
-        return self.cases / (self.cases + FEW)
+        """0 without cases, approaching 1 with many."""
+        return self.cases / (self.cases + PRIOR_CASES)
 
 
 def best_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """The order whose pairs gain most together, found exactly (Held & Karp's dynamic programme over subsets).
+    """The order with the largest sum of pairwise gains, found exactly (dynamic programming of Held & Karp).
 
-    Among equals the one that is nearer to the prior.
+    Ties go to the order closer to the prior.
     """
     listed = sorted(dict.fromkeys(tasks), key=prior_order().index)
     best: dict[int, tuple[float, tuple[Task, ...]]] = {0: (0.0, ())}
@@ -52,7 +52,7 @@ def best_order(tasks: Sequence[Task]) -> tuple[Task, ...]:
 
 
 def gain_db(first: Task, then: Task) -> float:
-    """What `first` before `then` is expected to gain over the other order; negative where it loses."""
+    """Expected gain of `first` before `then` over the opposite order; negative for a loss."""
     sequence, learned = prior_order(), _trials()
     prior = PRIOR_DB if sequence.index(first) < sequence.index(then) else -PRIOR_DB
     known, sign = learned.get((first, then)), 1.0
@@ -65,18 +65,18 @@ def gain_db(first: Task, then: Task) -> float:
 
 @cache
 def prior_order() -> tuple[Task, ...]:
-    """Every task, in the reverse order in which the world adds what it removes."""
+    """All tasks, in the reverse order in which their degradations arise."""
     return tuple(Task(name) for name in _table("order.toml")["sequence"])
 
 
 def reasons(ordered: Sequence[Task]) -> tuple[str, ...]:
-    """Why each task comes before another, where there is a reason to give."""
+    """The reasons why one task precedes another, where there are any."""
     messages = []
     pairs = ((first, then) for index, first in enumerate(ordered) for then in ordered[index + 1 :])
     for first, then in pairs:
         parts = [why] if (why := _reasons().get((first, then))) else []
         known = _trials().get((first, then))
-        if known and known.gain_db >= WORTH_TELLING_DB:
+        if known and known.gain_db >= LEAST_REPORTED_DB:
             parts.append(f"{known.gain_db:+.1f} dB on average, better in {known.right:.0%} of {known.cases} trials")
         if parts:
             messages.append(f"{first.value} before {then.value}: {'; '.join(parts)}")

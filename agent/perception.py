@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from agent.faces import face_finding
+from agent.faces.detection import face_finding
 from agent.reasoners.reasoner import RULES, SURE, Reasoner
 from agent.state import Finding, Perception
 from agent.worth import task_gains
+from imaging.flat import flat_share
 from imaging.image import Image
-from iqa.content import Content, ContentKind, content_of
+from iqa.content import WRITTEN, Content, ContentKind, content_of
 from iqa.degradations import estimates_from, jpeg_severity
 from iqa.features import ImageFeatures, extract_features
 from iqa.quality import quality_of
-from toolbox.tasks import Degradation
+from toolbox.tasks import Degradation, Severity, Task
 
 HIDING = (Degradation.DARK, Degradation.DEFOCUS_BLUR, Degradation.MOTION_BLUR)
-"""With these, photos of anything look as if they were taken from above or through a microscope."""
+"""Degradations with which any photo may be classified as aerial or medical."""
+NOISELESS_SHARE = 0.25
+"""Share of exactly flat pixels from which a page or drawing has no noise; small letters look like noise."""
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES, features: ImageFeatures | None = None) -> Perception:
-    """What is wrong with `image`; `features`: what has been seen of it already."""
+    """Perceive `image` by a reasoner. `features`: its features, if they are already extracted."""
     return reasoner.perceive(image, measure(image, features))
 
 
 def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
-    """What the metrics and the estimator say, before anybody has reasoned about it."""
+    """The measurements of the metrics and the estimator, before any reasoning."""
     features = features or extract_features(image)
     faces = face_finding(image, features.models.store if features.models else None)
     measured, content = quality_of(features), content_of(features)
@@ -42,6 +45,10 @@ def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
     looks_alike = faces or any(findings[name].present for name in HIDING)
     if content.kind in (ContentKind.AERIAL, ContentKind.MEDICAL) and looks_alike:
         content = Content(ContentKind.PHOTO, 0.0)
+    gains = task_gains(features)
+    if content.kind in (*WRITTEN, ContentKind.DRAWING) and flat_share(image.pixels) > NOISELESS_SHARE:
+        findings[Degradation.NOISE] = Finding(severity=Severity.VERY_LOW, confidence=1.0)
+        del gains[Task.DENOISING]
     return Perception(
         width=image.width,
         height=image.height,
@@ -50,14 +57,17 @@ def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
         content=content.kind,
         content_confidence=content.confidence,
         findings=findings | ({Degradation.LOW_QUALITY_FACE: faces} if faces else {}),
-        gains=task_gains(features),
+        gains=gains,
         description="",
         by="measurement",
     )
 
 
 def _at_least_as_stated(found: Finding, quantization_relative_to_q50: float) -> Finding:
-    """What is seen of compression, and no less than the file's own table says: older compression it cannot know."""
+    """The finding of compression, at least as severe as the file's quantization table implies.
+
+    The table cannot show an earlier, stronger compression.
+    """
     stated = jpeg_severity(quantization_relative_to_q50)
     measurements = {**found.measurements, "stated_quantization_relative_to_q50": quantization_relative_to_q50}
     if stated <= found.severity:
@@ -76,5 +86,5 @@ PROFILES = {
 
 
 def suggested_profile(perception: Perception) -> str:
-    """The profile made for this kind of picture; `default` where there is none, or the kind is not sure."""
+    """The profile for this kind of picture; `default` if there is none or the kind is uncertain."""
     return PROFILES.get(perception.content, "default") if perception.content_confidence >= SURE else "default"

@@ -1,4 +1,4 @@
-"""From what is wrong and what the profile wants to an ordered plan."""
+"""Turns the findings in a picture and a profile into an ordered plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from agent.errors import PlanError
 from agent.perception import perceive
 from agent.qmoe import unavailable_experts
-from agent.reasoners.reasoner import RULES, Ordering, Reasoner
+from agent.reasoners.reasoner import CALLER, RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step
 from agent.timer import Timer
 from agent.worth import GAIN_TASKS, doubts, is_requested, is_worth_a_step
@@ -20,9 +20,9 @@ from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Task
 
 SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 16: (4, 4)}
-"""Which super-resolution steps make which enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4)."""
+"""The super-resolution steps of each enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4)."""
 FOUR_K_TOLERANCE = 4000 / 4096
-"""4KAgent is content with 4000 of 4096 pixels from the experts; a plain resize gives the rest."""
+"""4KAgent accepts 4000 of 4096 pixels from the experts; the rest is resized."""
 
 
 def perceive_and_plan(
@@ -36,9 +36,9 @@ def perceive_and_plan(
     perceived: Callable[[Perception], None] = lambda _: None,
     timer: Timer | None = None,
 ) -> tuple[Perception, Plan]:
-    """What is wrong with an image, and the plan of its restoration.
+    """Perceive an image and plan its restoration.
 
-    `perception`: what was said of the image before; otherwise `perceived` is called with it before the plan is made.
+    With `perception` only the plan is made; otherwise `perceived` is called with the perception before planning.
     Raises `PlanError`.
     """
     timer = timer or Timer()
@@ -53,9 +53,9 @@ def perceive_and_plan(
 
 
 def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasoner: Reasoner = RULES) -> Plan:
-    """The plan for an image that was perceived so.
+    """The plan for an image with this perception.
 
-    Raises `PlanError` where the profile asks for an enlargement that no expert offers.
+    Raises `PlanError` if the profile asks for an enlargement that no expert offers.
     """
     factor = enlargement(max(perception.width, perception.height), profile)
     wanted = _wanted_tasks(perception, profile)
@@ -84,9 +84,9 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
 def reorder(
     remaining_steps: Sequence[Step], failed: Mapping[Step, str], perception: Perception, reasoner: Reasoner
 ) -> tuple[Step, ...]:
-    """The same steps in an order that does not begin with what has failed, for the reasons that are given.
+    """The same steps in an order that begins with none of the `failed` ones, whose reasons the reasoner is given.
 
-    Super-resolution steps stay chained.
+    Super-resolution steps stay together.
     """
     same_size = {step.task: step for step in remaining_steps if step.task is not Task.SUPER_RESOLUTION}
     chain = [step for step in remaining_steps if step.task is Task.SUPER_RESOLUTION]
@@ -99,10 +99,10 @@ def reorder(
 
 
 def enlargement(long_side: int, profile: Profile) -> int:
-    """How many times experts shall enlarge a picture whose longer side has so many pixels: 1, 2, 4, 8 or 16.
+    """The factor by which experts enlarge a picture with this longer side: 1, 2, 4, 8 or 16.
 
-    `scale_factor` as it stands; for 4K the smallest that reaches it (16 where none does); otherwise 4 for an image
-    below `require_sr_size`, as in 4KAgent. A plan without super-resolution enlarges nothing.
+    The profile's `scale_factor`; for 4K the smallest factor that reaches it, at most 16; otherwise 4 for images below
+    `require_sr_size`, as in 4KAgent. 1 for a plan without super-resolution.
     """
     asked = profile.plan or ()
     if profile.plan is not None and Task.SUPER_RESOLUTION not in asked:
@@ -117,16 +117,16 @@ def enlargement(long_side: int, profile: Profile) -> int:
 
 
 def _final_size(perception: Perception, profile: Profile, factor: int) -> tuple[int, int, list[str]]:
-    """Width and height of the result, and warnings where the profile's long side is not what experts reach."""
+    """Width and height of the result, and warnings if experts do not reach the profile's long side."""
     longer, wanted = max(perception.width, perception.height), profile.long_side
     width, height, warnings = perception.width * factor, perception.height * factor, list[str]()
     keeps_size = profile.plan is not None and Task.SUPER_RESOLUTION not in profile.plan
     if not profile.upscale_4k or profile.scale_factor is not None or keeps_size:
         return width, height, warnings
     if longer > wanted:
-        warnings = [f"the longer side has {longer} pixels, more than the {wanted} to reach: the size stays as it is"]
+        warnings = [f"the longer side already has {longer} pixels, more than {wanted}: the size is kept"]
     elif factor * longer < FOUR_K_TOLERANCE * wanted:
-        warnings = [f"even 16x brings {longer} pixels not to {wanted}: the rest is plain resizing"]
+        warnings = [f"enlarging {longer} pixels 16 times does not reach {wanted}: the rest is resized"]
     if longer < wanted:
         height, width = fitted(perception.height, perception.width, wanted)
     return width, height, warnings
@@ -140,10 +140,10 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
     if profile.restore_option is None:
         tasks = found
     else:
-        # Faces have a switch of their own, whatever else is asked for: 4KAgent's profiles with SRFR in their names.
+        # `face_restore` applies beside `restore_option`, as in 4KAgent's SRFR profiles.
         tasks = [*profile.restore_option, *(task for task in found if task is Task.FACE_RESTORATION)]
     if profile.old_photo_restoration:
-        tasks.append(Task.OLD_PHOTO_RESTORATION)  # Nobody looks for age: who chooses such a profile knows.
+        tasks.append(Task.OLD_PHOTO_RESTORATION)  # Age is not estimated: the profile requests the task.
     explicit = profile.restore_option or ()
     tasks = [task for task in tasks if task in explicit or profile.allows(task)]
     if enlargement(max(perception.width, perception.height), profile) > 1:
@@ -152,13 +152,14 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
 
 
 def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
-    """Tasks that are worth a step, and with them what was found but does not help yet: after them it may."""
+    """Tasks worth a step and, if there are any, the other findings, which may become worth one after them."""
     found = [name.task for name in perception.present() if name is not Degradation.LOW_RESOLUTION]
+    offered = found if perception.by == CALLER else GAIN_TASKS  # a caller may say that nothing is wrong
     worth = [
         task
         for task in GAIN_TASKS
         if (task in found and is_requested(task, perception, profile))
-        or is_worth_a_step(task, perception, perception.gains, profile)
+        or (task in offered and is_worth_a_step(task, perception, perception.gains, profile))
     ]
     later = [task for task in found if task not in GAIN_TASKS or (worth and not task.spec.is_global)]
     return list(dict.fromkeys([*worth, *later]))
@@ -191,8 +192,8 @@ def _with_scales(tasks: Sequence[Task], factor: int, profile: Profile) -> tuple[
 
 
 def _with_faces_between(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Where faces are restored after enlarging, they are restored after every enlargement, as in 4KAgent: the next
-    one builds on them.
+    """Add face restoration after every enlargement if the plan has it after the last one, as in 4KAgent: the next
+    enlargement builds on the faces.
     """
     faces, planned = Step(task=Task.FACE_RESTORATION), list[Step]()
     for index, step in enumerate(steps):

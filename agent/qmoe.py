@@ -14,67 +14,87 @@ from agent.finishing import quantize_uint16
 from agent.judging import Candidate, Judge
 from agent.state import Step, Verdict
 from agent.step_context import StepContext
-from imaging.device import device_memory, devices, on_device
+from agent.worth import ranking_gains
+from imaging.device import best_device, device_memory, devices, on_device, teraflops
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.candidate_score import origin_of
 from iqa.crops import cut
-from iqa.expected_gain import expected_gains, shortlist_by_gain
+from iqa.expected_gain import shortlist_by_gain
 from iqa.expert_priors import best_prior, expert_prior, has_prior, shortlist_by_prior
 from iqa.features import ImageFeatures
 from profiles.schema import Profile
 from toolbox.availability import availability
-from toolbox.card import ExpertCard
+from toolbox.card import ExpertCard, SpandrelCard
 from toolbox.errors import ExpertError, RegistryError, WeightsError
 from toolbox.expert import run_expert, without_tta
+from toolbox.faces.models import face_models
 from toolbox.pool import ExpertPool
+from toolbox.starter import missing_starters
 from toolbox.tasks import Task
 
 PRESCREEN_ABOVE_PIXELS = 512 * 512
 PRESCREEN_CROPS = 3
+CLEAR_DIFFERENCE = 0.04
+"""Difference of the mean scores of two enlargers from which no further crop is taken: twice the standard error of the
+mean over three crops, between which it varies with a standard deviation of 0.035.
+"""
 PRESCREEN_SIDE, PRESCREENED_SIDE = 192, 512
-"""Pixels of the side of a crop, and at most of what is made of it."""
+"""Side of a crop, and maximum side of its result, in pixels."""
 PRESCREEN_SHARE = 0.3
-"""Of the progress of a step."""
+"""Share of a step's progress."""
 PRESCREEN_ERROR = 0.02
-"""Scores of prescreen results that differ by less say nothing about the whole; five of five wrong choices were
-closer.
+"""Prescreen scores that differ by less are a tie: in five of five wrong choices the difference was smaller."""
+MOST_ON_THE_WHOLE = 2
+"""Experts that run on the whole of a prescreened picture if they tie. Of enlargers, whose runs take the longest, one
+runs (`python -m benchmarks.enlargers` measures what that loses).
 """
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
-"""What a tile of an expert takes at least, by the memory class of its card."""
+"""Minimum memory for a tile of an expert, by the memory class of its card."""
 
 
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
     """The experts for a step that can run here and that the profile allows, those of the best prior first.
 
-    By licence and memory of the device, then by preference where that leaves any. Where the profile names an expert
-    for the step, it alone.
+    Filtered by licence and device memory, and by preference unless that leaves none. If the profile names experts for
+    the step, only those; cards with `named_only` run only then.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
     named = tuple(card for card in cards if card.name in profile.experts)
     if named:
         return named
-    cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory()]
+    cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory() and not card.named_only]
     cards.sort(key=lambda card: -best_prior(card.task, card.name))
     preferred = [card for card in cards if is_preferred(card, profile)]
     return tuple(preferred if preferred or profile.strict_preference else cards)
 
 
 def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
-    """Why experts that the profile names will not take part in these steps, a sentence each."""
+    """Messages about experts that the profile names and that will not run in these steps."""
     messages, wanted = [], {(step.task, step.scale) for step in steps}
     for card in (card for card in experts.catalogue if card.name in profile.experts):
         can = availability(card, experts.store)
         if (card.task, card.scale) not in wanted:
-            messages.append(
-                f"{Step(task=card.task, scale=card.scale)} is no step of the plan: {card.name} is not used"
-            )
+            messages.append(f"{Step(task=card.task, scale=card.scale)} is not in the plan: {card.name} is not used")
         elif not can.can_run:
-            messages.append(f"{card.name} cannot run here, so others take its place: {can.advice}")
+            messages.append(f"{card.name} cannot run here, other experts are used: {can.advice}")
         elif not is_allowed(card, profile):
             messages.append(f"{card.name} is not used: its licence forbids commercial use (non_commercial allows it)")
     return tuple(messages)
+
+
+def helpful_downloads(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
+    """The downloads of the starter set that would have taken part in these steps, and what each gains."""
+    missing, done = missing_starters(experts.store), {(step.task, step.scale) for step in steps}
+    names = [
+        card.name
+        for card in experts.catalogue
+        if card.name in missing and (card.task, card.scale) in done and is_preferred(card, profile)
+    ]
+    if (Task.FACE_RESTORATION, 1) in done:
+        names += [name for name in face_models() if name in missing]
+    return tuple(f"{name}: {missing[name]}" for name in names)
 
 
 def is_allowed(card: ExpertCard, profile: Profile) -> bool:
@@ -83,18 +103,33 @@ def is_allowed(card: ExpertCard, profile: Profile) -> bool:
 
 
 def is_preferred(card: ExpertCard, profile: Profile) -> bool:
-    """Whether an expert is of a profile's preference."""
-    return card.preference in ("any", profile.restore_preference)
+    """Whether an expert is of a profile's preference; for enlargements that of its `detail`, if it has one."""
+    if card.task is not Task.SUPER_RESOLUTION or profile.detail is None:
+        return card.preference in ("any", profile.restore_preference)
+    if card.preference == "perception":
+        return profile.detail > 0
+    return card.preference == "any" or profile.detail < 1
+
+
+def _prefers_perception(profile: Profile, task: Task) -> bool:
+    return profile.wants_texture if task is Task.SUPER_RESOLUTION else profile.restore_preference == "perception"
+
+
+def seconds_on_cpu(card: ExpertCard, pixels: int) -> float:
+    """About how long an expert takes on a CPU, by its card; 0 where it is fast, or on another device."""
+    speed = teraflops(best_device())
+    computation = card.teraflop if isinstance(card, SpandrelCard) else 0.0
+    return computation * pixels / 1e6 / speed if speed else 0.0
 
 
 def shortlist(
     cards: Sequence[ExpertCard], profile: Profile, image: Image, features: ImageFeatures
 ) -> tuple[ExpertCard, ...]:
-    """Those of `cards` that are worth a run on `image`: the best by expected gain come first, then what is unknown.
+    """The experts of `cards` to run on `image`: the best by expected gain first, then experts without gain or prior.
 
-    All of them where the profile is exhaustive. The gains are those that are expected on this very picture
-    (`features`). They are about fidelity: where the profile prefers perception, the best of those experts runs in any
-    case. Where the profile is fast and the image large, slow experts only where there are no others.
+    All of them if the profile is exhaustive. Gains are predicted from the features of this picture. They measure
+    fidelity: if the profile prefers perception, the best perceptual expert runs in any case. With a fast profile and
+    a large image, slow experts run only if there are no others.
     """
     if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
         cards = [card for card in cards if not card.slow] or cards
@@ -102,31 +137,28 @@ def shortlist(
     cards = sorted(cards, key=lambda card: ranked.order.get(card.name, 0))
     if len(ranked.order) < 2 or profile.exhaustive:
         return tuple(cards)
-    pleasing = [card.name for card in cards if card.name in ranked.order and card.preference == "perception"]
-    wanted = pleasing[:1] if profile.restore_preference == "perception" else []
+    perceptual = [card.name for card in cards if card.name in ranked.order and card.preference == "perception"]
+    wanted = perceptual[:1] if _prefers_perception(profile, cards[0].task) else []
     unwanted = ranked.order.keys() - {*ranked.best, *wanted}
     return tuple(card for card in cards if card.name not in unwanted)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ranking:
-    """Experts of a step that something is known of."""
+    """The experts of a step that have an expected gain or a prior."""
 
     order: dict[str, int]
-    """Their places, the best first; negative, so that those of which nothing is known come last."""
+    """Sort keys, the best first; negative, so that experts without gain or prior come last."""
     best: list[str]
-    """Those that may give the best result."""
+    """Experts that may give the best result."""
 
 
 def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> _Ranking:
-    """By the gain that is expected on this picture; experts with a prior alone come after them.
-
-    Where no expert has a gain, by the priors.
-    """
+    """Ranks experts by their expected gain on this picture, then those that have only a prior."""
     if not cards:
         return _Ranking({}, [])
     task, names = cards[0].task, {card.name for card in cards}
-    gains = {name: gain for name, gain in expected_gains(features, task).items() if name in names}
+    gains = {name: gain for name, gain in ranking_gains(features, task).items() if name in names}
     severity = origin_of(task, features).co_degradation_severity
     priors = {name: expert_prior(task, name, severity) for name in names if has_prior(task, name)}
     order = sorted(gains, key=lambda name: -gains[name].median_db)
@@ -138,10 +170,10 @@ def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> _Ranking:
 def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Candidate]:
     """Run the experts of `cards` on an image one after another and judge each result.
 
-    "Keep the input" comes first, for every task but super-resolution. Large images are prescreened: all experts run
-    on a few informative crops, and only the best of them on the whole, or the best two where the crops cannot tell
-    them apart; the others yield their prescreen verdict alone. Where the budget allows fewer runs than there are
-    cards, the first ones run, and nothing is prescreened where that would exceed it.
+    "Keep the input" comes first, except in super-resolution. Large images are prescreened: all experts run on a few
+    informative crops, and only the best of them on the whole image, or the best two if their prescreen scores tie and
+    they do not enlarge; the others yield only their prescreen verdict. If the budget allows fewer runs than there are
+    cards, the first ones run, and prescreening is skipped if it would exceed the budget.
     """
     judge, token = Judge(context), context.token
     if context.profile.keep_input and context.step.task is not Task.SUPER_RESOLUTION:
@@ -150,28 +182,57 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
     cards = cards[: context.runs_left]
     if prescreens and len(cards) > 1:
         prescreened = []
-        for verdict in _prescreen(replace(context, token=token.part(0.0, PRESCREEN_SHARE)), cards):
+        for verdict in prescreen(replace(context, token=token.part(0.0, PRESCREEN_SHARE)), cards):
             prescreened.append(verdict)
             yield Candidate(verdict)
-        worth = _worth_a_run([verdict for verdict in prescreened if verdict.error is None])
+        most = 1 if context.step.task is Task.SUPER_RESOLUTION else MOST_ON_THE_WHOLE
+        worth = worth_a_run([verdict for verdict in prescreened if verdict.error is None], most)
         cards = [card for card in cards if card.name in worth]
         whole = replace(context, token=token.part(PRESCREEN_SHARE, 1.0))
     yield from _judged(whole, cards, judge)
+    yield from _on_other_inputs(context, cards, judge)
+
+
+def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:
+    """Results of blind super-resolution experts on the context's other inputs, judged like those on its image.
+
+    Blind networks remove noise and JPEG blocks while they enlarge, sometimes better than the steps before.
+    """
+    blind = [card for card in cards if card.preference == "perception" or context.profile.exhaustive]
+    pixels, limit = context.image.width * context.image.height, context.expert_seconds
+    inputs = 1 + len(context.other_inputs)
+    blind = [card for card in blind if limit is None or inputs * seconds_on_cpu(card, pixels) <= limit]
+    if context.runs_left is not None and context.runs_left < len(cards) + len(blind) * (inputs - 1):
+        return
+    for suffix, image in context.other_inputs.items():
+        # The inner context has no progress of its own: that of the step is at its end.
+        other = replace(context, image=image, token=context.token.watched_by(None), other_inputs={})
+        for card in blind:
+            with context.timer.section("experts"):
+                output = _run_expert(other, card, other.token)
+            name = f"{card.name}{suffix}"
+            if output.image is None:
+                yield Candidate(Verdict(expert=name, score=0.0, error=output.error))
+                continue
+            with context.timer.section("finishing"):
+                kept = quantize_uint16(output.image, image, context.step, name)
+            candidate = judge.evaluate(card, kept, output.seconds)
+            yield replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
 
 
 def _judged(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:
-    """Each expert's result as it would be kept, with its verdict, in the cards' order."""
+    """Each expert's result, quantized as it would be stored, with its verdict, in the order of `cards`."""
     for card, output in _outputs(context, cards):
         if output.image is None:
             yield Candidate(Verdict(expert=card.name, score=0.0, error=output.error))
             continue
         with context.timer.section("finishing"):
-            kept = quantize_uint16(output.image, context.image, context.step)
+            kept = quantize_uint16(output.image, context.image, context.step, card.name)
         yield judge.evaluate(card, kept, output.seconds)
 
 
 def _outputs(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[tuple[ExpertCard, _Output]]:
-    """What each expert made, one after another; side by side where there are several devices."""
+    """The output of each expert, in order; they run in parallel on several devices."""
     slots = min(len(devices()), len(cards))
     if slots > 1:
         yield from _side_by_side(context, cards, slots)
@@ -199,7 +260,7 @@ def _side_by_side(
         finally:
             free.put(number)
 
-    # No more results wait for the judge than there are devices.
+    # At most one result per device waits for the judge.
     with ThreadPoolExecutor(slots) as threads:
         under_way = deque(threads.submit(run, card) for card in cards[:slots])
         for index, card in enumerate(cards):
@@ -212,7 +273,7 @@ def _side_by_side(
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """What became of one expert's run."""
+    """The outcome of one expert's run."""
 
     image: Image | None
     error: str
@@ -222,7 +283,7 @@ class _Output:
 def _run_expert(context: StepContext, card: ExpertCard, token: ProgressToken) -> _Output:
     started = time.perf_counter()
     try:
-        expert = context.experts.get(card.name)
+        expert = context.experts.get(card.name, token)
         result = run_expert(expert if card.uses_tta else without_tta(expert), context.image, token)
     except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
         return _Output(None, str(error), 0.0)
@@ -236,26 +297,40 @@ def _is_prescreened(context: StepContext, cards: int) -> bool:
     return affordable and context.image.width * context.image.height > PRESCREEN_ABOVE_PIXELS
 
 
-def _prescreen(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Verdict]:
-    """One verdict per expert: the mean over a few crops of the image, each treated as an image of its own.
+def prescreen(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Verdict]:
+    """One verdict per expert: the mean over a few crops, each treated as a separate image.
 
-    Without self-ensemble, for the sake of speed, and because the whole is too large for it.
+    Enlargers, of which only one runs on the whole, are compared on further crops until the difference is clear.
+    Self-ensemble is off, for speed and because the whole image is too large for it.
     """
     cards = [card.without_tta() for card in cards]
     side = min(PRESCREEN_SIDE, PRESCREENED_SIDE // context.step.scale)
-    boxes = context.features.crops[:PRESCREEN_CROPS]
-    context = replace(context, description="")  # of the whole
-    crops = [context.for_crop(Image(cut(context.image, box, largest=side).contiguous())) for box in boxes]
-    by_crop = []
-    for n, (crop, judge) in enumerate(zip(crops, [Judge(crop) for crop in crops], strict=True)):
-        part = context.token.part(n / len(crops), (n + 1) / len(crops))
-        by_crop.append([one.verdict for one in _judged(replace(crop, token=part), cards, judge)])
+    enlarges = context.step.task is Task.SUPER_RESOLUTION
+    boxes = context.features.crops[: None if enlarges else PRESCREEN_CROPS]
+    context = replace(context, description="")  # it describes the whole image
+    # Predicted from the whole picture, because no second enlarger runs on it to correct the choice.
+    gains = ranking_gains(context.features, context.step.task) if enlarges else None
+    by_crop = list[list[Verdict]]()
+    for n, box in enumerate(boxes):
+        if n >= PRESCREEN_CROPS and _is_clear(by_crop):
+            break
+        crop = context.for_crop(Image(cut(context.image, box, largest=side).contiguous()))
+        part = context.token.part(n / len(boxes), (n + 1) / len(boxes))
+        judged = _judged(replace(crop, token=part), cards, Judge(crop, gains))
+        by_crop.append([one.verdict for one in judged])
     yield from map(_mean, zip(*by_crop, strict=True))
 
 
-def _worth_a_run(prescreened: Sequence[Verdict]) -> set[str]:
-    """The expert whose prescreen results did best, and the second where that says nothing."""
-    best = sorted(prescreened, key=lambda verdict: (verdict.score, verdict.consistency), reverse=True)[:2]
+def _is_clear(by_crop: Sequence[Sequence[Verdict]]) -> bool:
+    """Whether the best expert's mean score over the crops exceeds that of the second by `CLEAR_DIFFERENCE`."""
+    scores = (fmean(one.score for one in crops) for crops in zip(*by_crop, strict=True))
+    first, second, *_ = sorted(scores, reverse=True)
+    return first - second >= CLEAR_DIFFERENCE
+
+
+def worth_a_run(prescreened: Sequence[Verdict], most: int) -> set[str]:
+    """The expert with the best prescreen score, and those that tie with it, up to `most` in all."""
+    best = sorted(prescreened, key=lambda verdict: (verdict.score, verdict.consistency), reverse=True)[:most]
     return {verdict.expert for verdict in best if verdict.score > best[0].score - PRESCREEN_ERROR}
 
 
@@ -267,7 +342,6 @@ def _mean(verdicts: Sequence[Verdict]) -> Verdict:
         score=fmean(verdict.score for verdict in verdicts),
         quality=fmean(verdict.quality for verdict in verdicts),
         consistency=fmean(verdict.consistency for verdict in verdicts),
-        removal=fmean(verdict.removal for verdict in verdicts),
         seconds=sum(verdict.seconds for verdict in verdicts),
         stage="prescreen",
     )

@@ -1,9 +1,10 @@
-"""The main job: one file in, one restored file out, with a run folder that shows the work and can be resumed."""
+"""Restores one file: writes the result, and a run folder with trace and report, from which it can be resumed."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,22 +12,25 @@ from pydantic import BaseModel
 
 from agent.errors import RunError
 from agent.events import Listener
-from agent.loop import run_loop
+from agent.finishing import Finishing
+from agent.loop import conclude, run_loop
 from agent.qmoe import is_allowed, is_preferred
 from agent.reasoners.factory import choose_reasoner
 from agent.reasoners.reasoner import Reasoner
 from agent.run_context import RunContext
-from agent.run_folder import RunFolder
+from agent.run_folder import MASK, RunFolder
 from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from agent.timer import Timer
-from imaging.alpha import bleed_alpha
 from imaging.errors import Cancelled, OutputExists
 from imaging.image import Image
+from imaging.output import check_output
+from imaging.preparing import prepared
 from imaging.progress import ProgressToken
 from imaging.reading import Limits, read_image
-from imaging.writing import check_output
+from imaging.text import printable
 from profiles.schema import Profile
 from toolbox.pool import ExpertPool
+from toolbox.store import sha256_of
 
 
 class StepTaken(BaseModel):
@@ -38,7 +42,7 @@ class StepTaken(BaseModel):
 
 
 class RestorationSummary(BaseModel):
-    """What a restoration came to, in a few lines."""
+    """Summary of a restoration."""
 
     output: str
     report: str
@@ -50,7 +54,7 @@ class RestorationSummary(BaseModel):
     warnings: list[str]
     seconds: dict[str, float]
     model_use: ModelUse = ModelUse()
-    """What asking language models took; its seconds are part of those above."""
+    """Calls of language models; their seconds are included in those above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Restoration:
     state: RunState
     folder: Path
     image: Image | None = field(default=None, compare=False, repr=False)
-    """The restored picture, where this call has made it."""
+    """The restored picture, if this call made it."""
 
     @property
     def output(self) -> Path:
@@ -69,7 +73,7 @@ class Restoration:
 
     @property
     def report(self) -> Path:
-        """The page that shows the work."""
+        """The HTML report."""
         return self.folder / "report.html"
 
     def path_taken(self) -> tuple[Node, ...]:
@@ -77,7 +81,7 @@ class Restoration:
         return self.state.path_to(self.state.current)
 
     def summary(self) -> RestorationSummary:
-        """What it came to."""
+        """The summary of the run."""
         state = self.state
         plan = state.plan
         return RestorationSummary(
@@ -104,20 +108,28 @@ def restore_file(
     profile: Profile,
     *,
     runs: Path,
+    name: str = "",
     image: Image | None = None,
+    page: int | None = None,
+    strip_metadata: bool = False,
+    keep_print_size: bool = False,
     overwrite: bool = False,
     limits: Limits | None = None,
     experts: ExpertPool | None = None,
     reasoner: Reasoner | None = None,
     token: ProgressToken | None = None,
     listener: Listener | None = None,
+    finishing: Finishing | None = None,
 ) -> Restoration:
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
-    `image`: the picture, where `source` has been read already. `reasoner`: whom to ask instead of the one that the
-    profile names. Raises `ImageError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
-    where the trace cannot be written, and `OutputError` where the result cannot. After these three the run can be
-    taken up again by `resume_run`.
+    `image`: the picture, where `source` has been read already; otherwise `page` is the page or frame to read, from
+    1. `strip_metadata`: write the result without EXIF, XMP, IPTC and map. `keep_print_size`: scale the resolution by
+    the enlargement. `reasoner`: replaces the one that the profile names. `name`: of the run folder. `finishing`:
+    strength, mask and exact size of the result.
+    Raises `ImageError`, `RegionError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
+    if the trace cannot be written, and `OutputError` if the result cannot. After the last three, `resume_run`
+    continues the run.
     """
     check_output(output, overwrite)
     timer = Timer()
@@ -125,24 +137,35 @@ def restore_file(
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(profile, experts)
     if image is None:
         with timer.section("reading"):
-            image = bleed_alpha(read_image(source, limits or Limits()))
-    if not profile.experts:  # those that are named may need no network, nor its 400 MB
-        experts.get_ready()
+            image = prepared(read_image(source, limits, page=page, token=token))
+    if strip_metadata:
+        image = image.without_metadata()
+    image = replace(image, keeps_print_size=keep_print_size)
+    finishing = finishing or Finishing()
+    mask = finishing.mask(image) if finishing.mask else None
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder.create(runs / f"{stamp}-{secrets.token_hex(3)}")
+    folder = RunFolder.create(runs / (name or f"{stamp}-{secrets.token_hex(3)}"))
+    if mask is not None:
+        folder.save_image(MASK, Image(mask.expand(3, -1, -1)))
     root = Node(id=0, width=image.width, height=image.height, remaining_steps=())
     state = RunState(
         id=folder.path.name,
-        source=str(source),
+        source=printable(str(source)),
         output=str(output.absolute()),
         overwrite=overwrite,
         profile=profile,
         reasoner=reasoner.name,
         nodes=(root,),
+        strength=finishing.strength,
+        is_masked=mask is not None,
+        final_size=finishing.size,
     )
     context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts)
-    context.start(image)
-    return _go_on(context, experts, reasoner, warning)
+    with folder.held():
+        context.start(image)
+        for notice in image.warnings:
+            context.warn(notice)
+        return _run_to_end(context, experts, reasoner, warning)
 
 
 def resume_run(
@@ -155,37 +178,61 @@ def resume_run(
     token: ProgressToken | None = None,
     listener: Listener | None = None,
 ) -> Restoration:
-    """Go on from the last finished step of a run that ended without a result; a finished run is only returned.
+    """Continue a run without a result from its last finished step; a finished run is only returned.
 
-    `output`: where the result goes instead; `overwrite`: it may replace what is there. Raises `RunError` where the
-    folder is no run, or one whose result is elsewhere already or gone; `OutputError` where something took the
-    result's place.
+    `output`: another path for the result; `overwrite`: replace an existing file. Raises `RunError` if the folder is
+    not a run, if another process works on it, or if the run is finished and its result is elsewhere or gone;
+    `OutputError` if a file exists at the path of the result that is not the run's own.
     """
     kept = RunFolder(folder)
-    state = kept.load_state()
-    place = str(output.absolute()) if output else state.output
-    if state.finished:
-        if place != state.output:
-            raise RunError(f"run {state.id} is finished, its result is {state.output}", "copy that file")
-        if not Path(state.output).exists():
-            raise RunError(
-                f"run {state.id} is finished, but its result {state.output} is gone", f"restore {state.source} again"
-            )
-        return Restoration(state, folder)
-    state = state.model_copy(update={"output": place, "overwrite": state.overwrite or overwrite})
-    check_output(Path(state.output), state.overwrite)
-    experts = experts or ExpertPool()
-    reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
-    context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener, experts)
-    context.start()
-    return _go_on(context, experts, reasoner, warning)
+    with nullcontext() if kept.load_state().finished else kept.held():  # a finished one may be read-only
+        state = kept.load_state()
+        place = str(output.absolute()) if output else state.output
+        if state.finished:
+            return _finished(state, folder, place)
+        is_written = _has_written(state, Path(place))
+        state = state.model_copy(update={"output": place, "overwrite": state.overwrite or overwrite})
+        if not is_written:
+            check_output(Path(place), state.overwrite)
+        experts = experts or ExpertPool()
+        reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
+        context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener, experts)
+        context.start()
+        if not is_written:
+            return _run_to_end(context, experts, reasoner, warning)
+        conclude(context)
+        context.writer.close()
+        return Restoration(context.state, folder)
 
 
-def _go_on(context: RunContext, experts: ExpertPool, reasoner: Reasoner, warning: str) -> Restoration:
+def _finished(state: RunState, folder: Path, output: str) -> Restoration:
+    if output != state.output:
+        raise RunError(f"run {state.id} is finished, its result is {state.output}", "copy that file")
+    if not Path(output).exists():
+        gone = f"run {state.id} is finished, but its result {output} is gone"
+        raise RunError(gone, f"restore {state.source} again")
+    return Restoration(state, folder)
+
+
+def _has_written(state: RunState, output: Path) -> bool:
+    """Whether the file at `output` is the result of a run that was killed before it could say so.
+
+    Removes the result's temporary name.
+    """
+    if state.result is None:
+        return False
+    with suppress(OSError):
+        Path(state.output).with_name(state.result.temporary).unlink(missing_ok=True)
+    return output.is_file() and sha256_of(output) == state.result.sha256
+
+
+def _run_to_end(context: RunContext, experts: ExpertPool, reasoner: Reasoner, warning: str) -> Restoration:
     if warning and warning not in context.state.warnings:
         context.warn(warning)
     profile = context.state.profile
-    experts.turn_to(profile.model_dump_json(), lambda card: is_allowed(card, profile) and is_preferred(card, profile))
+    experts.evict_unused(
+        profile.model_dump_json(), lambda card: is_allowed(card, profile) and is_preferred(card, profile)
+    )
     try:
         result = run_loop(context, experts, reasoner.bind(context, context.token))
     except Cancelled:

@@ -1,6 +1,4 @@
-"""The folder of a run: its state, its images and its trace, written so that a kill at any moment loses no finished
-step.
-"""
+"""The folder of a run: state, images and trace. A kill at any moment loses no finished step."""
 
 from __future__ import annotations
 
@@ -11,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from agent.errors import RunError
 from agent.events import Event
@@ -21,6 +20,8 @@ from agent.state import RunState
 from imaging.atomic import atomic_write
 from imaging.convert import to_float, to_uint16
 from imaging.image import Image
+from imaging.metadata import metadata_from_json, metadata_to_json
+from imaging.opening import read_small
 from imaging.pixels import empty, row_chunks
 from imaging.resizing import fitted, resize
 from imaging.writing import thumbnail_jpeg
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 320
 SLIDER_SIDE = 1400
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+MAX_STATE_BYTES = 64 << 20
+MASK = -1
+"""The number under which a mask is kept among the images of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """A new folder; `RunError` where it exists or cannot be made."""
+        """A new folder; `RunError` if it exists or cannot be created."""
         try:
             (path / "nodes").mkdir(parents=True)
             (path / "thumbnails").mkdir()
@@ -51,31 +54,46 @@ class RunFolder:
             ) from error
         return cls(path)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run for this call. Raises `RunError` where another one works on it."""
+        lock = filelock.FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise RunError(f"another process works on run {self.path.name}", "wait until it has ended") from error
+        except OSError as error:
+            raise RunError(f"the run folder {self.path} cannot be written: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def save_state(self, state: RunState) -> None:
-        """Replace the state in one go."""
+        """Replace the state atomically."""
         _write_atomically(self.path / "state.json", state.model_dump_json(indent=1).encode())
 
     def load_state(self) -> RunState:
-        """The state as it was saved last; `RunError` where there is none or it is damaged."""
+        """The last saved state; `RunError` if it is missing or damaged."""
         file = self.path / "state.json"
         try:
-            return RunState.model_validate_json(file.read_bytes())
+            return RunState.model_validate_json(read_small(file, MAX_STATE_BYTES))
         except OSError as error:
             raise RunError(f"{self.path} is no run folder: {file.name}: {error.strerror}") from error
         except ValidationError as error:
             raise RunError(f"{file} is damaged or of another version: {error.errors()[0]['msg']}") from error
 
     def save_image(self, node: int, image: Image) -> None:
-        """Keep a node's image, in 16 bit; `RunError` where the disk does not take it."""
+        """Save a node's image in 16 bits; `RunError` if it cannot be written."""
         small: dict[str, NDArray[Any]] = {
             "icc": np.frombuffer(image.icc_profile or b"", np.uint8),
-            "exif": np.frombuffer(image.exif or b"", np.uint8),
-            "kind": np.array([image.bit_depth, image.greyscale]),
+            "metadata": np.frombuffer(metadata_to_json(image), np.uint8),
+            "kind": np.array([image.bit_depth, image.greyscale, image.network_space]),
         }
         if image.quantization_relative_to_q50 is not None:
             small["quantization_relative_to_q50"] = np.array(image.quantization_relative_to_q50)
         file = self._image_file(node)
-        # Not forced to disk, which takes longer than many an expert: after a power cut this step is done again.
+        # Not synced, which takes longer than many experts: after a power failure the step is repeated.
         with _writing(file), atomic_write(file) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for name, array in small.items():
                 with archive.open(f"{name}.npy", "w") as entry:
@@ -83,72 +101,63 @@ class RunFolder:
             _save(archive, "pixels", image.pixels)
             if image.alpha is not None:
                 _save(archive, "alpha", image.alpha)
+            if image.file_pixels is not None and node == 0:  # the same for all nodes
+                _save(archive, "file_pixels", image.file_pixels)
 
     def load_image(self, node: int) -> Image:
-        """A node's image; `RunError` where it is missing or damaged."""
+        """A node's image; `RunError` if it is missing or damaged."""
         file = self._image_file(node)
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                bit_depth, greyscale = (int(value) for value in arrays["kind"])
-                icc, exif = arrays["icc"].tobytes(), arrays["exif"].tobytes()
-                steps = (
-                    float(arrays["quantization_relative_to_q50"])
-                    if "quantization_relative_to_q50" in arrays
-                    else None
-                )
-            with zipfile.ZipFile(file) as archive:
+                bit_depth, greyscale, network_space = (int(value) for value in arrays["kind"])
+                icc, metadata = arrays["icc"].tobytes(), metadata_from_json(arrays["metadata"].tobytes())
+                quantization = arrays.get("quantization_relative_to_q50")
+            with (
+                zipfile.ZipFile(file) as archive,
+                zipfile.ZipFile(self._image_file(0) if network_space else file) as first,
+            ):
                 return Image(
                     pixels=_load(archive, "pixels"),
-                    alpha=_load(archive, "alpha") if "alpha.npy" in archive.namelist() else None,
+                    file_pixels=_load_if_there(first, "file_pixels"),
+                    alpha=_load_if_there(archive, "alpha"),
                     icc_profile=icc or None,
-                    exif=exif or None,
                     bit_depth=bit_depth,
                     greyscale=bool(greyscale),
-                    quantization_relative_to_q50=steps,
+                    network_space=bool(network_space),
+                    quantization_relative_to_q50=None if quantization is None else float(quantization),
+                    **metadata,
                 )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise RunError(f"image {file.name} of run {self.path} is missing or damaged: {error}") from error
 
     def drop_images(self) -> None:
-        """Free the disk once the result is written; thumbnails and trace stay."""
+        """Delete the images after the result is written; thumbnails and trace are kept."""
         for file in (self.path / "nodes").glob("*.npz"):
             file.unlink()
 
     def save_thumbnail(self, name: str, image: Image) -> None:
-        """A small JPEG for the report."""
+        """Save a small JPEG for the report."""
         _write_atomically(self.path / "thumbnails" / f"{name}.jpg", thumbnail_jpeg(image, THUMBNAIL_SIDE))
 
     def save_before_after(self, before: Image, after: Image) -> None:
-        """The two pictures of the report's slider, of one size."""
+        """Save the two pictures of the report's slider, in the same size."""
         height, width = fitted(after.height, after.width, min(SLIDER_SIDE, after.long_side))
         for name, image in (("before", before), ("after", after)):
             shown = image.with_pixels(resize(image.pixels, height, width))
             _write_atomically(self.path / f"{name}.jpg", thumbnail_jpeg(shown, SLIDER_SIDE, quality=88))
 
     def append_event(self, event: Event) -> None:
-        """Add a line to the trace."""
+        """Append a line to the trace."""
         file = self.path / "trace.jsonl"
         with _writing(file), file.open("ab") as stream:
-            stream.write(_EVENTS.dump_json(event) + b"\n")
-
-    def events(self) -> list[Event]:
-        """The trace so far. A line that a kill cut short is left out."""
-        file = self.path / "trace.jsonl"
-        lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-        events = []
-        for line in lines:
-            try:
-                events.append(_EVENTS.validate_json(line))
-            except ValidationError:
-                continue
-        return events
+            stream.write(event.model_dump_json().encode() + b"\n")
 
     def _image_file(self, node: int) -> Path:
         return self.path / "nodes" / f"{node}.npz"
 
 
 def _save(archive: zipfile.ZipFile, name: str, pixels: Tensor) -> None:
-    """Write (C, H, W) pixels as an array of 16 bit, as `np.savez` does but a row chunk at a time."""
+    """Write (C, H, W) pixels as 16-bit integers in the format of `np.savez`, one row chunk at a time."""
     header = {"descr": "<u2", "fortran_order": False, "shape": tuple(pixels.shape)}
     with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
         np.lib.format.write_array_header_1_0(entry, header)
@@ -159,7 +168,7 @@ def _save(archive: zipfile.ZipFile, name: str, pixels: Tensor) -> None:
 
 
 def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
-    """What `_save` has written."""
+    """Read what `_save` wrote."""
     with archive.open(f"{name}.npy") as entry:
         np.lib.format.read_magic(entry)
         shape, _, _ = np.lib.format.read_array_header_1_0(entry)
@@ -172,6 +181,10 @@ def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
     return pixels
 
 
+def _load_if_there(archive: zipfile.ZipFile, name: str) -> Tensor | None:
+    return _load(archive, name) if f"{name}.npy" in archive.namelist() else None
+
+
 def _write_atomically(file: Path, data: bytes) -> None:
     with _writing(file), atomic_write(file, sync=True) as temporary:
         temporary.write_bytes(data)
@@ -179,7 +192,7 @@ def _write_atomically(file: Path, data: bytes) -> None:
 
 @contextmanager
 def _writing(file: Path) -> Iterator[None]:
-    """Say what could not be written where the disk is full or gone."""
+    """Turn an OSError into a `RunError` that names the file."""
     try:
         yield
     except OSError as error:

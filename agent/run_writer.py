@@ -1,6 +1,6 @@
-"""Writes a run to disk while it goes on: images and states in a thread of their own, events at once.
+"""Writes a run to disk: images and states in a separate thread, events immediately.
 
-What is on disk is at every moment the run as it was, at most one step ago.
+The run on disk is consistent at every moment and at most one step behind.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class RunWriter:
     def store_image(self, node: int, image: Image) -> Image:
         """Save a node's image and thumbnail; returns the image rounded to 16 bit, as it is on disk.
 
-        A resumed run, which reads it, goes on from the same pixels as one that was never stopped.
+        A resumed run reads it, and so continues with the same pixels as a run that was never stopped.
         """
         with self._timer.section("trace"):
             alpha = None if image.alpha is None else rounded(image.alpha)
             stored = replace(image, pixels=rounded(image.pixels), alpha=alpha)
-            self.flush()  # no more than one image waits for the disk
+            self.flush()  # at most one image waits for the disk
             self._write(self._folder.save_image, node, stored)
             self._write(self._folder.save_thumbnail, str(node), stored)
             self._flush_where_memory_is_short(stored)
         return stored
 
     def load_image(self, node: int) -> Image:
-        """A node's image, read when all that waits for the disk has been written."""
+        """A node's image, read after all pending writes."""
         self.flush()
         return self._folder.load_image(node)
 
@@ -61,19 +61,19 @@ class RunWriter:
         self._flush_where_memory_is_short(result)
 
     def flush(self) -> None:
-        """Wait until all is on disk. Raises `RunError` where it could not be written."""
+        """Wait for all pending writes. Raises `RunError` if one failed."""
         with self._timer.section("trace"):
             pending, self._pending = self._pending, []
             for one in pending:
                 one.result()
 
     def close(self) -> None:
-        """End the thread when all is on disk. Raises like `flush`."""
+        """Flush and end the thread. Raises like `flush`."""
         self._thread.shutdown()
         self.flush()
 
     def _flush_where_memory_is_short(self, image: Image) -> None:
-        """Two threads that go over a picture beyond the budget at once would need it in memory."""
+        """Wait for the writes of a memory-mapped image: two threads reading it at once would need it in memory."""
         if is_in_file(image.pixels):
             self.flush()
 
@@ -81,7 +81,7 @@ class RunWriter:
         self._pending.append(self._thread.submit(self._write_now, lambda: write(*what, **named)))
 
     def _write_now(self, write: Callable[[], object]) -> None:
-        """Nothing after a write that failed: a state on disk names only images that are there."""
+        """Skip all writes after a failed one: a state on disk refers only to images that exist."""
         if not self._broken:
             self._broken = True
             write()
@@ -97,7 +97,7 @@ class EventLog:
         self._listener = listener
         self._fraction = 0.0
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Append an event to the trace and pass it to the listener."""
         event = event.model_copy(update={"at": self._now()})
         with self._timer.section("trace"):
@@ -106,7 +106,7 @@ class EventLog:
                 self._listener(event)
 
     def progress(self, fraction: float, message: str) -> None:
-        """Tell the listener how much is done, which never decreases. Not kept in the trace."""
+        """Report progress, which never decreases, to the listener. Not recorded in the trace."""
         self._fraction = max(self._fraction, min(fraction, 1.0))
         if self._listener:
             self._listener(Progress(fraction=self._fraction, message=message, at=self._now()))

@@ -1,4 +1,4 @@
-"""What is known of a run: one value, from which the run can be resumed, reported and shown."""
+"""The state of a run: one value from which it can be resumed, reported and displayed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from profiles.schema import Profile
 from toolbox.tasks import Degradation, Severity, Task
 
 KEEP_INPUT = "keep_input"
-"""The candidate that does nothing."""
+"""The candidate that keeps the step's input."""
+UNTOUCHED, HALF_CLEANED = ".untouched", ".half_cleaned"
+"""Suffixes of candidates of an enlargement: on the photo before cleaning, and on its mean with the cleaned one."""
 
 
 class _Frozen(BaseModel):
@@ -19,25 +21,25 @@ class _Frozen(BaseModel):
 
 
 class Finding(_Frozen):
-    """What perception says of one degradation."""
+    """The assessment of one degradation."""
 
     severity: Severity
     confidence: float = Field(ge=0, le=1)
     measurements: dict[str, float] = {}
-    """Measured numbers, the unit in the name."""
+    """Measured numbers; their names include the unit."""
     estimated: Severity | None = None
-    """What our own estimator says, where another is believed."""
+    """The estimator's severity, if a caller or model reported another one."""
     where: tuple[float, ...] = ()
-    """The severity in each cell of a 3x3 grid, row by row, 0..4; empty where that cannot be said."""
+    """The severity in each cell of a 3x3 grid, row by row, 0..4; empty if it cannot be localised."""
 
     @property
     def present(self) -> bool:
-        """Bad enough to be worth a task."""
+        """Whether it is severe enough for a task."""
         return self.severity >= Severity.MEDIUM
 
 
 class TaskGain(_Frozen):
-    """What a task is expected to gain on a picture, in PSNR (dB)."""
+    """The expected gain of a task on a picture, in PSNR (dB)."""
 
     low_db: float
     """Lower quantile: above zero the gain is clear."""
@@ -45,7 +47,7 @@ class TaskGain(_Frozen):
 
 
 class Perception(_Frozen):
-    """What is wrong with an image, in the eyes of a reasoner."""
+    """The degradations, quality and content of an image, as a reasoner assesses them."""
 
     width: int
     height: int
@@ -53,16 +55,16 @@ class Perception(_Frozen):
     metrics: dict[str, float]
     findings: dict[Degradation, Finding]
     gains: dict[Task, TaskGain] = {}
-    """What the best known expert of each task is expected to gain."""
+    """The expected gain of the best expert of each task."""
     content: ContentKind = ContentKind.PHOTO
     content_confidence: float = Field(default=0.0, ge=0, le=1)
     description: str
-    """One sentence, for the trace and for preference scores."""
+    """One sentence, for the trace and for metrics that compare a picture with a text."""
     by: str
-    """The reasoner that says so."""
+    """The reasoner's name."""
 
     def present(self) -> tuple[Degradation, ...]:
-        """The degradations that are worth a task, worst first."""
+        """The degradations that are severe enough for a task, worst first."""
         found = [
             (-finding.severity, -finding.confidence, name)
             for name, finding in self.findings.items()
@@ -82,7 +84,7 @@ class Step(_Frozen):
 
 
 class Plan(_Frozen):
-    """Ordered steps, and why."""
+    """Ordered steps with their reasons."""
 
     steps: tuple[Step, ...]
     final_width: int
@@ -93,28 +95,28 @@ class Plan(_Frozen):
 
 
 class Verdict(_Frozen):
-    """What Q-MoE says of one candidate of one step."""
+    """The assessment of one candidate of a step by Q-MoE."""
+
+    model_config = ConfigDict(extra="ignore")  # runs of earlier versions have `removal`
 
     expert: str
     score: float
-    """What candidates are ranked by, 0..1."""
+    """Rank of the candidate, 0..1."""
     quality: float = 0.0
     consistency: float = 0.0
-    removal: float = 0.0
-    """How much of the step's degradation is gone in the eyes of the estimator, 0..1."""
     expert_prior: float = 0.0
-    """How much nearer to the truth than its rivals the expert came on synthesised degradations, -1..1."""
+    """The prior of the expert: its lead over the other experts on synthesised degradations, -1..1."""
     cost: Literal[0, 1, 2, 3] = 0
-    """0 for the input itself, 1 for a classical algorithm, 2 for a network, 3 for one that is run many times over."""
+    """0 for the input, 1 for a classical algorithm, 2 for a network, 3 for a diffusion model."""
     metrics: dict[str, float] = {}
     seconds: float = 0.0
     stage: Literal["prescreen", "full"] = "full"
     error: str | None = None
-    """Why the expert gave nothing; its score is 0 then."""
+    """Why there is no result; the score is then 0."""
 
 
 class FaceResult(_Frozen):
-    """What became of one face."""
+    """The result of one face."""
 
     left: float
     top: float
@@ -122,36 +124,36 @@ class FaceResult(_Frozen):
     height: float
     """Its box, in pixels of the step's input."""
     found_in: Literal["original", "input", "both"]
-    """In the picture that the run began with, in the step's input, or in both at the same place."""
+    """In the run's input, in the step's input, or in both at the same place."""
     placed_by: Literal["landmarks", "size"] = "landmarks"
-    """How it was cut out; profiles by their size."""
+    """The basis of its alignment; profile views are aligned by their size."""
     expert: str = KEEP_INPUT
     identity: float = 1.0
-    """How much the chosen crop is like the face of the original, 0..1."""
+    """Similarity of the chosen crop to the original face, 0..1."""
     verdicts: tuple[Verdict, ...] = ()
-    """Of every candidate, with `identity` and `face_quality` among its metrics; none for a face left alone."""
+    """Verdicts of all candidates, with the metrics `identity` and `face_quality`; empty for a skipped face."""
     left_alone: str = ""
     """Why no expert was tried."""
 
 
 class FaceWork(_Frozen):
-    """What a face step did, and by which means."""
+    """The result of a face step, and the models that it used."""
 
     detector: str
     identity: str
     quality: str
     same_from: float
-    """The identity below which a candidate shows somebody else."""
+    """Identity below which a candidate shows another person."""
     faces: tuple[FaceResult, ...] = ()
 
     @property
     def expert_runs(self) -> int:
-        """How many crops were given to experts."""
+        """Number of expert runs on crops."""
         return sum(verdict.expert != KEEP_INPUT for face in self.faces for verdict in face.verdicts)
 
 
 class Node(_Frozen):
-    """One image on the way. The tree of nodes is the run's history."""
+    """One image of a run. The tree of nodes is the run's history."""
 
     id: int
     parent: int | None = None
@@ -163,32 +165,32 @@ class Node(_Frozen):
     score: float = 0.0
     verdicts: tuple[Verdict, ...] = ()
     margin: float | None = None
-    """By how much the best score was ahead of the second; a lead below the judge's own error is a tie."""
+    """Difference between the best and the second-best score; below the score's error it is a tie."""
     faces: FaceWork | None = None
-    """Face by face, for the face step."""
+    """Outcome for each face, in a face step."""
     failed: bool = False
-    """The step was judged to have failed here; the image is kept as a compromise."""
+    """Whether the step failed; its image may be kept as a compromise."""
     remaining_steps: tuple[Step, ...]
-    """What is still to be done from here."""
+    """Steps still to be done from here."""
     failed_first_steps: tuple[Step, ...] = ()
     """Steps that failed as the next one from here."""
 
     @property
     def expert_runs(self) -> int:
-        """How many experts were run for it, on the picture or on its faces."""
+        """Number of expert runs for this node, on the picture or on its faces."""
         if self.faces:
             return self.faces.expert_runs
         return sum(verdict.expert != KEEP_INPUT for verdict in self.verdicts)
 
     @property
     def gain(self) -> float:
-        """By how much its step scored better than doing nothing; 0 where that was no candidate."""
+        """Score of the step above that of keeping the input; 0 if keeping it was not a candidate."""
         kept = [verdict.score for verdict in self.verdicts if verdict.expert == KEEP_INPUT]
         return self.score - kept[0] if kept else 0.0
 
 
 class ModelCall(_Frozen):
-    """One question to a language model, and what came of it."""
+    """One call of a language model."""
 
     purpose: Literal["perceive", "order", "judge"]
     model: str
@@ -196,9 +198,9 @@ class ModelCall(_Frozen):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
-    """US dollars; None where no prices are known."""
+    """US dollars; None if no prices are known."""
     reply: str = ""
-    """The beginning of what it wrote."""
+    """The beginning of the reply."""
     problem: str | None = None
     """Why the reply could not be used."""
 
@@ -214,7 +216,7 @@ class ModelUse(_Frozen):
 
     @property
     def summary(self) -> str:
-        """In words; empty where nobody was asked."""
+        """The totals in one line; empty without calls."""
         if not self.calls:
             return ""
         cost = "" if self.cost is None else f", ${self.cost:.4f}"
@@ -222,7 +224,7 @@ class ModelUse(_Frozen):
         return f"{self.calls} model calls in {self.seconds:.1f} s, {tokens} tokens{cost}"
 
     def plus(self, call: ModelCall) -> ModelUse:
-        """With one call more."""
+        """The sum with one more call."""
         return ModelUse(
             calls=self.calls + 1,
             seconds=self.seconds + call.seconds,
@@ -232,8 +234,16 @@ class ModelUse(_Frozen):
         )
 
 
+class ResultFile(_Frozen):
+    """The file of a result, which a run knows before it gives it its name."""
+
+    sha256: str
+    temporary: str = Field(pattern=r"^\.[0-9a-f]{16}\.part\.[a-z]{3,4}$")
+    """Its name before; a kill may leave it."""
+
+
 class RunState(_Frozen):
-    """All of a run but its pixels."""
+    """A run without its pixels."""
 
     version: Literal[1] = 1
     id: str
@@ -247,20 +257,30 @@ class RunState(_Frozen):
     nodes: tuple[Node, ...] = ()
     current: int = 0
     restart_node: int | None = None
-    """Where the first branch ended; set once the run has begun again from its input."""
+    """The end of the first branch; set when the run has restarted from its input."""
     expert_runs: int = 0
     model_use: ModelUse = ModelUse()
+    strength: float = 1.0
+    """Weight of the result in its blend with the input."""
+    is_masked: bool = False
+    """Whether the result replaces the input only where the mask in the run folder says."""
+    final_size: tuple[int, int] | None = None
+    """Width and height that the caller asked for."""
     seconds: dict[str, float] = {}
     """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
     warnings: tuple[str, ...] = ()
+    result: ResultFile | None = None
+    """Set just before the result gets its name, so that the run recognises it after a kill."""
+    helpful_downloads: tuple[str, ...] = ()
+    """Downloads of the starter set that would have taken part in a step, and what they gain."""
     finished: bool = False
 
     def with_node(self, node: Node) -> RunState:
-        """The state with one node more, or with another version of one."""
+        """The state with a node added or replaced."""
         return self.model_copy(update={"nodes": (*self.nodes[: node.id], node, *self.nodes[node.id + 1 :])})
 
     def path_to(self, node: int) -> tuple[Node, ...]:
-        """The nodes from the input to that one."""
+        """The nodes from the input to `node`."""
         path: list[Node] = []
         index: int | None = node
         while index is not None:
@@ -269,5 +289,5 @@ class RunState(_Frozen):
         return tuple(reversed(path))
 
     def gain_of(self, node: int) -> float:
-        """By how much the steps to that node scored better than doing nothing; enlargements do not count."""
+        """Sum of the gains of the steps to `node`; enlargements do not count."""
         return sum(one.gain for one in self.path_to(node))

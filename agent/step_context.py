@@ -1,7 +1,8 @@
-"""What one step is run with: the picture, what is known of it, and what the step may use."""
+"""The inputs of one step: the picture, its features, the profile and the experts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.state import Step
@@ -22,20 +23,27 @@ class StepContext:
     profile: Profile
     experts: ExpertPool
     features: ImageFeatures
-    """Of `image`. Features of the candidates are extracted from the same crops."""
+    """Features of `image`. Those of the candidates are extracted from the same crops."""
     token: ProgressToken = field(default_factory=ProgressToken)
     timer: Timer = field(default_factory=Timer)
     description: str = ""
     """The picture in one sentence, for published metrics that compare a picture with a text."""
     original: Image | None = None
     """The picture before all steps, with which faces are compared; None: `image` itself."""
+    is_requested: bool = True
+    """Whether somebody asks for the step; experts of other steps must gain clearly or explain the input."""
     runs_left: int | None = None
-    """How many more experts the budget allows to run; None: no limit."""
+    """Remaining expert runs of the budget; None: no limit."""
+    expert_seconds: float | None = None
+    """Experts that would take longer on a CPU, by their cards, do not run; None: no limit."""
+    other_inputs: Mapping[str, Image] = field(default_factory=dict)
+    """Other pictures that the step's blind experts enlarge too, by the suffix of their candidates' names."""
 
     def for_crop(self, crop: Image) -> StepContext:
         """The same step on a crop of the image."""
         with self.timer.section("scoring"):
-            return replace(self, image=crop, features=extract_features(crop, models=self.experts))
+            features = extract_features(crop, models=self.experts)
+            return replace(self, image=crop, features=features, other_inputs={})
 
     @property
     def is_out_of_time(self) -> bool:

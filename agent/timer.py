@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Measures the time of a run by section."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Timer:
-    """Adds up wall time by part. Parts do not nest: the inner one's time is taken from the outer one's."""
+    """Sums wall time by section. The time of an inner section does not count for the outer one."""
 
     def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
         self._seconds = dict(seconds or {})
@@ -27,12 +27,12 @@ class Timer:
             self._open.pop()
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by part, up to now; what belongs to none is `agent`."""
+        """Seconds by section so far; time outside of any section is `agent`."""
         self._accumulate()
         return dict(self._seconds)
 
     def total(self) -> float:
-        """Seconds of all parts together, up to now."""
+        """Seconds of all sections so far."""
         return sum(self.seconds().values())
 
     def _accumulate(self) -> None:

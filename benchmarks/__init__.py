@@ -1,1 +1,1 @@
-"""What is measured, side by side with peers."""
+"""Measurements of restore4k and of its peers."""

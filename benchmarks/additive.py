@@ -1,4 +1,4 @@
-"""The estimator of before: sums of one parabola per handcrafted feature, kept as something to compare with."""
+"""A baseline estimator: sums of one parabola per handcrafted feature."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ REACH = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What one handcrafted feature contributes."""
+    """Contribution of one handcrafted feature."""
 
     centre: float
     spread: float
     slope: float
     bend: float
     log_offset: float | None = None
-    """Where given, the logarithm of the handcrafted features plus this is used."""
+    """If given, the logarithm of the handcrafted features plus this value is used."""
 
     def standardised(self, value: float) -> float:
-        """In standard deviations from the centre, limited to `REACH`."""
+        """The standardised value, limited to `REACH`."""
         if self.log_offset is not None:
             value = math.log(max(value, 0.0) + self.log_offset)
         return min(REACH, max(-REACH, (value - self.centre) / self.spread))

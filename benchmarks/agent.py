@@ -1,4 +1,4 @@
-"""The agent beside other agents with the same experts, and without each of its parts, on MiO100's combinations.
+"""Compares the agent with other agents with the same experts, and without each of its parts, on MiO100 combinations.
 
     python -m benchmarks.agent --data DATA/bench/bsd100/hr --photos 2 [--only "the agent" "random order"] [--side 640]
 
@@ -8,7 +8,7 @@ full-size equivalents: a prescreened crop counts by its share of the pixels. 4KA
 10.1 perception calls (arXiv 2507.07105).
 
 Ablations: "without rollback" takes the best expert's result at every step, even where the judge likes the input
-better; "without replanning" undoes such a step, and goes on with the plan as it was; "without prescreening" runs the
+better; "without replanning" undoes such a step, and continues with the same plan; "without prescreening" runs the
 same experts on the whole of large pictures (more than 0.26 megapixels: give a --side above 512, or nothing is
 prescreened); "every expert on the whole" also runs those that the expert priors leave out.
 """
@@ -192,7 +192,7 @@ def _full_size_runs(restoration: Restoration) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What one restoration was worth, and what it cost."""
+    """Gain and cost of one restoration."""
 
     combination: int
     psnr_db: float

@@ -20,8 +20,9 @@ from agent.reasoners.reasoner import RULES
 from agent.state import Step
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from iqa.degradations import estimate_degradations
-from iqa.quality import quality
+from iqa.degradations import estimates_from
+from iqa.features import extract_features
+from iqa.quality import quality_of
 from profiles.loading import load_profile
 from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
@@ -59,13 +60,13 @@ class Search:
             self.looks += 1
             if step.task is Task.SUPER_RESOLUTION:
                 return results[-1], True
-            if estimate_degradations(results[-1])[step.task.degradation].severity <= Severity.LOW:
+            if estimates_from(extract_features(results[-1]))[step.task.degradation].severity <= Severity.LOW:
                 return results[-1], True
         return max(results, key=self._looks, default=image), False
 
     def _looks(self, image: Image) -> float:
         self.looks += 1
-        return quality(image).score
+        return quality_of(extract_features(image)).score
 
 
 def restored_depth_first(image: Image, scale: int, experts: ExpertPool) -> tuple[Image, int, int, float]:

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def calls(folder: Path, arguments: argparse.Namespace) -> None:
-    """The command on a folder, and the command on one picture so many times as the folder has pictures."""
+    """The command on a folder, and the command once per picture of the folder."""
     source = pictures(folder / "in", arguments.pictures or 64, arguments.side)
     files = sorted(source.iterdir())
     some = files[:: max(1, len(files) // arguments.calls)][: arguments.calls]
@@ -97,7 +97,7 @@ def ray(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def memory(folder: Path, arguments: argparse.Namespace) -> None:
-    """What the worker processes hold after so many pictures."""
+    """Memory of the worker processes after some pictures."""
     source = pictures(folder / "in", arguments.pictures or MEMORY_AT[-1], arguments.side)
     handles: dict[int, ProcessHandle] = {}
 
@@ -117,7 +117,7 @@ def memory(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def record(folder: Path, arguments: argparse.Namespace) -> None:
-    """What the command itself does for each picture, when workers take no time; and when all is done already."""
+    """Time of the command itself per picture, with workers that take no time, and with nothing left to do."""
     source = folder / "in"
     count = arguments.pictures or 5000
     for number in range(count):
@@ -134,7 +134,7 @@ def record(folder: Path, arguments: argparse.Namespace) -> None:
 class Copier(Worker):
     """Does nothing to a picture."""
 
-    def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
+    def restore(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         """A copy."""
         work.result.write_bytes(work.file.read_bytes())
         step = StepTaken(step="denoising", expert="restore4k_denoise", score=0.5)
@@ -153,7 +153,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
 
 
 def pictures(folder: Path, count: int, side: int) -> Path:
-    """A folder of so many of that side in pixels."""
+    """A folder of that number of pictures with that side in pixels."""
     folder.mkdir()
     photos = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
     dice = np.random.default_rng(0)

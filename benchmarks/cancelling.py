@@ -1,4 +1,4 @@
-"""How soon a restoration to 4096 pixels stops when it is cancelled, at moments spread over its whole course.
+"""Time until a cancelled restoration to 4096 pixels stops, for moments spread over its duration.
 
 python -m benchmarks.cancelling
 """

@@ -1,4 +1,4 @@
-"""Clean photos in: how far the result is from a plain enlargement, and what was done that nobody needed.
+"""Clean photos as input: distance of the result from a plain enlargement, and the steps that were not needed.
 
     python -m benchmarks.clean --data DATA/bench/bsd100/hr --photos 8 [--scale 2] [--side 120]
 
@@ -45,7 +45,7 @@ def reduced(photo: Image, side: int | None) -> Image:
 
 
 def steps_of(run: Restoration) -> tuple[list[str], bool]:
-    """What was done, and whether it changed more than the size."""
+    """The steps that were taken, and whether they changed more than the size."""
     taken = [node for node in run.path_taken() if node.step and node.expert != KEEP_INPUT]
     lines = [f"{node.step}: {node.expert}" for node in taken]
     return lines, any(node.step.task is not Task.SUPER_RESOLUTION for node in taken if node.step)

@@ -1,4 +1,4 @@
-"""What the whole agent gains on the sixteen combinations of degradations of MiO100, made of clean photos.
+"""Gain of the agent on the sixteen combinations of degradations of MiO100, synthesised from clean photos.
 
     python -m benchmarks.combinations --data DATA/bench/bsd100/hr --photos 4
 
@@ -36,7 +36,7 @@ SIDE = 320
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What one restoration was worth."""
+    """Gains of one restoration."""
 
     psnr_before: float
     psnr_after: float

@@ -1,4 +1,4 @@
-"""Faces degraded and put back: PSNR and identity against the face as it was, for the face step and each expert alone.
+"""PSNR and identity of degraded faces after the face step and after each expert alone.
 
     python -m benchmarks.faces --data DATA/bench
     python -m benchmarks.faces --data DATA/bench --sheet faces.png
@@ -22,8 +22,8 @@ import numpy as np
 import PIL.Image
 import skimage.data
 
-from agent.face_step import run_face_step, run_on_crop
-from agent.faces import FaceTools, face_tools
+from agent.faces.detection import FaceTools, face_tools
+from agent.faces.step import run_face_step, run_on_crop
 from agent.qmoe import candidates
 from agent.state import KEEP_INPUT, Step
 from agent.step_context import StepContext
@@ -47,7 +47,7 @@ LEAST_SIZE = 40
 MOST_DB = 60.0
 """Shown for what is the same."""
 SURROUNDINGS = 1.0
-"""What is cut out around a face on each side, in sizes of the face."""
+"""Margin around a face on each side, as a fraction of its size."""
 SHEET_SIDE = 192
 
 

@@ -3,7 +3,8 @@
     python -m benchmarks.load
 
 A real server process with 20 tokens; every client has its own photo. Counts failures and replies that hold somebody
-else's image, and measures how long calls take and what memory the server holds before and after the burst.
+else's image, and measures how long calls take and what memory and descriptors the server holds before and after the
+burst.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import base64
 import json
 import os
 import random
+import re
 import secrets
 import socket
 import statistics
@@ -33,6 +35,7 @@ import numpy as np
 import PIL.Image
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import TextContent
 from skimage import data
 
 from benchmarks.report import reported
@@ -46,7 +49,7 @@ STARTUP_SECONDS = 120
 
 @dataclass
 class Tally:
-    """What has happened so far."""
+    """Counts so far."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: list[str] = field(default_factory=list)
@@ -61,7 +64,7 @@ def main() -> None:
     options.add_argument("--clients", type=int, default=20)
     options.add_argument("--pause", type=float, default=0.0, help="seconds between a client's calls, at most")
     options.add_argument("--long-side", type=int, default=4096, help="of the restoration in the background")
-    options.add_argument("--bursts", type=int, default=4, help="in all; the first while the restoration goes on")
+    options.add_argument("--bursts", type=int, default=4, help="number of bursts; the first during the restoration")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = anyio.run(measure, Path(folder), asked.clients, asked.long_side, asked.pause, asked.bursts)
@@ -69,12 +72,12 @@ def main() -> None:
 
 
 async def measure(folder: Path, count: int, long_side: int, pause: float, bursts: int) -> dict[str, Any]:
-    """All figures: a burst while a restoration goes on, then the others, and the memory after each."""
+    """All figures: a burst during a restoration, then the others, and what the server holds after each."""
     tokens = {f"client-{number}": secrets.token_urlsafe(32) for number in range(count)}
     process, url = start_server(folder, tokens)
     try:
         handles = [await first_image(url, token, number) for number, token in enumerate(tokens.values())]
-        memory = {"before": resident_megabytes(process.pid)}
+        held = {"before": held_by(process.pid)}
         tallies, run = [Tally() for _ in range(bursts)], dict[str, Any]()
         async with anyio.create_task_group() as group:
             started = anyio.Event()
@@ -82,14 +85,15 @@ async def measure(folder: Path, count: int, long_side: int, pause: float, bursts
             await started.wait()
             burst_seconds = await burst(url, list(tokens.values()), handles, tallies[0], pause)
             still_running = "seconds" not in run
-            memory["after_burst_1"] = resident_megabytes(process.pid)
-        memory["after_run"] = resident_megabytes(process.pid)
+            held["after_burst_1"] = held_by(process.pid)
+        held["after_run"] = held_by(process.pid)
         for number, later in enumerate(tallies[1:], start=2):
             await burst(url, list(tokens.values()), handles, later, pause)
-            memory[f"after_burst_{number}"] = resident_megabytes(process.pid)
+            held[f"after_burst_{number}"] = held_by(process.pid)
         first = tallies[0]
         return {
-            "calls": sum(map(len, first.seconds.values())),
+            "calls": count * len(MIX),
+            "answered": [sum(map(len, tally.seconds.values())) for tally in tallies],
             "clients": count,
             "pause_seconds": pause,
             "load_average": os.getloadavg()[0],
@@ -103,7 +107,8 @@ async def measure(folder: Path, count: int, long_side: int, pause: float, bursts
             "light_worst_ms": round(1000 * max(max(first.seconds[name]) for name in LIGHT)),
             "look_median_ms": median_ms(first, LOOKS),
             "median_ms": {name: median_ms(first, (name,)) for name in sorted(first.seconds)},
-            "resident_mb": memory,
+            "resident_mb": {when: megabytes for when, (megabytes, _) in held.items()},
+            "descriptors": {when: descriptors for when, (_, descriptors) in held.items()},
         }
     finally:
         process.terminate()
@@ -128,8 +133,20 @@ def start_server(folder: Path, tokens: dict[str, str]) -> tuple[subprocess.Popen
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "server", "serve", "--transport", "streamable-http", "--port", str(port)]
-    command += ["--clients", str(file), "--output", str(folder / "out"), "--runs", str(folder / "runs")]
+    command = [
+        sys.executable,
+        "-m",
+        "server",
+        "serve",
+        "--tools",
+        "all",
+        "--transport",
+        "streamable-http",
+        "--port",
+        str(port),
+    ]
+    command += ["--wait-seconds", "600", "--clients", str(file)]
+    command += ["--output", str(folder / "out"), "--runs", str(folder / "runs")]
     environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + STARTUP_SECONDS
@@ -149,7 +166,7 @@ def photo(number: int) -> str:
     with tempfile.TemporaryFile() as stream:
         PIL.Image.fromarray(pixels).save(stream, "PNG")
         stream.seek(0)
-        return base64.b64encode(stream.read()).decode()
+        return f"data:image/png;base64,{base64.b64encode(stream.read()).decode()}"
 
 
 @asynccontextmanager
@@ -165,12 +182,17 @@ async def client_of(url: str, token: str) -> AsyncIterator[Client]:
 async def first_image(url: str, token: str, number: int) -> str:
     """The handle of the client's own photo."""
     async with client_of(url, token) as client:
-        result = await client.call_tool("analyze_quality", {"image": {"data": photo(number)}})
-        return str((result.structured_content or {})["image"]["handle"])
+        result = await client.call_tool("denoise", {"image": photo(number), "expert": "tv_denoise"})
+        texts = [block.text for block in result.content if isinstance(block, TextContent)]
+        if found := re.search(r"undo: (img_\w+)", texts[0]):
+            return found[1]
+    raise SystemExit(f"the server gave no handle: {texts[0]}")
 
 
-async def restore(url: str, token: str, long_side: int, started: anyio.Event, run: dict[str, Any]) -> None:
-    """A restoration; `started` is set when its plan is made."""
+async def restore(
+    url: str, token: str, long_side: int, started: anyio.Event, run: dict[str, Any], number: int = 0
+) -> None:
+    """A restoration of the photo of that number; `started` is set when its plan is made."""
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         if (message or "").startswith("plan"):
@@ -178,7 +200,7 @@ async def restore(url: str, token: str, long_side: int, started: anyio.Event, ru
 
     began = time.perf_counter()
     async with client_of(url, token) as client:
-        arguments = {"image": {"data": photo(0)}, "long_side": long_side}
+        arguments = {"image": photo(number), "size": long_side, "wait_seconds": 3600}
         result = await client.call_tool("restore_to_4k", arguments, progress_callback=on_progress)
     run.update(seconds=time.perf_counter() - began, failed=bool(result.is_error))
     started.set()
@@ -217,10 +239,10 @@ async def one_call(client: Client, kind: str, own: str, foreign: str) -> bool:
                 return "no image" not in str(error)
             return True
         case "foreign_analyze":
-            result = await client.call_tool("analyze_quality", {"image": {"handle": foreign}})
+            result = await client.call_tool("analyze_quality", {"image": foreign})
             return not result.is_error
         case "analyze_quality":
-            result = await client.call_tool(kind, {"image": {"handle": own}})
+            result = await client.call_tool(kind, {"image": own})
             return bool(result.is_error) or (result.structured_content or {})["image"]["handle"] != own
         case _:
             result = await client.call_tool(kind, {})
@@ -230,12 +252,17 @@ async def one_call(client: Client, kind: str, own: str, foreign: str) -> bool:
 
 
 def median_ms(tally: Tally, kinds: tuple[str, ...]) -> int:
-    """Of all calls of these kinds."""
+    """Latencies of all calls of these kinds."""
     return round(1000 * statistics.median(seconds for kind in kinds for seconds in tally.seconds[kind]))
 
 
+def held_by(process: int) -> tuple[int, int]:
+    """Resident megabytes and open descriptors of a process (Linux)."""
+    return resident_megabytes(process), len(os.listdir(f"/proc/{process}/fd"))
+
+
 def resident_megabytes(process: int) -> int:
-    """What a process holds in memory (Linux)."""
+    """Resident memory of a process (Linux)."""
     status = Path(f"/proc/{process}/status").read_text("ascii")
     return int(status.partition("VmRSS:")[2].split()[0]) // 1024
 

@@ -1,4 +1,4 @@
-"""Our order of tasks beside orders by chance and fixed ones, with the same experts and the same judge.
+"""Our order of tasks compared with random and fixed orders, with the same experts and the same judge.
 
     python -m benchmarks.orders --data DATA/bench/bsd100/hr --photos 4
 
@@ -48,7 +48,7 @@ DRAWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one degraded picture gains in dB by every order of its tasks."""
+    """Gain of one degraded picture in dB, for every order of its tasks."""
 
     mixture: int
     photo: int

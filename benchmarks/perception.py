@@ -1,4 +1,4 @@
-"""How well degradations are found and candidates are ranked, on photographs that no fit has seen.
+"""Accuracy of the degradation estimator and of the ranking of candidates, on held-out photographs.
 
     python -m benchmarks.perception --data DATA [--samples 1500] [--steps 256]
     python -m benchmarks.perception --data DATA --ranking-only --kept FOLDER    # the judge again, soon
@@ -31,11 +31,11 @@ from benchmarks.report import reported
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.candidate_score import origin_of
-from iqa.degradations import estimate_degradations, estimates_from
+from iqa.degradations import estimates_from
 from iqa.features import ImageFeatures, extract_features
 from iqa.metrics.niqe import default_model, niqe
 from iqa.no_reference_fidelity import FidelityPrediction, predict_no_reference_fidelity
-from iqa.quality import predicted_fidelity, quality
+from iqa.quality import predicted_fidelity, quality_of
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 from training.data.candidate_dataset import FAILURE_PREFIX, KEEP_INPUT, DatasetCandidate, drawn_steps, truth_of
@@ -110,18 +110,18 @@ def _f1(found: NDArray[np.bool_], there: NDArray[np.bool_]) -> float:
 
 
 def pictures_table(paths: Sequence[Path], workers: int) -> str:
-    """How scores rank pictures that no expert has touched: one of each photo, one to three things wrong with it."""
+    """Rank correlation of scores on degraded pictures: one per photo, with one to three degradations."""
     jobs = list(enumerate(paths))
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
-        found, by_niqe, of_origins, ssim, likeness = zip(*pool.imap(_picture, jobs, chunksize=8), strict=True)
+        found, by_niqe, of_origins, ssim, fidelity = zip(*pool.imap(_picture, jobs, chunksize=8), strict=True)
     scores = {
         "NIQE": (by_niqe, by_niqe),
         "network of candidates": (of_origins, of_origins),
-        "likeness": ([one.ssim for one in found], [one.mean for one in found]),
+        "no-reference fidelity": ([one.ssim for one in found], [one.mean for one in found]),
     }
     lines = ["score                  Spearman with SSIM  with SSIM and PSNR, halves"]
     for name, (by_ssim, by_both) in scores.items():
-        lines.append(f"{name:21} {_spearman(by_ssim, ssim):19.3f}  {_spearman(by_both, likeness):26.3f}")
+        lines.append(f"{name:21} {_spearman(by_ssim, ssim):19.3f}  {_spearman(by_both, fidelity):26.3f}")
     return "\n".join([*lines, f"{len(ssim)} pictures"])
 
 
@@ -139,7 +139,7 @@ def ranking_table(steps: Sequence[Sequence[DatasetCandidate]], workers: int) -> 
     The correlation is over all candidates of all steps, and within each step (the mean).
 
     What is restored halfway to the truth is a candidate for pairs and ranks, but not for choices: no agent has it.
-    What was damaged on purpose is counted by itself.
+    Results that were damaged on purpose are counted separately.
     """
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         opinions = pool.map(opinions_on, steps, chunksize=1)
@@ -167,20 +167,20 @@ def ranking_table(steps: Sequence[Sequence[DatasetCandidate]], workers: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What is said of a candidate."""
+    """A score of candidates."""
 
     verdict: Verdict
-    """That of the default profile."""
+    """The score of the default profile."""
     niqe: float
     unaided: float
-    """What the quality network says of a candidate whose input it does not know."""
+    """The quality network's score of a candidate without its input."""
 
 
 SCORES: Mapping[str, Callable[[Opinion], float]] = {
     "NIQE (4KAgent's formula as far as it runs)": lambda one: -one.niqe,
     "quality network, without the input": lambda one: one.unaided,
     "quality network, with the input": lambda one: one.verdict.metrics["predicted_fidelity"],
-    "experience with the expert": lambda one: one.verdict.expert_prior,
+    "expert prior": lambda one: one.verdict.expert_prior,
     "the agent's score": lambda one: one.verdict.score,
     "no choice: the first candidate": lambda one: 0.0,
 }
@@ -209,7 +209,7 @@ def _costs() -> Mapping[str, int]:
 
 
 def preferred_failures(steps: Sequence[Sequence[DatasetCandidate]], verdicts: Sequence[Sequence[Verdict]]) -> str:
-    """How often a result with a known failure wins over all experts although one of them is nearer to the truth."""
+    """Share of steps in which a result with a known failure wins although an expert is closer to the reference."""
     wins = list[bool]()
     for step, each in zip(steps, verdicts, strict=True):
         judged_step = list(zip(step, each, strict=True))
@@ -224,7 +224,7 @@ def preferred_failures(steps: Sequence[Sequence[DatasetCandidate]], verdicts: Se
 
 
 def losses_by_task(losses: Sequence[Loss]) -> str:
-    """Where the agent loses: by task, how much by keeping or leaving the input, and the largest loss."""
+    """Losses of the agent by task: by keeping the input, by leaving it, and the largest one."""
     lines = [f"{'task':24} steps  dB lost  of all  input kept, wrongly  left, wrongly  largest: chosen, better"]
     of_task = {task: [loss for loss in losses if loss.task is task] for task in {loss.task for loss in losses}}
     for task, some in sorted(of_task.items(), key=lambda item: -sum(loss.db for loss in item[1])):
@@ -240,7 +240,7 @@ def losses_by_task(losses: Sequence[Loss]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a choice lost against the best candidate of its step."""
+    """Loss of a choice against the best candidate of its step."""
 
     task: Task
     db: float
@@ -249,13 +249,13 @@ class Loss:
 
 
 def loss_of(step: Sequence[DatasetCandidate], chosen: DatasetCandidate) -> Loss:
-    """That of one candidate."""
+    """Loss of one candidate."""
     best = max((one for one in step if one.from_expert), key=lambda one: one.psnr_db)
     return Loss(chosen.task, best.psnr_db - chosen.psnr_db, chosen.name, best.name)
 
 
 def agents_loss(step: Sequence[DatasetCandidate], verdicts: Sequence[Verdict]) -> Loss:
-    """That of what the agent keeps."""
+    """Loss of the agent's choice."""
     winner = best_verdict([verdict for one, verdict in zip(step, verdicts, strict=True) if one.from_expert])
     return loss_of(step, next(one for one in step if one.name == winner.expert))
 
@@ -289,7 +289,11 @@ def time_table(path: Path) -> str:
         resized = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
         image = Image(from_numpy(to_float(to_uint8(resized))))
         ours, theirs = niqe(image), niqe_by_pyiqa(image)
-        seconds = [_seconds(measure, image) for measure in (estimate_degradations, quality, niqe)]
+        seconds = [
+            _seconds(lambda given: estimates_from(extract_features(given)), image),
+            _seconds(lambda given: quality_of(extract_features(given)), image),
+            _seconds(niqe, image),
+        ]
         peer = _seconds(niqe_by_pyiqa, image, times=1)
         lines.append(
             f"{side:4}   {seconds[0]:9.3f}  {seconds[1]:7.3f}  {seconds[2]:10.3f}  {peer:12.3f}  "
@@ -299,7 +303,7 @@ def time_table(path: Path) -> str:
 
 
 def niqe_by_pyiqa(image: Image) -> float:
-    """What pyiqa computes with our parameters."""
+    """NIQE by pyiqa with our parameters."""
     from pyiqa.archs.niqe_arch import calculate_niqe
 
     model = default_model()

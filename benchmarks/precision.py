@@ -1,4 +1,4 @@
-"""What bfloat16 costs the embedded networks: dB lost against float32, as cards say and by plain autocast.
+"""Loss of the embedded networks in bfloat16 against float32, in dB, by their cards and by plain autocast.
 
 python -m benchmarks.precision --data BENCH
 """
@@ -21,7 +21,7 @@ from toolbox.store import ModelStore
 from toolbox.tasks import Task
 
 SETS = ("set5", "set14")
-"""Of super-resolution; the others are measured on photos of BSD100."""
+"""Sets for super-resolution; other tasks are measured on photos of BSD100."""
 
 
 @reported("precision", "PSNR lost to bfloat16")

@@ -1,4 +1,4 @@
-"""What experts, weight files and the whole agent reach on held-out photos, beside published figures.
+"""Results of experts, weight files and the agent on held-out photos, with published figures.
 
     python -m benchmarks.quality --data DATA/bench
     python -m benchmarks.quality --data DATA/bench --group "SR 4x" JPEG --photos 100
@@ -40,7 +40,7 @@ Runner = Callable[[Image], Image]
 
 @dataclass(slots=True)
 class Row:
-    """What one runner reached in one group."""
+    """Result of one runner in one group."""
 
     name: str
     db: dict[str, float] = field(default_factory=dict)

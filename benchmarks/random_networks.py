@@ -32,7 +32,7 @@ class RandomNetwork:
 
     @property
     def title(self) -> str:
-        """What tells it from the others."""
+        """The name that distinguishes it from the others."""
         return self.name or self.class_name or self.architecture
 
     def make(self, seed: int = 0) -> nn.Module:
@@ -72,9 +72,6 @@ NETWORKS = (
     RandomNetwork("ATD", _SWIN | _SHUFFLE | {"window_size": 8, "num_tokens": 16}, 4, "params_ema"),
     RandomNetwork("Compact", {"num_feat": 16, "num_conv": 2, "upscale": 4}, 4, "params"),
     RandomNetwork("CRAFT", {"embed_dim": 24, "depths": [1, 1], "num_heads": [2, 2]}, 4, "params"),
-    RandomNetwork(
-        "DAT", {"embed_dim": 24, "depth": [2], "num_heads": [2], "split_size": [4, 8], "upscale": 4}, 4, "params"
-    ),
     RandomNetwork("DCTLSA", {"nf": 20, "num_head": 5, "upscale": 4}, 4),
     RandomNetwork("DITN", {"dim": 16, "ITL_blocks": 1, "SAL_blocks": 1, "upscale": 4}, 4, "params"),
     RandomNetwork("DnCNN", {"in_nc": 3, "out_nc": 3, "nc": 16, "nb": 17, "act_mode": "R"}),

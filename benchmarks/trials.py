@@ -12,8 +12,7 @@ import numpy as np
 from imaging.convert import FloatArray, from_numpy, to_numpy
 from imaging.image import Image
 from imaging.reading import read_image
-from iqa.metrics.psnr import psnr
-from iqa.metrics.psnr_y import psnr_y
+from iqa.metrics.psnr import psnr, psnr_y
 from toolbox.tasks import Severity, Task
 from training.data.degradations import degrade, gaussian_noise, jpeg
 from training.data.loading import load_photo, shrink
@@ -128,6 +127,6 @@ def pictures(folder: Path) -> tuple[Path, ...]:
 
 
 def spread(photos: tuple[Path, ...], most: int) -> tuple[Path, ...]:
-    """At most so many of them, evenly spread."""
+    """At most that number of them, evenly spread."""
     chosen = np.linspace(0, len(photos) - 1, min(most, len(photos))).round().astype(int)
     return tuple(photos[index] for index in sorted(set(chosen.tolist())))

@@ -39,7 +39,7 @@ FULL_SIZE = (
         "SwinIR", {"embed_dim": 180, "depths": [6] * 6, "num_heads": [6] * 6, "window_size": 8, "mlp_ratio": 2}
     ),
 )
-"""In the size that is published (NAFNet-GoPro-width32, SwinIR-M for noise), with random weights."""
+"""Networks of published sizes (NAFNet-GoPro-width32, SwinIR-M for noise), with random weights."""
 EMBEDDED = "restore4k_denoise"
 
 
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def one_call(card: ExpertCard, store: ModelStore, source: Path, target: Path) -> None:
-    """Everything that a tool in a process of its own has to do."""
+    """The whole work of a tool that starts a new process."""
     write_image(run_expert(load_expert(card, store), read_image(source), ProgressToken()), target)
 
 
@@ -93,7 +93,7 @@ def measured(name: str, card: ExpertCard, store: ModelStore, image: Image, calls
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one call: seconds on the clock, and seconds in which a core was busy for it."""
+    """Wall seconds and CPU seconds of one call."""
 
     seconds: float
     cpu_seconds: float
@@ -112,7 +112,7 @@ def _cost(call: Callable[[], None]) -> Cost:
 
 
 def _busy_seconds() -> float:
-    """Of this process and of those that it has started and that have ended."""
+    """CPU seconds of this process and of its ended children."""
     return sum(os.times()[:4])
 
 

@@ -10,18 +10,21 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs import command_line, experts, profiles, tools
+from docs import command_line, experts, formats, profiles, tools
 
 REPOSITORY = Path(__file__).parents[1]
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "tools": tools.overview,
     "tool reference": tools.reference,
+    "tool costs": tools.costs,
+    "reply costs": tools.reply_costs,
     "experts": experts.overview,
     "experts of 4KAgent": experts.of_4kagent,
     "further experts": experts.further,
     "profiles": profiles.overview,
     "profile keys": profiles.keys,
     "command line": command_line.reference,
+    "round trip": formats.round_trip,
 }
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

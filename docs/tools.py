@@ -1,7 +1,8 @@
-"""The MCP tools, as the server lists them."""
+"""The MCP tools, as the server lists them, and what their list and their replies cost."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ import anyio
 from docs.markdown import table
 from server.mcp.app import build_server
 from server.settings import ServerSettings
+from server.toolsets import RESTORE, STEPS
 
+BYTES_PER_TOKEN = 4
+REPLIES = Path(__file__).with_name("replies.json")
+"""Costs of replies: bytes of text and pictures, tokens of pictures. tests/server/mcp/test_reply_costs.py keeps it."""
+FIRST = Path(__file__).with_name("first_tools.json")
+"""Bytes of each tool in the list of the server's first version, from the snapshots before commit a0631b7a28."""
 LEAST_SUMMARY = 25
 """Characters that the summary of a tool has at least."""
 
@@ -29,12 +36,43 @@ def reference() -> str:
 
 def _tools() -> list[Any]:
     nowhere = Path("/nonexistent")
-    settings = ServerSettings(allowed=(), output=nowhere, workspace=nowhere, runs=nowhere)
+    settings = ServerSettings(allowed=(), output=nowhere, workspace=nowhere, runs=nowhere, tools="all")
     return list(anyio.run(build_server(settings).list_tools))
 
 
+def costs() -> str:
+    """Bytes and estimated tokens of each tool and each set, with those of the first version of the server."""
+    found = {tool.name: _size(tool) for tool in _tools()}
+    first: dict[str, int] = json.loads(FIRST.read_text("utf-8"))
+    sets = {"--tools restore": RESTORE, "--tools steps": STEPS, "--tools all": tuple(found)}
+    rows = []
+    for name, tools in {**sets, **{name: (name,) for name in found}}.items():
+        before = sum(first.values()) if name in sets else first.get(name)  # there were no sets
+        now = _bytes_and_tokens(sum(map(found.__getitem__, tools)))
+        rows.append((f"`{name}`", len(tools), *now, *(_bytes_and_tokens(before) if before else ("–", "–"))))
+    return table(("tools/list", "tools", "bytes", "tokens", "bytes before", "tokens before"), rows)
+
+
+def reply_costs() -> str:
+    """Bytes and estimated tokens of a typical reply of each tool."""
+    rows = []
+    for name, cost in json.loads(REPLIES.read_text("utf-8")).items():
+        tokens = round(cost["text"] / BYTES_PER_TOKEN) + cost["picture_tokens"]
+        rows.append((f"`{name}`", f"{cost['text']:,}", f"{cost['pictures']:,}", f"{tokens:,}"))
+    return table(("reply of", "bytes of text", "bytes of pictures", "tokens"), rows)
+
+
+def _size(tool: Any) -> int:
+    document = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return len(json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _bytes_and_tokens(size: int) -> tuple[str, str]:
+    return f"{size:,}", f"{round(size / BYTES_PER_TOKEN):,}"
+
+
 def _first_sentence(description: str) -> str:
-    """As far as a colon, if that is not within the first words."""
+    """The text up to a colon, unless that is within the first words."""
     sentence = description.partition(". ")[0].rstrip(".")
     colon = sentence.find(": ", LEAST_SUMMARY)
     return sentence if colon < 0 else sentence[:colon]
@@ -43,7 +81,12 @@ def _first_sentence(description: str) -> str:
 def _section(tool: Any) -> str:
     required = tool.input_schema.get("required", [])
     rows = [
-        (f"`{name}`", _kind(schema), "required" if name in required else _default(schema), schema.get("description"))
+        (
+            f"`{name}`",
+            _kind(schema),
+            "required" if name in required else _default(schema),
+            schema.get("description", "–"),
+        )
         for name, schema in tool.input_schema.get("properties", {}).items()
     ]
     arguments = table(("argument", "type", "default", "meaning"), rows) if rows else "No arguments.\n"

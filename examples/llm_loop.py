@@ -83,12 +83,12 @@ def as_function(tool: Tool) -> Json:
 
 
 def text_of(result: CallToolResult) -> str:
-    """What the model reads."""
+    """The text for the model."""
     return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
 
 
 def pictures_of(result: CallToolResult) -> list[Json]:
-    """What the model sees."""
+    """The pictures for the model."""
     return [
         {"type": "image_url", "image_url": {"url": f"data:{block.mime_type};base64,{block.data}"}}
         for block in result.content

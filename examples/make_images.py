@@ -1,4 +1,4 @@
-"""How the pictures in examples/images were made: a clean photo, made small, noisy and compressed.
+"""Makes the pictures in examples/images: a clean photo, reduced, with noise and compressed.
 
     python examples/make_images.py
     make demo && python examples/make_images.py restored/coffee_4k.png    # and the picture of the README

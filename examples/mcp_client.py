@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 from mcp import Client, StdioServerParameters
+from mcp.types import TextContent
 
 
 async def main(photo: Path) -> None:
@@ -20,14 +21,12 @@ async def main(photo: Path) -> None:
     )
     async with Client(server) as client:
         result = await client.call_tool(
-            "restore_to_4k", {"image": {"path": str(photo)}}, progress_callback=_show_progress
+            "restore_to_4k", {"image": str(photo), "wait_seconds": 3600}, progress_callback=_show_progress
         )
+    texts = [block.text for block in result.content if isinstance(block, TextContent)]
     if result.is_error:
-        sys.exit(f"refused: {result.content}")
-    answer = result.structured_content or {}
-    print(answer["summary"])
-    for step in answer["steps"]:
-        print(f"  {step['step']}: {step['expert']} ({step['score']:.3f})")
+        sys.exit(f"refused: {texts}")
+    print("\n".join(texts))
 
 
 async def _show_progress(progress: float, total: float | None, message: str | None) -> None:

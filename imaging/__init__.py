@@ -1,1 +1,1 @@
-"""What an image is, its files, its colours, and how a network is run over it."""
+"""Images: pixels, files, colours, and running a network over them."""

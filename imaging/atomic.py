@@ -17,7 +17,7 @@ def atomic_write(file: Path, *, sync: bool = False, overwrite: bool = True, suff
     before it is renamed. Without `overwrite`, raises `FileExistsError` where `file` exists. `suffix` ends the
     temporary name, for writers that choose the format by it. `OSError` passes.
     """
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part{suffix}")
+    temporary = file.with_name(f".{secrets.token_hex(8)}.part{suffix}")  # short, whatever the length of the name
     try:
         yield temporary
         if sync:

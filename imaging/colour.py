@@ -20,26 +20,13 @@ LOW_FREQUENCY_SIDE = 64
 
 
 def luma(rgb: FloatArray) -> FloatArray:
-    """(..., 3) RGB -> (...) full-range luma of ITU-R BT.601, in the range of the input, for experts.
-
-    `iqa.luma` computes it in a different order, with other rounding errors: the embedded experts and the metrics each
-    reproduce their results only with their own.
+    """(..., 3) RGB -> (...) full-range luma of ITU-R BT.601, in the range of the input.
 
     >>> round(float(luma(np.ones((1, 1, 3), np.float32))[0, 0]), 6)
     1.0
     """
     plane: FloatArray = rgb @ np.array(BT601, np.float32)
     return plane
-
-
-def match_statistics(pixels: Tensor, reference: Tensor) -> Tensor:
-    """Give every channel the mean and standard deviation of the reference (AdaIN, Huang and Belongie 2017).
-
-    Sizes may differ. 4KAgent does this with large super-resolution results.
-    """
-    mean, deviation = pixels.mean((1, 2), keepdim=True), pixels.std((1, 2), keepdim=True)
-    wanted_mean, wanted_deviation = reference.mean((1, 2), keepdim=True), reference.std((1, 2), keepdim=True)
-    return ((pixels - mean) / deviation.clamp(min=1e-5) * wanted_deviation + wanted_mean).clamp(0, 1)
 
 
 def align_low_frequencies(pixels: Tensor, reference: Tensor, coarse_side: int = LOW_FREQUENCY_SIDE) -> Tensor:
@@ -69,6 +56,22 @@ def _cubic(planes: Tensor, height: int, width: int) -> Tensor:
     import torch
 
     return torch.nn.functional.interpolate(planes[None], (height, width), mode="bicubic", align_corners=False)
+
+
+def is_grey(pixels: Tensor) -> bool:
+    """Whether the three channels of (3, H, W) are equal everywhere."""
+    return all(
+        pixels[0, rows].equal(pixels[1, rows]) and pixels[0, rows].equal(pixels[2, rows])
+        for rows in row_chunks(pixels)
+    )
+
+
+def without_colour(pixels: Tensor) -> Tensor:
+    """(3, H, W) with the mean of the channels in each of them."""
+    grey = empty(tuple(pixels.shape))
+    for rows in row_chunks(pixels, grey):
+        grey[:, rows] = pixels[:, rows].mean(dim=0)
+    return grey
 
 
 def clamped(pixels: Tensor) -> Tensor:

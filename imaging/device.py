@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEVICE_VARIABLE = "RESTORE4K_DEVICE"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-"""From glibc's malloc.h."""
+"""Constant of glibc's malloc.h."""
 LARGEST_KEPT = 256 << 20
 """Bytes of the largest buffer that malloc takes from the heap."""
 
@@ -83,7 +83,15 @@ def device_memory() -> int:
     device = best_device()
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else sys.maxsize
+    return system_memory() or sys.maxsize
+
+
+def system_memory() -> int | None:
+    """Total memory of the machine in bytes; None on systems that do not report it."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
@@ -92,6 +100,18 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
     able = torch.cpu.get_capabilities() if device.type == "cpu" else {"bf16": True}
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def teraflops(device: torch.device) -> float | None:
+    """About how many 10^12 operations a CPU computes per second in convolutions; None for other devices: plenty.
+
+    From its threads and instructions alone, so that a run does not depend on what else the machine does.
+    """
+    import torch
+
+    if device.type != "cpu":
+        return None
+    return torch.get_num_threads() * (0.14 if bfloat16_is_fast(device) else 0.07)
 
 
 def bfloat16_where_fast(device: torch.device) -> torch.autocast:

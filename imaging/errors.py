@@ -4,7 +4,8 @@ RestoreError            base class of all errors of restore4k
 ├── ImageError          an image file or its data cannot be used
 │   ├── NotAnImage      the data is empty or of an unknown format
 │   ├── BrokenImage     the data is truncated or corrupt
-│   ├── UnsupportedImage  the image cannot be restored (animated, too small, unsupported kind)
+│   ├── UnsupportedImage  the image cannot be restored (too small, unsupported kind)
+│   │   └── NoSuchPage  the file has fewer pages or frames
 │   └── ImageTooLarge   the image has more pixels or bytes than the limits allow
 ├── OutputError         the result cannot be written
 │   └── OutputExists    the file exists and overwriting was not requested
@@ -37,7 +38,11 @@ class BrokenImage(ImageError):
 
 
 class UnsupportedImage(ImageError):
-    """The image cannot be restored (animated, too small, unsupported kind)."""
+    """The image cannot be restored (too small, unsupported kind)."""
+
+
+class NoSuchPage(UnsupportedImage):
+    """The file has fewer pages or frames than the number that is asked for."""
 
 
 class ImageTooLarge(ImageError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,18 +15,38 @@ class Image:
     """One image. Immutable; `with_pixels` makes a new one with other pixels."""
 
     pixels: Tensor
-    """(3, H, W) float32 in [0, 1], RGB order, in the colour space of `icc_profile` (sRGB where None), on the CPU."""
+    """(3, H, W) float32 in [0, 1], RGB order, in the colour space of `icc_profile` (sRGB where None, or
+    where `network_space`), on the CPU."""
     alpha: Tensor | None = None
     """(1, H, W) float32 in [0, 1], straight (not premultiplied); None if the image is opaque."""
     icc_profile: bytes | None = None
     exif: bytes | None = None
     """The EXIF block without its orientation, which reading has already applied."""
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    """IPTC-IIM records."""
+    dpi: tuple[float, float] | None = None
+    """Print resolution, across and down."""
+    geotiff: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
+    """Values of the GeoTIFF tags, true for the present size."""
     bit_depth: int = 8
     """8 or 16, of the file that was read and of the one that is written."""
     greyscale: bool = False
     """Whether the file has one colour channel; the three in `pixels` are equal, and one is written."""
     quantization_relative_to_q50: float | None = None
     """Luminance quantization of the JPEG file relative to quality 50; None for other formats."""
+    network_space: bool = False
+    """Whether pixels are in sRGB instead of the space of `icc_profile` (`imaging.network_space`)."""
+    file_pixels: Tensor | None = None
+    """Where `network_space`: the pixels that were read, in the space of `icc_profile`."""
+    associated_alpha: bool = False
+    """Whether the file had colours multiplied by alpha, as a TIFF of this image has them again."""
+    notes_history: bool = True
+    """Whether the steps of a restoration are noted in `xmp`."""
+    keeps_print_size: bool = False
+    """Whether an enlargement raises the resolution instead of the size in print."""
+    warnings: tuple[str, ...] = ()
+    """Warnings from reading the file."""
 
     @property
     def height(self) -> int:
@@ -43,17 +64,33 @@ class Image:
         return max(self.width, self.height)
 
     def with_pixels(self, pixels: Tensor, *, clamp: bool = True) -> Image:
-        """A copy of the image with other pixels; alpha is resized if their size differs.
+        """A copy of the image with other pixels; alpha, map and resolution follow their size.
 
         `pixels`: (3, H, W) float32, clamped to [0, 1]; the caller must not write to them afterwards. `clamp`: False
         if they are known to be contiguous and in [0, 1], which saves the time to check.
         """
         from imaging.colour import clamped
+        from imaging.geotiff import enlarged
         from imaging.resizing import resize
 
-        alpha = self.alpha
-        height, width = int(pixels.shape[-2]), int(pixels.shape[-1])
-        if alpha is not None and (height, width) != (self.height, self.width):
-            alpha = resize(alpha, height, width)
         pixels = clamped(pixels) if clamp else pixels
-        return replace(self, pixels=pixels, alpha=alpha, quantization_relative_to_q50=None)
+        other = replace(self, pixels=pixels, quantization_relative_to_q50=None)
+        if (other.height, other.width) == (self.height, self.width):
+            return other
+        across, down = other.width / self.width, other.height / self.height
+        return replace(
+            other,
+            alpha=None if self.alpha is None else resize(self.alpha, other.height, other.width),
+            geotiff=enlarged(self.geotiff, across, down),
+            dpi=(self.dpi[0] * across, self.dpi[1] * down) if self.keeps_print_size and self.dpi else self.dpi,
+        )
+
+    def with_note(self, action: str) -> Image:
+        """The image whose XMP history tells of one more action."""
+        from imaging.xmp import with_event
+
+        return replace(self, xmp=with_event(self.xmp, action)) if self.notes_history else self
+
+    def without_metadata(self) -> Image:
+        """The image without what tells who took it, when, where and how; the colour profile stays."""
+        return replace(self, exif=None, xmp=None, iptc=None, geotiff={}, notes_history=False)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from imaging.device import system_memory
 from imaging.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ MEMORY_VARIABLE = "RESTORE4K_MEMORY"
 GIGABYTE = 1 << 30
 PROGRAM_BYTES = 1 * GIGABYTE
 """The part of the budget for Python, torch, the models, a tile and a row chunk."""
-ALIVE = 6
-"""The largest number of tensors of the size of the image that a run holds at once."""
+ALIVE = 7
+"""The largest number of tensors of the size of the image that a run holds at once, one of them for pictures that are
+not in sRGB."""
 SMALLEST_FILE = 4 << 20
 """Bytes up to which a tensor is always kept in memory."""
 CHUNK_PIXELS = 2_000_000
@@ -146,7 +148,7 @@ def _free_bytes() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * GIGABYTE
+        return system_memory() or 8 * GIGABYTE
     group = Path("/sys/fs/cgroup")
     try:
         used, most = ((group / f"memory.{name}").read_text().strip() for name in ("current", "max"))

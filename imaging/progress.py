@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import wait
+from typing import TypeVar
 
 from imaging.errors import Cancelled
+
+T = TypeVar("T")
+POLL_SECONDS = 0.1
 
 
 class ProgressToken:
@@ -23,6 +28,11 @@ class ProgressToken:
     def cancel(self) -> None:
         """Request that the work and all its parts stop."""
         self._cancelled.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the caller has asked to stop."""
+        return self._cancelled.is_set()
 
     def check(self) -> None:
         """Raise `Cancelled` if the caller has asked to stop."""
@@ -45,3 +55,21 @@ class ProgressToken:
     def watched_by(self, on_progress: Callable[[float], None] | None) -> ProgressToken:
         """A token that is cancelled with this one and reports its progress to another function."""
         return ProgressToken(on_progress, self._cancelled)
+
+
+def run_cancellable(token: ProgressToken, work: Callable[[], Awaitable[T]]) -> T:
+    """Run asynchronous work, such as a download, in an event loop of its own, and return its result.
+
+    Raises what it raises, and `Cancelled` within `POLL_SECONDS` of the cancellation.
+    """
+    from anyio.from_thread import start_blocking_portal
+
+    token.check()
+    with start_blocking_portal() as portal:
+        future = portal.start_task_soon(work)
+        try:
+            while not wait([future], POLL_SECONDS).done:
+                token.check()
+        finally:
+            future.cancel()
+        return future.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,20 +34,22 @@ def run_tiled(
     tile: int = 384,
     halo: int = 32,
     multiple_of: int = 1,
+    square: bool = False,
     token: ProgressToken | None = None,
 ) -> Tensor:
     """Run `network` over (3, H, W) pixels and return (3, H * scale, W * scale).
 
     Equals the untiled result if the receptive field of the network reaches no further than `halo` - `FEATHER` pixels.
-    `tile` and `halo` are in input pixels and are rounded up to `multiple_of`. Tiles begin at its multiples, so that
-    networks with strided layers sample the same grid as without tiles. Needs memory for the output and for the
-    network on one tile; if that fails, the tile is halved. Raises `Cancelled` between tiles, and `ResourceError` if
-    the smallest tile does not fit.
+    `tile` and `halo` are in input pixels and are rounded up to `multiple_of`. A tile has at most `tile` squared
+    pixels; it spans the picture from side to side where fewer pixels are then computed twice, unless tiles must be
+    `square`, the size that a network was trained on. Tiles begin at multiples, so that networks with strided layers
+    sample the same grid as without tiles. Needs memory for the output and for the network on one tile; if that fails,
+    the tile is halved. Raises `Cancelled` between tiles, and `ResourceError` if the smallest tile does not fit.
     """
     token = token or ProgressToken()
     while True:
         try:
-            return _run(network, pixels, scale, tile, halo, multiple_of, token)
+            return _run(network, pixels, scale, tile, halo, multiple_of, square, token)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -89,13 +92,22 @@ class _Span:
 
 
 def _run(
-    network: Network, pixels: Tensor, scale: int, tile: int, halo: int, multiple_of: int, token: ProgressToken
+    network: Network,
+    pixels: Tensor,
+    scale: int,
+    tile: int,
+    halo: int,
+    multiple_of: int,
+    square: bool,
+    token: ProgressToken,
 ) -> Tensor:
     height, width = pixels.shape[-2:]
     padded = _pad(pixels, multiple_of)
     halo = _round_up(halo, multiple_of)
-    tile = max(_round_up(tile, multiple_of), 2 * halo + multiple_of)
-    rows, columns = (_spans(length, tile, halo, multiple_of, scale) for length in padded.shape[-2:])
+    rows, columns = (
+        _spans(length, side, halo, multiple_of, scale)
+        for length, side in zip(padded.shape[-2:], _sides(padded, tile, halo, multiple_of, square), strict=True)
+    )
     output = empty((len(pixels), height * scale, width * scale))
     grid = [(row, column) for row in rows for column in columns]
     behind: list[Callable[[], None]] = []
@@ -140,14 +152,40 @@ def _put(wait: Callable[[], Tensor], output: Tensor, row: _Span, column: _Span) 
     place[rest] = part[rest]
 
 
+def _sides(padded: Tensor, tile: int, halo: int, multiple_of: int, square: bool) -> tuple[int, int]:
+    """Height and width of the tiles, by which the fewest pixels are computed: squares, or from side to side."""
+    least, (height, width) = 2 * halo + multiple_of, padded.shape[-2:]
+    side = max(_round_up(tile, multiple_of), least)
+    if square:
+        return side, side
+    across, down = (side**2 // length // multiple_of * multiple_of for length in (width, height))
+    choices = [(side, side), *([(across, width)] * (across >= least)), *([(height, down)] * (down >= least))]
+
+    def computed(sides: tuple[int, int]) -> int:
+        counts_and_sides = (
+            _count_and_side(length, side, halo, multiple_of)
+            for length, side in zip((height, width), sides, strict=True)
+        )
+        return math.prod(count * side for count, side in counts_and_sides)
+
+    return min(choices, key=computed)
+
+
+def _count_and_side(length: int, tile: int, halo: int, multiple_of: int) -> tuple[int, int]:
+    """How many tiles an axis needs, and their equal size, no larger than needed to overlap."""
+    if length <= tile:
+        return 1, length
+    count = -(-(length - 2 * halo) // (tile - 2 * halo))
+    return count, _round_up(-(-(length + 2 * halo * (count - 1)) // count), multiple_of)
+
+
 def _spans(length: int, tile: int, halo: int, multiple_of: int, scale: int) -> list[_Span]:
-    """The tiles along an axis: as few as possible, of equal size, and no larger than needed to overlap."""
+    """The tiles along an axis: as few as possible."""
     import torch
 
-    if length <= tile:
+    count, tile = _count_and_side(length, tile, halo, multiple_of)
+    if count == 1:
         return [_Span(0, length, 0, 0, torch.ones(length * scale))]
-    count = -(-(length - 2 * halo) // (tile - 2 * halo))
-    tile = _round_up(-(-(length + 2 * halo * (count - 1)) // count), multiple_of)
     starts = [min(index * (tile - 2 * halo), length - tile) for index in range(count)]
     fade = min(FEATHER, halo)
     total = torch.zeros(length * scale)

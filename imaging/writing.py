@@ -3,101 +3,85 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Sequence
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
-import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from imaging.atomic import atomic_write
+from imaging.decoding.exif import EXIF_IFD, GPS_IFD
+from imaging.decoding.wavelets import jxl_boxes
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
-from imaging.pixels import drop_pages, empty, is_in_file, row_chunks
+from imaging.metadata import read_exif, written_exif
+from imaging.network_space import in_file_space, to_srgb
+from imaging.output import FORMAT_OF, check_output
+from imaging.pixels import drop_pages, empty, row_chunks
+from imaging.png_encoding import png_parts
 from imaging.resizing import fitted, resize
 
-FORMAT_OF = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".avif": "AVIF",
-}
 OPAQUE_FORMATS = {"JPEG", "BMP"}
-PNG_OPTIONS = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-)
-"""On an enlarged photo these take 0.7 times as long as zlib's level 1 alone, and save 12 %; level 6 takes 7 times."""
+PNG_STRIP_BYTES = 1 << 20
+"""Bytes of the pixels that one thread filters and compresses at a time."""
+MAX_SEGMENT_BYTES, MAX_ICC_BYTES = 65_533, 255 * 65_519
+"""The size of a JPEG segment, and the maximum size of a profile in all of them."""
+JXL_CONTAINER = ((b"JXL ", b"\r\n\x87\n"), (b"ftyp", b"jxl \0\0\0\0jxl "))
+LARGEST_TIFF = 3 << 30
+"""Bytes of pixels beyond which a TIFF needs offsets of 64 bits."""
+XMP_TAG, IPTC_TAG, GEO_KEYS = 700, 33723, 34735
 TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432)
-"""EXIF tags that are written to a 16-bit TIFF: description, make, model, software, date, artist, copyright."""
-MAX_EXIF_BYTES = 65_533
-"""The size of a JPEG segment."""
+"""EXIF tags of a TIFF's own directory: description, make, model, software, date, artist, copyright."""
+PHOTOSHOP_MARKER, IPTC_RESOURCE = b"\xff\xed", 0x0404
+WITHOUT_METADATA = {"BMP"}
+Naming: TypeAlias = Callable[[Path], object]
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raise the error that `write_image` would raise for a path, before the work is done."""
-    if path.suffix.lower() not in FORMAT_OF:
-        raise OutputError(f"{path} has no known image suffix", f"use one of {', '.join(FORMAT_OF)}")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder", "name a file in it")
-    if path.exists() and not overwrite:
-        raise OutputExists(f"{path} exists already", "choose another name, or ask for overwriting")
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{path} cannot be written: no permission in {parent}", "choose another folder")
+def write_image(
+    image: Image, path: Path, *, overwrite: bool = False, quality: int = 95, before_naming: Naming = lambda _: None
+) -> None:
+    """Write an image in the format of the path's suffix, with profile and metadata; creates missing folders.
 
-
-def write_image(image: Image, path: Path, *, overwrite: bool = False, quality: int = 95) -> None:
-    """Write an image in the format of the path's suffix, with its ICC profile and EXIF; creates missing folders.
-
-    PNG and TIFF keep 16 bits. Formats without alpha get the image on white. `quality` (1..100) is for JPEG, WebP and
-    AVIF. Raises `OutputError`; then the file at the path is unchanged.
+    PNG, TIFF and JPEG XL keep 16 bits. Formats without alpha get the image on white. `quality` (1..100) is for JPEG,
+    WebP, AVIF, HEIC and JPEG XL. `before_naming` gets the complete file before it is renamed to `path`.
+    Raises `OutputError`; then the file at the path is unchanged.
     """
     check_output(path, overwrite)
+    image = in_file_space(image)
     kind = FORMAT_OF[path.suffix.lower()]
-    data = None if _goes_to_file(image, kind) else _encoded(image, kind, quality)
+    parts = _png_parts(image) if kind == "PNG" else [_encoded(image, kind, quality)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, sync=True, overwrite=overwrite, suffix=path.suffix) as temporary:
-            if data is None:
-                _png(image, image.bit_depth == 16, image.alpha is None, temporary)
-            else:
-                temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                file.writelines(parts)
+            before_naming(temporary)
     except FileExistsError as error:
         raise OutputExists(f"{path} exists already", "choose another name, or ask for overwriting") from error
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _goes_to_file(image: Image, kind: str) -> bool:
-    """Whether OpenCV writes the file itself, because image and encoded bytes together exceed the memory budget."""
-    return kind == "PNG" and not (image.greyscale and image.alpha is not None) and is_in_file(image.pixels)
-
-
 def encode_image(image: Image, kind: str, quality: int = 95) -> bytes:
     """The bytes of an image file; `kind` is one of the values of `FORMAT_OF`."""
-    return bytes(_encoded(image, kind, quality))
+    return bytes(_encoded(in_file_space(image), kind, quality))
 
 
 def _encoded(image: Image, kind: str, quality: int) -> bytes | memoryview:
     opaque = image.alpha is None or kind in OPAQUE_FORMATS
-    channels = (1 if image.greyscale else 3) + (not opaque)
     deep = image.bit_depth == 16
-    if kind == "PNG" and channels != 2:
-        return _png(image, deep, opaque)
-    if kind == "PNG" and deep:  # neither OpenCV's PNG nor TIFF supports 16-bit grey with alpha
-        return _png(replace(image, greyscale=False), deep, opaque)
-    if kind == "TIFF" and deep:
-        return _deep_tiff(replace(image, greyscale=image.greyscale and opaque), opaque)
+    if kind == "PNG":
+        return b"".join(_png_parts(image))
+    if kind == "TIFF":
+        return _tiff(image, opaque, deep)
+    if kind == "JXL":
+        return _jxl(image, opaque, deep, quality)
     return _by_pillow(image, kind, quality, opaque)
 
 
@@ -109,59 +93,91 @@ def thumbnail_jpeg(image: Image, long_side: int, quality: int = 80) -> bytes:
     return bytes(_by_pillow(plain, "JPEG", quality, opaque=True))
 
 
-def _planes(image: Image, rows: slice, *, opaque: bool, deep: bool = False) -> NDArray[Any]:
-    """(1..4, h, W) integers of some rows: grey or RGB, with alpha unless `opaque`."""
+def _planes(image: Image, rows: slice, *, opaque: bool, deep: bool = False, associated: bool = False) -> NDArray[Any]:
+    """(1..4, h, W) integers of some rows: grey or RGB, with alpha unless `opaque`.
+
+    `associated`: colours multiplied by alpha.
+    """
     import torch
 
     colours = (image.pixels[:1] if image.greyscale else image.pixels)[:, rows]
     if image.alpha is not None:
         alpha = image.alpha[:, rows]
-        colours = colours * alpha + (1 - alpha) if opaque else torch.cat([colours, alpha])
+        if opaque:
+            colours = colours * alpha + (1 - alpha)
+        else:
+            colours = torch.cat([colours * alpha if associated else colours, alpha])
     most, kind = (65535, torch.uint16) if deep else (255, torch.uint8)
     integers = (colours * most).round_().clamp_(0, most).to(kind)
     planes: NDArray[Any] = integers.numpy()
     return planes
 
 
-def _integers(image: Image, *, opaque: bool, deep: bool, order: Sequence[int] = (0, 1, 2, 3)) -> NDArray[Any]:
-    """(H, W, channels) integers of the image, with the channels in that order."""
+def _integers(image: Image, *, opaque: bool, deep: bool, associated: bool = False) -> NDArray[Any]:
+    """(H, W, channels) integers of the image."""
     import torch
 
     channels = len(_planes(image, slice(0, 1), opaque=opaque))
     array = empty((image.height, image.width, channels), torch.uint16 if deep else torch.uint8)
     for rows in row_chunks(image.pixels):
-        planes = _planes(image, rows, opaque=opaque, deep=deep)
-        # Takes a fifth of the time of NumPy.
-        array.numpy()[rows] = cv2.merge([planes[channel] for channel in order[:channels]]).reshape(
-            -1, image.width, channels
-        )
+        array.numpy()[rows] = _interleaved(_planes(image, rows, opaque=opaque, deep=deep, associated=associated))
         drop_pages(array)
     output: NDArray[Any] = array.numpy()
     return output
 
 
+def _interleaved(planes: NDArray[Any]) -> NDArray[Any]:
+    """(channels, h, W) -> (h, W, channels), in a fifth of the time of NumPy."""
+    rows: NDArray[Any] = cv2.merge(list(planes)).reshape(*planes.shape[1:], len(planes))
+    return rows
+
+
 def _by_pillow(image: Image, kind: str, quality: int, opaque: bool) -> memoryview:
     picture = _pillow(image, opaque)
     by_kind: dict[str, dict[str, Any]] = {
-        "PNG": {"compress_level": 6},
         # Pillow's buffer for optimising is too small for noise without subsampling.
         "JPEG": {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": quality < 90},
         "WEBP": {"quality": quality, "method": 4},
-        # Pillow's libtiff cannot write the inner blocks of EXIF; its own writer can, but does not compress.
-        "TIFF": {"compression": "raw" if image.exif else "tiff_lzw"},
         "AVIF": {"quality": quality, "speed": 8},
+        "HEIF": {"quality": quality, "chroma": "444"},
     }
-    options = by_kind.get(kind, {})
-    if kind != "BMP" and (profile := _profile(len(picture.getbands()), image)):
-        options["icc_profile"] = profile
-    if image.exif and len(image.exif) <= MAX_EXIF_BYTES and kind != "BMP":
-        options["exif"] = image.exif
+    options = by_kind.get(kind, {}) | _metadata_options(image, kind, len(picture.getbands()))
+    if kind == "HEIF":
+        import pillow_heif  # loads libheif
+
+        pillow_heif.register_heif_opener()
     stream = io.BytesIO()
     try:
         picture.save(stream, kind, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise OutputError(f"the picture cannot be written as {kind}: {error}", "choose PNG") from error
     return stream.getbuffer()
+
+
+def _metadata_options(image: Image, kind: str, channels: int) -> dict[str, Any]:
+    """Pillow's options for the metadata that the format can hold."""
+    options: dict[str, Any] = {}
+    if image.dpi and kind in ("JPEG", "BMP"):
+        options["dpi"] = image.dpi
+    if kind in WITHOUT_METADATA:
+        return options
+    most = MAX_SEGMENT_BYTES if kind == "JPEG" else None
+    if (profile := _profile(channels, image)) and (kind != "JPEG" or len(profile) <= MAX_ICC_BYTES):
+        options["icc_profile"] = profile
+    if (exif := written_exif(image)) and (most is None or len(exif) <= most):
+        options["exif"] = exif
+    if image.xmp and (most is None or len(image.xmp) + 29 <= most):
+        options["xmp"] = image.xmp
+    if image.iptc and kind == "JPEG" and len(image.iptc) + 40 <= MAX_SEGMENT_BYTES:
+        options["extra"] = _photoshop_segment(image.iptc)
+    return options
+
+
+def _photoshop_segment(iptc: bytes) -> bytes:
+    """An APP13 segment with IPTC records."""
+    resource = b"8BIM" + struct.pack(">HHI", IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+    content = b"Photoshop 3.0\0" + resource
+    return PHOTOSHOP_MARKER + struct.pack(">H", len(content) + 2) + content
 
 
 def _pillow(image: Image, opaque: bool) -> PIL.Image.Image:
@@ -179,43 +195,128 @@ def _profile(channels: int, image: Image) -> bytes | None:
     return image.icc_profile if image.icc_profile and image.icc_profile[16:20] == space else None
 
 
-def _png(image: Image, deep: bool, opaque: bool, file: Path | None = None) -> memoryview:
-    """Encode by OpenCV, which keeps 16 bits and is faster than Pillow. With `file`, writes it and returns nothing."""
-    array = _integers(image, opaque=opaque, deep=deep, order=(0,) if image.greyscale else (2, 1, 0, 3))
-    kinds, blobs = [], []
-    profile = _profile(array.shape[2], image)
-    for kind, blob in ((cv2.IMAGE_METADATA_EXIF, image.exif), (cv2.IMAGE_METADATA_ICCP, profile)):
-        if blob:
-            kinds.append(kind)
-            blobs.append(np.frombuffer(blob.removeprefix(b"Exif\x00\x00"), np.uint8))
-    if file:
-        done, data = cv2.imwriteWithMetadata(str(file), array, kinds, blobs, PNG_OPTIONS), np.empty(0, np.uint8)
-    else:
-        done, data = cv2.imencodeWithMetadata(".png", array, kinds, blobs, PNG_OPTIONS)
-    if not done:
-        raise OutputError("the picture cannot be written as PNG", "is the disk full? otherwise choose TIFF")
-    return data.data
+def _png_parts(image: Image) -> Iterator[bytes]:
+    """The bytes of a PNG file in parts. 16-bit grey with alpha is written in colour: OpenCV does not read it."""
+    import torch
+
+    opaque, deep = image.alpha is None, image.bit_depth == 16
+    if deep and not opaque:
+        image = replace(image, greyscale=False)
+    channels = (1 if image.greyscale else 3) + (not opaque)
+    chunks = []
+    if profile := _profile(channels, image):
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)))
+    if image.dpi:
+        density = [min(round(one / 0.0254), 2**31 - 1) for one in image.dpi]  # in pixels per metre
+        chunks.append((b"pHYs", struct.pack(">IIB", *density, 1)))
+    if image.xmp:
+        chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + image.xmp))
+    if exif := (written_exif(image) or b"").removeprefix(b"Exif\x00\x00"):
+        chunks.append((b"eXIf", exif))
+    at_once = max(1, PNG_STRIP_BYTES // (image.width * channels * (1 + deep)))
+
+    def strips() -> Iterator[NDArray[Any]]:
+        for top in range(0, image.height, at_once):
+            rows = slice(top, min(image.height, top + at_once))
+            yield _interleaved(_planes(image, rows, opaque=opaque, deep=deep))
+            drop_pages(image.pixels)
+
+    return png_parts(strips(), (image.height, image.width), chunks, torch.get_num_threads())
 
 
-def _deep_tiff(image: Image, opaque: bool) -> memoryview:
-    array = _integers(image, opaque=opaque, deep=True)
-    import tifffile  # takes a quarter of a second, and is rarely needed
+def _tiff(image: Image, opaque: bool, deep: bool) -> memoryview:
+    import tifffile  # takes a while, and is rarely needed
 
+    associated = image.associated_alpha and not opaque
+    array = _integers(image, opaque=opaque, deep=deep, associated=associated)
+    grey, exif = array.shape[2] <= 2, read_exif(written_exif(image))
+    extratags = [*_own_tags(image, exif)]
+    directories = [(tag, dict(exif.get_ifd(tag))) for tag in (EXIF_IFD, GPS_IFD) if tag in exif]
+    is_big = array.nbytes > LARGEST_TIFF
+    if not is_big:
+        # tifffile writes no tags of directories: the number before takes the place, which is free.
+        extratags += [(tag - 1, "I", 1, 0, True) for tag, _ in directories]
     stream = io.BytesIO()
     tifffile.imwrite(
         stream,
         array.squeeze(2) if array.shape[2] == 1 else array,
-        photometric="rgb" if array.shape[2] >= 3 else "minisblack",
-        extrasamples=["unassalpha"] if array.shape[2] == 4 else None,
+        bigtiff=is_big,
+        byteorder="<",
+        photometric="minisblack" if grey else "rgb",
+        planarconfig="contig",
+        extrasamples=None if opaque else ["assocalpha" if associated else "unassalpha"],
         compression="zlib",
+        compressionargs={"level": 3},
+        predictor=True,
+        resolution=image.dpi,
+        resolutionunit="INCH" if image.dpi else None,
         iccprofile=_profile(array.shape[2], image),
+        software=False,
         metadata=None,
-        extratags=[(tag, "s", 0, text, True) for tag, text in _text_tags(image)],
+        extratags=extratags,
     )
+    if not is_big:
+        _append_directories(stream, directories)
     return stream.getbuffer()
 
 
-def _text_tags(image: Image) -> list[tuple[int, str]]:
-    exif = PIL.Image.Exif()
-    exif.load(image.exif or b"")
-    return [(tag, str(exif[tag])) for tag in TEXT_TAGS if tag in exif]
+def _own_tags(image: Image, exif: PIL.Image.Exif) -> Iterator[tuple[int, str, int, Any, bool]]:
+    """Tags of the picture's own directory: texts of the EXIF block, XMP, IPTC and the map."""
+    for tag in TEXT_TAGS:
+        if isinstance(text := exif.get(tag), str):
+            yield tag, "s", 0, text, True
+    for tag, blob in ((XMP_TAG, image.xmp), (IPTC_TAG, image.iptc)):
+        if blob:
+            yield tag, "B", len(blob), blob, True
+    for tag, value in image.geotiff.items():
+        if isinstance(value, str):
+            yield tag, "s", 0, value, True
+        elif tag == GEO_KEYS:
+            yield tag, "H", len(value), tuple(int(number) for number in value), True
+        else:
+            yield tag, "d", len(value), value, True
+
+
+def _append_directories(stream: io.BytesIO, directories: Sequence[tuple[int, dict[int, Any]]]) -> None:
+    """Write EXIF and GPS behind the picture, and their places into the tags that are reserved for them."""
+    import tifffile
+
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as file:
+        tags: Any = file.pages.first.tags
+        places = {tag: tags[tag - 1] for tag, _ in directories}
+    for tag, values in directories:
+        end = stream.seek(0, io.SEEK_END)
+        end += end % 2
+        directory = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
+        for number, value in values.items():
+            directory[number] = value
+        stream.seek(end)
+        stream.write(directory.tobytes(end))
+        stream.seek(places[tag].offset)
+        stream.write(struct.pack("<H", tag))
+        stream.seek(places[tag].valueoffset)
+        stream.write(struct.pack("<I", end))
+
+
+def _jxl(image: Image, opaque: bool, deep: bool, quality: int) -> memoryview:
+    """A JPEG XL container. Its encoder takes no profile, so that colours are converted to sRGB."""
+    import imagecodecs
+
+    array = _integers(image, opaque=opaque, deep=deep)
+    profile = _profile(array.shape[2], image)
+    if profile and array.shape[2] >= 3:
+        array[..., :3] = to_srgb(array[..., :3], profile)
+    distance = 0.1 + (100 - quality) * 0.09  # as cjxl does
+    try:
+        codestream = imagecodecs.jpegxl_encode(
+            array, distance=distance if quality < 100 else 0, lossless=quality == 100
+        )
+    except (RuntimeError, ValueError) as error:
+        raise OutputError(f"the picture cannot be written as JPEG XL: {error}", "choose PNG") from error
+    boxes = [*jxl_boxes(bytes(codestream))] or [*JXL_CONTAINER, (b"jxlc", bytes(codestream))]
+    more = [(b"Exif", b"\0\0\0\0" + exif.removeprefix(b"Exif\0\0"))] if (exif := written_exif(image)) else []
+    more += [(b"xml ", image.xmp)] if image.xmp else []
+    first = next(index for index, (kind, _) in enumerate(boxes) if kind in (b"jxlc", b"jxlp"))
+    boxes[first:first] = more
+    return memoryview(b"".join(struct.pack(">I", len(content) + 8) + kind + content for kind, content in boxes))

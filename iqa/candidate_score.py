@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 
 from iqa.degradations import estimates_from
 from iqa.features import ImageFeatures
+from iqa.parameters import read_toml
 from iqa.quality import Origin
 from toolbox.tasks import Degradation, Task
 
+WEIGHTS = "quality.toml"
 LEAST_LEVEL = 0.5
 """Smallest level that `removal` divides by: below half a level the estimates are mostly noise."""
 
@@ -51,7 +50,7 @@ def score(
     candidate_score: CandidateScore, fidelity_weight: float, weights: Mapping[str, float] | None = None
 ) -> float:
     """The score in [0, 1] that candidates are ranked by; the weights are in quality.toml."""
-    weights = weights or _fidelity_aware()
+    weights = weights or read_toml(WEIGHTS)["fidelity_aware"]
     removed = 0.0 if candidate_score.task is Task.SUPER_RESOLUTION else weights["removal"]
     judged = (candidate_score.quality + removed * candidate_score.removal) / (1 + removed)
     share = fidelity_weight * weights["consistency"]
@@ -63,16 +62,11 @@ def score(
 
 def own_error() -> float:
     """The difference of two scores below which they are a tie."""
-    return _fidelity_aware()["error"]
+    error: float = read_toml(WEIGHTS)["fidelity_aware"]["error"]
+    return error
 
 
 def _severity_of(features: ImageFeatures, kinds: Sequence[Degradation]) -> float:
     """The sum of the estimated levels of these degradations, each in [0, 4]."""
     estimates = estimates_from(features)
     return sum(estimates[kind].level for kind in kinds if kind in estimates)
-
-
-@cache
-def _fidelity_aware() -> Mapping[str, float]:
-    table: dict[str, dict[str, float]] = tomllib.loads((resources.files("iqa") / "quality.toml").read_text("utf-8"))
-    return table["fidelity_aware"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from imaging.colour import luma
 from imaging.convert import FloatArray, to_numpy
 from imaging.image import Image
 from imaging.jpeg_table import STANDARD_TABLE
@@ -22,7 +24,6 @@ from imaging.resizing import resize
 from iqa.crops import crops_of, cut, overview
 from iqa.errors import SizesDiffer
 from iqa.handcrafted.compression import dct_blocks, quantized_grid
-from iqa.luma import luma
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ DEBLURRED_CROPS = 4
 
 
 def consistency(task: Task, before: Image, after: Image) -> float:
-    """How far `after`, the result of `task`, explains `before`, in [0, 1]; 1 is fully.
+    """Consistency of `after`, the result of `task`, with `before`, in [0, 1]; 1 is full consistency.
 
     Raises `SizesDiffer` if the sizes do not fit: super-resolution enlarges, all other tasks keep the size.
     """
@@ -154,22 +155,16 @@ def _same_structure(before: Image, after: Image) -> float:
     return _ramp(shared / max(possible, 1e-9), 0.4, 0.97) if possible > 1e-6 else 1.0
 
 
-def _same_hues(before: Image, after: Image) -> float:
-    """Saturation may change, hue must not."""
-    return 1 - _ramp(_turned_hues(before, after), 0.015, 0.07)
+def _same_hues(before: Image, after: Image, low: float, high: float) -> float:
+    """Saturation may change, hue must not.
 
-
-def _nearly_same_hues(before: Image, after: Image) -> float:
-    """The same with a tolerance for the colour cast of an airlight that is not grey."""
-    return 1 - _ramp(_turned_hues(before, after), 0.04, 0.12)
-
-
-def _turned_hues(before: Image, after: Image) -> float:
-    """Root mean square of the colour in `after` that is not the colour in `before` times a gain of at most 6."""
+    The error is the root mean square of the colour in `after` that is not the colour in `before` times a gain of at
+    most 6; it is mapped from [low, high] to [1, 0].
+    """
     b, a = overview(before, OVERVIEW), overview(after, OVERVIEW)
     b, a = (_blur(patch - luma(patch)[..., None], 1.5) for patch in (b, a))
     gain = np.clip((a * b).sum(axis=2) / ((b * b).sum(axis=2) + 1e-5), 0, 6)
-    return float(np.sqrt(np.square(a - gain[..., None] * b).mean()))
+    return 1 - _ramp(float(np.sqrt(np.square(a - gain[..., None] * b).mean())), low, high)
 
 
 def _monotone(before: Image, after: Image) -> float:
@@ -206,8 +201,8 @@ PARTS: dict[Task, tuple[Callable[[Image, Image], float], ...]] = {
     Task.JPEG_ARTIFACT_REMOVAL: (_low_pass, _noise_or_quantization),
     Task.MOTION_DEBLURRING: (_reblurs,),
     Task.DEFOCUS_DEBLURRING: (_reblurs,),
-    Task.DEHAZING: (_same_structure, _nearly_same_hues),
-    Task.BRIGHTENING: (_same_structure, _same_hues, _monotone),
+    Task.DEHAZING: (_same_structure, partial(_same_hues, low=0.04, high=0.12)),  # airlight may have a colour cast
+    Task.BRIGHTENING: (_same_structure, partial(_same_hues, low=0.015, high=0.07), _monotone),
     Task.DERAINING: (_thin_and_brighter,),
     Task.FACE_RESTORATION: (_small,),
     Task.OLD_PHOTO_RESTORATION: (_same_structure, _monotone),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING
 
-from iqa.errors import BadParameters
 from iqa.features import ImageFeatures
+from iqa.parameters import read_tensors, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,13 +27,16 @@ class ContentKind(StrEnum):
     MEDICAL = "medical"
 
 
+WRITTEN = (ContentKind.DOCUMENT, ContentKind.SCREENSHOT)
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """The kind of an image, and its probability."""
 
     kind: ContentKind
     confidence: float
-    """The softmax output of the kind, in [0, 1]."""
+    """The softmax output of the kind, in [0, 1]; of documents and screenshots together, which are restored alike."""
 
 
 def content_of(features: ImageFeatures) -> Content:
@@ -47,17 +49,14 @@ def content_of(features: ImageFeatures) -> Content:
     weight, bias = _parameters()
     with torch.inference_mode():
         chances = torch.softmax(weight @ features.network_output.description + bias, 0)
-    best = int(chances.argmax())
-    return Content(list(ContentKind)[best], float(chances[best]))
+    kinds = list(ContentKind)
+    best = kinds[int(chances.argmax())]
+    alike = WRITTEN if best in WRITTEN else (best,)
+    return Content(best, float(sum(chances[kinds.index(kind)] for kind in alike)))
 
 
 @cache
 def _parameters() -> tuple[Tensor, Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        with resources.as_file(resources.files("iqa") / FILE) as path:
-            stored = load_file(path)
-        return stored["weight"].float(), stored["bias"].float()
-    except (OSError, KeyError, ValueError) as error:
-        raise BadParameters(f"iqa/{FILE} is not usable: {error!r}", "install restore4k again") from error
+    with reading(FILE):
+        stored, _ = read_tensors(FILE)
+        return stored["weight"], stored["bias"]

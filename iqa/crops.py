@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imaging.colour import luma
 from imaging.convert import FloatArray, to_numpy
+from imaging.image import Image
 from imaging.resizing import fitted, resize
-from iqa.luma import luma
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from imaging.image import Image
 
 CROP = 288
 """Side of a crop in pixels."""

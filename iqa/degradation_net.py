@@ -8,18 +8,16 @@ pooling). 0.3 million parameters.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import resources
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from iqa.errors import BadParameters
 from iqa.handcrafted.measure import current_names
+from iqa.parameters import read_tensors, reading
 from iqa.patches import Patches
 from toolbox.pool import ModelPool
 
@@ -58,13 +56,13 @@ class DegradationNet(nn.Module):
 
     def answer(self, details: Tensor, scene: Tensor, handcrafted: Tensor) -> tuple[Tensor, Tensor]:
         """The same from the outputs of `details` and `scene`."""
-        context = torch.cat([scene, self._standard(handcrafted)], 1)[:, None].expand(-1, details.shape[1], -1)
+        context = torch.cat([scene, self.standardised(handcrafted)], 1)[:, None].expand(-1, details.shape[1], -1)
         logits, weight = self.say(torch.cat([details, context], 2)).chunk(2, 2)
         return (logits * weight.softmax(1)).sum(1), logits
 
     def describe(self, details: Tensor, scene: Tensor, handcrafted: Tensor) -> Tensor:
         """(b, f): the input of the perceptron, averaged over the patches: scene, details, handcrafted features."""
-        return torch.cat([scene, details.mean(1), self._standard(handcrafted)], 1)
+        return torch.cat([scene, details.mean(1), self.standardised(handcrafted)], 1)
 
     def details(self, near: Tensor) -> Tensor:
         """(b, n, 192): pooled convolutional features of each patch."""
@@ -74,7 +72,8 @@ class DegradationNet(nn.Module):
         """(b, 192): pooled convolutional features of the downscaled image."""
         return _pooled(self.far(whole - 0.5))
 
-    def _standard(self, handcrafted: Tensor) -> Tensor:
+    def standardised(self, handcrafted: Tensor) -> Tensor:
+        """(b, k): handcrafted features by the mean and deviation of the training pictures."""
         return ((handcrafted - self.centre) / self.spread).clamp(-REACH, REACH)
 
 
@@ -94,7 +93,7 @@ class LoadedNetwork:
     outputs: tuple[str, ...]
     """Names of its outputs."""
     least: tuple[float, ...]
-    """Of each output, the probability from which it counts as true."""
+    """Probability threshold of each output."""
 
     @property
     def weight_bytes(self) -> int:
@@ -104,7 +103,7 @@ class LoadedNetwork:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkOutput:
-    """What the estimator's network says of one image, and the features from which it says so."""
+    """The outputs of the estimator's network for one image, and the features that they are computed from."""
 
     whole: Tensor
     """(kinds, levels) logits of reaching each level of each degradation."""
@@ -112,6 +111,8 @@ class NetworkOutput:
     """(patches, kinds, levels): the same of every patch."""
     description: Tensor
     """(f,): see `DegradationNet.describe`."""
+    handcrafted: Tensor
+    """(k,): the handcrafted features, standardised."""
 
 
 def degradation_net(models: ModelPool | None, file: str = ESTIMATOR, channels: int = 3) -> LoadedNetwork:
@@ -137,25 +138,17 @@ def network_output(loaded: LoadedNetwork, handcrafted: Mapping[str, float], patc
             whole.reshape(kinds, -1),
             local.reshape(local.shape[1], kinds, -1),
             network.describe(details, scene, row)[0],
+            network.standardised(row)[0],
         )
 
 
 def _load(file: str, channels: int) -> LoadedNetwork:
     """Load iqa/`file`, as `training.fits.net_trainer.save` writes it. Raises `BadParameters`."""
-    from safetensors import safe_open
-
-    try:
-        with (
-            resources.as_file(resources.files("iqa") / file) as path,
-            safe_open(path, framework="pt") as stored,
-        ):
-            names = json.loads((stored.metadata() or {})["names"])
-            state = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118
+    with reading(file):
+        state, names = read_tensors(file)
         answers = state["say.4.bias"].numel() // 2
         network = DegradationNet(channels, state["centre"].numel(), answers).eval().requires_grad_(False)
         network.load_state_dict(state)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise BadParameters(f"iqa/{file} is not usable: {error!r}", "install restore4k again") from error
     return LoadedNetwork(
         network,
         current_names(names["handcrafted"] if "handcrafted" in names else names["evidence"]),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from iqa.features import ImageFeatures, extract_features
+from iqa.features import ImageFeatures
+from iqa.parameters import read_toml
 from iqa.patches import COUNT
 from toolbox.catalogue import default_catalogue
-from toolbox.expert import Expert, load_expert, without_tta
+from toolbox.expert import load_expert, without_tta
 from toolbox.tasks import Degradation, Severity
 
 DERAINING_EXPERT = "restore4k_derain"
@@ -71,17 +69,12 @@ class Estimate:
     """The level of the patch in each cell of a 3x3 grid, row by row; empty for low resolution."""
 
 
-def estimate_degradations(image: Image) -> dict[Degradation, Estimate]:
+def estimates_from(features: ImageFeatures) -> dict[Degradation, Estimate]:
     """Estimate noise, blurs, haze, rain, darkness, compression and low resolution.
 
     The network gets nine patches, the downscaled image and handcrafted features. It is trained on synthesised
-    degradations (`python -m training.fits.degradation_net`). Takes about 0.15 s at any size.
+    degradations (`python -m training.fits.degradation_net`).
     """
-    return estimates_from(extract_features(image))
-
-
-def estimates_from(features: ImageFeatures) -> dict[Degradation, Estimate]:
-    """The same from features that are already extracted."""
     from iqa.degradation_net import degradation_net
 
     loaded, measurements = degradation_net(features.models), features.handcrafted
@@ -161,7 +154,7 @@ def recheck_rain(reached: Sequence[float], features: ImageFeatures) -> list[floa
     chance = reached[Severity.MEDIUM - 1]
     if not DOUBT < chance < 1 - DOUBT:
         return list(reached)
-    coefficients, first = _rain_fit(), _logit(chance)
+    coefficients, first = read_toml("rain.toml"), _logit(chance)
     second = (
         coefficients["chance"] * first
         + coefficients["removed"] * math.log(removed_rain_255(features) + FAINT)
@@ -174,7 +167,9 @@ def removed_rain_255(features: ImageFeatures) -> float:
     """Mean brightness, of 255, that deraining removes from the patches of an image; 0 where it adds some."""
     from iqa.degradation_net import default_models
 
-    derain = (features.models or default_models()).hold(f"iqa/{DERAINING_EXPERT}", _deraining_network)
+    card = default_catalogue().card(DERAINING_EXPERT)
+    models = features.models or default_models()
+    derain = models.hold(f"iqa/{DERAINING_EXPERT}", lambda: without_tta(load_expert(card)))
     patches = {patch.numpy().tobytes(): patch for patch in features.patches.near}  # tiny images have nine equal ones
     lost = [float((patch - derain(Image(patch), ProgressToken()).pixels).mean()) for patch in patches.values()]
     return max(0.0, 255 * sum(lost) / len(lost))
@@ -183,12 +178,3 @@ def removed_rain_255(features: ImageFeatures) -> float:
 def _logit(chance: float) -> float:
     chance = min(max(chance, 1e-6), 1 - 1e-6)
     return math.log(chance / (1 - chance))
-
-
-def _deraining_network() -> Expert:
-    return without_tta(load_expert(default_catalogue().card(DERAINING_EXPERT)))
-
-
-@cache
-def _rain_fit() -> dict[str, float]:
-    return tomllib.loads((resources.files("iqa") / "rain.toml").read_text("utf-8"))

@@ -4,7 +4,7 @@ RestoreError
 └── MetricError           a metric cannot be computed
     ├── SizesDiffer       image and reference have different sizes
     ├── ImageTooSmall     fewer pixels than the metric's window
-    ├── BadMetric         two metrics have one name, or a module of a metric lacks METRIC
+    ├── BadMetric         two metrics have one name, or an entry point names no metric
     ├── MetricMissing     a metric is unknown, or its library or weights are not installed
     └── BadParameters     a file of fitted parameters is missing or has the wrong content
 """
@@ -27,7 +27,7 @@ class ImageTooSmall(MetricError):
 
 
 class BadMetric(MetricError):
-    """Two metrics have one name, or a module of a metric lacks METRIC."""
+    """Two metrics have one name, or an entry point names no metric."""
 
 
 class MetricMissing(MetricError):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 
+from iqa.parameters import read_toml
 from toolbox.tasks import Task
 
 FILES = ("expert_priors.toml", "old_photo_expert_priors.toml")
@@ -57,5 +56,5 @@ def has_prior(task: Task, expert: str) -> bool:
 @cache
 def expert_priors() -> Mapping[str, Mapping[str, float]]:
     """All tables, by `prior_key`."""
-    tables = [tomllib.loads((resources.files("iqa") / name).read_text("utf-8")) for name in FILES]
+    tables = [read_toml(name) for name in FILES]
     return {key: experts for table in tables for key, experts in table.items()}

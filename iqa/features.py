@@ -18,6 +18,8 @@ from iqa.metrics.niqe import WORST, niqe_of
 from iqa.patches import Patches, extract_patches
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from iqa.degradation_net import NetworkOutput
     from toolbox.pool import ExpertPool
 
@@ -40,6 +42,15 @@ class ImageFeatures:
         from iqa.degradation_net import degradation_net, network_output
 
         return network_output(degradation_net(self.models), self.handcrafted, self.patches)
+
+    @cached_property
+    def residuals(self) -> Tensor:
+        """(k,) features of what restoration networks change (`iqa.residuals`), computed when first asked for."""
+        from iqa.degradation_net import default_models
+        from iqa.residuals import residual_features, residuals_of
+
+        near = self.patches.near
+        return residual_features(near, residuals_of(near, self.models or default_models()))
 
 
 def extract_features(

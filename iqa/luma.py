@@ -1,32 +1,16 @@
-"""Luma of arrays, and of an `Image` as the published metrics define it."""
+"""Luma of an `Image` as the published metrics define it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from imaging.colour import BT601
+from imaging.colour import luma
 from imaging.convert import FloatArray, to_numpy
+from imaging.image import Image
 from iqa.errors import SizesDiffer
 
-if TYPE_CHECKING:
-    from imaging.image import Image
-
-STUDIO = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+STUDIO = np.array([65.481 / 255, 128.553 / 255, 24.966 / 255], np.float32)
 """Weights of BT.601 luma in studio range, the Y of the super-resolution literature; its offset is 16/255."""
-
-
-def luma(rgb: FloatArray) -> FloatArray:
-    """(H, W, 3) RGB -> (H, W) full-range luma of BT.601, in the range of the input."""
-    return weighted_sum(rgb, BT601)
-
-
-def weighted_sum(rgb: FloatArray, weights: tuple[float, float, float]) -> FloatArray:
-    """(H, W, 3) -> (H, W), the weighted sum of the channels."""
-    import cv2
-
-    return np.asarray(cv2.transform(rgb, np.asarray([weights], np.float32)), np.float32)
 
 
 def luma_255(image: Image) -> FloatArray:
@@ -37,7 +21,8 @@ def luma_255(image: Image) -> FloatArray:
 
 def studio_luma(image: Image) -> FloatArray:
     """(H, W) float32 in [16/255, 235/255]: the Y of YCbCr."""
-    return weighted_sum(to_numpy(image.pixels), STUDIO) + np.float32(16 / 255)
+    plane: FloatArray = to_numpy(image.pixels) @ STUDIO + np.float32(16 / 255)
+    return plane
 
 
 def require_same_size(image: Image, reference: Image) -> None:

@@ -17,7 +17,7 @@ from iqa.errors import BadMetric
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One quality metric. A module in iqa/metrics/ defines it as `METRIC`."""
+    """One quality metric. A module in iqa/metrics/ lists it in `METRICS`."""
 
     name: str
     higher_is_better: bool
@@ -34,11 +34,12 @@ class Metric:
 def default_metrics() -> MappingProxyType[str, Metric]:
     """The embedded metrics, then those of other distributions (entry points `restore4k.metrics`), by name.
 
-    An entry point names a `Metric`. Raises `BadMetric` if a module lacks METRIC or a name is used twice.
+    An entry point names a `Metric`. Raises `BadMetric` if it names something else, or a name is used twice.
     """
     found: dict[str, Metric] = {}
     for module in pkgutil.iter_modules(metrics.__path__, f"{metrics.__name__}."):
-        _add(found, getattr(importlib.import_module(module.name), "METRIC", None), module.name)
+        for metric in importlib.import_module(module.name).METRICS:
+            _add(found, metric, module.name)
     for entry in entry_points(group="restore4k.metrics"):
         _add(found, entry.load(), entry.value)
     return MappingProxyType(found)
@@ -46,7 +47,7 @@ def default_metrics() -> MappingProxyType[str, Metric]:
 
 def _add(found: dict[str, Metric], metric: object, source: str) -> None:
     if not isinstance(metric, Metric):
-        raise BadMetric(f"{source} defines {metric!r} instead of a Metric", "define METRIC = Metric(...) there")
+        raise BadMetric(f"{source} defines {metric!r} instead of a Metric", "name a Metric(...) there")
     if metric.name in found:
         raise BadMetric(f"two metrics are called {metric.name!r}, the second in {source}", "rename one of them")
     found[metric.name] = metric

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
 import numpy as np
 
 from imaging.convert import FloatArray
-from iqa.errors import BadParameters
 from iqa.features import ImageFeatures
 from iqa.handcrafted.measure import current_names
+from iqa.parameters import read_tensors, reading
 from toolbox.classical.perceptron import Perceptron
 
 FILE = "no_reference_fidelity.safetensors"
@@ -70,14 +68,9 @@ class _LoadedPerceptron:
 
 @cache
 def _shipped() -> _LoadedPerceptron:
-    from safetensors import safe_open
-
-    try:
-        with resources.as_file(resources.files("iqa") / FILE) as path, safe_open(path, framework="np") as stored:
-            names = json.loads((stored.metadata() or {})["names"])
-            arrays = {key: stored.get_tensor(key).astype(np.float32) for key in stored.keys()}  # noqa: SIM118
+    with reading(FILE):
+        tensors, names = read_tensors(FILE)
+        arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
         centre, spread = arrays.pop("centre"), arrays.pop("spread")
         layers = ((arrays[f"{index}.weight"], arrays[f"{index}.bias"]) for index in range(len(arrays) // 2))
         return _LoadedPerceptron(current_names(names), centre, spread, Perceptron(tuple(layers)))
-    except (OSError, KeyError, ValueError) as error:
-        raise BadParameters(f"iqa/{FILE} is not usable: {error!r}", "install restore4k again") from error

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imaging.image import Image
 from imaging.resizing import resize
 from iqa.crops import GRID, Box, crops_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from imaging.image import Image
 
 SIDE = 96
 """Pixels of the side of each patch, and of the downscaled whole."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from functools import cache, partial
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
-from unittest.mock import patch
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from imaging.device import best_device
+from imaging.image import Image
 from imaging.resizing import fitted, resize
-from iqa.errors import BadParameters, MetricMissing
+from iqa.errors import MetricMissing
+from iqa.parameters import read_toml, reading
 from toolbox.errors import WeightsError
 from toolbox.pool import ModelPool
 from toolbox.store import ModelStore, WeightFile
@@ -27,7 +26,6 @@ from toolbox.store import ModelStore, WeightFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from imaging.image import Image
 
 MOST_SIDE = 1024
 """Larger images are reduced to this long side: MANIQA and BRISQUE take minutes at 4096."""
@@ -63,40 +61,27 @@ class PublishedMetric(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class MetricState:
-    """Whether a metric can run here."""
-
-    ready: bool
-    advice: str = ""
-    """What is missing, and how to install it."""
-
-
-@dataclass(frozen=True, slots=True)
 class LoadedMetric:
     """A metric in memory."""
 
     score: Callable[[Tensor, str], Tensor]
     """(b, 3, h, w) RGB in [0, 1] and a description to (b,)."""
-    weight_bytes: int = field(default=0)
+    weight_bytes: int
 
 
 @cache
 def published_metrics() -> Mapping[str, PublishedMetric]:
     """All published metrics by name, whether they are installed or not. Raises `BadParameters`."""
-    try:
-        tables = tomllib.loads((resources.files("iqa") / "published.toml").read_text("utf-8"))
+    with reading("published.toml"):
+        tables = read_toml("published.toml")
         return MappingProxyType({name: PublishedMetric(name=name, **table) for name, table in tables.items()})
-    except (OSError, tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
-        raise BadParameters(f"iqa/published.toml is not usable: {error}", "install restore4k again") from error
 
 
-def state_of(metric: PublishedMetric, store: ModelStore) -> MetricState:
-    """Whether the library and the weights of a metric are installed; loads neither."""
+def missing_for(metric: PublishedMetric, store: ModelStore) -> str:
+    """What a metric needs and how to install it; empty if library and weights are there. Loads neither."""
     if find_spec(metric.library) is None:
-        return MetricState(False, f"needs {metric.library}: {EXTRA} ({metric.licence})")
-    if not store.has(metric.file.name):
-        return MetricState(False, f"needs {metric.file.name}: restore4k models pull {metric.name}")
-    return MetricState(True)
+        return f"needs {metric.library}: {EXTRA} ({metric.licence})"
+    return "" if store.has(metric.file.name) else f"needs {metric.file.name}: restore4k models pull {metric.name}"
 
 
 def chosen(reflection: str, non_commercial: bool, store: ModelStore) -> tuple[str, ...]:
@@ -110,7 +95,7 @@ def chosen(reflection: str, non_commercial: bool, store: ModelStore) -> tuple[st
     return tuple(
         metric.name
         for metric in metrics
-        if (non_commercial or not metric.non_commercial) and state_of(metric, store).ready
+        if (non_commercial or not metric.non_commercial) and not missing_for(metric, store)
     )
 
 
@@ -129,9 +114,8 @@ def measure_published(
         metric = published_metrics().get(name)
         if metric is None:
             raise MetricMissing(f"unknown metric {name!r}", f"choose among {', '.join(published_metrics())}")
-        state = state_of(metric, store)
-        if not state.ready:
-            raise MetricMissing(f"{name} is not installed", state.advice)
+        if advice := missing_for(metric, store):
+            raise MetricMissing(f"{name} is not installed", advice)
         loaded = pool.hold(f"metric {name}", partial(_load, metric, store.path(metric.file.name)))
         row = [0.0] * len(inputs)
         for size in {tensor.shape for tensor in inputs}:
@@ -186,16 +170,13 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
     import importlib
     import io
 
-    maker, arguments, patches = _CONSTRUCTORS[metric.name]
-    with ExitStack() as stack:
-        stack.enter_context(redirect_stdout(io.StringIO()))  # it prints the files that it loads
-        stack.enter_context(needed_by_clip())
-        module = importlib.import_module(f"pyiqa.archs.{maker[0]}")
-        for target, replacement in patches.items():
-            stack.enter_context(patch(f"pyiqa.archs.{maker[0]}.{target}", replacement))
-        network = getattr(module, maker[1])(
-            **{name: str(file) if value is FILE else value for name, value in arguments.items()}
-        )
+    module_name, class_name, arguments = _CONSTRUCTORS[metric.name]
+    given = {name: str(file) if value is FILE else value for name, value in arguments.items()}
+    with redirect_stdout(io.StringIO()), needed_by_clip():  # it prints the files that it loads
+        module = importlib.import_module(f"pyiqa.archs.{module_name}")
+        if metric.name == "maniqa":  # It asks for a trained backbone in any case; the file includes the backbone.
+            module.timm = SimpleNamespace(create_model=_untrained)  # type: ignore[attr-defined]
+        network = getattr(module, class_name)(**given)
     network = network.eval().requires_grad_(False).to(best_device())
     return network, lambda batch, _: network(batch)
 
@@ -255,34 +236,21 @@ FILE = object()
 
 
 def _untrained(*arguments: Any, **options: Any) -> Any:
-    """timm.create_model without a download: the file of the metric includes the backbone."""
+    """timm.create_model without a download."""
     import timm
 
     return timm.create_model(*arguments, **{**options, "pretrained": False})
 
 
-class _Timm:
-    create_model = staticmethod(_untrained)
-
-    def __getattr__(self, name: str) -> Any:
-        import timm
-
-        return getattr(timm, name)
-
-
-_CONSTRUCTORS: Mapping[str, tuple[tuple[str, str], Mapping[str, Any], Mapping[str, Any]]] = {
-    "musiq": (("musiq_arch", "MUSIQ"), {"pretrained_model_path": FILE}, {}),
-    "maniqa": (
-        ("maniqa_arch", "MANIQA"),
-        {"pretrained_model_path": FILE, "train_dataset": "koniq", "scale": 0.8},
-        {"timm": _Timm()},
-    ),
+_CONSTRUCTORS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "musiq": ("musiq_arch", "MUSIQ", {"pretrained_model_path": FILE}),
+    "maniqa": ("maniqa_arch", "MANIQA", {"pretrained_model_path": FILE, "train_dataset": "koniq", "scale": 0.8}),
     "topiq_nr": (
-        ("topiq_arch", "CFANet"),
+        "topiq_arch",
+        "CFANet",
         {"pretrained_model_path": FILE, "backbone_pretrain": False, "use_ref": False},
-        {},
     ),
-    "brisque": (("brisque_arch", "BRISQUE"), {"pretrained_model_path": FILE}, {}),
-    "clipiqa": (("clipiqa_arch", "CLIPIQA"), {"backbone": FILE}, {}),
+    "brisque": ("brisque_arch", "BRISQUE", {"pretrained_model_path": FILE}),
+    "clipiqa": ("clipiqa_arch", "CLIPIQA", {"backbone": FILE}),
 }
-"""Module and class in pyiqa.archs, arguments, and names in the module to replace so that nothing is downloaded."""
+"""Module in pyiqa.archs, class, and arguments with which nothing is downloaded."""

@@ -8,22 +8,20 @@ quality.toml.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from iqa.errors import BadParameters
-from iqa.features import ImageFeatures, extract_features
+from iqa.features import ImageFeatures
 from iqa.no_reference_fidelity import predict_no_reference_fidelity
+from iqa.parameters import read_toml, reading
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from imaging.image import Image
 
 NETWORK = "predicted_fidelity.safetensors"
 THRESHOLD_OF_QS, THRESHOLD_OF_HPSV2 = 0.5, 0.12
@@ -67,15 +65,10 @@ class Origin:
     """Severity of co-occurring degradations that change the expert ranking; see `iqa.expert_priors`."""
 
 
-def quality(image: Image) -> Quality:
-    """The quality of an image by the embedded metrics: NIQE and the predicted fidelity. About 0.15 s at any size."""
-    return quality_of(extract_features(image))
-
-
 def quality_of(
     features: ImageFeatures, origin: Origin | None = None, published: Mapping[str, float] | None = None
 ) -> Quality:
-    """The same from features that are already extracted; with `origin`, of a candidate of a step.
+    """The quality of an image by its features; with `origin`, of a candidate of a step.
 
     `published`: values of the published metrics that were measured; they replace the embedded ones in the score.
 
@@ -154,10 +147,8 @@ def combine(values: Mapping[str, float]) -> float:
 
 @cache
 def _parts() -> Mapping[str, Mapping[str, Part]]:
-    try:
-        tables = tomllib.loads((resources.files("iqa") / "quality.toml").read_text("utf-8"))
+    with reading("quality.toml"):
+        tables = read_toml("quality.toml")
         return {
             form: {name: Part(**part) for name, part in tables[form].items()} for form in ("published", "embedded")
         }
-    except (OSError, tomllib.TOMLDecodeError, TypeError, KeyError, AttributeError) as error:
-        raise BadParameters(f"iqa/quality.toml is not usable: {error!r}", "install restore4k again") from error

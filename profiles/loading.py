@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 import tomllib
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from imaging.opening import read_small
 from profiles.errors import ProfileError, UnknownProfile
 from profiles.schema import Profile
 
@@ -33,12 +35,21 @@ def load_profile(name_or_path: str | Path) -> Profile:
     names = {_plain(name): profile for name, profile in predefined_profiles().items()}
     if found := names.get(_plain(wanted)):
         return found
-    near = difflib.get_close_matches(_plain(wanted), names, n=2)
-    guess = f"did you mean {' or '.join(names[name].name for name in near)}? " if near else ""
+    near = [names[name].name for name in difflib.get_close_matches(_plain(wanted), names, n=2)] or _described(wanted)
+    guess = f"did you mean {' or '.join(near)}? " if near else ""
     raise UnknownProfile(
         f"unknown profile {wanted!r}",
         f"{guess}`restore4k profiles` lists all; the name of your own file must end in .toml",
     )
+
+
+def _described(words: str) -> list[str]:
+    """Up to three predefined profiles whose description has all these words."""
+    wanted = re.findall(r"[a-z]{3,}", words.lower())
+    fitting = [
+        name for name, one in predefined_profiles().items() if all(word in one.about.lower() for word in wanted)
+    ]
+    return fitting[:3] if wanted else []
 
 
 def parse_profile(toml: bytes, file_name: str) -> Profile:
@@ -66,12 +77,7 @@ def parse_profile(toml: bytes, file_name: str) -> Profile:
 
 def _from_file(path: Path) -> Profile:
     try:
-        if path.exists() and not path.is_file():  # reading a named pipe would block
-            raise ProfileError(f"profile {path} is not a regular file", "give a .toml file")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ProfileError(f"profile {path} has {size} bytes", f"a profile has at most {MAX_BYTES}")
-        return parse_profile(path.read_bytes(), path.name)
+        return parse_profile(read_small(path, MAX_BYTES), path.name)
     except FileNotFoundError as error:
         raise UnknownProfile(f"there is no profile file {path}", "give an existing .toml file or a name") from error
     except OSError as error:

@@ -75,6 +75,16 @@ class Profile(BaseModel):
     restore_preference: Literal["fidelity", "perception"] = Field(
         default="fidelity", description="Prefer experts with high fidelity, or with high perceptual quality."
     )
+    detail: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Texture of enlargements. 0: experts with high fidelity; 1: experts with high perceptual "
+        "quality, which generate texture; between: the best results of both, blended; null: as `restore_preference`.",
+    )
+    grain: float = Field(
+        default=0, ge=0, le=1, description="Strength of film grain that is added to the result; 0: none."
+    )
     strict_preference: bool = Field(
         default=False, description="Skip a step that only experts of the other preference could run."
     )
@@ -151,6 +161,16 @@ class Profile(BaseModel):
             Task.OLD_PHOTO_RESTORATION: self.old_photo_restoration,
         }
         return switches.get(task, True)
+
+    @property
+    def wants_texture(self) -> bool:
+        """Whether enlargements may generate texture."""
+        return self.restore_preference == "perception" if self.detail is None else self.detail > 0
+
+    @property
+    def blended_detail(self) -> float | None:
+        """The share of the textured result where enlargements are blended; None where they are not."""
+        return self.detail if self.detail is not None and 0 < self.detail < 1 else None
 
     @property
     def known_as(self) -> str:

@@ -4,6 +4,7 @@ RestoreError
 └── RequestError        the request cannot be served as it is
     ├── AccessDenied    a path is outside the allowed folders
     ├── UnknownHandle   the workspace has no image with that handle
+    ├── UnknownRun      there is no run with that identifier
     ├── BadData         image data is not base64, or too large
     ├── BadAddress      a URL may not be fetched, or does not return an image
     ├── TooMuchAsked    a result or its work would exceed the server's limits
@@ -25,6 +26,10 @@ class AccessDenied(RequestError):
 
 class UnknownHandle(RequestError):
     """The workspace has no image with that handle."""
+
+
+class UnknownRun(RequestError):
+    """There is no run with that identifier."""
 
 
 class BadData(RequestError):

@@ -33,3 +33,14 @@ class ExpertReport(BaseModel):
         found = availability(card, store)
         facts = card.model_dump(include={"name", "task", "scale", "preference", "about", "commercial"})
         return cls(**facts, licence=card.licences, state=found.state, advice=found.advice)
+
+    def line(self, *, detail: bool) -> str:
+        """The expert in one line."""
+        scale = f" {self.scale}x" if self.scale > 1 else ""
+        line = f"{self.name}: {self.task.value}{scale}"
+        if self.state != "embedded":
+            line += f", {self.state}"
+        if detail:
+            commercial = "" if self.commercial == "yes" else f", commercial use: {self.commercial}"
+            line += f"; {self.about} ({self.licence}{commercial})" + (f" {self.advice}" if self.advice else "")
+        return line

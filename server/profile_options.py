@@ -9,7 +9,10 @@ from server.errors import RequestError
 from server.settings import REASONER_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from profiles.schema import Profile
+    from toolbox.tasks import Task
 
 SCALES = (2, 4, 8, 16)
 LONG_SIDES = (64, 16384)
@@ -25,6 +28,8 @@ def choose_profile(
     max_seconds: float | None = None,
     max_expert_runs: int | None = None,
     non_commercial: bool = False,
+    detail: float | None = None,
+    grain: float | None = None,
 ) -> Profile:
     """Load the profile `name`, a predefined one or a file, and override its settings with those given.
 
@@ -33,43 +38,30 @@ def choose_profile(
     """
     from profiles.loading import load_profile
 
-    profile = within_budget(with_reasoner(load_profile(name), reasoner), max_seconds, max_expert_runs)
-    if non_commercial:
-        profile = profile.model_copy(update={"non_commercial": True})
+    profile = load_profile(name)
+    reasoner = reasoner or os.environ.get(REASONER_VARIABLE, "").strip() or None
+    if reasoner and reasoner not in REASONERS:
+        raise RequestError(f"there is no reasoner {reasoner!r}", f"choose one of {', '.join(REASONERS)}")
+    budgets = {"max_seconds": max_seconds, "max_expert_runs": max_expert_runs}
+    for budget, value in budgets.items():
+        if value is not None and not value > 0:
+            raise RequestError(f"{budget} must be positive, not {value:g}", "give more than 0")
     if scale is not None and long_side is not None:
         raise RequestError(f"scale {scale} and long side {long_side} exclude each other", "give only one of them")
-    if scale is not None:
-        if scale not in SCALES:
-            raise RequestError(f"scale {scale} is not supported", f"choose one of {', '.join(map(str, SCALES))}")
-        return profile.model_copy(update={"scale_factor": scale})
+    if scale is not None and scale not in SCALES:
+        raise RequestError(f"scale {scale} is not supported", f"choose one of {', '.join(map(str, SCALES))}")
+    if long_side is not None and not LONG_SIDES[0] <= long_side <= LONG_SIDES[1]:
+        hint = f"choose one from {LONG_SIDES[0]} to {LONG_SIDES[1]}"
+        raise RequestError(f"a long side of {long_side} pixels is not supported", hint)
+    given = {**budgets, "detail": detail, "grain": grain, "scale_factor": scale, "perception_agent": reasoner}
+    changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    if non_commercial:
+        changes["non_commercial"] = True
     if long_side is not None:
-        if not LONG_SIDES[0] <= long_side <= LONG_SIDES[1]:
-            raise RequestError(
-                f"a long side of {long_side} pixels is not supported",
-                f"choose one from {LONG_SIDES[0]} to {LONG_SIDES[1]}",
-            )
-        return profile.model_copy(update={"scale_factor": None, "upscale_4k": True, "long_side": long_side})
-    return profile
+        changes |= {"scale_factor": None, "upscale_4k": True, "long_side": long_side}
+    return profile.model_copy(update=changes)
 
 
-def within_budget(profile: Profile, max_seconds: float | None, max_expert_runs: int | None) -> Profile:
-    """The profile with the budgets that are given. Raises `RequestError`."""
-    given = {"max_seconds": max_seconds, "max_expert_runs": max_expert_runs}
-    budgets = {name: value for name, value in given.items() if value is not None}
-    for name, value in budgets.items():
-        if not value > 0:
-            raise RequestError(f"{name} must be positive, not {value:g}", "give more than 0")
-    return profile.model_copy(update=budgets)
-
-
-def with_reasoner(profile: Profile, reasoner: str | None) -> Profile:
-    """The profile with `reasoner`, or else with the one of RESTORE4K_REASONER, if either is given.
-
-    Raises `RequestError`.
-    """
-    wanted = reasoner or os.environ.get(REASONER_VARIABLE, "").strip()
-    if not wanted:
-        return profile
-    if wanted not in REASONERS:
-        raise RequestError(f"there is no reasoner {wanted!r}", f"choose one of {', '.join(REASONERS)}")
-    return profile.model_copy(update={"perception_agent": wanted})
+def with_steps(profile: Profile, steps: Sequence[Task]) -> Profile:
+    """The profile with these steps, in this order, as its plan."""
+    return profile.model_copy(update={"plan": tuple(steps), "restore_option": None})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imaging.image import Image
 from iqa.features import extract_features
 from iqa.metric import default_metrics
-from iqa.published import measure_published, published_metrics, state_of
+from iqa.published import measure_published, missing_for, published_metrics
 from iqa.quality import quality_of
 from server.schemas import MeasuredMetric, MissingMetric, Picture, QualityReport
 from toolbox.pool import ExpertPool
@@ -15,8 +15,8 @@ PREDICTED = "Predicted fidelity to the unknown original (SSIM, and PSNR from 10 
 
 def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> QualityReport:
     """Measure embedded and published metrics of one image; the published ones at 1024 pixels at most."""
-    states = {name: state_of(metric, pool.store) for name, metric in published_metrics().items()}
-    ready = [name for name, state in states.items() if state.ready]
+    missing = {name: missing_for(metric, pool.store) for name, metric in published_metrics().items()}
+    ready = [name for name, advice in missing.items() if not advice]
     published = {name: row[0] for name, row in measure_published(ready, [image], pool, pool.store).items()}
     quality = quality_of(extract_features(image, models=pool), published=published)
     return QualityReport(
@@ -24,7 +24,7 @@ def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> Q
         quality=quality.score,
         metrics=[_measured(name, value) for name, value in quality.parts.items()],
         missing=[
-            MissingMetric(name=name, about=metric.about, licence=metric.licence, advice=states[name].advice)
+            MissingMetric(name=name, about=metric.about, licence=metric.licence, advice=missing[name])
             for name, metric in published_metrics().items()
             if name not in ready
         ],

@@ -1,20 +1,16 @@
-"""Structured results of the tools and of the command line's --json."""
+"""Structured reports of the data tools and of the command line's --json."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.batch.runner import Failure
 from agent.perception import suggested_profile
 from agent.reasoners.replies import SeverityWords
-from agent.run import StepTaken
-from agent.state import FaceWork, ModelUse, Perception, Plan, Verdict
+from agent.state import Perception
 from iqa.content import ContentKind
-from profiles.schema import Profile
-from server.expert_report import ExpertReport
 from toolbox.tasks import Degradation, Task
 
 
@@ -62,26 +58,18 @@ class Diagnosis(_Output):
         order = sorted(perception.findings.items(), key=lambda item: (-item[1].severity, -item[1].confidence))
         findings = [
             FindingReport(
+                **finding.model_dump(include={"confidence", "measurements"}),
                 degradation=name,
                 severity=cast(SeverityWords, finding.severity.words),
-                confidence=finding.confidence,
                 present=finding.present,
                 task=name.task,
-                measurements=finding.measurements,
                 where=[round(level, 2) for level in finding.where],
             )
             for name, finding in order
         ]
-        return cls(
-            description=perception.description,
-            quality=perception.quality,
-            metrics=perception.metrics,
-            findings=findings,
-            content=perception.content,
-            content_confidence=perception.content_confidence,
-            suggested_profile=suggested_profile(perception),
-            by=perception.by,
-        )
+        same = {"description", "quality", "metrics", "content", "content_confidence", "by"}
+        facts = perception.model_dump(include=same)
+        return cls(**facts, findings=findings, suggested_profile=suggested_profile(perception))
 
 
 class DegradationReport(_Output):
@@ -141,81 +129,6 @@ class PlanReport(_Output):
     by: str
     diagnosis: Diagnosis
 
-    @classmethod
-    def of(
-        cls,
-        plan: Plan,
-        experts: Sequence[Sequence[str]],
-        perception: Perception,
-        profile: Profile,
-        image: Picture | None,
-    ) -> PlanReport:
-        """The report of a plan; `experts` are the candidates of each step."""
-        return cls(
-            image=image,
-            profile=profile.name,
-            steps=[
-                PlannedStep(task=step.task, scale=step.scale, experts=list(names))
-                for step, names in zip(plan.steps, experts, strict=True)
-            ],
-            final_width=plan.final_width,
-            final_height=plan.final_height,
-            reasons=list(plan.reasons),
-            warnings=list(plan.warnings),
-            by=plan.by,
-            diagnosis=Diagnosis.of(perception),
-        )
-
-
-class StepReport(_Output):
-    """Result of a task tool and of `select_best`."""
-
-    summary: str
-    image: Picture
-    file: str | None = Field(description="Path of the saved result; null if the input was kept.")
-    expert: str = Field(
-        description="Expert that made the result; keep_input: the input scored better than every expert's result."
-    )
-    improved: bool = Field(description="False if the input was kept.")
-    verdicts: list[Verdict] = Field(description="Verdicts of all candidates, best first.")
-    faces: FaceWork | None = Field(
-        default=None, description="What was done with each face, and by which models; null for every other task."
-    )
-
-
-class CandidateReport(_Output):
-    """One candidate of a step."""
-
-    handle: str | None = Field(description="null if the expert failed or was ruled out by prescreening.")
-    verdict: Verdict
-
-
-class CandidatesReport(_Output):
-    """Result of `run_candidates`."""
-
-    image: Picture = Field(description="The step's input.")
-    task: Task
-    scale: int
-    candidates: list[CandidateReport] = Field(description="Best first; select_best chooses one.")
-
-
-class RestorationReport(_Output):
-    """Result of `restore_to_4k`."""
-
-    summary: str
-    image: Picture
-    file: str = Field(description="Path of the saved result.")
-    run: str = Field(
-        description="Identifier of the run; its report is run://<id>/report, its trace run://<id>/trace."
-    )
-    plan: list[str]
-    steps: list[StepTaken] = Field(description="Steps that led to the result, with the winning experts.")
-    warnings: list[str]
-    seconds: dict[str, float]
-    model_use: ModelUse = Field(
-        description="Calls of language models with time, tokens and cost; zero if none was called."
-    )
-
 
 class FolderReport(_Output):
     """Result of `restore_folder`."""
@@ -223,52 +136,10 @@ class FolderReport(_Output):
     summary: str
     folder: str = Field(description="Folder of the results, with the subfolders of the pictures.")
     page: str = Field(description="HTML page with totals, failures and thumbnails before and after.")
-    record: str = Field(description="JSON lines file with the outcome of each picture.")
     pictures: int
-    restored: int = Field(description="Including earlier calls.")
+    restored: int = Field(description="Pictures that a step changed, including earlier calls.")
+    unchanged: int = Field(description="Pictures that needed no step, or whose input was better; at most resized.")
+    in_earlier_calls: int
     failed: int
     failures: list[Failure] = Field(description="The first twenty; failures.jsonl beside the page lists all.")
     finished: bool = Field(description="False: stopped before the end; repeat the call to resume.")
-
-
-class FinishReport(_Output):
-    """Result of `finish_restoration`."""
-
-    summary: str
-    image: Picture
-    file: str = Field(description="Path of the saved result.")
-
-
-class MetricValues(_Output):
-    """One no-reference metric of two images."""
-
-    metric: str
-    first: float
-    second: float
-    better: Literal["first", "second", "equal"]
-
-
-class Comparison(_Output):
-    """Result of `compare_images`."""
-
-    first: Picture
-    second: Picture
-    quality_first: float
-    quality_second: float
-    metrics: list[MetricValues]
-    full_reference: dict[str, float] | None = Field(
-        description="Fidelity of the second to the first (PSNR in dB, SSIM 0..1); null where the sizes differ."
-    )
-
-
-class ExpertList(_Output):
-    """Result of `list_experts`."""
-
-    experts: list[ExpertReport]
-    not_shown: int = Field(description="Experts for the task that cannot run here yet; include_missing shows them.")
-
-
-class ProfileList(_Output):
-    """Result of `list_profiles`."""
-
-    profiles: list[Profile]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from server.toolsets import Toolset
+
 if TYPE_CHECKING:
     from imaging.reading import Limits
 
@@ -69,11 +71,17 @@ class ServerSettings:
     """Space that must stay free on a disk that is written to."""
     urls: bool = False
     """Whether images may be fetched from the web."""
+    tools: Toolset = "steps"
+    """The tools to offer."""
+    read_only: bool = False
+    """Offer only tools that write nothing."""
+    wait_seconds: float = 45.0
+    """A call that takes longer is answered with its run; clients without progress time calls out after a minute."""
     client_roots: bool = False
     """Whether the folders that the client names as its roots are allowed too."""
 
     def limits(self) -> Limits:
-        """The limits for `read_image`."""
+        """The limits for `read_image`; links are resolved when access is checked, and not followed later."""
         from imaging.reading import Limits
 
-        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)
+        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, follow_links=False)

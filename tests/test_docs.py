@@ -30,7 +30,7 @@ def test_every_generator_has_its_place_in_a_page() -> None:
     assert places == set(BLOCKS)
 
 
-def test_what_is_out_of_date_is_replaced_and_the_rest_is_kept() -> None:
+def test_outdated_parts_are_replaced_and_the_rest_is_kept() -> None:
     page = "before\n<!-- generated: tools -->\nout of date\n<!-- end -->\nafter\n"
     new = generated(page)
     assert new.startswith("before\n<!-- generated: tools -->\n\n| tool |")

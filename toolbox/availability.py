@@ -15,7 +15,7 @@ LIBRARIES = {
     "diffusion": ("diffusers", "transformers"),
 }
 """The libraries that each extra installs."""
-State = Literal["embedded", "ready", "can be pulled", "needs extra", "by hand", "not available"]
+State = Literal["embedded", "ready", "can be pulled", "needs extra", "by hand", "damaged", "not available"]
 CAN_RUN: tuple[State, ...] = ("embedded", "ready")
 
 
@@ -39,8 +39,15 @@ def availability(card: ExpertCard, store: ModelStore) -> Availability:
     extra = card.extra_needed
     if extra and not all(map(find_spec, LIBRARIES[extra])):
         return Availability("needs extra", f"pip install 'restore4k[{extra}]'")
+    if card.package_needed and not find_spec(card.package_needed):
+        return Availability("needs extra", f"pip install {card.package_needed.replace('_', '-')}")
     if not card.files:
         return Availability("embedded")
+    for file in card.checked_files:
+        if (found := store.wrong_size(file)) is not None:
+            return Availability(
+                "damaged", f"{file.name} has {found} bytes, not {file.size}; {_again(card, file.name)}"
+            )
     missing = [file for file in card.files if not store.has(file.name)]
     if not missing:
         return Availability("ready")
@@ -55,6 +62,10 @@ def availability(card: ExpertCard, store: ModelStore) -> Availability:
         "by hand",
         f"download it from {card.page or 'its page'} and put it as {', '.join(by_hand)} into {store.folder}{then}",
     )
+
+
+def _again(card: ExpertCard, file: str) -> str:
+    return f"restore4k models remove {file}, then restore4k models pull {card.name}"
 
 
 def _alternatives(card: OnnxCard | UnavailableCard) -> str:

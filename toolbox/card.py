@@ -13,6 +13,10 @@ from toolbox.model_bundles import model_bundles
 from toolbox.store import WeightFile
 from toolbox.tasks import Task
 
+ValueRange = Literal["unit", "symmetric", "byte"]
+VALUE_RANGES: dict[ValueRange, tuple[float, float]] = {"unit": (1, 0), "symmetric": (2, -1), "byte": (255, 0)}
+"""Factor and offset that convert pixels in [0, 1] to the range."""
+
 
 class ExpertCard(BaseModel):
     """The keys that every card has. In a TOML file the table's name is the expert's name."""
@@ -24,11 +28,13 @@ class ExpertCard(BaseModel):
     scale: Literal[1, 2, 4, 16] = 1
     """Output size / input size; 1 for every task but super-resolution."""
     loader: str
-    """Selects the card's class: classical, spandrel, onnx, diffusion or none."""
+    """Selects the card's class: classical, spandrel, ncnn, onnx, diffusion or none."""
     preference: Literal["fidelity", "perception", "any"] = "any"
     """The profiles that use it: those that prefer fidelity, those that prefer perceptual quality, or both."""
     standalone: bool = True
     """Whether it is a candidate by itself; otherwise it only serves as the preprocessor of another expert."""
+    named_only: bool = False
+    """A candidate only for profiles that name it in `experts`: made for one kind of picture, drawings for example."""
     about: str
     """One sentence for a person or a model that chooses an expert."""
     source: str
@@ -75,9 +81,19 @@ class ExpertCard(BaseModel):
         return ""
 
     @property
+    def package_needed(self) -> str:
+        """The Python package that must be installed; empty if none."""
+        return ""
+
+    @property
     def files(self) -> tuple[WeightFile, ...]:
         """All files that the models folder must hold."""
         return ()
+
+    @property
+    def checked_files(self) -> tuple[WeightFile, ...]:
+        """The files whose size and checksum must be the published ones before the expert runs."""
+        return self.files
 
     @property
     def licences(self) -> str:
@@ -103,7 +119,7 @@ class ClassicalCard(TiledCard):
     function: str = Field(min_length=1)
     """`module:function`, which takes an (H, W, 3) float32 array in [0, 1] and a ProgressToken; see `extent`."""
     extent: Literal["whole", "reduced", "local"] = "whole"
-    """How much of the image the function needs at once.
+    """The part of the image that the function needs at once.
 
     whole: all of it; the function returns the restored array. reduced: the same, but the function changes tones and
     no detail, so that for a large image its result on a reduced copy is upsampled. local: the function measures the
@@ -115,9 +131,12 @@ class ClassicalCard(TiledCard):
 class SpandrelCard(TiledCard):
     """A network whose weight file spandrel recognises."""
 
-    loader: Literal["spandrel"] = "spandrel"
+    loader: Literal["spandrel", "ncnn"] = "spandrel"
+    """ncnn: the weights are in ncnn's format, a .param file with its .bin file beside it."""
     weights: str | None = None
     """File name in toolbox/weights/, for embedded weights."""
+    packaged: str = Field(default="", pattern=r"^([a-z0-9_]+(/[A-Za-z0-9_.+-]+)+)?$")
+    """Path in an installed Python package, whose name it begins with, for weights that are a dependency."""
     file: WeightFile | None = None
     """File in the models folder, for downloaded weights and custom models."""
     architecture: str | None = None
@@ -130,17 +149,21 @@ class SpandrelCard(TiledCard):
     """
     dtype: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 where the network keeps its quality in mixed precision."""
-    value_range: Literal["unit", "symmetric"] = "unit"
-    """Range of the network's input and output: [0, 1], or [-1, 1] where spandrel does not convert it."""
+    network_scale: int | None = Field(default=None, ge=2, le=16)
+    """Scale of the network where it differs from `scale`: its output is resized."""
+    value_range: ValueRange = "unit"
+    """Range of the network's input and output: [0, 1], or [-1, 1] or [0, 255] where spandrel does not convert it."""
     options: dict[str, float] = {}
     """Keyword arguments of the network, for example FBCNN's qf_input."""
     extra: Literal["", "extra-arches"] = ""
     """The extra of restore4k that contains the architecture."""
+    teraflop: float = Field(default=0.0, ge=0)
+    """Computation per megapixel of input, in 10^12 operations, where it is much: 0 is not counted."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> SpandrelCard:
-        if not self.weights and not self.file:
-            raise ValueError("loader = 'spandrel' needs the key 'weights' or 'file'")
+        if not self.weights and not self.packaged and not self.file:
+            raise ValueError(f"loader = {self.loader!r} needs the key 'weights', 'packaged' or 'file'")
         return self
 
     @property
@@ -160,7 +183,14 @@ class SpandrelCard(TiledCard):
     @property
     def files(self) -> tuple[WeightFile, ...]:
         """All files that the models folder must hold."""
+        if self.file and self.loader == "ncnn":
+            return (self.file, WeightFile(name=f"{self.file.name.removesuffix('.param')}.bin"))
         return (self.file,) if self.file else ()
+
+    @property
+    def package_needed(self) -> str:
+        """The Python package that must be installed; empty if none."""
+        return self.packaged.partition("/")[0]
 
 
 class OnnxCard(TiledCard):
@@ -169,8 +199,12 @@ class OnnxCard(TiledCard):
     loader: Literal["onnx"] = "onnx"
     file: WeightFile
     """The graph in the models folder."""
-    value_range: Literal["unit", "symmetric"] = "unit"
-    """Range of the graph's input and output: [0, 1] or [-1, 1]."""
+    data: WeightFile | None = None
+    """Its weights in the models folder, where the graph refers to a file beside it."""
+    network_scale: int | None = Field(default=None, ge=2, le=16)
+    """Scale of the graph where it differs from `scale`: its output is resized."""
+    value_range: ValueRange = "unit"
+    """Range of the graph's input and output: [0, 1], [-1, 1] or [0, 255]."""
     why: str = ""
     """Why the network must be exported."""
     alternatives: tuple[str, ...] = ()
@@ -184,7 +218,7 @@ class OnnxCard(TiledCard):
     @property
     def files(self) -> tuple[WeightFile, ...]:
         """All files that the models folder must hold."""
-        return (self.file,)
+        return (self.file, self.data) if self.data else (self.file,)
 
 
 class DiffusionCard(TiledCard):
@@ -217,6 +251,11 @@ class DiffusionCard(TiledCard):
     def files(self) -> tuple[WeightFile, ...]:
         """All files that the models folder must hold: its own file, then those of the base model."""
         return ((self.file,) if self.file else ()) + model_bundles()[self.bundle].files
+
+    @property
+    def checked_files(self) -> tuple[WeightFile, ...]:
+        """Its own file; the base model may be another copy, in another precision for example."""
+        return (self.file,) if self.file else ()
 
 
 class UnavailableCard(ExpertCard):

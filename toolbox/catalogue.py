@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.metadata import entry_points
 
+from imaging.opening import read_small
+from imaging.text import printable
 from toolbox.aliases import current_expert
 from toolbox.card import ExpertCard, read_card
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
+
+MAX_CARD_BYTES = 1 << 20
+log = logging.getLogger("restore4k")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Catalogue:
     """Expert cards by name, in a fixed order."""
 
     cards: tuple[ExpertCard, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Problems of card files that are left out of the catalogue."""
 
     def __iter__(self) -> Iterator[ExpertCard]:
         return iter(self.cards)
@@ -33,7 +41,7 @@ class Catalogue:
             if card.name in merged:
                 raise DuplicateExpert(f"two cards have the name {card.name!r}", "rename one of them")
             merged[card.name] = card
-        return Catalogue(tuple(merged.values()))
+        return replace(self, cards=tuple(merged.values()))
 
     def card(self, name: str) -> ExpertCard:
         """The card with that name. Raises `UnknownExpert`, which suggests similar names."""
@@ -54,7 +62,7 @@ def parse_cards(toml: str, source: str) -> list[ExpertCard]:
     """The cards of one TOML text. Raises `BadCard`, which names `source`, the card and the wrong key."""
     try:
         tables = tomllib.loads(toml)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also for lists in lists, and numbers of thousands of digits
         raise BadCard(f"{source} is not valid TOML: {error}") from error
     cards = []
     for name, table in tables.items():
@@ -86,14 +94,24 @@ def default_catalogue() -> Catalogue:
 def catalogue_of(store: ModelStore) -> Catalogue:
     """The default catalogue plus the custom models, whose cards are in the folder `cards` of the store.
 
-    Raises `BadCard` or `DuplicateExpert`, which name the file.
+    A file that cannot be used is set aside with a warning: without its experts everything else works.
     """
     catalogue = default_catalogue()
     for file in store.custom_cards():
         try:
-            catalogue = catalogue.with_cards(parse_cards(file.read_text("utf-8"), str(file)))
-        except DuplicateExpert as error:
-            raise DuplicateExpert(f"{file}: {error.message}", "rename your expert, or delete the file") from error
+            catalogue = catalogue.with_cards(parse_cards(read_small(file, MAX_CARD_BYTES).decode(), str(file)))
+        except (BadCard, DuplicateExpert) as error:
+            problem = error.message if str(file) in error.message else f"{file}: {error.message}"
         except (OSError, UnicodeDecodeError) as error:
-            raise BadCard(f"{file} cannot be read: {error}") from error
+            problem = f"{file} cannot be read: {error}"
+        else:
+            continue
+        _warn_once(f"a card is set aside: {printable(problem)}; correct or delete the file")
+        catalogue = replace(catalogue, problems=(*catalogue.problems, printable(problem)))
     return catalogue
+
+
+@cache
+def _warn_once(problem: str) -> None:
+    """Log a problem, once in a process that makes the catalogue many times."""
+    log.warning("%s", problem)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolbox.architectures import canonical
 from toolbox.errors import WeightsError
+from toolbox.ncnn_weights import read_ncnn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 HOW_TO_CONVERT = "if you trust it, convert it to .safetensors and use that file"
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The weights of a network by name, on the CPU: of a checkpoint, or of ncnn's pair of .param and .bin.
+
+    Raises `WeightsError`.
+    """
+    return read_ncnn(file) if file.suffix == ".param" else read_state_dict(file)
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:
@@ -48,7 +59,9 @@ def _read(file: Path) -> Any:
         return load_file(file)
     if _is_torchscript(file):
         raise WeightsError(f"{file.name} is a TorchScript program, not a weight file", HOW_TO_CONVERT)
-    return torch.load(file, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols: a file that cannot be read is refused anyway
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _is_torchscript(file: Path) -> bool:
@@ -60,9 +73,8 @@ def _is_torchscript(file: Path) -> bool:
 
 def _unwrapped(content: Any, file: Path) -> dict[str, Tensor]:
     import torch
-    from spandrel import canonicalize_state_dict
 
-    state = canonicalize_state_dict(content) if isinstance(content, dict) else {}
+    state = canonical(content) if isinstance(content, dict) else {}
     if isinstance(state, dict):
         state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     if not state:

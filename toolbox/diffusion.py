@@ -83,6 +83,7 @@ class DiffusionExpert:
                 tile=self.card.tile + 2 * self.card.halo,
                 halo=self.card.halo,
                 multiple_of=self.card.multiple_of,
+                square=True,
                 token=token,
             )
         return image.with_pixels(resize(result.clone().clamp(0, 1), image.height * scale, image.width * scale))

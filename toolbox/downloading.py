@@ -1,30 +1,38 @@
-"""Downloads of weight files: resumed, verified, and moved into place when complete."""
+"""Downloads of weight files: resumed, verified, and moved into place when complete.
+
+Addresses and tokens of the Hugging Face Hub come from huggingface_hub. The transfer is ours: its `hf_hub_download`
+cannot be stopped once a file turns out larger than published, nor resume a partial file from another source.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from imaging.progress import ProgressToken
+from imaging.disk import require_space
+from imaging.progress import ProgressToken, run_cancellable
 from toolbox.errors import DownloadFailed
 from toolbox.store import ModelStore, WeightFile, sha256_of
 
 if TYPE_CHECKING:
-    from httpx2 import Client, Response
+    from httpx2 import AsyncClient, Response
 
 MIRRORS_VARIABLE = "RESTORE4K_MIRRORS"
 """`https://huggingface.co=https://mirror.example,...`: URL prefixes and their replacements."""
-HUGGING_FACE = "https://huggingface.co"
-TOKEN_VARIABLE = "HF_TOKEN"
 TRIES = 5
 WAIT_SECONDS = 0.5
 """Before the second attempt; doubled before each further one."""
 TIMEOUT_SECONDS = 30.0
+MOST_BYTES = 64 << 30
+"""Largest file of unknown size."""
+START_SECONDS, LEAST_BYTES_PER_SECOND = 120.0, 10_000
+"""A source that has not answered at the end of the start, or is slower after it, is given up; with the size, this
+limits the duration of a download."""
 MOST_REDIRECTS = 5
 OK, PARTIAL, NOT_SATISFIABLE = 200, 206, 416
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -34,7 +42,7 @@ def pull(file: WeightFile, store: ModelStore, token: ProgressToken | None = None
     """Download one file into the store, unless it is there already. Returns its path.
 
     An interrupted download is resumed. The file gets its final name only after its size and sha256 were verified.
-    Raises `DownloadFailed` with the error of each source, and `Cancelled`.
+    Raises `DownloadFailed` with the error of each source, `ResourceError` where the disk is full, and `Cancelled`.
     """
     token = token or ProgressToken()
     store.path(file.name).parent.mkdir(parents=True, exist_ok=True)
@@ -61,8 +69,10 @@ def pull(file: WeightFile, store: ModelStore, token: ProgressToken | None = None
 def address_of(url: str) -> str:
     """The https address of `url`, on a mirror if the user has set one."""
     if url.startswith("hf://"):
+        from huggingface_hub import hf_hub_url
+
         owner, repository, path = url.removeprefix("hf://").split("/", 2)
-        url = f"{HUGGING_FACE}/{owner}/{repository}/resolve/main/{quote(path)}"
+        url = hf_hub_url(f"{owner}/{repository}", path)
     for pair in filter(None, os.environ.get(MIRRORS_VARIABLE, "").split(",")):
         original, _, mirror = pair.partition("=")
         if mirror and url.startswith(original.rstrip("/") + "/"):
@@ -74,46 +84,66 @@ def _pull_from(url: str, file: WeightFile, store: ModelStore, token: ProgressTok
     import httpx2
 
     part = store.path(f"{file.name}.part")
-    with httpx2.Client(
-        timeout=TIMEOUT_SECONDS, headers={"user-agent": "restore4k", "accept-encoding": "identity"}
-    ) as client:
-        for attempt in range(TRIES):
-            if attempt:
-                _wait(WAIT_SECONDS * 2 ** (attempt - 1), token)
-            try:
-                if _fetch(client, url, file, part, token):
-                    break
-            except (httpx2.TransportError, OSError) as error:
-                why = f"{type(error).__name__}: {error}".rstrip(": ")
-        else:
-            raise DownloadFailed(f"{url}: the connection failed {TRIES} times, most recently with {why}")
+    for attempt in range(TRIES):
+        if attempt:
+            _wait(WAIT_SECONDS * 2 ** (attempt - 1), token)
+        try:
+            if run_cancellable(token, lambda: _fetch(url, file, part, token)):
+                break
+        except (httpx2.TransportError, OSError) as error:
+            why = f"{type(error).__name__}: {error}".rstrip(": ")
+    else:
+        raise DownloadFailed(f"{url}: the connection failed {TRIES} times, most recently with {why}")
     return _move_into_place(url, file, store, part, token)
 
 
-def _fetch(client: Client, url: str, file: WeightFile, part: Path, token: ProgressToken) -> bool:
+async def _fetch(url: str, file: WeightFile, part: Path, token: ProgressToken) -> bool:
     """Append the missing bytes to `part`; returns whether it is complete. Transport errors propagate."""
+    import anyio
+    import httpx2
+
     have = part.stat().st_size if part.exists() else 0
     if file.size and have == file.size:
         return True
-    with _opened(client, url, have) as response:
-        if response.status_code == NOT_SATISFIABLE:  # the part is complete or too long: start again
-            part.unlink()
-            return False
-        if response.status_code == OK:
-            have = 0
-        elif response.status_code != PARTIAL or not _continues(response, have):
-            raise DownloadFailed(f"{url} answered {response.status_code}")
-        rest = int(response.headers.get("content-length", 0))
-        total = file.size or (have + rest if rest else None)
-        if file.size and rest and have + rest != file.size:
-            raise DownloadFailed(f"{url} offers {have + rest} bytes, not {file.size}")
-        with part.open("ab" if have else "wb") as stream:
-            for chunk in response.iter_raw():  # unbuffered, so that an interruption loses nothing
-                stream.write(chunk)
-                have += len(chunk)
-                if file.size and have > file.size:
-                    raise DownloadFailed(f"{url} sends more than {file.size} bytes")
-                token.report(0.95 * have / total if total else 0.5)
+    headers = {"user-agent": "restore4k", "accept-encoding": "identity"}
+    async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, headers=headers) as client:
+        try:
+            with anyio.fail_after(START_SECONDS):  # the timeout above begins again with every byte
+                response = await _opened(client, url, have)
+        except TimeoutError as error:
+            raise DownloadFailed(f"{url} did not answer within {START_SECONDS:g} s") from error
+        async with aclosing(response):
+            return await _stored(response, url, file, part, have, token)
+
+
+async def _stored(
+    response: Response, url: str, file: WeightFile, part: Path, have: int, token: ProgressToken
+) -> bool:
+    """Append the body to the first `have` bytes of `part`, or write it anew; returns whether it is complete."""
+    if response.status_code == NOT_SATISFIABLE:  # the part is complete or too long: start again
+        part.unlink()
+        return False
+    if response.status_code == OK:
+        have = 0
+    elif response.status_code != PARTIAL or not _continues(response, have):
+        raise DownloadFailed(f"{url} answered {response.status_code}")
+    rest = int(response.headers.get("content-length", 0))
+    total = file.size or (have + rest if rest else None)
+    require_space(part.parent, total - have if total else 0)
+    began, first = time.monotonic(), have
+    if file.size and rest and have + rest != file.size:
+        raise DownloadFailed(f"{url} offers {have + rest} bytes, not {file.size}")
+    with part.open("ab" if have else "wb") as stream:
+        async for chunk in response.aiter_raw():  # unbuffered, so that an interruption loses nothing
+            stream.write(chunk)
+            have += len(chunk)
+            if have > (total or MOST_BYTES):
+                stream.truncate(0)
+                raise DownloadFailed(f"{url} sends more than {total or MOST_BYTES} bytes")
+            seconds = time.monotonic() - began
+            if seconds > START_SECONDS and have - first < LEAST_BYTES_PER_SECOND * seconds:
+                raise DownloadFailed(f"{url} sends less than {LEAST_BYTES_PER_SECOND} bytes per second")
+            token.report(0.95 * have / total if total else 0.5)
     return total is None or have == total
 
 
@@ -121,23 +151,31 @@ def _continues(response: Response, have: int) -> bool:
     return bool(response.headers.get("content-range", "").startswith(f"bytes {have}-"))
 
 
-@contextmanager
-def _opened(client: Client, url: str, have: int) -> Iterator[Response]:
-    """The response after redirects. Raises `DownloadFailed` if one leads from https to another scheme."""
+async def _opened(client: AsyncClient, url: str, have: int) -> Response:
+    """The response after redirects, without its body.
+
+    Raises `DownloadFailed` if one leads from https to another scheme.
+    """
     for _ in range(MOST_REDIRECTS):
-        headers = {"range": f"bytes={have}-"} if have else {}
-        token = os.environ.get(TOKEN_VARIABLE)
-        if token and url.startswith(f"{HUGGING_FACE}/"):
-            headers["authorization"] = f"Bearer {token}"
-        with client.stream("GET", url, headers=headers) as response:
-            if response.status_code not in REDIRECTS:
-                yield response
-                return
-            target = str(response.url.join(response.headers.get("location", "")))
+        response = await client.send(client.build_request("GET", url, headers=_headers(url, have)), stream=True)
+        if response.status_code not in REDIRECTS:
+            return response
+        await response.aclose()
+        target = str(response.url.join(response.headers.get("location", "")))
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
             raise DownloadFailed(f"{url} redirects to {target}, which is not https")
         url = target
     raise DownloadFailed(f"{url}: more than {MOST_REDIRECTS} redirects")
+
+
+def _headers(url: str, have: int) -> dict[str, str]:
+    """The range that is missing, and for the Hugging Face Hub alone the user's token."""
+    from huggingface_hub import constants, get_token
+
+    headers = {"range": f"bytes={have}-"} if have else {}
+    if url.startswith(f"{constants.ENDPOINT}/") and (token := get_token()):
+        headers["authorization"] = f"Bearer {token}"
+    return headers
 
 
 def _move_into_place(url: str, file: WeightFile, store: ModelStore, part: Path, token: ProgressToken) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from imaging.colour import is_grey, without_colour
 from imaging.convert import FloatArray, as_array, from_numpy, to_numpy
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
@@ -19,6 +20,7 @@ from toolbox.availability import availability
 from toolbox.card import ClassicalCard, DiffusionCard, ExpertCard, OnnxCard, SpandrelCard
 from toolbox.errors import BadCard, ExpertError, WeightsError
 from toolbox.store import ModelStore
+from toolbox.tasks import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,12 +113,15 @@ class PreprocessedExpert:
         )
 
 
-def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
+def load_expert(card: ExpertCard, store: ModelStore | None = None, token: ProgressToken | None = None) -> Expert:
     """The expert of a card, ready to run. Imports its libraries.
 
-    `store`: holds downloaded weights; by default the user's models folder. Raises `WeightsError`, `BadCard`.
+    `store`: holds downloaded weights, whose checksums are verified at first use; by default the user's models folder.
+    Raises `WeightsError`, `BadCard`, and `Cancelled` while a graph makes its test run.
     """
     store = store or ModelStore()
+    for file in card.checked_files:
+        store.check_once(file)
     match card:
         case ClassicalCard():
             return ClassicalExpert(card, _function(card))
@@ -125,7 +130,7 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None) -> Expert:
         case OnnxCard():
             from toolbox.graph import load_graph
 
-            return load_graph(card, store)
+            return load_graph(card, store, token)
         case DiffusionCard():
             from toolbox.diffusion import load_diffusion
 
@@ -165,7 +170,7 @@ def without_tta(expert: Expert) -> Expert:
 
 
 def run_expert(expert: Expert, image: Image, token: ProgressToken) -> Image:
-    """Run an expert and check its result: finite pixels, exactly `scale` times the size.
+    """Run an expert and check its result: finite pixels, exactly `scale` times the size. Grey stays grey.
 
     Raises `ExpertError` for any failure of the expert, so that a run can continue without it, except `Cancelled` and
     `ResourceError`, which propagate.
@@ -185,4 +190,6 @@ def run_expert(expert: Expert, image: Image, token: ProgressToken) -> Image:
     # Summing takes half the time of isfinite() on every pixel.
     if not all(bool(result.pixels[:, rows].sum().isfinite()) for rows in row_chunks(result.pixels)):
         raise ExpertError(f"expert {card.name} returned pixels that are not finite")
+    if card.task is not Task.OLD_PHOTO_RESTORATION and is_grey(image.pixels) and not is_grey(result.pixels):
+        return result.with_pixels(without_colour(result.pixels), clamp=False)  # only old photos may be coloured
     return result

@@ -14,7 +14,7 @@ IN_PROCESS, BY_EXPORT, REPLACED, IMPOSSIBLE = "in-process", "by export", "replac
 
 
 def availability_of(card: ExpertCard) -> str:
-    """How an expert is available on a machine with all downloads."""
+    """The availability of an expert on a machine with all downloads."""
     if isinstance(card, OnnxCard):
         return BY_EXPORT
     if isinstance(card, UnavailableCard):

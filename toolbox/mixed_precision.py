@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 NOISE = 15 / 255
 """The noise level that spandrel passes to a DRUNet."""
 
+BAND_PIXELS = 4096
+"""Pixels of a band of rows in which a CPU adds the image to the residual, so that they stay in the cache."""
+
 
 def mixed_precision(architecture: str, model: Any) -> Callable[[Tensor], Tensor] | None:
     """The network with its weights converted to bfloat16; None for architectures that only autocast supports.
@@ -35,17 +38,18 @@ def mixed_precision(architecture: str, model: Any) -> Callable[[Tensor], Tensor]
 
 def _compact(model: Any, pixels: Tensor) -> Tensor:
     """Compact with the final addition of the image in float32."""
-    features = pixels.bfloat16()
-    for layer in model.body:
-        features = layer(features)
-    residual: Tensor = model.upsampler(features).float()
-    return residual.add_(_enlarged(pixels, model.upscale)).clamp_(0, 1)
-
-
-def _enlarged(pixels: Tensor, scale: int) -> Tensor:
     import torch
 
-    return torch.nn.functional.interpolate(pixels, scale_factor=scale, mode="nearest") if scale > 1 else pixels
+    features, scale = pixels.bfloat16(), int(model.upscale)
+    for layer in model.body:
+        features = layer(features)
+    (count, channels, height, width) = pixels.shape
+    result = torch.empty(count, channels, height, scale, width, scale, device=pixels.device)
+    at_once = max(1, BAND_PIXELS // (count * width)) if pixels.device.type == "cpu" else height
+    for rows in (slice(top, top + at_once) for top in range(0, height, at_once)):
+        residual = features[:, :, rows].reshape(count, channels, scale, scale, -1, width).permute(0, 1, 4, 2, 5, 3)
+        torch.add(pixels[:, :, rows, None, :, None], residual, out=result[:, :, rows]).clamp_(0, 1)
+    return result.view(count, channels, height * scale, width * scale)
 
 
 def _drunet(model: Any, pixels: Tensor) -> Tensor:

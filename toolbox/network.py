@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from dataclasses import dataclass, field
-from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,10 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.tiling import run_tiled
 from imaging.transfer import to_device
+from toolbox.architectures import defer_spandrel, network_of
 from toolbox.availability import availability
-from toolbox.card import SpandrelCard
-from toolbox.checkpoint import read_state_dict
+from toolbox.card import VALUE_RANGES, SpandrelCard
+from toolbox.checkpoint import read_weights
 from toolbox.errors import WeightsError, WeightsMissing
 from toolbox.mixed_precision import mixed_precision
 from toolbox.store import ModelStore
@@ -40,6 +40,10 @@ LARGER_ON_GPU = 4
 """Factor of the tile side on a GPU, where halos then cost less and 4096x4096 pixels are one tile."""
 BYTES_PER_PIXEL = 2048
 """Maximum memory of our networks per pixel of a tile."""
+OTHER_FORMATS = (
+    "other networks can be used as ONNX (docs/experts.md tells how to export one), "
+    "or in ncnn's format: its .param file with the .bin file beside it"
+)
 PLAIN_LAYOUT = frozenset({"GFPGAN"})
 """Architectures whose code fails on channels_last tensors, which are faster for all others."""
 
@@ -62,11 +66,13 @@ class NetworkExpert:
         flips = _flips(image, self.card)
 
         def run(tile: Tensor) -> Tensor:
-            # Always a copy: some published networks (RCAN) write into their input.
-            tile = to_device(tile, self.device).contiguous(memory_format=_layout(self.descriptor))
             if len(flips) == 1:
-                return self._run(tile)
-            return torch.stack([self._run(tile.flip(flip)).float().flip(flip) for flip in flips]).mean(0)
+                return self.of_batch(tile)
+            if len(flips) * tile.shape[-2] * tile.shape[-1] > self.card.tile**2:
+                flipped = [self.of_batch(tile.flip(flip)) for flip in flips]
+            else:
+                flipped = list(self.of_batch(torch.cat([tile.flip(flip) for flip in flips])).chunk(len(flips)))
+            return torch.stack([one.float().flip(flip) for one, flip in zip(flipped, flips, strict=True)]).mean(0)
 
         with torch.inference_mode():
             pixels = run_tiled(
@@ -80,6 +86,11 @@ class NetworkExpert:
             )
         return image.with_pixels(pixels, clamp=False)
 
+    def of_batch(self, tiles: Tensor) -> Tensor:
+        """The network's results for (B, 3, h, w) tiles in one pass, on its device; without self-ensemble."""
+        # Always a copy: some published networks (RCAN) write into their input.
+        return self._scaled(to_device(tiles, self.device).contiguous(memory_format=_layout(self.descriptor)))
+
     def _tile(self) -> int:
         """Side of a tile without halo: the card's on a CPU, a larger one on a GPU with enough memory.
 
@@ -89,6 +100,12 @@ class NetworkExpert:
             return self.card.tile
         fitting = math.isqrt(device_memory() // 2 // BYTES_PER_PIXEL)
         return max(self.card.tile, min(LARGER_ON_GPU * self.card.tile, fitting))
+
+    def _scaled(self, tile: Tensor) -> Tensor:
+        """The output for a tile at the card's scale; a grey network runs on each channel."""
+        grey = self.descriptor.input_channels == 1
+        result = self._run(tile.reshape(-1, 1, *tile.shape[-2:])) if grey else self._run(tile)
+        return at_scale(result.reshape(len(tile), 3, *result.shape[-2:]), tile, self.card.scale)
 
     def _run(self, tile: Tensor) -> Tensor:
         if self.mixed_precision is not None:
@@ -101,17 +118,27 @@ class NetworkExpert:
 
     def _run_directly(self, tile: Tensor) -> Tensor:
         """Call the network directly: spandrel's descriptor neither converts [-1, 1] nor passes options."""
-        symmetric = self.card.value_range == "symmetric"
+        factor, offset = VALUE_RANGES[self.card.value_range]
         options = {name: tile.new_full((len(tile), 1), value) for name, value in self.card.options.items()}
-        result = self.descriptor.model(tile * 2 - 1 if symmetric else tile, **options)
+        result = self.descriptor.model(tile * factor + offset, **options)
         pixels: Tensor = (result[0] if isinstance(result, tuple | list) else result).float()
-        return (pixels / 2 + 0.5 if symmetric else pixels).clamp(0, 1)
+        return ((pixels - offset) / factor).clamp(0, 1)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast for networks without `mixed_precision`; many published ones fail with bfloat16 weights."""
         if self.card.dtype == "bfloat16":
             return bfloat16_where_fast(self.device)
         return contextlib.nullcontext()
+
+
+def at_scale(result: Tensor, given: Tensor, scale: int) -> Tensor:
+    """`result`, (B, 3, H, W), resized to `scale` times the size of `given` where the network has another scale."""
+    import torch
+
+    size = [side * scale for side in given.shape[-2:]]
+    if list(result.shape[-2:]) == size:
+        return result
+    return torch.nn.functional.interpolate(result.float(), size, mode="bicubic", antialias=True).clamp_(0, 1)
 
 
 def _flips(image: Image, card: SpandrelCard) -> tuple[tuple[int, ...], ...]:
@@ -126,12 +153,13 @@ def load_network(card: SpandrelCard, store: ModelStore, embedded: Path = WEIGHTS
     Raises `WeightsMissing` if the file is missing, and `WeightsError` if it does not match the card.
     """
     file = _file_of(card, store, embedded)
-    descriptor = recognised(file)
+    descriptor = recognised(file, card.architecture)
     found = descriptor.architecture.id
     if found != (card.architecture or found):
         raise WeightsError(f"expert {card.name}: {file.name} is a {found}, not a {card.architecture}")
-    if descriptor.scale != card.scale:
-        raise WeightsError(f"expert {card.name}: {file.name} has scale {descriptor.scale}x, not {card.scale}x")
+    expected = card.network_scale or card.scale
+    if descriptor.scale != expected:
+        raise WeightsError(f"expert {card.name}: {file.name} has scale {descriptor.scale}x, not {expected}x")
     device = best_device()
     keep_buffers()
     _move_to(device, descriptor.model, _layout(descriptor))
@@ -141,25 +169,24 @@ def load_network(card: SpandrelCard, store: ModelStore, embedded: Path = WEIGHTS
     return NetworkExpert(card, descriptor, device, size, run)
 
 
-def recognised(file: Path) -> Any:
+def recognised(file: Path, architecture: str | None = None) -> Any:
     """spandrel's descriptor of the image-to-image network in a weight file, on the CPU.
 
-    Raises `WeightsError`.
+    `architecture`: the one it should be, which is then the only one that is imported. Raises `WeightsError`.
     """
-    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+    defer_spandrel()
+    from spandrel.__helpers.model_descriptor import ImageModelDescriptor
+    from spandrel.__helpers.registry import UnsupportedModelError
 
-    _add_extra_architectures()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # from the code of the networks, and about files that are refused anyway
-            descriptor = ModelLoader().load_from_state_dict(read_state_dict(file))
+        descriptor = network_of(read_weights(file), architecture)
     except (UnsupportedModelError, ValueError, KeyError, RuntimeError) as error:
         why = str(error).split("\n", 1)[0] or "not a network that spandrel knows"
-        raise WeightsError(f"{file.name} cannot be loaded: {why}") from error
+        raise WeightsError(f"{file.name} cannot be loaded: {why}", OTHER_FORMATS) from error
     channels = (descriptor.input_channels, descriptor.output_channels)
-    if not isinstance(descriptor, ImageModelDescriptor) or channels != (3, 3):
+    if not isinstance(descriptor, ImageModelDescriptor) or channels not in ((3, 3), (1, 1)):
         raise WeightsError(
-            f"{file.name} is a {descriptor.architecture.id} whose input and output are not colour images"
+            f"{file.name} is a {descriptor.architecture.id} whose input and output are not images", OTHER_FORMATS
         )
     return descriptor
 
@@ -188,17 +215,13 @@ def _move_to(device: torch.device, model: torch.nn.Module, layout: torch.memory_
 def _file_of(card: SpandrelCard, store: ModelStore, embedded: Path) -> Path:
     if card.file is not None:
         return store.require(card.file.name, availability(card, store).advice)
-    file = embedded / (card.weights or "")
+    if card.packaged:
+        state = availability(card, store)
+        if not state.can_run:
+            raise WeightsMissing(f"expert {card.name}: {card.package_needed} is not installed", state.advice)
+        file = Path(str(resources.files(card.package_needed))).parent / card.packaged
+    else:
+        file = embedded / (card.weights or "")
     if not file.is_file():
         raise WeightsMissing(f"expert {card.name}: its weights {file} are missing", "install restore4k again")
     return file
-
-
-@cache
-def _add_extra_architectures() -> None:
-    """Register the architectures under more restrictive licences, if the user has installed them."""
-    with contextlib.suppress(ImportError), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # its import scripts a function, which torch 2.15 deprecates
-        import spandrel_extra_arches
-
-        spandrel_extra_arches.install(ignore_duplicates=True)

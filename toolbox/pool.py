@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -11,6 +9,7 @@ from typing import Any, TypeVar
 
 from imaging.device import device_index, release_memory
 from imaging.errors import ResourceError
+from imaging.progress import ProgressToken
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.catalogue import Catalogue, catalogue_of
@@ -106,22 +105,17 @@ class ExpertPool(ModelPool):
         """The candidates for a task that can run here: embedded, or with their weights in the store."""
         return tuple(card for card in self.catalogue.for_task(task, scale) if availability(card, self.store).can_run)
 
-    def get_ready(self) -> None:
-        """Start importing spandrel, which takes more than a second, in a background thread."""
-        if "spandrel" not in sys.modules:
-            threading.Thread(target=importlib.import_module, args=["spandrel"], daemon=True).start()
-
-    def get(self, name: str) -> Expert:
+    def get(self, name: str, token: ProgressToken | None = None) -> Expert:
         """The expert with that name, loaded on the current thread's device; each device has its own copy.
 
-        Raises `UnknownExpert`, `WeightsError`, `BadCard`.
+        Raises `UnknownExpert`, `WeightsError`, `BadCard`, `Cancelled`.
         """
         card = self.catalogue.card(name)
         key = f"{name}@{device_index()}" if device_index() else name
-        return self.hold(key, lambda: load_expert(card, self.store), self._expected_bytes(card))
+        return self.hold(key, lambda: load_expert(card, self.store, token), self._expected_bytes(card))
 
-    def turn_to(self, purpose: str, useful: Callable[[ExpertCard], bool]) -> None:
-        """If `purpose` differs from the last call's, evict the experts that are not useful for it."""
+    def evict_unused(self, purpose: str, useful: Callable[[ExpertCard], bool]) -> None:
+        """Evict the experts that are not useful for `purpose`, if it differs from the last call's."""
         with self._lock:
             if purpose != self._purpose:
                 cards = {card.name: card for card in self.catalogue}

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from imaging.atomic import atomic_write
+from imaging.opening import read_small
 from imaging.progress import ProgressToken
 from toolbox.errors import WeightsError, WeightsMissing
 
 MODELS_VARIABLE = "RESTORE4K_MODELS"
 CHUNK = 1 << 20
-SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt", ".pkl", ".onnx", ".mat", ".bin")
-FOLDER_SUFFIXES = (".json", ".txt")
-"""Further suffixes that are allowed in the folder of a model bundle."""
+MAX_INDEX_BYTES = 16 << 20
+log = logging.getLogger("restore4k")
+SUFFIXES = (".safetensors", ".pth", ".ckpt", ".pt", ".pkl", ".onnx", ".mat", ".param", ".bin")
+FOLDER_SUFFIXES = (".json", ".txt", ".data")
+"""Further suffixes that are allowed in the folder of a model of several files."""
 
 
 class WeightFile(BaseModel):
@@ -53,6 +57,15 @@ class WeightFile(BaseModel):
         if not name.endswith(known):
             raise ValueError(f"{name!r} ends with none of {', '.join(known)}")
         return name
+
+
+class _Index(BaseModel):
+    """Checked files of the store, and accepted licences."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    files: dict[str, dict[str, Any]] = {}
+    licences: list[str] = []
 
 
 def default_folder() -> Path:
@@ -93,6 +106,29 @@ class ModelStore:
         """The cards of all custom models, sorted by name."""
         return sorted((self.folder / "cards").glob("*.toml"))
 
+    def wrong_size(self, file: WeightFile) -> int | None:
+        """The size of a file in the store that differs from the published one; None if it fits or is missing."""
+        if file.size is None or not self.has(file.name):
+            return None
+        size = self.path(file.name).stat().st_size
+        return size if size != file.size else None
+
+    def check_once(self, file: WeightFile) -> None:
+        """Verify the checksum of a file in the store when it is first used, and again when it has changed.
+
+        Raises `WeightsError`.
+        """
+        if not self.has(file.name):
+            return
+        status = self.path(file.name).stat()
+        state = [status.st_size, status.st_mtime_ns]
+        facts = self._index().files.get(file.name, {})
+        if facts.get("checked") == state or not (file.sha256 or facts.get("sha256")):
+            return
+        found = self.verify(file)
+        with suppress(OSError):  # a read-only folder is verified each time
+            self.remember(file.name, **{**facts, "sha256": found, "checked": state})
+
     def verify(self, file: WeightFile, token: ProgressToken | None = None) -> str:
         """The sha256 of the file in the store.
 
@@ -100,7 +136,7 @@ class ModelStore:
         """
         path = self.require(file.name, f"restore4k models pull {file.name}")
         found = sha256_of(path, token)
-        expected = file.sha256 or self._index().get("files", {}).get(file.name, {}).get("sha256")
+        expected = file.sha256 or self._index().files.get(file.name, {}).get("sha256")
         if expected and found != expected:
             raise WeightsError(
                 f"{path} has sha256 {found}, not {expected}",
@@ -111,7 +147,7 @@ class ModelStore:
     def remember(self, name: str, **facts: object) -> None:
         """Store properties of a file in the index: sha256, url."""
         index = self._index()
-        index.setdefault("files", {})[name] = facts
+        index.files[name] = facts
         self._write(index)
 
     def remove(self, name: str) -> int:
@@ -121,32 +157,42 @@ class ModelStore:
             if path.is_file():
                 freed += path.stat().st_size
                 path.unlink()
+                if path.parent != self.folder:
+                    with suppress(OSError):  # not empty yet
+                        path.parent.rmdir()
         index = self._index()
-        if index.get("files", {}).pop(name, None):
+        if index.files.pop(name, None):
             self._write(index)
         return freed
 
     def accepted(self) -> frozenset[str]:
         """The licences that the user has accepted."""
-        return frozenset(self._index().get("licences", ()))
+        return frozenset(self._index().licences)
 
     def accept(self, licence: str) -> None:
         """Store that the user has accepted a licence."""
         index = self._index()
-        index["licences"] = sorted({*index.get("licences", ()), licence})
+        index.licences = sorted({*index.licences, licence})
         self._write(index)
 
-    def _index(self) -> dict[str, Any]:
+    def _index(self) -> _Index:
+        """The index; a damaged one is set aside, since the next change would replace it."""
+        path = self.path("index.json")
         try:
-            index = json.loads(self.path("index.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return index if isinstance(index, dict) else {}
+            return _Index.model_validate_json(read_small(path, MAX_INDEX_BYTES))
+        except OSError:  # none yet
+            return _Index()
+        except ValidationError:
+            aside = path.with_name("index.json.damaged")
+            with suppress(OSError):
+                path.replace(aside)
+            log.warning("%s is damaged and is set aside as %s; models are verified anew", path, aside.name)
+            return _Index()
 
-    def _write(self, index: dict[str, Any]) -> None:
+    def _write(self, index: _Index) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path("index.json")) as temporary:
-            temporary.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", "utf-8")
+            temporary.write_text(index.model_dump_json(indent=2) + "\n", "utf-8")
 
 
 def sha256_of(path: Path, token: ProgressToken | None = None) -> str:

@@ -7,7 +7,7 @@ from enum import IntEnum, StrEnum
 
 
 class Degradation(StrEnum):
-    """What can be wrong with an image; the degradations of 4KAgent (arXiv 2507.07105), in its terms."""
+    """The degradations of 4KAgent (arXiv 2507.07105), in its terms."""
 
     LOW_RESOLUTION = "low_resolution"
     NOISE = "noise"
@@ -57,7 +57,7 @@ class Task(StrEnum):
 
     @property
     def spec(self) -> TaskSpec:
-        """What is known about this task."""
+        """The properties of this task."""
         return TASKS[self]
 
     @property
@@ -108,4 +108,3 @@ TASKS: dict[Task, TaskSpec] = {
     Task.OLD_PHOTO_RESTORATION: TaskSpec(Degradation.OLD_PHOTO, has_quality_score=False),
 }
 """The table of tasks."""
-GLOBAL_TASKS = frozenset(task for task, spec in TASKS.items() if spec.is_global)

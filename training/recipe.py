@@ -12,7 +12,7 @@ from toolbox.tasks import Degradation
 
 
 class Recipe(BaseModel):
-    """How one network is trained. The name of the file is the name of the network."""
+    """The recipe of one network. The name of the file is the name of the network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -30,43 +29,35 @@ class Settings(BaseModel):
     """The folder of pictures."""
     profile: Profile
     suffix: str
+    strip_metadata: bool = False
+    keep_print_size: bool = False
+    strength: float = 1.0
+    region: str = ""
+    """`RegionMask.key`; empty: the whole picture."""
 
     @property
     def digest(self) -> str:
         """Digest of the settings that affect a result."""
-        return hashlib.sha256(f"{self.profile.model_dump_json()}{self.suffix}".encode()).hexdigest()[:16]
+        text = f"{self.profile.model_dump_json()}{self.suffix}"
+        text += "stripped" * self.strip_metadata + "print" * self.keep_print_size
+        if self.strength < 1 or self.region:
+            text += f"{self.strength} {self.region}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
 class BatchFolder:
     """A batch's own folder below its results folder."""
 
-    results: Path
-
-    @property
-    def path(self) -> Path:
-        """Path of the folder."""
-        return self.results / BATCH_FOLDER
-
-    @property
-    def record(self) -> Path:
-        """JSON lines file with the outcome of every picture."""
-        return self.path / "record.jsonl"
-
-    @property
-    def scratch(self) -> Path:
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.path = results / BATCH_FOLDER
+        self.record = self.path / "record.jsonl"
+        """JSON lines with the outcome of every picture."""
+        self.scratch = self.path / "scratch"
         """Folder of temporary files, removed at start and end."""
-        return self.path / "scratch"
-
-    @property
-    def runs(self) -> Path:
+        self.runs = self.path / "runs"
         """Folder of kept run folders."""
-        return self.path / "runs"
-
-    @property
-    def settings_file(self) -> Path:
-        """JSON file of the settings."""
-        return self.path / "settings.json"
+        self._settings = self.path / "settings.json"
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -91,13 +82,11 @@ class BatchFolder:
     def settings(self) -> Settings | None:
         """The settings of an earlier call; None without one."""
         try:
-            return Settings.model_validate_json(self.settings_file.read_bytes())
+            return Settings.model_validate_json(self._settings.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
-            raise BatchError(
-                f"{self.settings_file} is damaged or of another version", "choose another folder"
-            ) from error
+            raise BatchError(f"{self._settings} is damaged or of another version", "choose another folder") from error
 
     def adopt(self, settings: Settings, *, overwrite: bool) -> None:
         """Write the settings. Raises `BatchError` if an earlier call had others, unless `overwrite`."""
@@ -107,11 +96,11 @@ class BatchFolder:
                 f"{self.results} holds results {_difference(before, settings)}",
                 "choose another folder for these, or ask for overwriting",
             )
-        with atomic_write(self.settings_file) as temporary:
+        with atomic_write(self._settings) as temporary:
             temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
 
     def finished(self, source: str, suffix: str) -> Path:
-        """Where a worker writes a result; it is moved to the results once it is recorded."""
+        """The path to which a worker writes a result, which is moved to the results once it is recorded."""
         return self.path / "finished" / f"{key_of(source)}{suffix}"
 
     def publish(self, entry: Entry) -> None:
@@ -163,6 +152,13 @@ def _difference(before: Settings, now: Settings) -> str:
         return f"of the pictures in {before.source}, not of those in {now.source}"
     if before.suffix != now.suffix:
         return f"in the format {before.suffix}, not {now.suffix}"
+    for name in ("strip_metadata", "keep_print_size"):
+        if getattr(before, name) != getattr(now, name):
+            return f"{'with' if getattr(before, name) else 'without'} --{name.replace('_', '-')}"
+    if before.strength != now.strength:
+        return f"of strength {before.strength:g}, not {now.strength:g}"
+    if before.region != now.region:
+        return f"of {before.region or 'the whole picture'}, not of {now.region or 'the whole picture'}"
     old, new = before.profile.model_dump(), now.profile.model_dump()
     changed = [name for name in new if new[name] != old[name] and name != "about"]
     return f"by another profile ({', '.join(f'{name} {old[name]}, not {new[name]}' for name in changed)})"

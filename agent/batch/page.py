@@ -15,7 +15,6 @@ from agent.batch.folder import BatchFolder, Settings
 from agent.batch.record import Entry
 from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, words
-from agent.run import StepTaken
 from agent.state import KEEP_INPUT
 from imaging.atomic import atomic_write
 from imaging.errors import OutputError
@@ -76,8 +75,11 @@ class PictureView:
 
     @property
     def steps(self) -> list[str]:
-        """What each step came to."""
-        return [_step_text(step) for step in self.figures.steps]
+        """The outcome of each step."""
+        return [
+            f"{words(step.step)}: {'input kept' if step.expert == KEEP_INPUT else step.expert}"
+            for step in self.figures.steps
+        ]
 
 
 def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry]) -> None:
@@ -105,16 +107,13 @@ def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry
 
 def _pages(folder: BatchFolder, entries: Iterable[Entry]) -> Iterator[tuple[PictureView, ...]]:
     """The pictures that have thumbnails, page by page."""
-    shown = _shown(folder, entries)
+    shown = (
+        PictureView(entry.source, entry.figures, *map(_uri, folder.thumbnails(entry.source)))
+        for entry in entries
+        if entry.figures is not None and folder.thumbnails(entry.source)[0].exists()
+    )
     while page := tuple(islice(shown, PER_PAGE)):
         yield page
-
-
-def _shown(folder: BatchFolder, entries: Iterable[Entry]) -> Iterator[PictureView]:
-    for entry in entries:
-        before, after = folder.thumbnails(entry.source)
-        if entry.figures is not None and before.exists():
-            yield PictureView(entry.source, entry.figures, _uri(before), _uri(after))
 
 
 def _write(
@@ -158,10 +157,6 @@ def _facts(totals: Totals, settings: Settings, folder: BatchFolder) -> dict[str,
         "Better than before": f"{totals.gained / done:.0%}",
         "Results": folder.results,
     }
-
-
-def _step_text(step: StepTaken) -> str:
-    return f"{words(step.step)}: {'input kept' if step.expert == KEEP_INPUT else step.expert}"
 
 
 def _uri(file: Path) -> str | None:

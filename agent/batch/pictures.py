@@ -8,15 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from imaging.opening import begins_like_an_image
+from imaging.output import FORMAT_OF
 from imaging.reading import READABLE
 
 BATCH_FOLDER = "restore4k-batch"
 """Folder of a batch's own files among its results."""
 
+SAME_FORMAT = "same"
+"""In place of a suffix: each result in the format of its picture, PNG where that is not written."""
+NO_SUFFIX = "without suffix"
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file with the suffix of a picture."""
+    """A file with the suffix or the first bytes of a picture."""
 
     name: str
     """Path below the source folder."""
@@ -25,26 +31,34 @@ class Picture:
     modified_ns: int = 0
     is_alone: bool = True
     """No other picture in its folder has the same name with another suffix."""
+    extends_a_name: bool = False
+    """Without its suffix it has the whole name of another picture in its folder: `a.jpg.png` beside `a.jpg`."""
     problem: str = ""
     """Why the file or folder cannot be accessed."""
 
     def restored_name(self, suffix: str) -> str:
-        """Path of the result below the results folder."""
+        """Path of the result below the results folder, which no other picture's result has."""
         path = PurePosixPath(self.name)
-        return str(path.with_suffix(suffix) if self.is_alone else path.with_name(path.name + suffix))
+        if suffix == SAME_FORMAT:
+            suffix = path.suffix if path.suffix.lower() in FORMAT_OF else ".png"
+            if suffix == path.suffix and not self.extends_a_name:
+                return self.name
+        replaces_suffix = self.is_alone and not self.extends_a_name
+        return str(path.with_suffix(suffix) if replaces_suffix else path.with_name(path.name + suffix))
 
 
-def pictures(root: Path, *, follow_links: bool = True) -> Iterator[Picture]:
-    """By name, a folder's own before those of its sub-folders. Hidden files and folders are not looked at, nor are
-    folders below in which a batch, this one or another, keeps its results.
+def pictures(root: Path, *, follow_links: bool = True, passed_over: Counter[str] | None = None) -> Iterator[Picture]:
+    """The pictures in name order, those of a folder before those of its subfolders.
 
-    `follow_links`: take links to files too; links to folders are never followed.
+    Hidden files and folders are skipped, and subfolders that hold the results of a batch.
+    A file is a picture by its suffix, or by its first bytes where the suffix is another or missing. `follow_links`:
+    take links to files too; links to folders are never followed. `passed_over`: counts the other files by suffix.
     Only the names of one folder are in memory at a time.
     """
-    return _below(root, PurePosixPath(), follow_links)
+    return _below(root, PurePosixPath(), follow_links, Counter[str]() if passed_over is None else passed_over)
 
 
-def _below(folder: Path, place: PurePosixPath, follow_links: bool) -> Iterator[Picture]:
+def _below(folder: Path, place: PurePosixPath, follow_links: bool, passed_over: Counter[str]) -> Iterator[Picture]:
     names, folders = list[str](), list[str]()
     try:
         with os.scandir(folder) as entries:
@@ -53,21 +67,26 @@ def _below(folder: Path, place: PurePosixPath, follow_links: bool) -> Iterator[P
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
-                elif _suffix(entry.name) in READABLE and entry.is_file(follow_symlinks=follow_links):
+                elif not entry.is_file(follow_symlinks=follow_links):
+                    continue
+                elif _suffix(entry.name) in READABLE or begins_like_an_image(folder / entry.name):
                     names.append(entry.name)
+                else:
+                    passed_over[_utf8(_suffix(entry.name)) or NO_SUFFIX] += 1
     except OSError as error:
         problem = f"the folder {folder} cannot be read: {error.strerror}; allow it and call again"
         yield Picture(_utf8(f"{place}/"), folder, problem=problem)
         return
-    namesakes = Counter(map(_stem, names))
+    namesakes, whole = Counter(map(_stem, names)), {name.casefold() for name in names}
     for name in sorted(names):
-        yield _picture(folder / name, place / name, is_alone=namesakes[_stem(name)] == 1)
+        stem = _stem(name)
+        yield _picture(folder / name, place / name, is_alone=namesakes[stem] == 1, extends_a_name=stem in whole)
     for name in sorted(folders):
         if not os.path.isdir(folder / name / BATCH_FOLDER):
-            yield from _below(folder / name, place / name, follow_links)
+            yield from _below(folder / name, place / name, follow_links, passed_over)
 
 
-def _picture(file: Path, place: PurePosixPath, *, is_alone: bool) -> Picture:
+def _picture(file: Path, place: PurePosixPath, *, is_alone: bool, extends_a_name: bool) -> Picture:
     name = _utf8(str(place))
     if name != str(place):
         return Picture(name, file, problem="its name is not UTF-8; rename it")
@@ -75,7 +94,7 @@ def _picture(file: Path, place: PurePosixPath, *, is_alone: bool) -> Picture:
         status = file.stat()
     except OSError as error:
         return Picture(name, file, problem=f"{file} cannot be accessed: {error.strerror}; check its permissions")
-    return Picture(name, file, status.st_size, status.st_mtime_ns, is_alone)
+    return Picture(name, file, status.st_size, status.st_mtime_ns, is_alone, extends_a_name)
 
 
 def _utf8(name: str) -> str:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -50,8 +49,8 @@ class Entry(BaseModel):
 class Record:
     """An append-only file, and an index of it.
 
-    The file alone is the truth. The index is made anew from it and lies in a temporary file, so that neither grows
-    in memory with the number of pictures. A line that a kill cut short does not count.
+    The file is authoritative. The index is rebuilt from it in a temporary database on disk, so that memory does not
+    grow with the number of pictures. An incomplete last line is ignored.
     """
 
     def __init__(self, file: Path) -> None:
@@ -67,9 +66,7 @@ class Record:
     def __enter__(self) -> Record:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._index.close()
         self._stream.close()
 

@@ -1,4 +1,4 @@
-"""What a batch restores, and how."""
+"""The arguments of a batch, and their validation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.batch.folder import Settings
-from agent.batch.pictures import BATCH_FOLDER, pictures
+from agent.batch.pictures import BATCH_FOLDER, SAME_FORMAT, pictures
 from agent.errors import BatchError
+from agent.regions import RegionMask
 from imaging.errors import OutputError
+from imaging.output import FORMAT_OF
 from imaging.reading import READABLE, Limits
-from imaging.writing import FORMAT_OF
+from imaging.text import printable
 from profiles.schema import Profile
 
 MOST_THUMBNAILS = 1000
@@ -25,9 +27,16 @@ class BatchRequest:
     results: Path
     profile: Profile
     suffix: str = ".png"
+    """Of the results; `SAME_FORMAT`: each in the format of its picture."""
     overwrite: bool = False
     """Replace files of others, and results with other settings."""
     retry_failed: bool = False
+    strip_metadata: bool = False
+    keep_print_size: bool = False
+    strength: float = 1.0
+    """1: the results as they are; 0: the pictures, resized."""
+    region: RegionMask | None = None
+    """Where a result replaces its picture; None: everywhere."""
     keep_runs: bool = False
     thumbnails: int = MOST_THUMBNAILS
     """Maximum thumbnails in the summary; larger batches are sampled."""
@@ -40,7 +49,15 @@ class BatchRequest:
 
     def settings(self) -> Settings:
         """The settings that all its results share."""
-        return Settings(source=str(self.source.resolve()), profile=self.profile, suffix=self.suffix)
+        return Settings(
+            source=printable(str(self.source.resolve())),
+            profile=self.profile,
+            suffix=self.suffix,
+            strip_metadata=self.strip_metadata,
+            keep_print_size=self.keep_print_size,
+            strength=self.strength,
+            region=self.region.key if self.region else "",
+        )
 
     def check(self) -> None:
         """Raise `BatchError` or `OutputError` where it cannot work."""
@@ -56,7 +73,7 @@ class BatchRequest:
             raise OutputError(f"{self.results} is a file", "give a folder for the results")
         if BATCH_FOLDER in source.parts:
             raise BatchError(f"{self.source} holds a batch's own files", "give a folder with pictures")
-        if self.suffix not in FORMAT_OF:
+        if self.suffix not in (*FORMAT_OF, SAME_FORMAT):
             raise OutputError(f"there is no format {self.suffix!r}", f"use one of {', '.join(FORMAT_OF)}")
         if next(pictures(source, follow_links=self.follow_links), None) is None:
             raise BatchError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class Results:
         A result that was recorded but not published, because its process was killed, is published now.
         """
         entry = self._record.latest(picture.name)
-        if entry is None or not self._is_current(entry, picture):
+        current = (picture.size, picture.modified_ns, self._digest)
+        if entry is None or (entry.size, entry.modified_ns, entry.settings) != current:
             return None
         if entry.status == "done":
             return entry if self._is_in_place(entry) else None
@@ -89,21 +91,12 @@ class Results:
             modified_ns=picture.modified_ns,
         )
 
-    def _is_current(self, entry: Entry, picture: Picture) -> bool:
-        """Whether the entry is of this very file and these settings."""
-        return (entry.size, entry.modified_ns, entry.settings) == (picture.size, picture.modified_ns, self._digest)
-
     def _is_in_place(self, entry: Entry) -> bool:
         """Whether the result is at its place, if need be after it is published."""
-        if self._folder.has(entry):
-            return True
-        if not self._folder.has_unpublished(entry):
-            return False
-        try:
-            self._folder.publish(entry)
-        except OSError:
-            return False
-        return True
+        if not self._folder.has(entry) and self._folder.has_unpublished(entry):
+            with suppress(OSError):
+                self._folder.publish(entry)
+        return self._folder.has(entry)
 
     def _is_own_result(self, picture: Picture) -> bool:
         """Whether the file at the result's place is an earlier result, unchanged since."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import TypeAlias
 
 from pydantic import BaseModel
@@ -19,12 +20,14 @@ from agent.batch.pictures import Picture, pictures
 from agent.batch.record import Entry, Record
 from agent.batch.request import BatchRequest
 from agent.batch.results import Results
+from agent.finishing import Finishing
+from agent.report.text import duration
 from imaging.disk import require_space
-from imaging.errors import Cancelled, ResourceError
+from imaging.errors import ResourceError
 from imaging.progress import ProgressToken
 
-MOST_FAILURES_TOLD = 20
-TELL_EVERY = 500
+MOST_FAILURES_LISTED = 20
+REPORT_EVERY = 500
 """Pictures between two reports of progress while they are only counted or already done."""
 
 
@@ -60,6 +63,20 @@ class Tally:
         rate = self.per_second
         return (self.total - self.ended - sum(self.under_way.values())) / rate if rate > 0 else None
 
+    @property
+    def status(self) -> str:
+        """The progress in one line."""
+        if self.since is None and not self.ended:
+            return f"looking for pictures: {self.total}"
+        parts = [f"{self.ended} of {self.total} pictures", f"{self.failed + self.failed_before} failed"]
+        if self.done_before:
+            parts.append(f"{self.done_before} done in earlier calls")
+        if rate := self.per_second:
+            parts.append(f"{rate:.2g} per second" if rate >= 1 else f"{duration(1 / rate)} each")
+        if (left := self.seconds_left) is not None:
+            parts.append(f"{duration(max(left, 0))} left")
+        return ", ".join(parts)
+
 
 BatchListener: TypeAlias = Callable[[Tally, Entry | None], None]
 """Called at every change; with the entry of a picture that has just ended."""
@@ -87,6 +104,8 @@ class BatchReport(BaseModel):
     seconds: float
     failures: list[Failure]
     """The first of them; all are in the record."""
+    passed_over: dict[str, int] = {}
+    """Files that are no pictures, by suffix."""
     finished: bool
     """Every picture has been tried; otherwise the same call resumes the batch."""
 
@@ -134,24 +153,20 @@ class _Batch:
         self._pictures: dict[str, Picture] = {}
         """Pictures that workers have."""
         self._failures: list[Failure] = []
+        self._passed_over = Counter[str]()
         self._full: ResourceError | None = None
-        self._stopped = False
 
     def run(self, open_engine: EngineOpener) -> None:
         """Count the pictures, then restore them."""
-        try:
-            for _ in self._walk():
-                self._tally.total += 1
-                if self._tally.total % TELL_EVERY == 0:
-                    self._tell()
-            works = self._works()
-            first = next(works, None)
-            if first is not None:
-                self._tally.since = time.monotonic()
-                self._work(open_engine, chain((first,), works))
-            self._token.check()
-        except Cancelled:
-            self._stopped = True
+        for _ in self._walk(self._passed_over):
+            self._tally.total += 1
+            if self._tally.total % REPORT_EVERY == 0:
+                self._notify()
+        works = self._works()
+        first = next(works, None)
+        if first is not None:
+            self._tally.since = time.monotonic()
+            self._work(open_engine, chain((first,), works))
         if self._full is not None:
             raise self._full
 
@@ -169,28 +184,31 @@ class _Batch:
             failed_before=tally.failed_before,
             seconds=round(seconds, 3),
             failures=self._failures,
-            finished=not self._stopped or 0 < tally.total <= tally.ended,
+            passed_over=dict(self._passed_over.most_common()),
+            finished=not self._token.is_cancelled or 0 < tally.total <= tally.ended,
         )
 
-    def _walk(self) -> Iterator[Picture]:
+    def _walk(self, passed_over: Counter[str] | None = None) -> Iterator[Picture]:
+        """The pictures of the folder, until the token is cancelled."""
         request = self._request
-        for picture in pictures(request.source.resolve(), follow_links=request.follow_links):
-            self._token.check()
+        for picture in pictures(request.source.resolve(), follow_links=request.follow_links, passed_over=passed_over):
+            if self._token.is_cancelled:
+                return
             yield picture
 
     def _works(self) -> Iterator[Work]:
         """The pictures for workers, as they are asked for, until the disk is full."""
-        with suppress(Cancelled):
-            for picture in self._walk():
-                if not self._needs_work(picture):
-                    if self._tally.ended % TELL_EVERY == 0:
-                        self._tell()
-                    continue
-                if self._is_full():
-                    return
-                self._pictures[picture.name] = picture
-                output = self._folder.finished(picture.name, self._request.suffix)
-                yield Work(picture.name, picture.file, output, thumbnails=self._is_shown(picture))
+        for picture in self._walk():
+            if not self._needs_work(picture):
+                if self._tally.ended % REPORT_EVERY == 0:
+                    self._notify()
+                continue
+            if self._is_full():
+                return
+            self._pictures[picture.name] = picture
+            name = picture.restored_name(self._request.suffix)
+            output = self._folder.finished(picture.name, Path(name).suffix)
+            yield Work(picture.name, picture.file, output, thumbnails=self._is_shown(picture))
 
     def _needs_work(self, picture: Picture) -> bool:
         """Whether a worker must restore it; an earlier result is counted, and an obstacle recorded as a failure."""
@@ -225,6 +243,9 @@ class _Batch:
                 runs=folder.runs if request.keep_runs else None,
                 scratch=folder.scratch,
                 most_pixels=request.most_pixels,
+                strip_metadata=request.strip_metadata,
+                keep_print_size=request.keep_print_size,
+                finishing=Finishing(request.strength, request.region),
             )
         )
         try:
@@ -232,7 +253,7 @@ class _Batch:
                 source = update.work.source
                 if isinstance(update, BatchProgress):
                     self._tally.under_way[source] = update.fraction
-                    self._tell()
+                    self._notify()
                 else:
                     self._tally.under_way.pop(source, None)
                     self._count(self._results.store(self._pictures.pop(source), update))
@@ -246,7 +267,7 @@ class _Batch:
         else:
             self._tally.failed += 1
             self._note_failure(entry)
-        self._tell(entry)
+        self._notify(entry)
 
     def _count_earlier(self, entry: Entry) -> None:
         """Count a picture that ended in an earlier call."""
@@ -257,9 +278,9 @@ class _Batch:
             self._note_failure(entry)
 
     def _note_failure(self, entry: Entry) -> None:
-        if len(self._failures) < MOST_FAILURES_TOLD:
+        if len(self._failures) < MOST_FAILURES_LISTED:
             self._failures.append(Failure(source=entry.source, reason=entry.reason))
 
-    def _tell(self, entry: Entry | None = None) -> None:
+    def _notify(self, entry: Entry | None = None) -> None:
         if self._listener:
             self._listener(self._tally, entry)

@@ -1,1 +1,1 @@
-"""Who is asked for judgement: the built-in rules, a calling agent, or a vision-language model."""
+"""Reasoners: the built-in rules, a calling agent, or a vision-language model."""

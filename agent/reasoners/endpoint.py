@@ -1,13 +1,9 @@
-"""A model behind an OpenAI-compatible chat endpoint (vLLM, Ollama, LM Studio, a cloud service).
-
-Environment variables configure it.
-"""
+"""A model behind an OpenAI-compatible chat endpoint, configured by environment variables."""
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from agent.errors import ModelError
 from agent.reasoners.model_reasoner import Question, Reply
 from agent.reasoners.sheet import mime_type
-from imaging.progress import ProgressToken
+from imaging.progress import ProgressToken, run_cancellable
 
 if TYPE_CHECKING:
     import httpx2
@@ -37,7 +33,6 @@ MOST_REPLY_BYTES = 1 << 20
 MOST_ERROR_CHARACTERS = 200
 MOST_TOKENS = 1000
 TEMPERATURE = 0.2
-POLL_SECONDS = 0.1
 PROBE_SECONDS = 3.0
 
 
@@ -57,12 +52,11 @@ class Endpoint:
     seed: int = 0
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Endpoint | None:
+    def from_environment(cls) -> Endpoint | None:
         """The endpoint that the environment configures, or None without a URL. Raises `ModelError` if invalid."""
         import httpx2
 
-        variables = os.environ if environment is None else environment
-        url, model = variables.get(URL, "").strip(), variables.get(MODEL, "").strip()
+        url, model = os.environ.get(URL, "").strip(), os.environ.get(MODEL, "").strip()
         if not url:
             return None
         if not model:
@@ -78,10 +72,10 @@ class Endpoint:
         return cls(
             url=url,
             model=model,
-            key=_key(variables),
-            seconds=_number(variables, SECONDS) or DEFAULT_SECONDS,
-            price_in=_number(variables, PRICE_IN),
-            price_out=_number(variables, PRICE_OUT),
+            key=_key(),
+            seconds=_number(SECONDS) or DEFAULT_SECONDS,
+            price_in=_number(PRICE_IN),
+            price_out=_number(PRICE_OUT),
         )
 
     @property
@@ -94,42 +88,40 @@ class Endpoint:
 
     def ask(self, question: Question, token: ProgressToken) -> Reply:
         """Ask the model. Raises `ModelError`, and `Cancelled` within 0.1 s of the cancellation."""
-        from concurrent.futures import wait
-
-        from anyio.from_thread import start_blocking_portal
-
-        with start_blocking_portal() as portal:
-            future = portal.start_task_soon(self._ask, question)
-            try:
-                while not wait([future], POLL_SECONDS).done:
-                    token.check()
-            finally:
-                future.cancel()
-            return future.result()
+        return run_cancellable(token, lambda: self._ask(question))
 
     def problem(self) -> str:
         """Why the endpoint cannot be used, as far as a request without a question shows, or an empty string."""
         import httpx2
 
-        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
         try:
-            with httpx2.stream("GET", self._address("models"), headers=headers, timeout=PROBE_SECONDS) as response:
-                status = response.status_code
+            status = run_cancellable(ProgressToken(), self._probe)
+        except TimeoutError:
+            return f"it did not answer within {PROBE_SECONDS:g} seconds"
         except (httpx2.HTTPError, UnicodeEncodeError) as error:
             return self._clean(str(error) or repr(error))
         return f"it answers {status}; {_advice(status)}" if status in (401, 403) or status >= 500 else ""
+
+    async def _probe(self) -> int:
+        """The status of the list of models. Raises `TimeoutError`, also where the answer drips."""
+        import anyio
+        import httpx2
+
+        with anyio.fail_after(PROBE_SECONDS):
+            async with (
+                httpx2.AsyncClient(timeout=PROBE_SECONDS, headers=self._headers) as client,
+                client.stream("GET", self._address("models")) as response,
+            ):
+                return response.status_code
 
     async def _ask(self, question: Question) -> Reply:
         import anyio
         import httpx2
 
-        headers = {"accept-encoding": "identity"}
-        if self.key:
-            headers["authorization"] = f"Bearer {self.key}"
         timeout = httpx2.Timeout(self.seconds, connect=min(CONNECT_SECONDS, self.seconds))
         try:
             with anyio.fail_after(self.seconds):
-                async with httpx2.AsyncClient(timeout=timeout, headers=headers) as client:
+                async with httpx2.AsyncClient(timeout=timeout, headers=self._headers) as client:
                     return self._read(await self._post(client, question))
         except TimeoutError:
             raise ModelError(f"{self.place} did not answer within {self.seconds:g} seconds") from None
@@ -179,6 +171,11 @@ class Endpoint:
                 wait = response.headers.get("retry-after", "")
                 raise _Refused(response.status_code, float(wait) if wait.isdecimal() else 0.0, bytes(answer))
             return bytes(answer)
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        key = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        return {"accept-encoding": "identity", **key}
 
     def _address(self, what: str) -> httpx2.URL:
         import httpx2
@@ -277,15 +274,15 @@ class _Completion(BaseModel):
     usage: _Usage | None = None
 
 
-def _key(variables: Mapping[str, str]) -> str:
-    key = variables.get(KEY, "").strip()
+def _key() -> str:
+    key = os.environ.get(KEY, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ModelError(f"{KEY} contains characters that are not allowed in a key", "give one key, on one line")
     return key
 
 
-def _number(variables: Mapping[str, str], name: str) -> float | None:
-    text = variables.get(name, "").strip()
+def _number(name: str) -> float | None:
+    text = os.environ.get(name, "").strip()
     try:
         value = float(text) if text else None
     except ValueError:

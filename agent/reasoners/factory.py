@@ -1,4 +1,4 @@
-"""Which reasoner a profile asks for, as far as it is set up here."""
+"""Chooses the reasoner that a profile names, if it is configured."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from toolbox.pool import ModelPool
 
 HOW_TO_SET = {"endpoint": endpoint.HOW_TO_SET, "local": local_vlm.HOW_TO_SET}
 SHARE_OF_TIME = 0.25
-"""How much of a profile's `max_seconds` one question may take: two of them, what is wrong and in which order, come
-before the first expert.
-"""
+"""Share of a profile's `max_seconds` that one question may take; two of them precede the first expert."""
 
 
 def choose_reasoner(profile: Profile, pool: ModelPool) -> tuple[Reasoner, str]:
-    """The reasoner, and a warning where it is not the one that was asked for.
+    """The reasoner, and a warning if it is not the one that the profile names.
 
-    4KAgent's names (llama_vision, depictqa, gpt4v, vlmagent) mean the endpoint, or else the local model: whichever
-    is set up. What is missing is replaced by the rules.
+    4KAgent's names (llama_vision, depictqa, gpt4v, vlmagent) stand for the endpoint if it is configured, otherwise
+    for the local model. Without either the rules are used.
     """
     wanted = profile.perception_agent
     if wanted == "rules":

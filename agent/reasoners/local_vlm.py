@@ -6,7 +6,6 @@ import importlib.util
 import io
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,14 @@ MOST_TOKENS = 500
 TEMPERATURE = 0.2
 DEFAULT_SECONDS = 300.0
 SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""From disk alone, and without code from the model's folder."""
+"""Read from disk only, and run no code from the model's folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model in a folder, or in the cache of Hugging Face; nothing is ever downloaded from here.
+    """A model in a folder or in the cache of Hugging Face; it is never downloaded.
 
-    It stays in memory as long as `pool` has room beside the experts, and is loaded again when it is asked again.
+    `pool` keeps it in memory together with the experts, evicts it and loads it again as needed.
     """
 
     model: str
@@ -40,9 +39,9 @@ class LocalModel:
     seconds: float = DEFAULT_SECONDS
 
     @classmethod
-    def from_environment(cls, pool: ModelPool, environment: Mapping[str, str] | None = None) -> LocalModel | None:
-        """As RESTORE4K_VLM says; None where it says nothing. Raises `ModelError` where transformers is missing."""
-        model = (os.environ if environment is None else environment).get(MODEL, "").strip()
+    def from_environment(cls, pool: ModelPool) -> LocalModel | None:
+        """The model that RESTORE4K_VLM names, or None. Raises `ModelError` if transformers is missing."""
+        model = os.environ.get(MODEL, "").strip()
         if not model:
             return None
         if importlib.util.find_spec("transformers") is None:
@@ -50,7 +49,7 @@ class LocalModel:
         return cls(model, pool)
 
     def problem(self) -> str:
-        """Why it cannot be used, as far as that shows without loading it; empty where nothing shows."""
+        """Why it cannot be used, as far as its configuration shows, or an empty string."""
         from transformers import AutoConfig
         from transformers.utils import logging
 
@@ -62,12 +61,12 @@ class LocalModel:
         return ""
 
     def ask(self, question: Question, token: ProgressToken) -> Reply:
-        """The model's reply, the same for the same seed. Raises `ModelError`, and `Cancelled` between two tokens."""
+        """The model's reply, reproducible by its seed. Raises `ModelError`, and `Cancelled` between two tokens."""
         try:
             return self.pool.hold(f"vlm {self.model}", lambda: _load(self.model)).ask(question, token, self)
         except (Cancelled, ModelError):
             raise
-        except Exception as error:  # a stranger's model and processor can fail in any way; the rules go on
+        except Exception as error:  # third-party models and processors can raise anything; the rules take over
             raise ModelError(f"{self.model} failed: {type(error).__name__}: {str(error)[:300]}") from error
 
 
@@ -80,7 +79,7 @@ class _Loaded:
 
     @property
     def weight_bytes(self) -> int:
-        """For the pool's budget."""
+        """Bytes in memory, for the pool's budget."""
         return sum(tensor.nbytes for tensor in self.network.parameters())
 
     def ask(self, question: Question, token: ProgressToken, settings: LocalModel) -> Reply:
@@ -112,7 +111,7 @@ class _Loaded:
 
 
 class _Until:
-    """Stops the writing of tokens when the caller gives up, or the time is up."""
+    """Stops the generation when the caller cancels or the time is up."""
 
     def __init__(self, token: ProgressToken, deadline: float) -> None:
         self._token = token
@@ -128,7 +127,7 @@ class _Until:
 
 
 def _messages(question: Question) -> list[dict[str, Any]]:
-    """The system's words stand in the user's message: not every chat template has a place for them."""
+    """The system prompt is part of the user's message: not every chat template has a system role."""
     import PIL.Image
 
     pictures = [PIL.Image.open(io.BytesIO(data)).convert("RGB") for data in question.pictures]
@@ -137,7 +136,7 @@ def _messages(question: Question) -> list[dict[str, Any]]:
 
 
 def _load(model: str) -> _Loaded:
-    """`ModelError` where it is not there or no such model; weights are read from safetensors alone."""
+    """Load a model, from safetensors only. Raises `ModelError` if it is missing or of another kind."""
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging

@@ -1,7 +1,6 @@
-"""A language model that sees, as a reasoner: asked in our words, held to our form, replaced where it fails.
+"""A vision-language model as a reasoner: it replies in a fixed schema, and the rules replace it if it fails.
 
-Nothing that a reply says is done as it stands: it can only choose among degradations, severities, tasks and
-candidates that are there already.
+A reply can only choose among existing degradations, severities, tasks and candidates.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from agent.errors import BadReply, ModelError
-from agent.reasoners.reasoner import RULES, CallLog, Ordering, Reasoner, believed, plain
-from agent.reasoners.replies import Answer, Judged, Ordered, Seen, findings_of, parse
+from agent.reasoners.reasoner import RULES, CallLog, Ordering, Reasoner, merge_findings, one_line
+from agent.reasoners.replies import JudgementReply, OrderReply, PerceptionReply, ReplyForm, findings_of, parse
 from agent.reasoners.sheet import candidate_sheet, whole_and_detail
 from agent.state import ModelCall, Perception, Step
 from imaging.image import Image
@@ -30,24 +29,25 @@ if TYPE_CHECKING:
 ATTEMPTS = 2
 REPLY_IN_TRACE = 2000
 """Characters of a reply that the trace keeps."""
+Purpose: TypeAlias = Literal["perceive", "order", "judge"]
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a model is asked."""
+    """A prompt with pictures."""
 
     system: str
     text: str
     pictures: tuple[bytes, ...]
     """PNG or JPEG files."""
     form: dict[str, Any]
-    """JSON schema of the answer, for models that can be held to one."""
+    """JSON schema of the reply, for endpoints that enforce one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What it wrote, and what that took."""
+    """The text of a reply, with its tokens and cost."""
 
     text: str
     prompt_tokens: int = 0
@@ -62,29 +62,27 @@ class ChatModel(Protocol):
     @property
     def model(self) -> str:
         """Its name."""
-        ...
 
     def ask(self, question: Question, token: ProgressToken) -> Reply:
-        """Its reply. Raises `ModelError` whatever goes wrong, and `Cancelled`."""
-        ...
+        """Its reply. Raises `ModelError` for any failure, and `Cancelled`."""
 
 
 @dataclass(slots=True)
 class WarningLog:
-    """Notes outside of a run: only the warnings are kept."""
+    """A call log outside of a run: keeps the warnings only."""
 
     warnings: list[str]
 
-    def asked(self, call: ModelCall) -> None:
-        """Not kept."""
+    def record_call(self, call: ModelCall) -> None:
+        """Discard the call."""
 
     def warn(self, message: str) -> None:
-        """Kept."""
+        """Keep the warning."""
         self.warnings.append(message)
 
 
 class ModelReasoner:
-    """Asks a model. From its first failure on the rules decide: a run loses no more time than one question takes."""
+    """Asks a model. After its first failure the rules decide: a run loses at most the time of one question."""
 
     def __init__(
         self, name: str, chat: ChatModel, log: CallLog | None = None, token: ProgressToken | None = None
@@ -96,14 +94,14 @@ class ModelReasoner:
         self._given_up = False
 
     def bind(self, log: CallLog, token: ProgressToken) -> Reasoner:
-        """The same model with a fresh chance."""
+        """A reasoner with the same model that has not failed yet."""
         return ModelReasoner(self.name, self._chat, log, token)
 
     def perceive(self, image: Image, measured: Perception) -> Perception:
-        """What the model sees, or what was measured."""
+        """The model's findings, or the measured ones if it fails."""
 
-        def read(reply: Seen) -> Perception:
-            return believed(measured, findings_of(reply.degradations), reply.description, self._by)
+        def read(reply: PerceptionReply) -> Perception:
+            return merge_findings(measured, findings_of(reply.degradations), reply.description, self._by)
 
         text = prompt(
             "perceive",
@@ -111,14 +109,14 @@ class ModelReasoner:
             degradations=", ".join(Degradation),
             severities=", ".join(severity.words for severity in Severity),
         )
-        return self._answer("perceive", text, lambda: whole_and_detail(image), Seen, read) or RULES.perceive(
-            image, measured
-        )
+        return self._answer(
+            "perceive", text, lambda: whole_and_detail(image), PerceptionReply, read
+        ) or RULES.perceive(image, measured)
 
     def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
-        """The model's order of what comes before super-resolution, or that of the rules.
+        """The model's order of the tasks before super-resolution, or that of the rules.
 
-        Nothing is asked where there is no choice.
+        The model is not asked if only one order is possible.
         """
         rules = RULES.order(tasks, perception, failed)
         enlarging = rules.tasks.index(Task.SUPER_RESOLUTION) if Task.SUPER_RESOLUTION in tasks else len(rules.tasks)
@@ -127,13 +125,15 @@ class ModelReasoner:
         if len(ours) < 2 or (len(ours) == 2 and len(free) == 1):
             return rules
 
-        def read(reply: Ordered) -> Ordering:
+        def read(reply: OrderReply) -> Ordering:
             order = tuple(step.task for step in reply.order)
             if sorted(order) != sorted(ours):
                 raise BadReply(f"order must hold each of {', '.join(ours)} once, and nothing else")
             if order[0] in failed and free:
                 raise BadReply(f"order must not begin with {order[0].value}, which has failed")
-            reasons = tuple(f"{step.task.value}: {plain(step.reason)}" for step in reply.order if plain(step.reason))
+            reasons = tuple(
+                f"{step.task.value}: {one_line(step.reason)}" for step in reply.order if one_line(step.reason)
+            )
             return Ordering(order + after, reasons, self._by)
 
         failures = "\n".join(f"- {task.value}: {why}" for task, why in failed.items())
@@ -144,26 +144,26 @@ class ModelReasoner:
             failed=prompt("failed", failures=failures) if failed else "",
             rules="\n".join([", ".join(ours), *(f"- {reason}" for reason in rules.reasons)]),
         )
-        return self._answer("order", text, tuple, Ordered, read) or rules
+        return self._answer("order", text, tuple, OrderReply, read) or rules
 
     def judge(self, step: Step, before: Image, candidates: Sequence[Candidate], perception: Perception) -> str | None:
-        """The expert whose image the model would keep."""
+        """The expert whose image the model prefers."""
         images = {one.verdict.expert: one.image for one in candidates if one.image is not None}
         if len(images) < 2:
             return None
 
-        def read(reply: Judged) -> tuple[str | None]:
+        def read(reply: JudgementReply) -> tuple[str | None]:
             if reply.choice is not None and reply.choice not in images:
                 raise BadReply(f"choice must be null or one of {', '.join(images)}")
             return (reply.choice,)
 
         scores = [
             {"candidate": one.verdict.expert, "score": round(one.verdict.score, 4)}
-            | {"true to the input": round(one.verdict.consistency, 4)}
+            | {"consistency with the input": round(one.verdict.consistency, 4)}
             for one in candidates
         ]
         text = prompt("judge", step=str(step), candidates=_json(scores))
-        answer = self._answer("judge", text, lambda: (candidate_sheet(before, images, step),), Judged, read)
+        answer = self._answer("judge", text, lambda: (candidate_sheet(before, images, step),), JudgementReply, read)
         return answer[0] if answer else None
 
     @property
@@ -172,13 +172,13 @@ class ModelReasoner:
 
     def _answer(
         self,
-        purpose: Literal["perceive", "order", "judge"],
+        purpose: Purpose,
         text: str,
         pictures: Callable[[], tuple[bytes, ...]],
-        form: type[Answer],
-        read: Callable[[Answer], Value],
+        form: type[ReplyForm],
+        read: Callable[[ReplyForm], Value],
     ) -> Value | None:
-        """What `read` makes of the model's answer; None where the rules have to decide."""
+        """The value that `read` takes from the reply; None if the rules have to decide."""
         if self._given_up:
             return None
         question = Question(prompt("system"), text, pictures(), form.model_json_schema())
@@ -199,12 +199,12 @@ class ModelReasoner:
 
     def _attempt(
         self,
-        purpose: Literal["perceive", "order", "judge"],
+        purpose: Purpose,
         question: Question,
-        form: type[Answer],
-        read: Callable[[Answer], Value],
+        form: type[ReplyForm],
+        read: Callable[[ReplyForm], Value],
     ) -> tuple[str | None, Value | None, ModelError | None]:
-        """Reply, its value, and what was wrong; no reply where the model could not be asked at all."""
+        """Reply, value and error; no reply if the model could not be reached."""
         started, reply = time.perf_counter(), None
         value, problem = None, None
         try:
@@ -213,7 +213,7 @@ class ModelReasoner:
         except ModelError as error:
             problem = error
         text = reply.text if reply else ""
-        self._log.asked(
+        self._log.record_call(
             ModelCall(
                 purpose=purpose,
                 model=self._chat.model,
@@ -229,7 +229,7 @@ class ModelReasoner:
 
 
 def prompt(name: str, **values: str) -> str:
-    """The text of prompts/`name`.md with its placeholders filled; the values themselves are not looked into."""
+    """The text of prompts/`name`.md with its placeholders filled; the values are not expanded."""
     return Template(_prompt_file(name)).substitute(values)
 
 

@@ -1,4 +1,4 @@
-"""Whom the agent asks for judgement: one interface, the built-in rules, and the caller of the agent itself."""
+"""Reasoners: the interface, the built-in rules, and the caller's own findings."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from toolbox.tasks import Degradation, Severity, Task
 if TYPE_CHECKING:
     from agent.judging import Candidate
 
-SURE = 0.6
-"""Confidence from which the kind of content is named."""
-TOLD = 0.7
-"""Confidence in what somebody says who has looked, but not measured: enough to be acted on."""
+SURE = 0.9
+"""Confidence from which the kind of content is named: at 0.6 to 0.8 a tiger was taken for an aerial photo."""
+REPORTED_CONFIDENCE = 0.7
+"""Confidence in a severity that a caller or model reports without measuring it."""
 LONGEST_DESCRIPTION = 300
+CALLER = "caller"
+"""The name of the reasoner whose findings the caller has given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Tasks in the order in which they should be done, why, and whose order it is."""
+    """Tasks in order, with the reasons, and the reasoner that ordered them."""
 
     tasks: tuple[Task, ...]
     reasons: tuple[str, ...]
@@ -32,61 +34,54 @@ class Ordering:
 
 
 class CallLog(Protocol):
-    """Where a reasoner leaves what it did; the context of a run is one."""
+    """Records what a reasoner did; `RunContext` is one."""
 
-    def asked(self, call: ModelCall) -> None:
-        """A language model has been asked."""
-        ...
+    def record_call(self, call: ModelCall) -> None:
+        """Record a call of a language model."""
 
     def warn(self, message: str) -> None:
-        """Something that the user should know."""
-        ...
+        """Warn the user."""
 
 
 class Reasoner(Protocol):
-    """Looks at an image and its measurements, orders the work, and may judge what comes of it."""
+    """Perceives an image, orders the tasks, and may decide between tied candidates."""
 
     @property
     def name(self) -> str:
-        """How the trace calls it."""
-        ...
+        """Its name in the trace."""
 
     def bind(self, log: CallLog, token: ProgressToken) -> Reasoner:
-        """The same for one run: it leaves its notes there, and stops when it is asked to."""
-        ...
+        """The same reasoner for one run: it records its calls in `log` and stops when `token` is cancelled."""
 
     def perceive(self, image: Image, measured: Perception) -> Perception:
-        """Its own view of the image; `measured` is what the estimator and the metrics say."""
-        ...
+        """Its findings in an image; `measured` are those of the estimator and the metrics."""
 
     def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
-        """All of `tasks`, each once. `failed`: what has failed as the next task from here, and why.
+        """All of `tasks`, each once. `failed`: the tasks that failed as the next one from here, with the reasons.
 
-        It does not begin with any of those as long as another task is left.
+        The order starts with none of those while other tasks remain.
         """
-        ...
 
     def judge(self, step: Step, before: Image, candidates: Sequence[Candidate], perception: Perception) -> str | None:
-        """The expert among `candidates` whose image it would keep; None leaves it to the scores."""
-        ...
+        """The expert among `candidates` whose image it prefers; None leaves the choice to the scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleReasoner:
-    """The built-in rules: what was measured is believed, and the order comes from experience."""
+    """The built-in rules: findings are the measured ones, and the order was learned from trials."""
 
     name: str = "rules"
 
     def bind(self, log: CallLog, token: ProgressToken) -> Reasoner:
-        """Itself: it has nothing to note, and takes no time."""
+        """Itself: it records nothing and takes no time."""
         return self
 
     def perceive(self, image: Image, measured: Perception) -> Perception:
-        """What was measured, described in one sentence."""
+        """The measured findings, described in one sentence."""
         return measured.model_copy(update={"description": describe(measured), "by": self.name})
 
     def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
-        """By experience with pairs and the prior; what has failed does not come first."""
+        """The best order by trials with pairs of tasks and the prior; a task that failed does not come first."""
         ordered = list(best_order(tasks))
         allowed = [task for task in ordered if task not in failed]
         messages = []
@@ -97,48 +92,50 @@ class RuleReasoner:
         return Ordering(tuple(ordered), (*messages, *reasons(ordered)))
 
     def judge(self, step: Step, before: Image, candidates: Sequence[Candidate], perception: Perception) -> str | None:
-        """None: the scores are the rules' whole judgement."""
+        """None: the scores decide."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class CallerReasoner(RuleReasoner):
-    """The calling agent, whose findings are believed; the rest is done by the rules."""
+    """The calling agent's own findings; the rules do the rest."""
 
-    name: str = "caller"
+    name: str = CALLER
     findings: Mapping[Degradation, Severity] = field(default_factory=dict)
     description: str = ""
 
     def perceive(self, image: Image, measured: Perception) -> Perception:
-        """What the caller says, with what was measured."""
-        return believed(measured, self.findings, self.description, self.name)
+        """The caller's findings, merged with the measured ones."""
+        return merge_findings(measured, self.findings, self.description, self.name)
 
 
 RULES = RuleReasoner()
 
 
-def believed(measured: Perception, findings: Mapping[Degradation, Severity], description: str, by: str) -> Perception:
-    """What somebody says of an image, over what was measured; what he does not name is not worth a task."""
+def merge_findings(
+    measured: Perception, findings: Mapping[Degradation, Severity], description: str, by: str
+) -> Perception:
+    """Reported findings merged over the measured ones; a degradation that is not reported gets no task."""
     merged = dict(measured.findings)
     for name in {*merged, *findings}:
         known = merged.get(name, Finding(severity=Severity.VERY_LOW, confidence=0.0))
         severity = findings.get(name, min(known.severity, Severity.LOW))
         agreed = (severity >= Severity.MEDIUM) == known.present
-        confidence = max(TOLD, known.confidence) if agreed else TOLD
+        confidence = max(REPORTED_CONFIDENCE, known.confidence) if agreed else REPORTED_CONFIDENCE
         changes = {"severity": severity, "confidence": confidence, "estimated": known.severity}
         merged[name] = known.model_copy(update=changes)
     perception = measured.model_copy(update={"findings": merged, "by": by})
-    return perception.model_copy(update={"description": plain(description) or describe(perception)})
+    return perception.model_copy(update={"description": one_line(description) or describe(perception)})
 
 
-def plain(text: str) -> str:
-    """Foreign words on one line, without control characters, and not too many."""
+def one_line(text: str) -> str:
+    """Untrusted text on one line, without control characters, of limited length."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * LONGEST_DESCRIPTION])
     return " ".join(printable.split())[:LONGEST_DESCRIPTION]
 
 
 def describe(perception: Perception) -> str:
-    """What is wrong, in one sentence."""
+    """The degradations of a picture in one sentence."""
     kind = perception.content.value if perception.content_confidence >= SURE else "picture"
     size = f"A {perception.width}x{perception.height} {kind}"
     found = [_phrase(name, perception.findings[name]) for name in perception.present()]

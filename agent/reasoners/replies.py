@@ -1,4 +1,4 @@
-"""What a language model may answer: closed words in a fixed form, and nothing else."""
+"""The forms of a language model's replies: enumerated values in a fixed JSON schema."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from agent.errors import BadReply
 from toolbox.tasks import Degradation, Severity, Task
 
 LONGEST_REPLY = 20_000
-"""Characters that are looked at; a good answer has a few hundred."""
+"""Characters that are parsed; a good reply has a few hundred."""
 MOST_PROBLEMS = 3
 
 
 def _as_word(value: object) -> object:
-    """`Motion Blur` and `motion-blur` as the `motion_blur` that is meant."""
+    """`Motion Blur` and `motion-blur` become `motion_blur`."""
     return value.strip().lower().replace("-", "_").replace(" ", "_") if isinstance(value, str) else value
 
 
@@ -32,7 +32,7 @@ class _Reply(BaseModel):
 
 
 class Rating(_Reply):
-    """How bad one degradation is."""
+    """The severity of one degradation."""
 
     degradation: Annotated[Degradation, BeforeValidator(_as_word)]
     severity: Annotated[SeverityWords, BeforeValidator(_as_words)] = Field(
@@ -45,38 +45,38 @@ class Rating(_Reply):
         return Severity[self.severity.upper().replace(" ", "_")]
 
 
-class Seen(_Reply):
-    """Answer to perceive.md."""
+class PerceptionReply(_Reply):
+    """Reply to perceive.md."""
 
     description: Text
     degradations: list[Rating] = Field(max_length=len(Degradation))
 
 
-class Next(_Reply):
+class OrderedTask(_Reply):
     """One entry of an order."""
 
     task: Annotated[Task, BeforeValidator(_as_word)]
     reason: Text
 
 
-class Ordered(_Reply):
-    """Answer to order.md."""
+class OrderReply(_Reply):
+    """Reply to order.md."""
 
-    order: list[Next] = Field(max_length=len(Task))
+    order: list[OrderedTask] = Field(max_length=len(Task))
 
 
-class Judged(_Reply):
-    """Answer to judge.md."""
+class JudgementReply(_Reply):
+    """Reply to judge.md."""
 
     choice: Annotated[str, Field(max_length=100)] | None
     reason: Text
 
 
-Answer = TypeVar("Answer", bound=_Reply)
+ReplyForm = TypeVar("ReplyForm", bound=_Reply)
 
 
-def parse(text: str, form: type[Answer]) -> Answer:
-    """The JSON object in a reply, which may stand in a code fence, between words, or after its thoughts.
+def parse(text: str, form: type[ReplyForm]) -> ReplyForm:
+    """The JSON object in a reply; text, a code fence or the model's reasoning may surround it.
 
     Raises `BadReply`, whose message tells the model what was wrong.
     """
@@ -94,7 +94,7 @@ def parse(text: str, form: type[Answer]) -> Answer:
 
 
 def findings_of(ratings: list[Rating]) -> dict[Degradation, Severity]:
-    """By name. Raises `BadReply` where one is rated twice."""
+    """Severities by degradation. Raises `BadReply` if one is rated twice."""
     found = {rating.degradation: rating.level for rating in ratings}
     if len(found) < len(ratings):
         raise BadReply("a degradation is named twice")
@@ -102,6 +102,6 @@ def findings_of(ratings: list[Rating]) -> dict[Degradation, Severity]:
 
 
 def _message(problem: Any) -> str:
-    """One of pydantic's problems, without what was given: that may be long, and is not ours."""
+    """One of pydantic's problems, without the rejected value, which may be long and is not trusted."""
     place = ".".join(map(str, problem["loc"]))
     return f"{place}: {problem['msg']}" if place else str(problem["msg"])

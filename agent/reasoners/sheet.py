@@ -1,4 +1,4 @@
-"""Pictures for whoever judges with eyes: the whole in small, a detail as it is, and candidates on one sheet."""
+"""Pictures for a model or person to look at: a reduced whole, a detail in full resolution, a sheet of candidates."""
 
 from __future__ import annotations
 
@@ -18,42 +18,45 @@ if TYPE_CHECKING:
 VIEW_SIDE = 768
 DETAIL_SIDE = 256
 CELLS = ((6, 256), (12, 192), (40, 128))
-"""Up to how many cells a cell has how many pixels to a side."""
+"""Maximum number of cells, and the side of a cell in pixels."""
 LABEL_HEIGHT = 20
 LABEL_SIZE = 12
 MARGIN = 3
 MOST_BYTES = 512 * 1024
 QUALITIES = (92, 80, 65)
 SMALLEST = 64
-"""Long side of a picture that is made no smaller."""
+"""Least long side of a picture."""
 
 
-def whole_and_detail(image: Image, long_side: int = VIEW_SIDE, most_bytes: int = MOST_BYTES) -> tuple[bytes, ...]:
-    """The whole picture no larger than `long_side`; where it is larger, a detail of 256 pixels beside it."""
+def whole_and_detail(image: Image, most_bytes: int = MOST_BYTES) -> tuple[bytes, ...]:
+    """The picture with a long side of at most `VIEW_SIDE`; of a larger one also the 256 pixels with most texture."""
     pixels = on_white(image)
-    if image.long_side <= long_side:
+    if image.long_side <= VIEW_SIDE:
         return (encoded(pixels, most_bytes),)
-    whole = resize(pixels, *fitted(image.height, image.width, long_side))
-    return encoded(whole, most_bytes), encoded(detail(image), most_bytes)
-
-
-def detail(image: Image, side: int = DETAIL_SIDE) -> Tensor:
-    """(3, h, w): where most happens in the picture, in its own pixels."""
-    return cut(Image(on_white(image)), crops_of(image)[0], largest=side)
+    whole = resize(pixels, *fitted(image.height, image.width, VIEW_SIDE))
+    detail = cut(Image(pixels), crops_of(image)[0], largest=DETAIL_SIDE)
+    return encoded(whole, most_bytes), encoded(detail, most_bytes)
 
 
 def candidate_sheet(
-    before: Image, candidates: Mapping[str, Image], step: Step, most_bytes: int = MOST_BYTES
+    before: Image,
+    candidates: Mapping[str, Image],
+    step: Step,
+    most_bytes: int = MOST_BYTES,
+    box: Box | None = None,
 ) -> bytes:
-    """The input and every candidate side by side, each under its label; the input comes first, under the label of
-    the candidate that is the input itself, where there is one. All show the same detail, or the whole where the
-    step changes the whole alike, or all of it fits. A PNG where it has no more than `most_bytes`, otherwise a JPEG.
+    """A contact sheet: the input first, then every candidate, each under its label.
+
+    A candidate that is the input itself is shown once, in the first place. All cells show the same detail, or the
+    whole picture if the step changes it globally or it fits into a cell; `box` selects another part. PNG of at most
+    `most_bytes`, otherwise JPEG.
     """
     import torch
 
     side = next((side for most, side in CELLS if len(candidates) < most), CELLS[-1][1])
     is_whole = step.task.spec.is_global or before.long_side * step.scale <= side
-    box = None if is_whole else crops_of(before)[0]
+    if box is None and not is_whole:
+        box = crops_of(before)[0]
     first = _part(before, box, max(1, side // step.scale))
     unchanged = next((label for label, image in candidates.items() if image is before), "input")
     changed = ((label, image) for label, image in candidates.items() if image is not before)
@@ -66,7 +69,7 @@ def candidate_sheet(
 
 
 def encoded(pixels: Tensor, most_bytes: int) -> bytes:
-    """(3, h, w) in [0, 1] as a PNG of at most so many bytes; else as a JPEG, and smaller if need be."""
+    """(3, h, w) in [0, 1] as a PNG of at most `most_bytes`, otherwise as a JPEG, reduced if necessary."""
     data = encode_image(Image(pixels), "PNG")
     while len(data) > most_bytes:
         for quality in QUALITIES:
@@ -81,12 +84,12 @@ def encoded(pixels: Tensor, most_bytes: int) -> bytes:
 
 
 def on_white(image: Image) -> Tensor:
-    """Its pixels as they look on a white page."""
+    """The pixels composited on white."""
     return image.pixels if image.alpha is None else image.pixels * image.alpha + (1 - image.alpha)
 
 
 def mime_type(data: bytes) -> str:
-    """Of a picture that was made here."""
+    """The MIME type of a picture from `encoded`."""
     return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
 
@@ -98,7 +101,7 @@ def _part(image: Image, box: Box | None, side: int) -> Tensor:
 
 
 def _cell(label: str, part: Tensor, side: int) -> Tensor:
-    """(3, side + label, side): the part, enlarged to the cell where it is smaller, on white under its label."""
+    """(3, side + label, side): the part, enlarged to the cell if it is smaller, on white below its label."""
     import torch
 
     height, width = fitted(part.shape[1], part.shape[2], side)

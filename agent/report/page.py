@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.report.paths import competing_paths
 from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, size
 from agent.report.tree import NodeTree, origin
 from agent.state import KEEP_INPUT, Finding, Node, RunState, Verdict
 from imaging.atomic import atomic_write
 from imaging.errors import OutputError
+from toolbox.starter import PULL_STARTER
 from toolbox.tasks import Degradation
 
 PICTURE_BYTES = 2_000_000
@@ -33,9 +35,9 @@ def write_report(state: RunState, folder: Path) -> Path:
     return file
 
 
-def report_page(state: RunState, folder: Path) -> str:
-    """The HTML of the report, without writing it."""
-    tree, picture = NodeTree(state), _Pictures(folder).uri
+def report_page(state: RunState, folder: Path, picture_bytes: int = PICTURE_BYTES) -> str:
+    """The HTML of the report, without writing it; `picture_bytes`: maximum JPEG bytes embedded in it."""
+    tree, picture = NodeTree(state), _Pictures(folder, picture_bytes).uri
     name = Path(state.source).name or state.source
     return (
         page_templates()
@@ -45,12 +47,14 @@ def report_page(state: RunState, folder: Path) -> str:
             scripts=("report.js",),
             title=name,
             state=state,
+            pull_starter=PULL_STARTER,
             tree=tree,
             origin=origin,
             picture=picture,
             facts=_facts(state, tree),
             sides=_sides(state, tree, name),
             findings=_ranked_findings(state),
+            paths=[(node, found) for node in tree.path if (found := competing_paths(node, tree))],
             taken=[_step_view(node, tree) for node in tree.path if node.step],
             rolled_back=[_step_view(node, tree) for node in tree.rolled_back if node.step],
         )
@@ -60,11 +64,11 @@ def report_page(state: RunState, folder: Path) -> str:
 class _Pictures:
     """JPEG files of a run's folder as data URIs, while the page's budget of bytes lasts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, room: int) -> None:
         # Names are looked up among existing files, so an expert's name cannot lead outside the folder.
         found = [*folder.glob("*.jpg"), *folder.glob("thumbnails/*.jpg")]
         self._files = {file.relative_to(folder).as_posix(): file for file in found}
-        self._room = PICTURE_BYTES
+        self._room = room
 
     def uri(self, *names: str) -> str | None:
         """The first of these files that exists, is a JPEG and fits into the budget."""
@@ -164,16 +168,15 @@ def _step_view(node: Node, tree: NodeTree) -> StepView:
     for verdict in node.verdicts:
         by_expert.setdefault(verdict.expert, {})[verdict.stage] = verdict
     candidates = [_candidate(node, stages) for stages in by_expert.values()]
-    candidates.sort(
-        key=lambda one: (not one.won, one.verdict.error is not None, _is_prescreen(one), -one.verdict.score)
-    )
+    candidates.sort(key=_place)
     before = tree.parent(node) or node
     ratio = f"{before.width / max(before.height, 1):.5f}"
     return StepView(node, ratio, _outcome(node, by_expert), candidates)
 
 
-def _is_prescreen(candidate: Candidate) -> bool:
-    return candidate.verdict.stage == "prescreen"
+def _place(candidate: Candidate) -> tuple[bool, bool, bool, float]:
+    verdict = candidate.verdict
+    return (not candidate.won, verdict.error is not None, verdict.stage == "prescreen", -verdict.score)
 
 
 def _candidate(node: Node, stages: dict[str, Verdict]) -> Candidate:

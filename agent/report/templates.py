@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from functools import cache
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,8 +13,9 @@ from markupsafe import Markup
 from agent.report import text
 
 
+@cache
 def page_templates(*packages: str) -> Environment:
-    """The templates of the report and of `packages`, each from its folder `templates`.
+    """The templates of the report and of `packages`, each from its folder `templates`, compiled once in a process.
 
     ``source(name)`` gives a style sheet or script unescaped; values are formatted by the functions of `text`.
     """

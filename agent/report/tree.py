@@ -44,7 +44,7 @@ class NodeTree:
         return [child for child in self._children(node) if child is not successor]
 
     def notes(self, node: Node) -> list[str]:
-        """What rollback recorded of the node."""
+        """Notes of rollback on the node."""
         notes = [] if self.is_taken(node) else ["rolled back"]
         if node.failed:
             notes.append("the step failed here")

@@ -1,26 +1,22 @@
-"""The inputs of handcrafted features: patches at full resolution and a thumbnail, at a cost that does not grow with
-the image.
-"""
+"""The inputs of handcrafted features: patches at full resolution and a thumbnail, few for an image of any size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imaging.colour import luma
 from imaging.convert import FloatArray, to_numpy
+from imaging.image import Image
 from iqa.crops import Box, crops_of, cut, overview
-from iqa.luma import luma, weighted_sum
-
-if TYPE_CHECKING:
-    from imaging.image import Image
 
 MOST_PIXELS = 750_000
 """Images up to this size are one patch; larger ones are nine crops."""
 THUMBNAIL = 256
 SMALLEST_SIDE = 32
-CB, CR = (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
+CB, CR = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
+"""Weights of the chroma of BT.601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ def measurement_inputs(
     patches = [_at_least(patch, SMALLEST_SIDE) * np.float32(255) for patch in patches]
     return MeasurementInputs(
         lumas=tuple(luma(patch) for patch in patches),
-        chromas=tuple(np.concatenate([weighted_sum(patch, CB), weighted_sum(patch, CR)]) for patch in patches),
+        chromas=tuple(np.concatenate([patch @ CB, patch @ CR]) for patch in patches),
         thumbnail=overview(small or image, THUMBNAIL),
         width=image.width,
         height=image.height,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from imaging.colour import luma
 from iqa.handcrafted.inputs import MeasurementInputs
-from iqa.luma import luma
 
 DARK_WINDOW = 1 / 20
 """Side of the window of the dark channel, as a fraction of the thumbnail's long side."""

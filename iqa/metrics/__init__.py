@@ -1,1 +1,1 @@
-"""One module per metric, each with a pure function and its `METRIC`."""
+"""Metrics as pure functions; each module lists its own in `METRICS`."""

@@ -21,6 +21,7 @@ from imaging.pixels import CHUNK_PIXELS, drop_pages
 from iqa.errors import BadParameters, ImageTooSmall
 from iqa.luma import luma_255
 from iqa.metric import Metric
+from iqa.parameters import reading
 
 Matrix: TypeAlias = NDArray[np.float64]
 
@@ -47,14 +48,11 @@ class NiqeModel:
 @cache
 def default_model() -> NiqeModel:
     """The embedded model of pristine photographs. Raises `BadParameters` if its file is unusable."""
-    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    try:
+    with reading("niqe.safetensors"):
         tensors = load((resources.files("iqa") / "niqe.safetensors").read_bytes())
         model = NiqeModel(tensors["mean"], tensors["covariance"])
-    except (OSError, KeyError, SafetensorError) as error:
-        raise BadParameters(f"iqa/niqe.safetensors is not usable: {error!r}", "install restore4k again") from error
     if model.mean.shape != (FEATURES,) or model.covariance.shape != (FEATURES, FEATURES):
         raise BadParameters(f"iqa/niqe.safetensors has shapes {model.mean.shape} and {model.covariance.shape}")
     return model
@@ -200,11 +198,13 @@ def _gamma(values: Matrix) -> Matrix:
     return result
 
 
-METRIC = Metric(
-    name="niqe",
-    higher_is_better=False,
-    range=(0.0, WORST),
-    reference="none",
-    about="Distance of local statistics from those of good photographs; noise, blur and artifacts raise it.",
-    measure=niqe,
+METRICS = (
+    Metric(
+        name="niqe",
+        higher_is_better=False,
+        range=(0.0, WORST),
+        reference="none",
+        about="Distance of local statistics from those of good photographs; noise, blur and artifacts raise it.",
+        measure=niqe,
+    ),
 )

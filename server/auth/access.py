@@ -9,6 +9,14 @@ from pathlib import Path
 from server.errors import AccessDenied
 
 
+def with_home(path: str) -> Path:
+    """The path with the home folder for a leading `~`.
+
+    `~name` is taken as it is: the home of another user would tell who has an account.
+    """
+    return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
+
+
 class Access:
     """The allowed folders of a server."""
 
@@ -22,7 +30,7 @@ class Access:
         reveal whether the file exists.
         """
         try:
-            given = Path(path).expanduser()
+            given = with_home(path)
             reals = [(folder / given).resolve() for folder in self.allowed]
         except (OSError, RuntimeError, ValueError) as error:
             raise AccessDenied(f"{path!r} is not a valid path: {error}", self._hint()) from error

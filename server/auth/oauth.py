@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import logging
+import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import anyio
-import anyio.to_thread
 import jwt
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
@@ -21,12 +22,14 @@ from server.auth.clients import CallerName, Callers, Tokens, load_clients, parse
 from server.errors import RequestError
 
 SECONDS_FOR_KEYS = 5.0
+"""Time limit of one fetch of the issuer's keys, however its answer arrives."""
 KEYS_LIVE_SECONDS = 3600.0
 CLOCKS_DIFFER_SECONDS = 30
 SECONDS_AFTER_FAILURE = 10.0
 """Seconds before an issuer that did not answer is asked again; cached keys are used meanwhile."""
-MOST_CHECKED_AT_ONCE = 4
-"""Limit of threads that wait for an issuer, so that it cannot block other clients."""
+SECONDS_BETWEEN_FETCHES = 30.0
+"""Seconds before an issuer that answered is asked for another unknown key."""
+MAX_KEYS_BYTES = 1 << 18
 HINT = (
     'issuer = "https://...", keys = "https://..." (its JWKS), resource = "https://.../mcp" (this server\'s address), '
     'and [people.NAME] tables with subject = "..." and allow = ["/folder"]; docs/serving.md shows one'
@@ -108,20 +111,50 @@ def callers_of(clients: Path | None, oauth: Path | None) -> Callers | None:
     return Tokens(load_clients(clients)) if clients else None
 
 
-class _Keys(jwt.PyJWKClient):
-    """The issuer's keys, fetched so that requests with bad tokens cannot block other clients."""
+class _Keys:
+    """The issuer's signing keys, which one request at a time fetches; those whose key is known do not wait for it."""
 
-    _asked_again_from = 0.0
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._valid_until = self._asked_again_from = 0.0
+        self._asking = anyio.Lock()
 
-    def fetch_data(self) -> Any:
-        """Fetch the key set. Raises `PyJWKClientConnectionError`."""
-        if time.monotonic() < self._asked_again_from:
-            raise jwt.PyJWKClientConnectionError("asked just now")
+    async def get(self, name: str) -> jwt.PyJWK | None:
+        """The key of that name (`kid`); an unknown one is asked for, but not at once again."""
+        if not self._knows(name):
+            async with self._asking:
+                if not self._knows(name) and time.monotonic() >= self._asked_again_from:
+                    self._asked_again_from = time.monotonic() + SECONDS_AFTER_FAILURE
+                    self._keys = await self._fetched()
+                    self._valid_until = time.monotonic() + KEYS_LIVE_SECONDS
+                    self._asked_again_from = time.monotonic() + SECONDS_BETWEEN_FETCHES
+        return self._keys[name] if self._knows(name) else None
+
+    def _knows(self, name: str) -> bool:
+        return name in self._keys and time.monotonic() < self._valid_until
+
+    async def _fetched(self) -> dict[str, jwt.PyJWK]:
+        """Fetch the key set, without redirects. Raises `PyJWKClientConnectionError`."""
+        import httpx2
+
         try:
-            return super().fetch_data()
-        except jwt.PyJWKClientConnectionError:
-            self._asked_again_from = time.monotonic() + SECONDS_AFTER_FAILURE
-            raise
+            with anyio.fail_after(SECONDS_FOR_KEYS):
+                verify = ssl.create_default_context()
+                async with (
+                    httpx2.AsyncClient(verify=verify, headers={"accept-encoding": "identity"}) as client,
+                    client.stream("GET", self._address) as response,
+                ):
+                    response.raise_for_status()
+                    body = bytearray()
+                    async for chunk in response.aiter_raw():
+                        body += chunk
+                        if len(body) > MAX_KEYS_BYTES:
+                            raise ValueError(f"more than {MAX_KEYS_BYTES} bytes")
+            found = jwt.PyJWKSet.from_dict(json.loads(body)).keys
+            return {key.key_id: key for key in found if key.key_id and key.public_key_use in ("sig", None)}
+        except Exception as error:  # whatever is wrong with the answer, there are no keys
+            raise jwt.PyJWKClientConnectionError(f"{type(error).__name__}: {error}") from error
 
 
 class OAuth:
@@ -130,8 +163,7 @@ class OAuth:
     def __init__(self, settings: OAuthSettings) -> None:
         self._settings = settings
         self._names = {person.subject: name for name, person in settings.people.items()}
-        self._keys = _Keys(settings.keys, lifespan=KEYS_LIVE_SECONDS, timeout=SECONDS_FOR_KEYS)
-        self._checked_at_once = anyio.CapacityLimiter(MOST_CHECKED_AT_ONCE)
+        self._keys = _Keys(settings.keys)
 
     @property
     def auth(self) -> AuthSettings:
@@ -148,11 +180,11 @@ class OAuth:
     async def verify_token(self, token: str) -> AccessToken | None:
         """The client of the token: the name of its table, or one derived from its subject."""
         try:
-            claims = await anyio.to_thread.run_sync(self._claims, token, limiter=self._checked_at_once)
+            claims = await self._claims(token)
         except jwt.PyJWKClientConnectionError as error:
             log.error("the keys at %s cannot be had: %s", self._settings.keys, error)
             return None
-        except (jwt.PyJWTError, ValueError) as error:
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
             log.warning("a token was refused: %s", type(error).__name__)
             return None
         subject = claims["sub"]
@@ -174,13 +206,17 @@ class OAuth:
         person = self._settings.people.get(name)
         return person.allow if person else ()
 
-    def _claims(self, token: str) -> dict[str, Any]:
-        """The claims of a valid token. Raises `PyJWTError`, and `ValueError` for malformed ones."""
-        if jwt.get_unverified_header(token).get("alg") not in self._settings.algorithms:
+    async def _claims(self, token: str) -> dict[str, Any]:
+        """The claims of a valid token. Raises `PyJWTError`; `ValueError` or `RecursionError` for malformed ones."""
+        head = jwt.get_unverified_header(token)
+        if head.get("alg") not in self._settings.algorithms:
             raise jwt.InvalidAlgorithmError
+        key = await self._keys.get(str(head.get("kid")))
+        if key is None:
+            raise jwt.InvalidKeyError
         return jwt.decode(
             token,
-            self._keys.get_signing_key_from_jwt(token),
+            key,
             algorithms=self._settings.algorithms,
             audience=self._settings.audience or self._settings.resource,
             issuer=self._settings.issuer,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import asdict
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,8 @@ import typer
 
 from agent.errors import RunError
 from imaging.device import keep_buffers
-from imaging.errors import Cancelled, OutputError
+from imaging.errors import Cancelled, ImageError, NoSuchPage, OutputError
+from imaging.lasting import import_lasting
 from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
 from server.cli.batch_command import batch
@@ -22,8 +25,10 @@ from server.cli.options import (
     BudgetOptions,
     ImageArgument,
     JsonOption,
+    MetadataOptions,
     PlanOptions,
     ReasonerOption,
+    RestorationOptions,
     RunOptions,
     grouped,
 )
@@ -36,7 +41,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from agent.run import Restoration
+    from agent.run import Restoration, RestorationSummary
+    from imaging.image import Image
 
 app = typer.Typer(
     name="restore4k",
@@ -55,23 +61,50 @@ def restore(
     image: ImageArgument,
     plan: PlanOptions,
     budget: BudgetOptions,
+    restoration: RestorationOptions,
     work: RunOptions,
+    metadata: MetadataOptions,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="Result file or its folder. Default: NAME_restored.png beside the photo."
         ),
     ] = None,
+    page: Annotated[
+        int | None,
+        typer.Option("--page", min=1, help="Page of a TIFF, or frame of an animation. Default: the first."),
+    ] = None,
+    all_pages: Annotated[
+        bool, typer.Option("--all-pages", help="Every page or frame, each to a numbered result: NAME-001.png.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Restore a photo, up to 4K."""
     with Answer(as_json) as answer, memory_limited(work.memory):
+        _start_engine()
+        from agent.finishing import Finishing
         from agent.run import restore_file
+        from server.errors import RequestError
 
+        if all_pages and page is not None:
+            raise RequestError("--page with --all-pages", "give one of them")
         profile = plan.choose(budget.max_seconds, budget.max_runs)
         runs = (work.runs or default_runs()).absolute()
-        run = partial(restore_file, image, _output_of(image, output), profile, runs=runs, overwrite=work.overwrite)
-        _run(answer, run, runs, work.quiet)
+        run = partial(
+            restore_file,
+            image,
+            profile=profile,
+            runs=runs,
+            strip_metadata=metadata.strip_metadata,
+            keep_print_size=metadata.keep_print_size,
+            finishing=Finishing(restoration.strength, restoration.mask()),
+            overwrite=work.overwrite,
+        )
+        target = _output_of(image, output)
+        if all_pages:
+            _run_pages(answer, run, target, runs, work.quiet)
+        else:
+            _run(answer, partial(run, output=target, page=page), runs, work.quiet)
 
 
 @app.command()
@@ -86,6 +119,7 @@ def resume(
 ) -> None:
     """Resume a run that was killed or cancelled, or whose result could not be written."""
     with Answer(as_json) as answer, memory_limited(work.memory):
+        _start_engine()
         from agent.run import resume_run
 
         folder = (work.runs or default_runs()).absolute()
@@ -97,8 +131,7 @@ def resume(
 def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: JsonOption = False) -> None:
     """Report the degradations of a photo."""
     with Answer(as_json) as answer:
-        from imaging.alpha import bleed_alpha
-        from imaging.reading import read_image
+        picture = _opened(image)
         from server.cli.tables import show_diagnosis
         from server.planning import perceive_with_warnings
         from server.profile_options import choose_profile
@@ -106,9 +139,7 @@ def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: Json
         from toolbox.pool import ExpertPool
 
         wanted = choose_profile("default", reasoner=reasoner)
-        perception, warnings = perceive_with_warnings(
-            bleed_alpha(read_image(image)), wanted, ExpertPool(), ProgressToken()
-        )
+        perception, warnings = perceive_with_warnings(picture, wanted, ExpertPool(), ProgressToken())
         report = DegradationReport(image=None, diagnosis=Diagnosis.of(perception), warnings=warnings)
         answer.write(report.model_dump(mode="json"), lambda console: show_diagnosis(console, report))
 
@@ -117,13 +148,12 @@ def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: Json
 def quality(image: ImageArgument, as_json: JsonOption = False) -> None:
     """Measure the quality of a photo with every installed metric."""
     with Answer(as_json) as answer:
-        from imaging.alpha import bleed_alpha
-        from imaging.reading import read_image
+        picture = _opened(image)
         from server.cli.tables import show_quality
         from server.quality_report import quality_report
         from toolbox.pool import ExpertPool
 
-        report = quality_report(bleed_alpha(read_image(image)), None, ExpertPool())
+        report = quality_report(picture, None, ExpertPool())
         answer.write(report.model_dump(mode="json"), lambda console: show_quality(console, report))
 
 
@@ -132,13 +162,11 @@ def quality(image: ImageArgument, as_json: JsonOption = False) -> None:
 def plan(image: ImageArgument, options: PlanOptions, as_json: JsonOption = False) -> None:
     """Show the plan for a photo without restoring it."""
     with Answer(as_json) as answer:
-        from imaging.alpha import bleed_alpha
-        from imaging.reading import read_image
+        picture = _opened(image)
         from server.cli.tables import show_plan
         from server.planning import plan_report
         from toolbox.pool import ExpertPool
 
-        picture = bleed_alpha(read_image(image))
         report = plan_report(picture, options.choose(), ExpertPool(), None, ProgressToken())
         answer.write(report.model_dump(mode="json"), lambda console: show_plan(console, report))
 
@@ -191,7 +219,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
         checks = examine()
         healthy = all(check.state != "problem" for check in checks)
-        document = {"healthy": healthy, "checks": [check.model_dump() for check in checks]}
+        document = {"healthy": healthy, "checks": [asdict(check) for check in checks]}
         answer.write(document, lambda console: show_checks(console, checks))
         if not healthy:
             raise typer.Exit(1)
@@ -201,10 +229,37 @@ app.command()(batch)
 app.command()(serve)
 
 
+@app.command()
+def skill() -> None:
+    """Print a SKILL.md that tells coding agents which command to use when, with JSON fields and costs."""
+    text = (resources.files("server") / "cli" / "skill" / "SKILL.md").read_text("utf-8")
+    typer.echo(text, nl=False)
+
+
 def main() -> None:
     """Entry point of the console script."""
     keep_buffers()
     app()
+
+
+def _start_engine() -> None:
+    """Start the decoding process, and import the agent.
+
+    Torch is imported while the file is decoded, so that a wrong name is reported without it.
+    """
+    from imaging.decoding.process import warm_up
+
+    warm_up()
+    import_lasting("agent.run")
+
+
+def _opened(image: Path) -> Image:
+    """Start the engine, and read the photo as the experts get it."""
+    _start_engine()
+    from imaging.preparing import prepared
+    from imaging.reading import read_image
+
+    return prepared(read_image(image))
 
 
 def _output_of(image: Path, output: Path | None) -> Path:
@@ -216,22 +271,50 @@ def _output_of(image: Path, output: Path | None) -> Path:
 
 def _run(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: bool) -> None:
     """Run until the end or a signal, and show the result, or how to resume."""
-    from server.cli.progress_view import ProgressView
     from server.cli.tables import show_restoration
+
+    summary = _restored(answer, run, runs, quiet)
+
+    def show(console: Console) -> None:
+        show_restoration(console, summary)
+
+    answer.write(summary.model_dump(mode="json"), show)
+
+
+def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, runs: Path, quiet: bool) -> None:
+    """Restore page after page, until there are no more, and show the results. The first error ends it."""
+    from server.cli.tables import show_restoration
+
+    summaries: list[RestorationSummary] = []
+    try:
+        while True:
+            number = len(summaries) + 1
+            output = target.with_name(f"{target.stem}-{number:03}{target.suffix}")
+            summaries.append(_restored(answer, partial(run, output=output, page=number), runs, quiet))
+    except NoSuchPage:
+        pass
+    except ImageError as error:
+        before = f"the {len(summaries)} before are restored; --page takes one of those after"
+        raise type(error)(f"page {number}: {error.message}", before if summaries else error.hint) from error
+
+    def show(console: Console) -> None:
+        for summary in summaries:
+            show_restoration(console, summary)
+
+    answer.write({"pages": [summary.model_dump(mode="json") for summary in summaries]}, show)
+
+
+def _restored(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: bool) -> RestorationSummary:
+    """Run until the end or a signal."""
+    from server.cli.progress_view import ProgressView
 
     token = ProgressToken()
     with stopped_by_signals(token) as received, ProgressView(quiet=quiet) as view:
         try:
-            restoration = run(token=token, listener=view)
+            return run(token=token, listener=view).summary()
         except (Cancelled, OutputError, RunError) as error:
             command = shlex.join(["restore4k", "resume", str(runs / view.run)])
             again = f"resume with: {command}" if view.run else "no run was started"
             hint = "; ".join(filter(None, (error.hint, again)))
             code = SIGNALLED + received() if isinstance(error, Cancelled) else BAD_REQUEST
             raise answer.fail(type(error).__name__, error.message, hint, code, run=view.run) from None
-    summary = restoration.summary()
-
-    def show(console: Console) -> None:
-        show_restoration(console, summary)
-
-    answer.write(summary.model_dump(mode="json"), show)

@@ -13,7 +13,16 @@ import typer
 
 from imaging.progress import ProgressToken
 from server.cli.console import SIGNALLED, Answer, in_options, stopped_by_signals
-from server.cli.options import BudgetOptions, JsonOption, MemoryOption, PlanOptions, QuietOption, grouped
+from server.cli.options import (
+    BudgetOptions,
+    JsonOption,
+    MemoryOption,
+    MetadataOptions,
+    PlanOptions,
+    QuietOption,
+    RestorationOptions,
+    grouped,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,10 +35,13 @@ SOME_FAILED = 1
 
 @dataclass(frozen=True, slots=True)
 class FolderOptions:
-    """What is written beside and about the results."""
+    """Options of the results folder."""
 
     format: Annotated[
-        Literal["png", "jpg", "webp", "tiff", "avif"], typer.Option("--format", help="File format of the results.")
+        Literal["png", "jpg", "webp", "tiff", "avif", "heic", "jxl", "same"],
+        typer.Option(
+            "--format", help="File format of the results; same: that of each photo, PNG where it is not written."
+        ),
     ] = "png"
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in OUT that are not results of this batch.")
@@ -45,17 +57,30 @@ class FolderOptions:
         typer.Option("--thumbnails", min=0, help="Maximum thumbnails in the summary; larger batches are sampled."),
     ] = 1000
 
-    def request(self, source: Path, results: Path, plan: PlanOptions, budget: BudgetOptions) -> BatchRequest:
-        """The batch with these options."""
+    def request(
+        self,
+        source: Path,
+        results: Path,
+        plan: PlanOptions,
+        budget: BudgetOptions,
+        restoration: RestorationOptions,
+        metadata: MetadataOptions,
+    ) -> BatchRequest:
+        """The request of a batch with these options."""
+        from agent.batch.pictures import SAME_FORMAT
         from agent.batch.request import BatchRequest
 
         return BatchRequest(
             source,
             results,
             plan.choose(budget.max_seconds, budget.max_runs),
-            suffix=f".{self.format}",
+            suffix=SAME_FORMAT if self.format == SAME_FORMAT else f".{self.format}",
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
+            strip_metadata=metadata.strip_metadata,
+            keep_print_size=metadata.keep_print_size,
+            strength=restoration.strength,
+            region=restoration.mask(),
             keep_runs=self.keep_runs,
             thumbnails=self.thumbnails,
         )
@@ -63,7 +88,7 @@ class FolderOptions:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Where the workers run, and how many."""
+    """Number and place of the workers."""
 
     workers: Annotated[
         int | None,
@@ -83,7 +108,7 @@ class EngineOptions:
     memory: MemoryOption = None
 
     def opener(self) -> EngineOpener:
-        """What opens the engine. Raises `RequestError`."""
+        """A function that opens the engine. Raises `RequestError`."""
         from server.errors import RequestError
 
         if self.engine == "ray":
@@ -105,7 +130,9 @@ def batch(
     results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results, with the same subfolders.")],
     plan: PlanOptions,
     budget: BudgetOptions,
+    restoration: RestorationOptions,
     folder: FolderOptions,
+    metadata: MetadataOptions,
     engine: EngineOptions,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -121,7 +148,7 @@ def batch(
 
         if engine.engine == "ray" and folder.keep_runs:
             raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")
-        request, opener = folder.request(source, results, plan, budget), engine.opener()
+        request, opener = folder.request(source, results, plan, budget, restoration, metadata), engine.opener()
         token = ProgressToken()
         with stopped_by_signals(token) as received, BatchView(quiet=quiet) as view:
             report = run_batch(request, opener, token=token, listener=view)
@@ -147,5 +174,8 @@ def _show(report: BatchReport, console: Console) -> None:
         console.print(f"failed:   {failed}{again}")
         for failure in report.failures:
             console.print(f"  {failure.source}: {in_options(failure.reason)}")
+    if report.passed_over:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in report.passed_over.items())
+        console.print(f"passed over: {in_options(kinds)}, which are no pictures")
     console.print(f"results:  {report.results}")
     console.print(f"summary:  {report.summary}")

@@ -7,19 +7,39 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from types import FrameType, TracebackType
-from typing import Any
+from typing import IO, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
+from imaging.text import UNPRINTABLE, printable
 
 DEBUG_VARIABLE = "RESTORE4K_DEBUG"
 BAD_REQUEST, BUG, SIGNALLED = 2, 1, 128
+
+
+class PlainConsole(Console):
+    """A console that prints all text as it is, except what a terminal would take for a command."""
+
+    def __init__(self, file: IO[str] | None = None) -> None:
+        super().__init__(file=file, stderr=file is None, highlight=False, markup=False, soft_wrap=True)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of something; escapes of our own are controls or styles, and never text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+def _document(document: object) -> str:
+    """JSON that a terminal can show: names may hold control characters, or bytes that are no Unicode."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"
 
 
 def in_options(advice: str) -> str:
@@ -48,17 +68,18 @@ class Answer:
     def write(self, document: object, show: Callable[[Console], None]) -> None:
         """Write the JSON document, or what `show` prints without --json."""
         if self._as_json:
-            self._stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            self._stdout.write(_document(document))
         else:
-            show(Console(file=self._stdout, highlight=False, markup=False, soft_wrap=True))
+            show(PlainConsole(self._stdout))
 
     def fail(self, kind: str, message: str, hint: str, code: int, **more: str) -> typer.Exit:
         """Report an error, and return the exit to raise."""
         message, hint = " ".join(message.split()), in_options(" ".join(hint.split()))
-        print(f"error: {message}; {hint}" if hint else f"error: {message}", file=sys.stderr)  # noqa: T201
+        told = f"error: {message}; {hint}" if hint else f"error: {message}"
+        print(printable(told), file=sys.stderr)  # noqa: T201
         if self._as_json:
             problem = {"type": kind, "message": message, "hint": hint, **more}
-            self._stdout.write(json.dumps({"error": problem}, indent=2, ensure_ascii=False) + "\n")
+            self._stdout.write(_document({"error": problem}))
         return typer.Exit(code)
 
     def __exit__(

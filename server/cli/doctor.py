@@ -7,17 +7,18 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
-
+from imaging.device import system_memory
 from imaging.errors import RestoreError
 from server.settings import APP, ServerSettings, default_output, default_runs, default_workspace
 from toolbox.card import SpandrelCard
 from toolbox.catalogue import catalogue_of, default_catalogue
 from toolbox.pool import ModelPool
+from toolbox.starter import PULL_STARTER, STARTER_SET, missing_starters
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
 
@@ -39,7 +40,8 @@ MEMORY_WANTED = 6 * GIGABYTE
 DISK_WANTED = 2 * GIGABYTE
 
 
-class Check(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Check:
     """The result of one check, with a hint."""
 
     name: str
@@ -51,7 +53,7 @@ class Check(BaseModel):
 def examine() -> list[Check]:
     """Run all checks; none changes anything."""
     checks: list[Callable[[], Check]] = [_python, _libraries, _package_names, _device, _memory, _experts, _weights]
-    checks += [_metrics, _reasoners, _server]
+    checks += [_starter, _metrics, _reasoners, _server]
     folders = {"runs folder": default_runs(), "workspace": default_workspace(), "output folder": default_output()}
     return [check() for check in checks] + [_folder(name, path) for name, path in folders.items()]
 
@@ -59,20 +61,16 @@ def examine() -> list[Check]:
 def _python() -> Check:
     found = f"{platform.python_version()} on {platform.platform()}"
     if sys.version_info < OLDEST_PYTHON:
-        return Check(name="python", state="problem", found=found, hint="install Python 3.11 or newer")
-    return Check(name="python", state="ok", found=found)
+        return Check("python", "problem", found, "install Python 3.11 or newer")
+    return Check("python", "ok", found)
 
 
 def _libraries() -> Check:
     versions = {name: _version_of(name) for name in LIBRARIES}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        return Check(
-            name="libraries", state="problem", found=f"missing: {', '.join(missing)}", hint="install restore4k again"
-        )
-    return Check(
-        name="libraries", state="ok", found=", ".join(f"{name} {version}" for name, version in versions.items())
-    )
+        return Check("libraries", "problem", f"missing: {', '.join(missing)}", "install restore4k again")
+    return Check("libraries", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def _package_names() -> Check:
@@ -81,14 +79,9 @@ def _package_names() -> Check:
     foreign = {name: owner for name in OUR_PACKAGES if (owner := set(owners.get(name, ())) - {APP})}
     if foreign:
         message = ", ".join(f"{name} also by {', '.join(sorted(owner))}" for name, owner in foreign.items())
-        return Check(
-            name="package names",
-            state="problem",
-            found=message,
-            hint="install restore4k in an environment of its own",
-        )
+        return Check("package names", "problem", message, "install restore4k in an environment of its own")
     installed = all(APP in owners.get(name, ()) for name in OUR_PACKAGES)
-    return Check(name="package names", state="ok", found="installed" if installed else "running from source")
+    return Check("package names", "ok", "installed" if installed else "running from source")
 
 
 def _device() -> Check:
@@ -100,51 +93,40 @@ def _device() -> Check:
         device = best_device()
     except (ImportError, OSError) as error:
         return Check(
-            name="device",
-            state="problem",
-            found=f"torch cannot be imported: {error}",
-            hint="install torch and torchvision together from one index",
+            "device",
+            "problem",
+            f"torch cannot be imported: {error}",
+            "install torch and torchvision together from one index",
         )
     except RestoreError as error:
-        return Check(name="device", state="problem", found=error.message, hint=error.hint)
+        return Check("device", "problem", error.message, error.hint)
     if device.type == "cuda":
-        return Check(name="device", state="ok", found=f"{device}: {torch.cuda.get_device_name(device)}")
+        return Check("device", "ok", f"{device}: {torch.cuda.get_device_name(device)}")
     if device.type == "cpu":
-        return Check(
-            name="device",
-            state="ok",
-            found=f"CPU with {torch.get_num_threads()} threads",
-            hint="a GPU is many times faster",
-        )
-    return Check(name="device", state="ok", found=str(device))
+        return Check("device", "ok", f"CPU with {torch.get_num_threads()} threads", "a GPU is many times faster")
+    return Check("device", "ok", str(device))
 
 
 def _memory() -> Check:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return Check(name="memory", state="ok", found="unknown on this system")
+    total = system_memory()
+    if total is None:
+        return Check("memory", "ok", "unknown on this system")
     found = f"{total / GIGABYTE:.1f} GB"
     if total < MEMORY_WANTED:
-        return Check(name="memory", state="warning", found=found, hint="choose a smaller --long-side than 4096")
-    return Check(name="memory", state="ok", found=found)
+        return Check("memory", "warning", found, "choose a smaller --long-side than 4096")
+    return Check("memory", "ok", found)
 
 
 def _experts() -> Check:
-    try:
-        catalogue = catalogue_of(ModelStore())
-    except RestoreError as error:
-        return Check(name="experts", state="problem", found=error.message, hint=error.hint)
+    catalogue = catalogue_of(ModelStore())
     tasks = {card.task for card in catalogue}
     found = f"{len(catalogue.cards)} for {len(tasks)} tasks"
     if Task.SUPER_RESOLUTION not in tasks:
-        return Check(
-            name="experts",
-            state="problem",
-            found=f"{found}, none for super-resolution",
-            hint="install restore4k again",
-        )
-    return Check(name="experts", state="ok", found=found)
+        return Check("experts", "problem", f"{found}, none for super-resolution", "install restore4k again")
+    if catalogue.problems:
+        found = "; ".join((found, *(f"set aside: {problem}" for problem in catalogue.problems)))
+        return Check("experts", "warning", found, "correct or delete these files")
+    return Check("experts", "ok", found)
 
 
 def _weights() -> Check:
@@ -152,25 +134,32 @@ def _weights() -> Check:
     needed = [card.weights for card in default_catalogue() if isinstance(card, SpandrelCard) and card.weights]
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
-        return Check(
-            name="embedded weights", state="problem", found=f"missing: {', '.join(missing)}", hint="install again"
-        )
-    return Check(name="embedded weights", state="ok", found=f"{len(needed)} files")
+        return Check("embedded weights", "problem", f"missing: {', '.join(missing)}", "install again")
+    return Check("embedded weights", "ok", f"{len(needed)} files")
+
+
+def _starter() -> Check:
+    """Whether the small downloads that change most for a photo are there."""
+    missing = missing_starters(ModelStore())
+    found = f"{len(STARTER_SET) - len(missing)} of {len(STARTER_SET)}"
+    if not missing:
+        return Check("starter set", "ok", found)
+    gains = "; ".join(f"{name}: {gain}" for name, gain in missing.items())
+    return Check("starter set", "ok", found, f"`{PULL_STARTER}` downloads the others ({gains})")
 
 
 def _metrics() -> Check:
     """List the published metrics that are installed; most forbid commercial use."""
-    from iqa.published import published_metrics, state_of
-    from toolbox.store import ModelStore
+    from iqa.published import missing_for, published_metrics
 
     store, metrics = ModelStore(), published_metrics()
-    ready = [name for name, metric in metrics.items() if state_of(metric, store).ready]
+    ready = [name for name, metric in metrics.items() if not missing_for(metric, store)]
     if not ready:
         hint = f"{len(metrics)} more can be installed: `restore4k models list`"
-        return Check(name="metrics", state="ok", found="embedded ones", hint=hint)
+        return Check("metrics", "ok", "embedded ones", hint)
     bound = [f"{name} ({metrics[name].licence})" for name in ready if metrics[name].non_commercial]
     hint = f"not for commercial use: {', '.join(bound)}" if bound else ""
-    return Check(name="metrics", state="ok", found=f"embedded ones, {', '.join(ready)}", hint=hint)
+    return Check("metrics", "ok", f"embedded ones, {', '.join(ready)}", hint)
 
 
 def _server() -> Check:
@@ -182,12 +171,10 @@ def _server() -> Check:
 
         tools = anyio.run(build_server(ServerSettings()).list_tools)
     except (ImportError, OSError) as error:
-        return Check(
-            name="mcp server", state="problem", found=f"it cannot start: {error}", hint="install restore4k again"
-        )
+        return Check("mcp server", "problem", f"it cannot start: {error}", "install restore4k again")
     program = shutil.which(APP) or f"{sys.executable} -m server"
     hint = f"a client starts it by `{program} serve FOLDER`"
-    return Check(name="mcp server", state="ok", found=f"{len(tools)} tools", hint=hint)
+    return Check("mcp server", "ok", f"{len(tools)} tools", hint)
 
 
 def _reasoners() -> Check:
@@ -211,21 +198,21 @@ def _reasoners() -> Check:
     except RestoreError as error:
         problems.append(str(error))
     if problems:
-        return Check(name="reasoners", state="warning", found="; ".join(found), hint="; ".join(problems))
+        return Check("reasoners", "warning", "; ".join(found), "; ".join(problems))
     hint = "" if len(found) > 1 else "a vision-language model can join: docs/reasoners.md"
-    return Check(name="reasoners", state="ok", found="; ".join(found), hint=hint)
+    return Check("reasoners", "ok", "; ".join(found), hint)
 
 
 def _folder(name: str, path: Path) -> Check:
     """Whether the folder can be created and written, and has free space."""
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        return Check(name=name, state="problem", found=f"{path} cannot be written", hint="choose another folder")
+        return Check(name, "problem", f"{path} cannot be written", "choose another folder")
     free = shutil.disk_usage(existing).free
     found = f"{path}, {free / GIGABYTE:.1f} GB free"
     if free < DISK_WANTED:
-        return Check(name=name, state="warning", found=found, hint="a 4K run needs about 1 GB; free some space")
-    return Check(name=name, state="ok", found=found)
+        return Check(name, "warning", found, "a 4K run needs about 1 GB; free some space")
+    return Check(name, "ok", found)
 
 
 def _version_of(name: str) -> str | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from agent.qmoe import is_preferred
 from imaging.errors import RestoreError
-from iqa.published import published_metrics, state_of
+from iqa.published import PublishedMetric, missing_for, published_metrics
 from profiles.loading import load_profile
 from profiles.schema import Profile
 from toolbox.availability import availability
@@ -17,6 +17,7 @@ from toolbox.card import DiffusionCard, ExpertCard
 from toolbox.catalogue import catalogue_of
 from toolbox.faces.models import FaceModel, face_models
 from toolbox.model_bundles import ModelBundle, model_bundles
+from toolbox.starter import STARTER, STARTER_SET
 from toolbox.store import ModelStore, WeightFile
 from toolbox.tasks import Task
 
@@ -73,22 +74,16 @@ def downloads(store: ModelStore) -> list[Download]:
             files = tuple(file for file in card.files if base is None or file not in base.files)
             status = {"state": state.state, "advice": state.advice, "licence": card.licences}
             found.append(Download(**facts, **status, purpose=purpose, files=files, base=base.files if base else ()))
-    found += [_of_base(folder, store) for folder in _bases(store)]
+    for bundle in _bases(store):
+        ready = all(store.has(file.name) for file in bundle.files)
+        found.append(_listed(bundle, BASE, bundle.files, "" if ready else f"restore4k models pull {bundle.name}"))
     for metric in published_metrics().values():
-        ready = state_of(metric, store)
-        facts = metric.model_dump(include={"name", "about", "licence"})
-        state_word = "ready" if ready.ready else "can be pulled"
-        found.append(
-            Download(
-                **facts,
-                commercial="no" if metric.non_commercial else "yes",
-                files=(metric.file,),
-                purpose=METRIC,
-                state=state_word,
-                advice=ready.advice,
-            )
-        )
-    return found + [_of_faces(model, store) for model in face_models().values()]
+        commercial = "no" if metric.non_commercial else "yes"
+        found.append(_listed(metric, METRIC, (metric.file,), missing_for(metric, store), commercial=commercial))
+    for model in face_models().values():
+        advice = "" if store.has(model.file.name) else f"restore4k models pull {model.name}"
+        found.append(_listed(model, FACES, (model.file,), advice))
+    return found
 
 
 def _bases(store: ModelStore) -> list[ModelBundle]:
@@ -102,27 +97,17 @@ def _base_of(card: ExpertCard) -> ModelBundle | None:
     return model_bundles()[card.bundle] if isinstance(card, DiffusionCard) and card.file else None
 
 
-def _of_base(folder: ModelBundle, store: ModelStore) -> Download:
-    ready = all(store.has(file.name) for file in folder.files)
-    return Download(
-        **folder.model_dump(include={"name", "about", "licence", "commercial", "page"}),
-        files=folder.files,
-        purpose=BASE,
-        state="ready" if ready else "can be pulled",
-        advice="" if ready else f"restore4k models pull {folder.name}",
-    )
-
-
-def _of_faces(model: FaceModel, store: ModelStore) -> Download:
-    ready = store.has(model.file.name)
-    return Download(
-        **model.model_dump(include={"name", "about", "licence", "page"}),
-        commercial="yes",
-        files=(model.file,),
-        purpose=FACES,
-        state="ready" if ready else "can be pulled",
-        advice="" if ready else f"restore4k models pull {model.name}",
-    )
+def _listed(
+    item: ModelBundle | FaceModel | PublishedMetric,
+    purpose: str,
+    files: tuple[WeightFile, ...],
+    advice: str,
+    commercial: str = "yes",
+) -> Download:
+    """A download that is no expert; `advice` says how to get it if it is missing."""
+    facts = item.model_dump(include={"name", "about", "licence", "commercial", "page"})
+    state = "can be pulled" if advice else "ready"
+    return Download(**{"commercial": commercial, **facts}, purpose=purpose, files=files, state=state, advice=advice)
 
 
 def choose(store: ModelStore, names: Iterable[str]) -> list[Download]:
@@ -132,7 +117,9 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Download]:
         found = [
             download
             for download in everything
-            if name in ("all", download.name, download.files[0].name) or download.purpose == GROUPS.get(name)
+            if name in ("all", download.name, download.files[0].name)
+            or download.purpose == GROUPS.get(name)
+            or (name == STARTER and download.name in STARTER_SET)
         ]
         if not found:
             near = difflib.get_close_matches(name, [download.name for download in everything], n=2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from imaging.errors import Cancelled
 from imaging.progress import ProgressToken
-from server.cli.console import Answer
+from server.cli.console import SIGNALLED, Answer, PlainConsole, stopped_by_signals
+from server.cli.options import JsonOption
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
@@ -25,11 +27,10 @@ app = typer.Typer(help="Download, check and remove models and metrics, and add c
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Names of experts, metrics or files; `metrics`: all metrics, `faces`: all face models, "
-        "`all`: everything."
+        help="Names of experts, metrics or files; `starter`: the few small ones that change most for a photo, "
+        "`metrics`: all metrics, `faces`: all face models, `all`: everything."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
 
 
 @app.command("list")
@@ -60,9 +61,15 @@ def pull(
 ) -> None:
     """Download models. An interrupted download is resumed."""
     with Answer(as_json) as answer:
-        from server.cli.downloads import choose_to_pull, downloads_for_profile, require_accepted, size_in_words
+        from server.cli.downloads import (
+            choose_to_pull,
+            downloads_for_profile,
+            require_accepted,
+            size_in_words,
+        )
         from server.cli.progress_view import bar
         from toolbox.downloading import pull as pull_file
+        from toolbox.starter import STARTER
         from toolbox.store import ModelStore
 
         store = ModelStore()
@@ -70,6 +77,10 @@ def pull(
             downloads_for_profile(store, profile, non_commercial) if profile else choose_to_pull(store, names or [])
         )
         require_accepted(store, chosen, accept)
+        if STARTER in (names or []) and not as_json and sys.stdin.isatty():
+            _show_starter(chosen)
+            files = [file for download in chosen for file in download.files]
+            typer.confirm(f"Download {size_in_words(files)}?", abort=True, err=True)
         pulled = []
         for file, name in {
             file: download.name for download in chosen for file in download.files + download.base
@@ -81,7 +92,10 @@ def pull(
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="Weights (.pth, .pt, .ckpt, .safetensors) or a graph (.onnx).")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Weights (.pth, .pt, .ckpt, .safetensors, or .param with its .bin) or a graph (.onnx)."),
+    ],
     task: Annotated[Task, typer.Option("--task", help="Task of the expert.")],
     name: Annotated[str, typer.Option("--name", help="Name of the expert.")],
     licence: Annotated[str | None, typer.Option("--licence", help="Licence of the weights. Default: ask.")] = None,
@@ -91,19 +105,34 @@ def add(
     preference: Annotated[
         Literal["fidelity", "perception", "any"], typer.Option("--preference", help="Profiles that use it.")
     ] = "any",
+    value_range: Annotated[
+        Literal["unit", "symmetric", "byte"] | None,
+        typer.Option("--value-range", help="Pixels from 0 to 1, -1 to 1, or 0 to 255. Default: test it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add a custom model: detect its architecture, test it on a photo and register it as an expert."""
     with Answer(as_json) as answer:
-        from server.cli.trial import try_expert
+        from server.cli.trial_process import examined_apart
         from toolbox.custom_models import UNKNOWN, CustomModel, add_custom_model
         from toolbox.store import ModelStore
 
         if licence is None and not as_json and sys.stdin.isatty():
             licence = typer.prompt("Licence of these weights", default=UNKNOWN, err=True)
-        trials: list[Trial] = []
-        model = CustomModel(file, name, task, licence or UNKNOWN, commercial, preference)
-        card = add_custom_model(model, ModelStore(), lambda expert: trials.append(try_expert(expert)))
+        model = CustomModel(file, name, task, licence or UNKNOWN, commercial, preference, value_range)
+        token, trials = ProgressToken(), list["Trial"]()
+
+        def examination(model: CustomModel, table: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+            keys, trial = examined_apart(model, table, store, token)
+            trials.append(trial)
+            return keys
+
+        with stopped_by_signals(token) as received:
+            try:
+                card = add_custom_model(model, ModelStore(), examination)
+            except Cancelled:
+                code = SIGNALLED + received()
+                raise answer.fail("Cancelled", "cancelled", "nothing was added", code) from None
         document = {"expert": card.model_dump(mode="json"), "trial": trials[0].model_dump(mode="json")}
         answer.write(document, lambda console: _show_added(console, card, trials[0]))
 
@@ -128,11 +157,13 @@ def remove(names: Names = None, as_json: JsonOption = False) -> None:
     """Delete downloaded files and custom models."""
     with Answer(as_json) as answer:
         from server.cli.downloads import choose
-        from toolbox.custom_models import remove_custom_card
+        from toolbox.custom_models import remove_custom_card, remove_unreadable
         from toolbox.store import ModelStore
 
         store = ModelStore()
-        chosen = choose(store, names or [])
+        unreadable = [name for name in names or [] if remove_unreadable(name, store)]
+        others = [name for name in names or [] if name not in unreadable]
+        chosen = choose(store, others) if others or not unreadable else []
         freed = sum(store.remove(file.name) for download in chosen for file in download.files)
         for download in chosen:
             remove_custom_card(download.name, store)
@@ -159,6 +190,18 @@ def _show(console: Console, found: Sequence[Download]) -> None:
             download.name, download.purpose, download.megabytes, download.licence, download.commercial, download.state
         )
     console.print(table)
+
+
+def _show_starter(chosen: Sequence[Download]) -> None:
+    """The starter set on stderr, before the question whether to download it."""
+    from server.cli.tables import table_of
+    from toolbox.starter import STARTER_SET
+
+    table = table_of([download.name for download in chosen], "name", "for", "size", "licence", "what it gains")
+    for download in chosen:
+        gain = STARTER_SET.get(download.name, "")
+        table.add_row(download.name, download.purpose, download.megabytes, download.licence, gain)
+    PlainConsole().print(table)
 
 
 def _show_added(console: Console, card: ExpertCard, trial: Trial) -> None:

@@ -7,14 +7,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
+    from agent.regions import RegionMask
     from profiles.schema import Profile
+    from toolbox.tasks import Task
 
-ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC.")]
+ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, AVIF, HEIC or another.")]
 ReasonerOption = Annotated[
     Literal["rules", "endpoint", "local"] | None,
     typer.Option(
@@ -53,6 +55,19 @@ class PlanOptions:
             "--long-side", help="Longer side of the result in pixels. Default: the profile's, otherwise 4096."
         ),
     ] = None
+    detail: Annotated[
+        float | None,
+        typer.Option(
+            "--detail", min=0, max=1, help="Texture of enlargements: 0 faithful, 1 perceptual, in between blended."
+        ),
+    ] = None
+    grain: Annotated[
+        float | None, typer.Option("--grain", min=0, max=1, help="Strength of added film grain. Default: 0.")
+    ] = None
+    steps: Annotated[
+        str | None,
+        typer.Option("--steps", help='Only these steps, in this order: "denoise" or "denoising, super_resolution".'),
+    ] = None
     reasoner: ReasonerOption = None
     non_commercial: Annotated[
         bool, typer.Option("--non-commercial", help="Also use experts whose licence forbids commercial use.")
@@ -60,9 +75,9 @@ class PlanOptions:
 
     def choose(self, max_seconds: float | None = None, max_runs: int | None = None) -> Profile:
         """The profile with these changes and budgets. Raises `ProfileError` and `RequestError`."""
-        from server.profile_options import choose_profile
+        from server.profile_options import choose_profile, with_steps
 
-        return choose_profile(
+        profile = choose_profile(
             self.profile,
             scale=self.scale,
             long_side=self.long_side,
@@ -70,7 +85,42 @@ class PlanOptions:
             max_seconds=max_seconds,
             max_expert_runs=max_runs,
             non_commercial=self.non_commercial,
+            detail=self.detail,
+            grain=self.grain,
         )
+        return profile if self.steps is None else with_steps(profile, _tasks_of(self.steps))
+
+
+def _tasks_of(text: str) -> list[Task]:
+    """The tasks that a text names, as the tools understand them. Raises `RequestError`."""
+    from server.errors import RequestError
+    from server.mcp.inputs import task_of, words
+    from toolbox.tasks import Task
+
+    known = {task.value: task for task in Task}
+    named = [str(task_of(word)) for word in cast(list[str], words(text))]
+    for name in named:
+        if name not in known:
+            raise RequestError(f"there is no step {name!r}", f"choose from {', '.join(known)}")
+    return [known[name] for name in named]
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataOptions:
+    """Options of the metadata of a result."""
+
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata", help="Write no EXIF, XMP, IPTC and map coordinates; the colour profile is kept."
+        ),
+    ] = False
+    keep_print_size: Annotated[
+        bool,
+        typer.Option(
+            "--keep-print-size", help="Raise the resolution (dpi) by the enlargement. Default: the dpi stay."
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +137,35 @@ class BudgetOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RestorationOptions:
+    """How much of the result is taken, and where."""
+
+    strength: Annotated[
+        float, typer.Option("--strength", min=0, max=1, help="Blend with the photo: 0 the photo, 1 the result.")
+    ] = 1.0
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            help='Change only this part: "x,y,width,height" in pixels or fractions, a polygon "x1,y1 x2,y2 x3,y3", '
+            '"faces", "face 1", "centre", "most detail", or a mask image, white where the result shall be.',
+        ),
+    ] = None
+
+    def mask(self) -> RegionMask | None:
+        """The mask by --region; None for the whole photo. Raises `ImageError` for a mask image."""
+        from agent.regions import RegionMask, is_region
+        from imaging.preparing import prepared
+        from imaging.reading import read_image
+
+        if not self.region:
+            return None
+        return RegionMask.of(self.region, None if is_region(self.region) else prepared(read_image(Path(self.region))))
+
+
+@dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run works and writes, whatever it restores."""
+    """Options of every run."""
 
     overwrite: OverwriteOption = False
     runs: RunsOption = None

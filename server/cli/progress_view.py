@@ -4,41 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from agent import events
 from agent.state import KEEP_INPUT, Node
+from server.cli.console import PlainConsole
 
 
-class ProgressView:
-    """A listener that writes to stderr. `run` is the identifier of the run, once known."""
+class TerminalView:
+    """A listener that writes to stderr, with a bar of these columns inside its block."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, title: str, total: float | None, *columns: ProgressColumn, quiet: bool) -> None:
         self._quiet = quiet
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=quiet or not self._console.is_terminal,
-        )
-        self._task: TaskID = self._bar.add_task("starting", total=1.0)
-        self.run = ""
+        self._console = PlainConsole()
+        disable = quiet or not self._console.is_terminal
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=disable)
+        self._task = self._bar.add_task(title, total=total)
 
-    def __enter__(self) -> ProgressView:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+
+class ProgressView(TerminalView):
+    """Shows a run. `run` is its identifier, once known."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__("starting", 1.0, *_columns(), quiet=quiet)
+        self.run = ""
 
     def __call__(self, event: events.Event) -> None:
         """Show an event."""
@@ -74,11 +72,14 @@ class ProgressView:
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[float], None]]:
     """Show a progress bar on stderr; yields a function that sets its share in [0, 1]."""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    console = PlainConsole()
+    with Progress(*_columns(), console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=1.0)
         yield lambda done: progress.update(task, completed=done)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
 
 
 def _step_line(node: Node) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ from server.settings import ServerSettings, default_allowed, default_output, def
 
 @dataclass(frozen=True, slots=True)
 class FolderOptions:
-    """What is read and where results go."""
+    """Folders to read from and to write to."""
 
     folders: Annotated[
         list[Path] | None, typer.Argument(help="Folders that images may be read from; the same as --allow.")
@@ -42,7 +42,7 @@ class FolderOptions:
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """How clients reach the server, and which clients."""
+    """Transport and access of clients."""
 
     transport: Annotated[
         Literal["stdio", "streamable-http"], typer.Option(help="stdio: the client starts this process.")
@@ -69,8 +69,30 @@ class HttpOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """Which tools clients see; every tool costs them tokens in every conversation."""
+
+    tools: Annotated[
+        Literal["restore", "steps", "all"],
+        typer.Option(
+            help="restore: whole restorations and a look at them; steps: also a tool for each step; all: also plans, "
+            "candidates, comparisons, metrics."
+        ),
+    ] = "steps"
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only tools that look and measure, and write nothing.")
+    ] = False
+    wait_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0, max=3600, help="Answer a call that takes longer with its run; more for clients that show progress."
+        ),
+    ] = 45.0
+
+
+@dataclass(frozen=True, slots=True)
 class LimitOptions:
-    """How much clients may use."""
+    """Limits of what clients may use."""
 
     max_seconds: Annotated[float, typer.Option(min=1, help="Maximum duration of one call.")] = 3600
     max_megapixels: Annotated[float, typer.Option(min=1, max=178, help="Maximum size of an input image.")] = 100
@@ -84,13 +106,18 @@ class LimitOptions:
 
 
 @grouped
-def serve(folders: FolderOptions, http: HttpOptions, limits: LimitOptions) -> None:
+def serve(folders: FolderOptions, tools: ToolOptions, http: HttpOptions, limits: LimitOptions) -> None:
     """Serve MCP clients."""
     with Answer(as_json=False), memory_limited(limits.memory):
         from server.auth.oauth import callers_of
         from server.mcp.app import serve as serve_clients
 
-        settings = _settings(folders, limits)
+        settings = replace(
+            _settings(folders, limits),
+            tools=tools.tools,
+            read_only=tools.read_only,
+            wait_seconds=tools.wait_seconds,
+        )
         callers = callers_of(http.clients, http.oauth)
         serve_clients(settings, http.transport, http.host, http.port, callers, http.name or ())
 

@@ -10,47 +10,48 @@ from typing import Annotated, Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agent.batch.engines.in_process import InProcessEngine
-from agent.batch.engines.work import BatchConfig
 from agent.batch.engines.worker import Worker
 from agent.batch.folder import BatchFolder
-from agent.batch.record import Entry
+from agent.batch.record import Entry, Record
 from agent.batch.request import BatchRequest
-from agent.batch.runner import MOST_FAILURES_TOLD, BatchReport, Failure, Tally, run_batch
+from agent.batch.runner import MOST_FAILURES_LISTED, BatchReport, Failure, Tally, run_batch
 from agent.errors import BatchError
+from agent.state import KEEP_INPUT
 from imaging.errors import OutputExists
 from imaging.progress import ProgressToken
-from server.batch_status import standing
 from server.errors import RequestError
 from server.mcp.inputs import (
+    MAX_PATH,
     SUFFIXES,
-    ExpertRunsArgument,
+    DetailArgument,
     FormatArgument,
-    LongSideArgument,
+    InputImage,
     ProfileArgument,
-    ScaleArgument,
+    RegionArgument,
     SecondsArgument,
+    StrengthArgument,
+    StripArgument,
+    WaitArgument,
 )
 from server.mcp.jobs import Status
-from server.mcp.responses import response
+from server.mcp.masks import mask_for, mask_image
+from server.mcp.responses import data_response
+from server.mcp.run_calls import run_or_join
+from server.mcp.runs import Reply
 from server.mcp.service import MOST_NAMESAKES, Service
-from server.mcp.tool_registration import ADDS, add_tool, for_a_model
+from server.mcp.tool_registration import REPEATABLE, add_tool, for_a_model
+from server.mcp.tools_restore import SizeArgument
 from server.schemas import FolderReport
 
 FolderArgument = Annotated[
     str,
-    Field(
-        min_length=1,
-        max_length=4096,
-        description="Folder on the server's machine, inside its allowed folders; subfolders are included.",
-        examples=["holiday", "."],
-    ),
+    BeforeValidator(lambda given: _path_of(given)),
+    Field(min_length=1, max_length=MAX_PATH, description="With its sub-folders."),
 ]
-RetryArgument = Annotated[
-    bool, Field(description="Retry photos that failed in an earlier call for this folder.", examples=[False])
-]
+RetryArgument = Annotated[bool, Field(description="Also those that failed before.")]
 
 
 def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
@@ -59,18 +60,20 @@ def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
     async def restore_folder(
         folder: FolderArgument,
         context: Context[Any, Any],
+        size: SizeArgument = None,
         profile: ProfileArgument = "default",
-        scale: ScaleArgument = None,
-        long_side: LongSideArgument = None,
+        strength: StrengthArgument = 1.0,
+        region: RegionArgument = None,
         format: FormatArgument = "png",
         retry_failed: RetryArgument = False,
         max_seconds: SecondsArgument = None,
-        max_expert_runs: ExpertRunsArgument = None,
-    ) -> Annotated[CallToolResult, FolderReport]:
-        def work(token: ProgressToken, status: Status) -> BatchReport:
-            wanted = service.profile(
-                profile, scale=scale, long_side=long_side, max_seconds=max_seconds, max_expert_runs=max_expert_runs
-            )
+        detail: DetailArgument = None,
+        strip_metadata: StripArgument = False,
+        wait_seconds: WaitArgument = None,
+    ) -> CallToolResult:
+        def work(token: ProgressToken, status: Status) -> Reply:
+            wanted = service.profile(profile, max_seconds=max_seconds, detail=detail)
+            wanted = size.of_any(wanted) if size else wanted
             source = service.access.readable(folder)
             if not source.is_dir():
                 raise RequestError(f"{folder!r} is not a folder", "give a folder inside an allowed one")
@@ -81,33 +84,45 @@ def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
                 wanted,
                 suffix=SUFFIXES[format],
                 retry_failed=retry_failed,
+                strength=strength,
+                region=mask_for(service, region),
+                strip_metadata=strip_metadata,
                 limits=settings.limits(),
                 most_pixels=settings.max_output_pixels,
                 free_bytes=settings.free_bytes,
                 follow_links=False,  # they may lead out of the allowed folders
             )
             request = replace(request, results=_results(request))
-            return run_batch(request, partial(_engine, service), token=token, listener=partial(_tell, status))
+            report = run_batch(
+                request,
+                lambda config: InProcessEngine(Worker(config, service.experts)),
+                token=token,
+                listener=partial(_report_progress, status),
+            )
+            return Reply(data_response(_folder_report(report)), is_reusable=False)
 
-        return response(_folder_report(await service.jobs.run(context, "restore_folder", work)))
+        arguments = {
+            "folder": folder, "size": size, "profile": profile, "format": format, "retry": retry_failed,
+            "max_seconds": max_seconds, "detail": detail, "strip_metadata": strip_metadata, "strength": strength,
+            "region": region, "mask": mask_image(region),
+        }  # fmt: skip
+        return await run_or_join(service, context, "restore_folder", arguments, lambda _: work, wait_seconds)
 
     add_tool(
         server,
         restore_folder,
         title="Restore a folder",
         description=(
-            "Restore every photo of a folder and its subfolders as restore_to_4k restores one. Use this when the "
-            "user wants a whole folder restored; not for a single photo, and not before the user has seen a result. "
-            "A photo that fails does not stop the others; it is reported with its reason. Takes minutes to hours and "
-            "reports progress. If the call is stopped or reaches the server's time limit, the same call resumes it. "
-            "The results are written to a new folder, with a summary page."
+            "Restore all photos of a folder as restore_to_4k does, into a new one with a summary page. Not before "
+            "the user has seen one result. Minutes to hours; the same call resumes it."
         ),
-        annotations=ADDS,
+        annotations=REPEATABLE,
     )
 
 
-def _engine(service: Service, config: BatchConfig) -> InProcessEngine:
-    return InProcessEngine(Worker(config, service.experts))
+def _path_of(given: object) -> object:
+    """A folder as a path: models also send file:// addresses."""
+    return InputImage.parse(given).value if isinstance(given, str) and given.startswith("file:") else given
 
 
 def _results(request: BatchRequest) -> Path:
@@ -125,27 +140,31 @@ def _results(request: BatchRequest) -> Path:
     raise OutputExists(f"{request.results} is full of folders called {name}", "move some of them away")
 
 
-def _tell(status: Status, tally: Tally, entry: Entry | None) -> None:
+def _report_progress(status: Status, tally: Tally, entry: Entry | None) -> None:
     if tally.since is not None:
         status.progress((tally.ended + sum(tally.under_way.values())) / max(tally.total, 1))
-    status.say(standing(tally))
-    if entry is not None and entry.status == "failed" and tally.failed <= MOST_FAILURES_TOLD:
-        status.news(f"failed: {entry.source}: {for_a_model(entry.reason)}")
+    status.say(tally.status)
+    if entry is not None and entry.status == "failed" and tally.failed <= MOST_FAILURES_LISTED:
+        status.notify(f"failed: {entry.source}: {for_a_model(entry.reason)}")
 
 
 def _folder_report(report: BatchReport) -> FolderReport:
-    failed = report.failed + report.failed_before
-    here = (
-        f"{report.done} of {report.total} pictures restored, {report.done_before} in earlier calls, {failed} failed"
-    )
+    failed, changed, unchanged = report.failed + report.failed_before, 0, 0
+    with Record(Path(report.record)) as record:
+        for entry in record.entries():
+            if entry.status == "done":
+                is_changed = entry.figures and any(step.expert != KEEP_INPUT for step in entry.figures.steps)
+                changed, unchanged = changed + bool(is_changed), unchanged + (not is_changed)
     left = "" if report.finished else "; stopped before the end: repeat the call to resume"
     return FolderReport(
-        summary=f"{here}{left}; results in {report.results}.",
+        summary=f"{changed} of {report.total} pictures restored, {unchanged} needed no step, {failed} failed{left}; "
+        f"results in {report.results}.",
         folder=report.results,
         page=report.summary,
-        record=report.record,
         pictures=report.total,
-        restored=report.done + report.done_before,
+        restored=changed,
+        unchanged=unchanged,
+        in_earlier_calls=report.done_before,
         failed=failed,
         finished=report.finished,
         failures=[Failure(source=one.source, reason=for_a_model(one.reason)) for one in report.failures],

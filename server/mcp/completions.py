@@ -20,6 +20,7 @@ from server.mcp.service import Service
 
 MOST_VALUES = 100
 """Limit of the protocol."""
+MOST_HANDLES = 20
 
 
 def add_completions(server: MCPServer[Any], service: Service) -> None:
@@ -34,11 +35,11 @@ def add_completions(server: MCPServer[Any], service: Service) -> None:
         kind = argument.name
         if isinstance(ref, ResourceTemplateReference) and kind == "name":
             kind = {EXPERT: "expert", PROFILE: "profile"}.get(ref.uri, "")
-        names = await anyio.to_thread.run_sync(_names, service, kind)
+        names = await anyio.to_thread.run_sync(_names, service, kind, argument.value)
         return _completion(names, argument.value)
 
 
-def _names(service: Service, kind: str) -> list[str]:
+def _names(service: Service, kind: str, typed: str) -> list[str]:
     match kind:
         case "profile":
             return list(predefined_profiles())
@@ -48,8 +49,11 @@ def _names(service: Service, kind: str) -> list[str]:
             return service.workspace.handles()
         case "run":
             return run_ids(service.settings.runs)
-        case "photo" | "first" | "second" | "folder":
-            return service.files(folders=kind == "folder")
+        case "folder":
+            return service.files(folders=True, absolute=typed.startswith("/"))
+        case "photo" | "first" | "second":
+            files = service.files(absolute=typed.startswith("/"))
+            return [*files, *service.workspace.handles()[:MOST_HANDLES]]
         case _:
             return []
 

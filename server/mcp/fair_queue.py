@@ -12,6 +12,7 @@ import anyio
 from server.errors import Busy
 
 MOST_WAITING = 64
+"""Maximum waiting calls beside the first of each client."""
 MOST_WAITING_EACH = 16
 """Maximum waiting calls of one client."""
 
@@ -55,22 +56,22 @@ class FairQueue:
 
     def _join(self, ticket: _Ticket) -> None:
         own = Counter(waiting.owner for waiting in self._waiting)[ticket.owner]
-        if len(self._waiting) >= self._most or own >= self._most_each:
+        if own >= self._most_each or (own and len(self._waiting) >= self._most):
             raise Busy(
                 f"busy: {len(self._waiting)} calls are waiting, {own} of them yours",
                 "wait until some have finished, then call again",
             )
         self._waiting.append(ticket)
-        self._go_on()
+        self._grant_next()
 
     def _leave(self, ticket: _Ticket) -> None:
         if self._running is ticket:
             self._running = None
         else:
             self._waiting.remove(ticket)
-        self._go_on()
+        self._grant_next()
 
-    def _go_on(self) -> None:
+    def _grant_next(self) -> None:
         order = self._order()
         if self._running is None and order:
             self._running = order.pop(0)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import time
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imaging.progress import ProgressToken
+from imaging.progress import ProgressToken, run_cancellable
 from server.errors import BadAddress
 
 if TYPE_CHECKING:
-    from httpx2 import URL, BaseTransport, Response
+    from httpx2 import URL, AsyncBaseTransport, Response
 
 HTTPS_PORT = 443
 OK = 200
@@ -23,8 +22,12 @@ REDIRECTS = (301, 302, 303, 307, 308)
 SECONDS_PER_READ = 10.0
 SECONDS_IN_ALL = 60.0
 HINT = "give a public https address of an image file, or send `data`"
-EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
-"""IPv6 networks whose addresses embed an IPv4 address: NAT64, 6to4, Teredo, IPv4-compatible."""
+UNICAST = ipaddress.ip_network("2000::/3")
+"""Global unicast (RFC 4291). Addresses outside are local, or embed an IPv4 address: mapped, translated, NAT64."""
+EMBEDDING = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))
+"""Networks of `UNICAST` whose addresses embed an IPv4 address: 6to4 and Teredo."""
+ISATAP, ISATAP_MASK = 0x5EFE, 0xFDFFFFFF
+"""Interface identifiers that embed an IPv4 address in any network (RFC 5214)."""
 PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
 """IETF protocol assignments, of which older Pythons know only a part."""
 
@@ -41,22 +44,34 @@ class Fetcher:
 
     max_bytes: int
     resolve: Callable[[str], list[str]] = resolve
-    transport: BaseTransport | None = None
+    transport: AsyncBaseTransport | None = None
     """Replaces the network in tests."""
     seconds: float = SECONDS_IN_ALL
-    clock: Callable[[], float] = field(default=time.monotonic)
 
     def fetch(self, address: str, token: ProgressToken | None = None) -> bytes:
-        """Fetch a URL, following at most three redirects. Raises `BadAddress`.
+        """Fetch a URL, following at most three redirects. Raises `BadAddress`, and `Cancelled` by the token.
 
         Every name is resolved once, all its addresses must be public, and the connection goes to the very address
         that was checked; the certificate is checked against the name.
         """
         import httpx2
 
-        token, ends = token or ProgressToken(), self.clock() + self.seconds
         try:
-            with httpx2.Client(
+            return run_cancellable(token or ProgressToken(), lambda: self._fetch(address))
+        except TimeoutError as error:
+            raise BadAddress(f"the address takes longer than {self.seconds:g} s", HINT) from error
+        except httpx2.InvalidURL as error:
+            raise BadAddress(f"{address[:200]!r} is not a valid URL: {error}", HINT) from error
+        except (httpx2.HTTPError, OSError) as error:
+            raise BadAddress(f"the address does not answer: {type(error).__name__}", HINT) from error
+
+    async def _fetch(self, address: str) -> bytes:
+        """Raises `TimeoutError` after all its time, whatever arrives meanwhile."""
+        import anyio
+        import httpx2
+
+        with anyio.fail_after(self.seconds):
+            async with httpx2.AsyncClient(
                 timeout=SECONDS_PER_READ,
                 trust_env=False,  # a proxy would resolve the name again
                 transport=self.transport,
@@ -64,40 +79,35 @@ class Fetcher:
             ) as client:
                 for _ in range(MOST_REDIRECTS + 1):
                     url = _checked(address)
-                    pinned = url.copy_with(host=self._public_address(url.host))
+                    pinned = url.copy_with(host=await self._public_address(url.host))
                     request = client.build_request(
                         "GET", pinned, headers={"host": url.host}, extensions={"sni_hostname": url.host}
                     )
-                    with closing(client.send(request, stream=True)) as response:
+                    async with aclosing(await client.send(request, stream=True)) as response:
                         if response.status_code not in REDIRECTS:
-                            return self._body(response, url.host, token, ends)
+                            return await self._body(response, url.host)
                         address = str(url.join(response.headers.get("location", "")))
-        except httpx2.InvalidURL as error:
-            raise BadAddress(f"{address[:200]!r} is not a valid URL: {error}", HINT) from error
-        except (httpx2.HTTPError, OSError) as error:
-            raise BadAddress(f"the address does not answer: {type(error).__name__}", HINT) from error
         raise BadAddress(f"the address redirects more than {MOST_REDIRECTS} times", HINT)
 
-    def _public_address(self, host: str) -> str:
+    async def _public_address(self, host: str) -> str:
+        import anyio.to_thread
+
         try:
-            found = self.resolve(host)
+            found = await anyio.to_thread.run_sync(self.resolve, host, abandon_on_cancel=True)
         except (OSError, UnicodeError) as error:
             raise BadAddress(f"there is no host {host!r}", HINT) from error
         if not found or not all(map(is_public, found)):
             raise BadAddress(f"{host!r} resolves to a private network", HINT)
         return found[0]
 
-    def _body(self, response: Response, host: str, token: ProgressToken, ends: float) -> bytes:
+    async def _body(self, response: Response, host: str) -> bytes:
         if response.status_code != OK:
             raise BadAddress(f"{host} answers {response.status_code}", HINT)
         body = bytearray()
-        for chunk in response.iter_raw():
-            token.check()
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > self.max_bytes:
                 raise BadAddress(f"{host} sends more than {self.max_bytes} bytes", HINT)
-            if self.clock() > ends:
-                raise BadAddress(f"{host} takes longer than {self.seconds:g} s", HINT)
         return bytes(body)
 
 
@@ -110,7 +120,7 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
             return is_public(str(ip.ipv4_mapped))
-        if any(ip in network for network in EMBEDDING) or ip.is_site_local:
+        if ip not in UNICAST or any(ip in network for network in EMBEDDING) or int(ip) >> 32 & ISATAP_MASK == ISATAP:
             return False
     return ip.is_global and not ip.is_multicast and ip not in PROTOCOLS
 

@@ -1,70 +1,100 @@
-"""Arguments of the tools: an image, given in one of four ways, and those that several tools share."""
+"""Arguments of the tools: an image as one string, and those that several tools share.
+
+Schemas are flat and short, because every client sends them with every conversation; parsing is forgiving, and a
+refusal shows the form that works.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from agent.reasoners.reasoner import CallerReasoner
 from agent.reasoners.replies import Rating, findings_of
 from server.errors import BadData, RequestError
 from server.mcp.workspace import HANDLE_PATTERN
-from server.profile_options import LONG_SIDES
 from toolbox.tasks import Degradation, Task
 
 MAX_DATA_BYTES = 16 << 20
 MAX_DATA_CHARACTERS = -(-MAX_DATA_BYTES // 3) * 4
+MAX_PATH = 4096
+MOST_TASKS = 20
+MOST_SECONDS = 3600.0
+RUN_ID = r"\d{8}-\d{6}-[0-9a-f]{6,32}"
+FORMS = (
+    'give one string: a handle "img_...", a path "holiday/beach.jpg", "run://<id>", or "data:image/png;base64,..."'
+)
+NAMES_OF_IMAGES = ("path", "handle", "data", "url", "uri", "file", "image")
+"""Keys of an object that some models send instead of a string."""
 
 
-class InputImage(BaseModel):
-    """An image, given in exactly one way."""
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """An image as the caller names it."""
 
-    model_config = ConfigDict(extra="forbid")
+    kind: Literal["path", "handle", "data", "url", "run"]
+    value: str
 
-    path: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=4096,
-        description="File on the server's machine, inside its allowed folders. Prefer this for files.",
-    )
-    handle: str | None = Field(
-        default=None,
-        pattern=HANDLE_PATTERN,
-        description="Handle (img_...) from an earlier result of this server. Prefer this for every image made here.",
-    )
-    data: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=MAX_DATA_CHARACTERS,
-        description="The file's bytes in base64, at most 16 MiB. Only for images that are neither of the above.",
-    )
-    url: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=2048,
-        description="Public https address of an image file. Fails unless the server was started with --allow-urls.",
-    )
+    @property
+    def text(self) -> str:
+        """A string that names the image again."""
+        named = {"run": f"run://{self.value}", "data": "(the same data)"}
+        return named.get(self.kind, self.value)
 
-    @model_validator(mode="before")
     @classmethod
-    def _an_object(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            raise ValueError('give an object, for example {"path": "holiday/beach.jpg"} or {"handle": "img_..."}')
-        return given
+    def parse(cls, given: object) -> InputImage:
+        """The image that a string names; also an object with one string. Raises `ValueError`."""
+        if isinstance(given, InputImage):
+            return given
+        if isinstance(given, Mapping):
+            given = _only_string(given)
+        if not isinstance(given, str) or not given.strip():
+            raise ValueError(FORMS)
+        if len(given) > MAX_DATA_CHARACTERS + MAX_PATH:
+            raise ValueError(f"image data has at most {MAX_DATA_BYTES >> 20} MiB; give a path")
+        return cls._of_text(given.strip().strip("\"'`") if len(given) < MAX_PATH else given)
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> InputImage:
-        given = [name for name in ("path", "handle", "data", "url") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of path, handle, data and url, not {' and '.join(given) or 'none'}")
-        return self
+    @classmethod
+    def _of_text(cls, text: str) -> InputImage:
+        scheme, _, rest = text.partition(":") if len(text) < MAX_PATH else (text[:5].rstrip(":"), "", "")
+        match scheme.lower():
+            case "data":
+                return cls("data", text)
+            case "image":
+                return cls("handle", rest.strip("/").partition("/")[0])
+            case "run":
+                return cls("run", rest.strip("/").partition("/")[0])
+            case "http" | "https":
+                return cls("url", text)
+            case "file":
+                return cls("path", url2pathname(urlsplit(text).path))
+        if re.fullmatch(HANDLE_PATTERN, text.lower()):
+            return cls("handle", text.lower())
+        if re.fullmatch(RUN_ID, text):
+            return cls("run", text)
+        return cls("data" if len(text) >= MAX_PATH else "path", text)
+
+
+def _only_string(given: Mapping[str, Any]) -> str:
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) != 1 or not set(named) <= set(NAMES_OF_IMAGES):
+        raise ValueError(FORMS)
+    ((name, value),) = named.items()
+    if not isinstance(value, str) or not value:
+        raise ValueError(FORMS)
+    return f"data:,{value}" if name == "data" and not value.startswith("data:") else value
 
 
 def decode_data(data: str) -> bytes:
-    """The bytes of base64 text, which may be a data URL and hold line breaks. Raises `BadData`."""
+    """The bytes of base64 text, which may be a data URI and hold line breaks. Raises `BadData`."""
     text = data.partition(",")[2] if data.startswith("data:") else data
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -72,112 +102,171 @@ def decode_data(data: str) -> bytes:
         raise BadData(f"the image data is not base64: {error}", "encode the file's bytes, or give a path") from error
 
 
+def words(given: object) -> object:
+    """A list of words, from a list or from text with commas; a JSON list of one name may come as the name."""
+    if isinstance(given, str):
+        return [word for part in re.split(r"[,;+\n]|->|→", given) if (word := part.strip().strip("\"'[]"))]
+    return given
+
+
+def task_of(given: object) -> object:
+    """The task that a name means: its own, its tool's, or its degradation's, in any spelling."""
+    if not isinstance(given, str):
+        return given
+    name = re.sub(r"[\s-]+", "_", given.strip().lower())
+    name = re.sub(r"_?\(?[0-9.]+x\)?$", "", name)
+    return TASK_NAMES.get(name, name)
+
+
+def _findings(given: object) -> object:
+    """`haze high, noise low` as a list of ratings; an empty text is a clean photo."""
+    found = list[object]()
+    entries = words(given) if isinstance(given, str) else given
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if isinstance(entry, str):
+            severity = re.search(r"\b(very[ _-]?(?:low|high)|low|medium|high|none|absent)\b", entry.lower())
+            name = re.sub(r"[\s:=()_-]+", "_", entry.lower().replace(severity[0] if severity else "", "")).strip("_")
+            if name in ("none", "clean", "nothing", ""):
+                continue
+            level = severity[0].replace("none", "very low").replace("absent", "very low") if severity else "medium"
+            found.append({"degradation": DEGRADATION_NAMES.get(name, name), "severity": level})
+            continue
+        found.append(entry)
+    return found
+
+
+def _format(given: object) -> object:
+    """The name of a format, in any case, with or without a leading dot."""
+    name = given.strip().lower().lstrip(".") if isinstance(given, str) else given
+    return {"jpg": "jpeg", "tif": "tiff"}.get(name, name) if isinstance(name, str) else name
+
+
+TASK_TOOL_NAMES = {
+    "denoise": Task.DENOISING,
+    "dehaze": Task.DEHAZING,
+    "derain": Task.DERAINING,
+    "brighten": Task.BRIGHTENING,
+    "deblur_motion": Task.MOTION_DEBLURRING,
+    "deblur_defocus": Task.DEFOCUS_DEBLURRING,
+    "remove_jpeg_artifacts": Task.JPEG_ARTIFACT_REMOVAL,
+    "restore_faces": Task.FACE_RESTORATION,
+    "restore_old_photo": Task.OLD_PHOTO_RESTORATION,
+    "super_resolve": Task.SUPER_RESOLUTION,
+}
+"""The tool of each task."""
+DEGRADATION_NAMES = {
+    "jpeg": "jpeg_artifact",
+    "jpeg_artifacts": "jpeg_artifact",
+    "compression": "jpeg_artifact",
+    "darkness": "dark",
+    "low_light": "dark",
+    "fog": "haze",
+    "grain": "noise",
+    "defocus": "defocus_blur",
+    "out_of_focus": "defocus_blur",
+    "motion": "motion_blur",
+    "faces": "low_quality_face",
+    "low_res": "low_resolution",
+    "scratches": "old_photo",
+}
+"""Other names of degradations that models use."""
+TASK_NAMES: dict[str, str] = {
+    **{name: task.value for name, task in TASK_TOOL_NAMES.items()},
+    **{degradation.value: degradation.task.value for degradation in Degradation},
+    **{name: Degradation(degradation).task.value for name, degradation in DEGRADATION_NAMES.items()},
+    **dict.fromkeys(("upscale", "upscaling", "enlarge", "sr", "superresolution"), "super_resolution"),
+}
+
 ImageArgument: TypeAlias = Annotated[
     InputImage,
-    Field(
-        description='The image: {"path": ...}, {"handle": ...}, {"data": ...} or {"url": ...}.',
-        examples=[{"path": "holiday/beach.jpg"}, {"handle": "img_0123456789ab"}],
-    ),
+    BeforeValidator(InputImage.parse),
+    WithJsonSchema({"type": "string", "description": "Handle, path, run:// or data: URI."}),
 ]
 ProfileArgument: TypeAlias = Annotated[
-    str,
-    Field(
-        max_length=4096,
-        description="Name of a profile (list_profiles shows them), or path of a .toml file in an allowed folder.",
-        examples=["default", "ExpSR-s4-F", "document"],
-    ),
+    str, BeforeValidator(str), Field(max_length=MAX_PATH, description="See list_profiles.")
 ]
-ScaleArgument: TypeAlias = Annotated[
-    Literal[2, 4, 8, 16] | None,
-    Field(description="Enlarge by exactly this factor; null: as the profile sets.", examples=[2]),
-]
-LongSideArgument: TypeAlias = Annotated[
-    int | None,
-    Field(
-        ge=LONG_SIDES[0],
-        le=LONG_SIDES[1],
-        description="Longer side of the result in pixels; the aspect ratio is kept. null: the profile's (4096).",
-        examples=[1920, 4096],
-    ),
-]
-ExpertArgument: TypeAlias = Annotated[
-    str | None,
-    Field(
-        max_length=80,
-        description="Name of one expert (list_experts shows them); null: Q-MoE runs the shortlisted ones.",
-        examples=["restore4k_denoise"],
-    ),
-]
+ExpertArgument: TypeAlias = Annotated[str | None, Field(max_length=80)]
 FindingsArgument: TypeAlias = Annotated[
     list[Rating] | None,
-    Field(
-        max_length=len(Degradation),
-        description="Degradations that you see in the photo. They replace the built-in estimate; those left out "
-        "count as absent ([]: a clean photo). null: use the built-in estimate.",
-        examples=[[{"degradation": "haze", "severity": "high"}, {"degradation": "noise", "severity": "low"}], []],
+    BeforeValidator(lambda given: None if given is None else _findings(given)),
+    Field(max_length=len(Degradation)),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "What you see, replaces the estimate: haze high, noise low; or none.",
+        }
     ),
 ]
 DescriptionArgument: TypeAlias = Annotated[
-    str | None,
-    Field(
-        max_length=1000,
-        description="Your description of the photo in one sentence. Requires findings.",
-        examples=["A harbour in the morning, seen through fog."],
-    ),
+    str | None, Field(max_length=1000, description="One sentence; with findings.")
 ]
 OrderArgument: TypeAlias = Annotated[
-    list[Task] | None,
-    Field(
-        max_length=20,
-        description="Your plan: exactly these tasks in this order; include super_resolution to enlarge the photo. "
-        "null: the tasks that the findings require, in the order of the expert prior.",
-        examples=[["denoising", "super_resolution"]],
-    ),
+    list[Annotated[Task, BeforeValidator(task_of)]] | None,
+    BeforeValidator(words),
+    Field(max_length=MOST_TASKS),
+    WithJsonSchema({"type": "string", "description": "Your own steps in order: denoising, super_resolution."}),
 ]
-SecondsArgument: TypeAlias = Annotated[
-    float | None,
-    Field(
-        gt=0,
-        description="Start no further step after this many seconds and return the best result; null: as the profile "
-        "sets (most have no limit).",
-        examples=[60],
-    ),
+TaskArgument: TypeAlias = Annotated[
+    Task,
+    BeforeValidator(lambda given: task_of(given[0] if isinstance(given, list) and len(given) == 1 else given)),
+    WithJsonSchema({"type": "string", "description": "Such as denoising, or the name of its tool."}),
 ]
-ExpertRunsArgument: TypeAlias = Annotated[
-    int | None,
-    Field(
-        ge=1,
-        description="Stop after N expert runs and return the best result; null: as the profile sets.",
-        examples=[6],
-    ),
+FailedArgument: TypeAlias = Annotated[
+    list[Annotated[Task, BeforeValidator(task_of)]] | None,
+    BeforeValidator(words),
+    Field(max_length=MOST_TASKS),
+    WithJsonSchema({"type": "string", "description": "With plan: tasks of it that failed as the first step."}),
 ]
+SecondsArgument: TypeAlias = Annotated[float | None, Field(gt=0)]
+ExpertRunsArgument: TypeAlias = Annotated[int | None, Field(ge=1)]
 ExpertsArgument: TypeAlias = Annotated[
     list[Annotated[str, Field(max_length=80)]] | None,
-    Field(
-        max_length=20,
-        description="Experts to use for their tasks regardless of scores (list_experts shows them); Q-MoE chooses "
-        "for every other task. null: Q-MoE chooses for every task.",
-        examples=[["restore4k_denoise", "restore4k_sr_x4"]],
-    ),
+    BeforeValidator(words),
+    Field(max_length=32),
+    WithJsonSchema({"type": "string", "description": "From list_experts, comma-separated."}),
 ]
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
 FormatArgument: TypeAlias = Annotated[
     Literal["png", "jpeg", "webp", "tiff"],
-    Field(description="File format of the result; png and tiff are lossless.", examples=["png"]),
+    BeforeValidator(_format),
+    WithJsonSchema({"type": "string", "description": "png, jpeg, webp or tiff."}),
 ]
-SideArgument: TypeAlias = Annotated[
-    int, Field(ge=1, le=LONG_SIDES[1], description="In pixels, as in the plan.", examples=[4096])
+OutputArgument: TypeAlias = Annotated[
+    str | None,
+    Field(max_length=MAX_PATH, description="Name or sub-folder/name, or a format: jpeg, webp, tiff."),
 ]
-FailedArgument: TypeAlias = Annotated[
-    list[Task] | None,
-    Field(
-        max_length=20,
-        description="With `plan`: tasks of it that were tried first and failed. The answer has the same tasks in an "
-        "order that starts with another one, as restore_to_4k does after a rollback. null: none has failed.",
-        examples=[["denoising"]],
-    ),
+DetailArgument: TypeAlias = Annotated[
+    float | None, Field(ge=0, le=1, description="Enlargement: 0 faithful - 1 textured.")
 ]
-HandleArgument: TypeAlias = Annotated[str, Field(pattern=HANDLE_PATTERN, examples=["img_0123456789ab"])]
+StripArgument: TypeAlias = Annotated[bool, Field(description="Save without EXIF and GPS.")]
+StrengthArgument: TypeAlias = Annotated[float, Field(ge=0, le=1, description="0-1: blend with the input.")]
+RegionArgument: TypeAlias = Annotated[
+    str | None,
+    BeforeValidator(lambda given: _region(given)),
+    Field(max_length=MAX_PATH),
+    WithJsonSchema({"type": "string", "description": "x,y,w,h, polygon, faces or mask image."}),
+]
+HandleArgument: TypeAlias = Annotated[
+    str, BeforeValidator(lambda given: _handle(given)), Field(pattern=HANDLE_PATTERN)
+]
+WaitArgument: TypeAlias = Annotated[
+    float | None, Field(ge=0, le=MOST_SECONDS, description="Then reply with the state; default 45.")
+]
+
+
+def _handle(given: object) -> object:
+    """A handle without image:// and quotes."""
+    return given.strip().strip("\"'").removeprefix("image://").lower() if isinstance(given, str) else given
+
+
+def _region(given: object) -> object:
+    """A region as text; models also send lists of numbers."""
+    if isinstance(given, list):
+        flat = [number for one in given for number in (one if isinstance(one, list) else [one])]
+        return ",".join(str(number) for number in flat)
+    if isinstance(given, dict) and set(given) >= {"x", "y", "width", "height"}:
+        return ",".join(str(given[name]) for name in ("x", "y", "width", "height"))
+    return given
 
 
 def caller(findings: list[Rating] | None, description: str | None) -> CallerReasoner | None:

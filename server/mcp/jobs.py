@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -19,6 +19,7 @@ from mcp.server.mcpserver import Context
 
 from imaging.errors import Cancelled
 from imaging.progress import ProgressToken
+from imaging.text import printable
 from server.auth.clients import current_client
 from server.errors import TooMuchAsked
 from server.mcp.fair_queue import FairQueue
@@ -31,7 +32,8 @@ HEARTBEAT_SECONDS = 2.0
 END = 100.0
 MAX_SECONDS = 3600.0
 NICENESS = 10
-NEARLY = 99.0
+"""Nice value of the worker threads above that of the event loop."""
+WORK_PERCENT = 99.0
 """Share of the progress for the work itself; the rest is for the response."""
 
 
@@ -39,40 +41,64 @@ class Status:
     """The progress of a job. The worker writes it, the event loop reads it."""
 
     def __init__(self, message: str) -> None:
-        self._fraction = 0.0
-        self._message = message
-        self._news: deque[str] = deque()
-        self._percent = 0.0
-        self._reported = (-1.0, "")
+        self.fraction = 0.0
+        """The finished share, 0..1."""
+        self.message = message
+        """The current activity."""
+        self.position = 0
+        """The place in the queue, 1 being next; 0 while it runs."""
+        self.milestones: list[str] = []
+        """Findings, plan, finished steps and warnings so far."""
+        self.messages: list[str] = []
+        """Everything that is worth a notification, in order."""
 
     def progress(self, fraction: float) -> None:
         """Set the finished share, 0..1."""
-        self._fraction = fraction
+        self.fraction = fraction
 
     def say(self, message: str) -> None:
         """Set the current activity."""
-        self._message = message
+        self.message = message
 
-    def news(self, message: str) -> None:
+    def notify(self, message: str) -> None:
         """Add a message that must be delivered."""
-        self._news.append(message)
+        self.messages.append(message)
+
+    def milestone(self, message: str) -> None:
+        """Add a message that is also part of a reply about the unfinished job."""
+        self.milestones.append(message)
+        self.notify(message)
+
+
+class Feed:
+    """The notifications of a job to one of its callers."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._read = 0
+        self._percent = 0.0
+        self._reported = (-1.0, "")
 
     def next(self, *, repeat: bool) -> tuple[float, str] | None:
         """The next percentage and message; None if nothing is new, unless `repeat`.
 
         The protocol wants every percent larger than the one before, so it creeps where the work stands still.
         """
-        fraction, message = self._fraction, self._message
-        news = self._news.popleft() if self._news else None
+        status = self._status
+        fraction, message, news = status.fraction, status.message, None
+        if self._read < len(status.messages):
+            news = status.messages[self._read]
+            self._read += 1
         if news is None and (fraction, message) == self._reported and not repeat:
             return None
         self._reported = (fraction, message)
-        self._percent = max(fraction * NEARLY, self._percent + (END - self._percent) * 1e-4)
-        return self._percent, news or message
+        self._percent = max(fraction * WORK_PERCENT, self._percent + (END - self._percent) * 1e-4)
+        return self._percent, printable(news or message)
 
 
 Kind = Literal["work", "look"]
 """Kinds of jobs: those that make pictures take minutes, those that measure take seconds."""
+Work: TypeAlias = Callable[[ProgressToken, Status], T]
 
 
 class Jobs:
@@ -85,99 +111,124 @@ class Jobs:
         self._max_seconds = max_seconds
         self._queues: dict[Kind, FairQueue] = {"work": FairQueue(), "look": FairQueue()}
         self._threads: dict[Kind, ThreadPoolExecutor] = {"work": _thread("work"), "look": _thread("look")}
+        self._has_begun = False
 
-    async def run(
-        self, context: Context[Any, Any], what: str, work: Callable[[ProgressToken, Status], T], kind: Kind = "work"
-    ) -> T:
-        """Run `work` and return its result or raise its exception.
+    def begin_with(self, load: Callable[[], object]) -> None:
+        """Do `load` before the first job, of any kind, which waits for it; nothing where a job has begun already.
+
+        If it fails, the jobs will meet the same failure.
+        """
+        if not self._has_begun:
+            loaded = self._threads["work"].submit(load)
+            self._threads["look"].submit(loaded.exception)
+
+    async def run(self, context: Context[Any, Any], what: str, work: Work[T], kind: Kind = "look") -> T:
+        """Do `work` as a part of the call, report progress, and return its result or raise its exception.
 
         When the caller gives up, the token is cancelled; the next job begins only after this one has really
         stopped. Raises `Busy` and `TooMuchAsked`.
         """
-        status = Status(what)
+        status, over = Status(what), anyio.Event()
         token = ProgressToken(status.progress)
-        over, late = anyio.Event(), anyio.Event()
-        place = self._queues[kind].enter(
-            current_client() or _session(context),
-            lambda position: status.say(f"{what}: busy, position {position}"),
-        )
+        outcome: Future[T] = Future()
         async with anyio.create_task_group() as group:
-            group.start_soon(_tell, context, status, token, over)
-            async with place:
-                status.say(what)
-                group.start_soon(_stop_in_time, self._max_seconds, token, late, over)
-                job = self._threads[kind].submit(copy_context().run, _outcome, work, token, status)
-                outcome = await anyio.to_thread.run_sync(job.result)
+            group.start_soon(_report_until_over, context, status, over, token)
+            try:
+                outcome.set_result(await self.perform(owner_of(context), what, work, status, token, kind))
+            except Exception as error:  # raised below; a task group would wrap it
+                outcome.set_exception(error)
             over.set()
-        if late.is_set() and isinstance(outcome.exception(), Cancelled):
-            raise TooMuchAsked(
-                f"{what} was stopped after {self._max_seconds:g} s, the server's limit for one call",
-                "ask for a smaller result or a faster profile, or start the server with a larger --max-seconds",
-            )
         await anyio.lowlevel.checkpoint()  # a cancelled call gets no response
-        await _tell_news(context, status)
-        await context.report_progress(END, END, "done")
         return outcome.result()
 
+    async def perform(
+        self, owner: str, what: str, work: Work[T], status: Status, token: ProgressToken, kind: Kind = "work"
+    ) -> T:
+        """Queue, then do `work` in the thread of its kind. Raises what it raises, `Busy` and `TooMuchAsked`."""
+        late = False
 
-async def _stop_in_time(seconds: float, token: ProgressToken, late: anyio.Event, over: anyio.Event) -> None:
-    with anyio.move_on_after(seconds):
-        await over.wait()
-        return
-    late.set()
-    token.cancel()
+        def stop() -> None:
+            nonlocal late
+            late = True
+            token.cancel()
+
+        def moved(position: int) -> None:
+            status.position = position
+            status.say(f"{what}: busy, position {position}")
+
+        try:
+            async with self._queues[kind].enter(owner, moved):
+                status.position = 0
+                status.say(what)
+                timer = asyncio.get_running_loop().call_later(self._max_seconds, stop)
+                try:
+                    self._has_begun = True
+                    job = self._threads[kind].submit(copy_context().run, work, token, status)
+                    return await anyio.to_thread.run_sync(job.result)
+                except Cancelled as error:
+                    if late:
+                        raise TooMuchAsked(
+                            f"{what} was stopped after {self._max_seconds:g} s, the server's limit for one call",
+                            "ask for a smaller result or a faster profile, or start the server with a larger "
+                            "--max-seconds",
+                        ) from error
+                    raise
+                finally:
+                    timer.cancel()
+        finally:
+            token.cancel()  # also where this task was cancelled, as when the server stops
 
 
-def _session(context: Context[Any, Any]) -> str:
-    """The owner of a call without a token: its session in the protocol of 2025."""
+def owner_of(context: Context[Any, Any]) -> str:
+    """The owner of a call in the queue: the client, or without a token its session in the protocol of 2025."""
     headers = context.headers or {}
-    return headers.get("mcp-session-id", "")
+    return current_client() or headers.get("mcp-session-id", "")
 
 
-async def _tell(context: Context[Any, Any], status: Status, token: ProgressToken, over: anyio.Event) -> None:
-    """Report progress until the job is over; being cancelled before that means that the caller has given up.
+async def follow(context: Context[Any, Any], status: Status, over: anyio.Event) -> None:
+    """Report the progress of a job to one caller until it is over.
 
     Not cancelled when the job ends: news that was being sent would be lost.
     """
-    silent = 0.0
+    feed, silent = Feed(status), 0.0
+    await _send_updates(context, feed, repeat=True)
+    while not over.is_set():
+        with anyio.move_on_after(POLL_SECONDS):
+            await over.wait()
+        silent += POLL_SECONDS
+        if await _send_updates(context, feed, repeat=silent >= HEARTBEAT_SECONDS):
+            silent = 0.0
+    await _send_updates(context, feed)
+    await context.report_progress(END, END, "done")
+
+
+async def _report_until_over(
+    context: Context[Any, Any], status: Status, over: anyio.Event, token: ProgressToken
+) -> None:
+    """Report progress; being cancelled before the end means that the caller has given up."""
     try:
-        await _tell_news(context, status, repeat=True)
-        while not over.is_set():
-            with anyio.move_on_after(POLL_SECONDS):
-                await over.wait()
-            silent += POLL_SECONDS
-            if await _tell_news(context, status, repeat=silent >= HEARTBEAT_SECONDS):
-                silent = 0.0
+        await follow(context, status, over)
     finally:
         token.cancel()
 
 
-async def _tell_news(context: Context[Any, Any], status: Status, *, repeat: bool = False) -> bool:
+async def _send_updates(context: Context[Any, Any], feed: Feed, *, repeat: bool = False) -> bool:
     """Send the pending notifications, and return whether there were any; with `repeat` at least one is sent."""
     any_update = False
-    while update := status.next(repeat=repeat and not any_update):
+    while update := feed.next(repeat=repeat and not any_update):
         await context.report_progress(update[0], END, update[1])
         any_update = True
     return any_update
 
 
-def _outcome(work: Callable[[ProgressToken, Status], T], token: ProgressToken, status: Status) -> Future[T]:
-    """Return the result or the exception as a value; a task group would wrap the exception."""
-    outcome: Future[T] = Future()
-    try:
-        outcome.set_result(work(token, status))
-    except Exception as error:  # re-raised for the caller
-        outcome.set_exception(error)
-    return outcome
-
-
 def _thread(kind: Kind) -> ThreadPoolExecutor:
     """One thread for all jobs of a kind, because torch keeps caches and thread pools per thread."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"restore4k-{kind}", initializer=_step_back)
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"restore4k-{kind}", initializer=_lower_priority)
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Lower this thread's priority below that of the event loop, on systems with thread priorities (Linux)."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS  # the system cuts it to its bounds
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

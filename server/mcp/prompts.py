@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any
@@ -18,8 +18,7 @@ from pydantic import Field
 from imaging.errors import RestoreError
 from imaging.reading import READABLE
 from server.errors import RequestError
-from server.mcp.service import Service
-from server.mcp.workspace import HANDLE_PATTERN
+from server.mcp.service import MOST_LOOKED_AT, Service
 
 MOST_IN_A_FOLDER = 200
 
@@ -39,7 +38,7 @@ def add_prompts(server: MCPServer[Any], service: Service) -> None:
 def _add_prompts_for_one(server: MCPServer[Any]) -> None:
     @server.prompt(name="restore_photo", title="Restore a photo", description="Restore a photo in one call.")
     def restore_photo(photo: PhotoArgument, profile: WantedProfile = "default") -> str:
-        arguments = json.dumps({"image": _image(photo), "profile": profile})
+        arguments = json.dumps({"image": photo, "profile": profile})
         return _filled("restore_photo", photo=json.dumps(photo), arguments=arguments)
 
     @server.prompt(
@@ -48,7 +47,7 @@ def _add_prompts_for_one(server: MCPServer[Any]) -> None:
         description="The model assesses the photo, plans, and chooses every candidate itself.",
     )
     def plan_it_yourself(photo: PhotoArgument) -> str:
-        return _filled("plan_it_yourself", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
+        return _filled("plan_it_yourself", photo=json.dumps(photo), arguments=json.dumps({"image": photo}))
 
     @server.prompt(
         name="diagnose",
@@ -56,7 +55,7 @@ def _add_prompts_for_one(server: MCPServer[Any]) -> None:
         description="Report the degradations of a photo without changing it.",
     )
     def diagnose(photo: PhotoArgument) -> str:
-        return _filled("diagnose", photo=json.dumps(photo), arguments=json.dumps({"image": _image(photo)}))
+        return _filled("diagnose", photo=json.dumps(photo), arguments=json.dumps({"image": photo}))
 
 
 def _add_comparing(server: MCPServer[Any]) -> None:
@@ -66,7 +65,7 @@ def _add_comparing(server: MCPServer[Any]) -> None:
         description="Which has the better quality, and which the higher fidelity.",
     )
     def compare(first: PhotoArgument, second: PhotoArgument) -> str:
-        arguments = json.dumps({"first": _image(first), "second": _image(second)})
+        arguments = json.dumps({"first": first, "second": second})
         return _filled("compare", first=json.dumps(first), second=json.dumps(second), arguments=arguments)
 
 
@@ -95,21 +94,16 @@ def _filled(name: str, **values: object) -> str:
     return Template(text).substitute(values)
 
 
-def _image(photo: str) -> dict[str, str]:
-    """The photo as an argument of the tools."""
-    return {"handle": photo} if re.fullmatch(HANDLE_PATTERN, photo) else {"path": photo}
-
-
 def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
 
 
 def _photos(service: Service, folder: str) -> list[Path]:
-    """The photos of a folder that may be read, without subfolders. Raises `RequestError`."""
+    """The photos of a folder that may be read, with those of its sub-folders. Raises `RequestError`."""
     real = service.access.readable(folder)
     if not real.is_dir():
         raise RequestError(f"{folder!r} is not a folder", "give a folder inside an allowed one")
-    photos = sorted(path for path in real.iterdir() if _is_photo(path))
+    photos = sorted(path for path in islice(real.rglob("*"), MOST_LOOKED_AT) if _is_photo(path))
     if not photos:
         raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")
     if len(photos) > MOST_IN_A_FOLDER:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import Resource
 
-from agent.errors import RunError
 from agent.report.page import report_page
-from agent.run_folder import RunFolder
-from imaging.errors import RestoreError
+from imaging.errors import ImageTooLarge, RestoreError
 from imaging.image import Image
+from imaging.limits import Limits
+from imaging.progress import ProgressToken
 from imaging.resizing import fitted, resize
 from imaging.writing import encode_image
 from profiles.loading import predefined_profiles
-from server.errors import UnknownHandle
-from server.mcp.service import Service
+from server.errors import UnknownHandle, UnknownRun
+from server.mcp.jobs import Status
+from server.mcp.service import RUN_PATTERN, Service
 
-MAX_IMAGE_BYTES = 4 << 20
-PREVIEW_SIDE = 1024
-RUN_PATTERN = r"[0-9A-Za-z][0-9A-Za-z_-]{0,80}"
+MAX_PREVIEW_BYTES = 700_000
+"""Base64 adds a third, and clients truncate at a megabyte."""
+PREVIEW_SIDES = (1024, 768, 512)
+MAX_FULL_PIXELS = 20_000_000
 MOST_LISTED = 20
 """Maximum runs, and maximum images, in the list; older ones can still be read by their URI."""
+FULL = "image://{handle}/full"
 REPORT, TRACE, IMAGE = "run://{run}/report", "run://{run}/trace", "image://{handle}"
 EXPERT, PROFILE = "expert://{name}", "profile://{name}"
 
@@ -52,17 +57,51 @@ def _add_images(server: MCPServer[Any], service: Service) -> None:
     @server.resource(
         IMAGE,
         name="image",
-        title="An image of the workspace",
-        description="An 8-bit PNG; a reduced preview if the full image is too large to send.",
+        title="A preview of an image of the workspace",
+        description="At most 1024 pixels and a megabyte; image://{handle}/full is the file.",
         mime_type="image/png",
     )
-    def read_picture(handle: str) -> bytes:
-        try:
-            return _png(service.workspace.load(handle, service.settings.limits()))
-        except UnknownHandle as error:
-            raise ResourceNotFoundError(str(error)) from error
-        except RestoreError as error:
-            raise ResourceError(str(error)) from error
+    async def read_preview(handle: str, context: Context[Any, Any]) -> bytes:
+        return await _read_image(service, context, handle, service.settings.limits(), _preview)
+
+    @server.resource(
+        FULL,
+        name="full image",
+        title="An image of the workspace",
+        description="All of its pixels as an 8-bit PNG, for images of at most 20 megapixels.",
+        mime_type="image/png",
+    )
+    async def read_full(handle: str, context: Context[Any, Any]) -> bytes:
+        limits = service.settings.limits()
+        limits = replace(limits, max_pixels=min(limits.max_pixels, MAX_FULL_PIXELS))
+        return await _read_image(service, context, handle, limits, _png)
+
+
+async def _read_image(
+    service: Service, context: Context[Any, Any], handle: str, limits: Limits, encode: Callable[[Image], bytes]
+) -> bytes:
+    """An image of the workspace, in the queue of what looks at images: the pixels of many would not fit in memory."""
+
+    def work(token: ProgressToken, _: Status) -> bytes:
+        return encode(service.workspace.load(handle, limits, token))
+
+    with _as_resource_errors():
+        service.workspace.path(handle)  # so that an unknown handle does not wait
+        return await service.jobs.run(context, "reading an image", work)
+
+
+@contextmanager
+def _as_resource_errors() -> Iterator[None]:
+    try:
+        yield
+    except UnknownHandle as error:
+        raise ResourceNotFoundError(str(error)) from error
+    except UnknownRun as error:
+        raise ResourceNotFoundError(error.message) from error
+    except ImageTooLarge as error:
+        raise ResourceError(f"{error.message}; its preview can be read, and details with the tool look") from error
+    except RestoreError as error:
+        raise ResourceError(str(error)) from error
 
 
 def _add_runs(server: MCPServer[Any], service: Service) -> None:
@@ -75,7 +114,8 @@ def _add_runs(server: MCPServer[Any], service: Service) -> None:
         mime_type="text/html",
     )
     def read_report(run: str) -> str:
-        return _report(_run_folder(service.settings.runs, run))
+        with _as_resource_errors():
+            return report_page(service.run_state(run), service.run_folder(run), MAX_PREVIEW_BYTES)
 
     @server.resource(
         TRACE,
@@ -85,10 +125,11 @@ def _add_runs(server: MCPServer[Any], service: Service) -> None:
         mime_type="application/x-ndjson",
     )
     def read_trace(run: str) -> str:
-        file = _run_folder(service.settings.runs, run) / "trace.jsonl"
+        with _as_resource_errors():
+            file = service.run_folder(run) / "trace.jsonl"
         if not file.is_file():
             raise ResourceNotFoundError(f"there is no trace of run {run!r} yet")
-        return file.read_text("utf-8")
+        return file.read_text("utf-8", "replace")
 
 
 def _add_cards(server: MCPServer[Any], service: Service) -> None:
@@ -123,8 +164,8 @@ def latest(service: Service) -> list[Resource]:
     """The latest runs and images, for the client's list of resources."""
     found = []
     for run in run_ids(service.settings.runs)[:MOST_LISTED]:
-        with suppress(RunError):  # damaged, or of another version
-            state = RunFolder(service.settings.runs / run).load_state()
+        with suppress(RestoreError):  # damaged, of another version, or removed meanwhile
+            state = service.run_state(run)
             photo = Path(state.source).name
             report = f"Report: {photo}" if state.finished else f"Report: {photo} (unfinished)"
             found.append(_listed(REPORT.format(run=run), f"{run}.html", report, "text/html"))
@@ -138,28 +179,16 @@ def _listed(uri: str, name: str, title: str, mime_type: str) -> Resource:
     return Resource(uri=uri, name=name, title=title, mime_type=mime_type)
 
 
+def _preview(image: Image) -> bytes:
+    """The image as a PNG, reduced as far as the limit needs."""
+    image, data = replace(image, bit_depth=8), b""
+    for side in PREVIEW_SIDES:
+        small = resize(image.pixels, *fitted(image.height, image.width, min(side, image.long_side)))
+        data = encode_image(image.with_pixels(small), "PNG")
+        if len(data) <= MAX_PREVIEW_BYTES:
+            break
+    return data
+
+
 def _png(image: Image) -> bytes:
-    image = replace(image, bit_depth=8)
-    if image.width * image.height <= MAX_IMAGE_BYTES:
-        data = encode_image(image, "PNG")
-        if len(data) <= MAX_IMAGE_BYTES:
-            return data
-    side = min(PREVIEW_SIDE, image.long_side)
-    preview = resize(image.pixels, *fitted(image.height, image.width, side))
-    return encode_image(image.with_pixels(preview), "PNG")
-
-
-def _run_folder(runs: Path, run: str) -> Path:
-    folder = runs / run
-    if not re.fullmatch(RUN_PATTERN, run) or not (folder / "state.json").is_file():
-        raise ResourceNotFoundError(f"there is no run {run!r}")
-    return folder
-
-
-def _report(folder: Path) -> str:
-    try:
-        state = RunFolder(folder).load_state()
-    except RunError as error:
-        raise ResourceError(str(error)) from error
-    written = folder / "report.html"
-    return written.read_text("utf-8") if state.finished and written.is_file() else report_page(state, folder)
+    return encode_image(replace(image, bit_depth=8), "PNG")

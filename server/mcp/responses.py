@@ -1,67 +1,70 @@
-"""Results of tools: structured content, the same as text, links and small pictures."""
+"""Results of tools: text with facts as lines, pictures and links; or structured content and the same as text.
+
+Some clients show the model only the structured content where a result has both, so that only tools without pictures
+have any.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mcp.types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 from pydantic import BaseModel
 
-from agent.reasoners.sheet import candidate_sheet, mime_type, whole_and_detail
-from agent.state import Step
-from imaging.image import Image
-from imaging.writing import thumbnail_jpeg
+from agent.reasoners.sheet import mime_type
 from server.schemas import Picture
 
-THUMBNAIL_SIDE = 512
-DIGITS = 5
-"""Significant digits of a float; enough for picture sizes."""
-MOST_PICTURE_BYTES = 60_000
-MOST_SHEET_BYTES = 120_000
-"""Clients truncate replies at about a megabyte, and pictures stay in the conversation."""
+DIGITS = 4
+"""Significant digits of a float."""
 
 
-def response(report: BaseModel, *blocks: ContentBlock) -> CallToolResult:
-    """The result of a tool; its text repeats the structured content."""
-    content = short(report.model_dump(mode="json"))
+def data_response(report: BaseModel | dict[str, Any]) -> CallToolResult:
+    """Structured content without empty fields, and the same as text."""
+    content = report if isinstance(report, dict) else report.model_dump(mode="json", exclude_none=True)
+    content = short(content)
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return CallToolResult(content=[TextContent(type="text", text=text), *blocks], structured_content=content)
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=content)
+
+
+def picture_response(
+    lines: Iterable[str], *blocks: ContentBlock, meta: dict[str, Any] | None = None
+) -> CallToolResult:
+    """Facts as lines `name: value`, then pictures and links. `meta`: for the view; models do not see it."""
+    text = TextContent(type="text", text="\n".join(line for line in lines if line))
+    return CallToolResult(content=[text, *blocks], _meta=meta)
 
 
 def short(value: Any) -> Any:
-    """Round floats to the digits that matter, to save tokens."""
+    """Round floats to the digits that matter, and leave out empty fields, to save tokens."""
     match value:
         case float():
             return float(f"{value:.{DIGITS}g}")
         case dict():
-            return {name: short(each) for name, each in value.items()}
-        case list():
+            return {name: short(each) for name, each in value.items() if each not in (None, {}, "")}
+        case list() | tuple():
             return [short(each) for each in value]
         case _:
             return value
 
 
-def thumbnail(image: Image, long_side: int = THUMBNAIL_SIDE) -> ImageContent:
-    """A thumbnail for every client: a JPEG of some ten kilobytes."""
-    data = base64.b64encode(thumbnail_jpeg(image, long_side)).decode("ascii")
-    return ImageContent(type="image", data=data, mime_type="image/jpeg")
+def fact(name: str, value: object) -> str:
+    """One line; empty where there is no value."""
+    if isinstance(value, float):
+        value = short(value)
+    return f"{name}: {' '.join(str(value).split())}" if value not in (None, "", (), []) else ""
 
 
-def previews(image: Image) -> list[ImageContent]:
-    """A thumbnail of the image, and a detail in original pixels if the image is larger."""
-    return [_content(data) for data in whole_and_detail(image, THUMBNAIL_SIDE, MOST_PICTURE_BYTES)]
+def picture_line(picture: Picture, name: str = "image") -> str:
+    """Handle and size of an image as a line."""
+    return fact(name, f"{picture.handle} {picture.width}x{picture.height}")
 
 
-def sheet(before: Image, candidates: Mapping[str, Image], step: Step) -> ImageContent:
-    """The input and the candidates of a step side by side."""
-    return _content(candidate_sheet(before, candidates, step, MOST_SHEET_BYTES))
-
-
-def _content(data: bytes) -> ImageContent:
+def shown(data: bytes) -> ImageContent:
+    """An encoded picture."""
     return ImageContent(type="image", data=base64.b64encode(data).decode("ascii"), mime_type=mime_type(data))
 
 
@@ -72,7 +75,7 @@ def picture_link(picture: Picture, title: str, file: str | None = None) -> Resou
         uri=f"image://{picture.handle}",
         name=Path(file).name if file else picture.handle,
         title=title,
-        description=f"{size}, saved as {file}" if file else size,
+        description=size,
         mime_type="image/png",
     )
 
@@ -80,9 +83,5 @@ def picture_link(picture: Picture, title: str, file: str | None = None) -> Resou
 def report_link(run: str) -> ResourceLink:
     """A link to the report of a run."""
     return ResourceLink(
-        uri=f"run://{run}/report",
-        name=f"{run}.html",
-        title="How it was restored",
-        description="Before and after, every step with its candidates and scores.",
-        mime_type="text/html",
+        uri=f"run://{run}/report", name=f"{run}.html", title="How it was restored", mime_type="text/html"
     )

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import filecmp
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from imaging.alpha import bleed_alpha
+from agent.run_folder import RunFolder
+from agent.state import RunState
+from imaging.atomic import rename_new
 from imaging.disk import require_space
-from imaging.errors import OutputExists
+from imaging.errors import OutputExists, RestoreError
 from imaging.image import Image
-from imaging.reading import READABLE, read_image
+from imaging.output import FORMAT_OF
+from imaging.preparing import prepared
+from imaging.progress import ProgressToken
+from imaging.reading import READABLE, read_bytes, read_image
+from imaging.text import printable
 from imaging.writing import write_image
 from profiles.schema import Profile
-from server.auth.access import Access
+from server.auth.access import Access, with_home
 from server.auth.clients import Callers, current_client, settings_of
-from server.errors import BadAddress, RequestError, TooMuchAsked
+from server.errors import BadAddress, RequestError, TooMuchAsked, UnknownRun
 from server.mcp.fetching import Fetcher
-from server.mcp.inputs import InputImage, decode_data
+from server.mcp.guides import Guide
+from server.mcp.inputs import SUFFIXES, InputImage, decode_data
 from server.mcp.jobs import Jobs
 from server.mcp.roots import current_roots
+from server.mcp.runs import Runs
 from server.mcp.subscriptions import Subscriptions
-from server.mcp.workspace import Workspace
-from server.profile_options import choose_profile
+from server.mcp.workspace import CandidateOf, Workspace, handle_of
+from server.profile_options import choose_profile, with_steps
 from server.schemas import Picture
 from server.settings import ServerSettings
 from toolbox.catalogue import Catalogue
@@ -31,6 +44,8 @@ from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
 MOST_NAMESAKES = 9999
+MOST_NAME = 200
+RUN_PATTERN = r"[0-9A-Za-z][0-9A-Za-z_-]{0,80}"
 MOST_LOOKED_AT = 5000
 """Maximum files of an allowed folder that completion inspects."""
 
@@ -55,6 +70,7 @@ class _Place:
     settings: ServerSettings
     access: Access
     workspace: Workspace
+    guides: dict[str, Guide] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: ServerSettings) -> _Place:
@@ -74,14 +90,15 @@ class Service:
         self,
         settings: ServerSettings,
         callers: Callers | None = None,
-        fetcher: Fetcher | None = None,
     ) -> None:
         self._callers = callers
-        self._common = settings
+        self.common = settings
+        """The settings that all clients share."""
         self._places = dict[str, _Place]()
-        self._fetcher = fetcher or Fetcher(settings.max_bytes)
+        self._fetcher = Fetcher(settings.max_bytes)
         self.experts = ExpertPool()
         self.jobs = Jobs(settings.max_seconds)
+        self.runs = Runs(self.jobs)
         self.bus = Subscriptions()
         """The bus for notifications of changed resources."""
 
@@ -102,12 +119,17 @@ class Service:
         return self._place.workspace
 
     @property
+    def guides(self) -> dict[str, Guide]:
+        """The plans of the calling client's photos, by the handles of the photos; the oldest first."""
+        return self._place.guides
+
+    @property
     def _place(self) -> _Place:
         name = current_client()
         if self._callers and not name:
             raise RequestError("authentication required", "send a token")
         if name not in self._places:
-            own = settings_of(name, self._callers.folders(name), self._common) if self._callers else self._common
+            own = settings_of(name, self._callers.folders(name), self.common) if self._callers else self.common
             self._places[name] = _Place.of(own)
         return self._places[name]
 
@@ -116,90 +138,181 @@ class Service:
         """The cards of all experts."""
         return self.experts.catalogue
 
-    def open(self, given: InputImage) -> Source:
-        """Load the input image, and give it a handle.
+    def open(self, given: InputImage, token: ProgressToken | None = None, *, keep: bool = True) -> Source:
+        """Load the input image, and give it a handle; without `keep` nothing is stored, and its name is the handle.
 
-        Raises `RequestError` and `ImageError`.
+        Raises `RequestError` and `ImageError`, and `Cancelled` by the token.
         """
         limits = self.settings.limits()
-        if given.handle is not None:
-            image, handle = self.workspace.load(given.handle, limits), given.handle
+        if given.kind == "handle":
+            image, handle = self.workspace.load(given.value, limits, token), given.value
             file, name = self.workspace.path(handle), self.workspace.name(handle)
-        elif given.path is not None:
-            file = self.access.readable(given.path)
-            image = bleed_alpha(read_image(file, limits))
+        elif given.kind in ("path", "run"):
+            file = self._file(given)
+            data = read_bytes(file, limits)  # once: what is decoded is what is kept
+            image = prepared(read_image(data, limits, name=str(file), token=token))
             name = file.stem
-            handle = self.workspace.keep_file(file.read_bytes(), name)
+            handle = self.workspace.keep_file(data, name) if keep else given.value
         else:
-            data = self._fetched(given.url) if given.url is not None else decode_data(given.data or "")
-            image = bleed_alpha(read_image(data, limits))
-            handle = self.workspace.keep_file(data)
-            file, name = self.workspace.path(handle), self.workspace.name(handle)
+            data = self._data(given, token)
+            image = prepared(read_image(data, limits, token=token))
+            handle = self.workspace.keep_file(data) if keep else "(given)"
+            file, name = (self.workspace.path(handle), self.workspace.name(handle)) if keep else (Path(), handle)
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)
+
+    def digest(self, given: InputImage) -> str:
+        """The handle of the input image, which is not decoded or stored. Raises `RequestError` and `ImageError`."""
+        if given.kind == "handle":
+            self.workspace.path(given.value)
+            return given.value
+        if given.kind in ("path", "run"):
+            data = read_bytes(self._file(given), self.settings.limits())
+        else:
+            data = self._data(given)
+        return handle_of(data)
+
+    def _file(self, given: InputImage) -> Path:
+        """The file that a path or the result of a run is in."""
+        if given.kind == "path":
+            return self.access.readable(given.value)
+        return self.access.readable(self.run_state(given.value).output)
+
+    def _data(self, given: InputImage, token: ProgressToken | None = None) -> bytes:
+        return self._fetched(given.value, token) if given.kind == "url" else decode_data(given.value)
+
+    def run_folder(self, run: str) -> Path:
+        """The folder of a restoration in the client's folder of runs. Raises `UnknownRun`."""
+        folder = self.settings.runs / run
+        if not re.fullmatch(RUN_PATTERN, run) or not (folder / "state.json").is_file():
+            raise UnknownRun(f"there is no run {run[:80]!r}", "list_runs lists them")
+        return folder
+
+    def run_state(self, run: str) -> RunState:
+        """The state of a restoration in the client's folder of runs. Raises `UnknownRun` and `RunError`."""
+        return RunFolder(self.run_folder(run)).load_state()
+
+    def find_restoration(self, key: str) -> str | None:
+        """The newest restoration with that key that has its result or can be continued."""
+        for folder in sorted(self.settings.runs.glob(f"*-{key}"), reverse=True):
+            with suppress(RestoreError):  # damaged, or of another version
+                state = self.run_state(folder.name)
+                if not state.finished or Path(state.output).exists():
+                    return folder.name
+        return None
 
     def profile(
         self,
         name: str,
         *,
-        scale: int | None = None,
-        long_side: int | None = None,
         order: Sequence[Task] | None = None,
         max_seconds: float | None = None,
         max_expert_runs: int | None = None,
         experts: Sequence[str] | None = None,
+        detail: float | None = None,
     ) -> Profile:
         """Choose the profile, with the caller's plan and experts; a file must lie in an allowed folder.
 
         Raises `RestoreError` where there is no such profile or expert.
         """
-        if name.endswith(".toml"):
-            name = str(self.access.readable(name))
-        wanted = choose_profile(
-            name, scale=scale, long_side=long_side, max_seconds=max_seconds, max_expert_runs=max_expert_runs
-        )
-        if experts is not None:
+        name = str(self.access.readable(name)) if name.endswith(".toml") else name.strip().replace(" ", "-")
+        wanted = choose_profile(name, max_seconds=max_seconds, max_expert_runs=max_expert_runs, detail=detail)
+        if experts:
             cards = [self.catalogue.card(expert) for expert in experts]
             wanted = wanted.model_copy(update={"experts": tuple(card.name for card in cards)})
-        return wanted if order is None else wanted.model_copy(update={"plan": tuple(order), "restore_option": None})
+        return wanted if order is None else with_steps(wanted, order)
 
-    def files(self, *, folders: bool = False) -> list[str]:
-        """Completions of a path: readable images, or folders with images, as relative paths."""
+    def patience(self, wait_seconds: float | None) -> float:
+        """Seconds that a call waits for its run."""
+        return self.common.wait_seconds if wait_seconds is None else wait_seconds
+
+    def files(self, *, folders: bool = False, absolute: bool = False) -> list[str]:
+        """Completions of a path: readable images, or folders with images, relative to the allowed folder or not."""
         found = dict[str, None]()
         for root in self.settings.allowed:
             for path in islice(root.glob("**/*"), MOST_LOOKED_AT):
                 if path.suffix.lower() in READABLE and path.is_file():
-                    found[str((path.parent if folders else path).relative_to(root))] = None
-        return sorted(found)
+                    wanted = path.parent if folders else path
+                    found[str(wanted if absolute else wanted.relative_to(root))] = None
+        return sorted(name for name in found if printable(name) == name)  # others cannot be given in JSON
 
     def require_room(self, width: int, height: int) -> None:
         """Raise `TooMuchAsked` for a result of more pixels than the limit, `ResourceError` for a full disk."""
+        self.require_pixels(width, height)
+        for folder in (self.settings.output, self.settings.runs):
+            require_space(folder, self.settings.free_bytes)
+
+    def require_pixels(self, width: int, height: int) -> None:
+        """Raise `TooMuchAsked` for a result of more pixels than the limit."""
         limit = self.settings.max_output_pixels
         if width * height > limit:
             raise TooMuchAsked(
                 f"a result of {width}x{height} pixels is more than this server's limit of {limit}",
-                "ask for a smaller scale or long side",
+                "ask for a smaller size",
             )
-        for folder in (self.settings.output, self.settings.runs):
-            require_space(folder, self.settings.free_bytes)
 
-    def _fetched(self, url: str) -> bytes:
+    def keep_result(
+        self, image: Image, name: str, photo: str, output: str | None = None, made: CandidateOf | None = None
+    ) -> tuple[str, Picture]:
+        """Save a result in the output folder, and give it a handle; its path and the picture.
+
+        `made`: the step that made it.
+        """
+        file = self.save(image, name, output)
+        handle = self.workspace.keep_image(image, made, photo)
+        return file, Picture(handle=handle, width=image.width, height=image.height)
+
+    def _fetched(self, url: str, token: ProgressToken | None) -> bytes:
         if not self.settings.urls:
             raise BadAddress(
                 "this server does not fetch images from the web",
                 "start it with --allow-urls to allow that, or give a path or `data`",
             )
-        return self._fetcher.fetch(url)
+        return self._fetcher.fetch(url, token)
 
-    def new_output(self, name: str, suffix: str = ".png") -> Path:
-        """A path in the output folder that does not exist yet: name.png, name_2.png, ..."""
+    def new_output(self, name: str, output: str | None = None) -> Path:
+        """A path in the output folder that does not exist yet: name.png, name_2.png, ...
+
+        `output`: a name or a path below the output folder, a format, or a name with the suffix of a format. Raises
+        `RequestError` for a path outside that folder.
+        """
+        return next(path for path in self._namesakes(name, output) if not os.path.lexists(path))
+
+    def _namesakes(self, name: str, output: str | None) -> Iterator[Path]:
+        base = self._wanted_output(name, output)
         for number in range(1, MOST_NAMESAKES):
-            path = self.settings.output / f"{name}{f'_{number}' if number > 1 else ''}{suffix}"
-            if not path.exists():
-                return path
-        raise OutputExists(f"{self.settings.output} is full of files called {name}", "move some of them away")
+            yield base.with_name(f"{base.stem}_{number}{base.suffix}") if number > 1 else base
+        raise OutputExists(f"{base.parent} is full of files called {base.stem}", "move some of them away")
 
-    def save(self, image: Image, name: str) -> str:
-        """Save an image in the output folder and return its path."""
-        file = self.new_output(name)
-        write_image(image, file)
-        return str(file)
+    def _wanted_output(self, name: str, output: str | None) -> Path:
+        folder, wanted = self.settings.output, (output or "").strip()
+        name = name.encode("utf-8", "replace")[:MOST_NAME].decode("utf-8", "ignore")
+        if not wanted or (suffix := SUFFIXES.get(wanted.lower().lstrip(".").replace("jpg", "jpeg"))):
+            return folder / f"{name}{suffix if wanted else '.png'}"
+        path = with_home(wanted)
+        if wanted.endswith(("/", os.sep)):
+            path /= f"{name}.png"
+        if path.suffix.lower() not in FORMAT_OF:
+            path = path.with_name(f"{path.name}.png")
+        real = (folder / path).resolve()
+        if not real.is_relative_to(folder.resolve()) or not path.name or len(path.name) > MOST_NAME:
+            raise RequestError(
+                f"{wanted[:200]!r} is not in the output folder {folder}", "give a name, or a path below that folder"
+            )
+        return folder / path
+
+    def save(self, image: Image, name: str, output: str | None = None) -> str:
+        """Save an image in the output folder and return its path; a namesake with the same bytes is that file."""
+        file = self.new_output(name, output)
+        temporary = file.with_name(f".{secrets.token_hex(6)}{file.suffix}")
+        try:
+            write_image(image, temporary)
+            path = next(
+                path
+                for path in self._namesakes(name, output)
+                if not os.path.lexists(path) or (path.is_file() and filecmp.cmp(temporary, path, shallow=False))
+            )
+            if not os.path.lexists(path):
+                rename_new(temporary, path)
+            return str(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,48 +1,50 @@
-"""One step for a caller that plans by itself: the agent's Q-MoE, with images that come and go by handle."""
+"""Single steps for callers that plan themselves: the agent's Q-MoE on images of the workspace."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from agent.finishing import finish
+from agent.finishing import blend, finish
 from agent.judging import Candidate, best_verdict
 from agent.qmoe import candidates, is_allowed
-from agent.state import KEEP_INPUT, Plan, Step, Verdict
-from agent.step import experts_for, run_step
+from agent.regions import SAME_SHAPE
+from agent.search.next_step import context_of
+from agent.state import KEEP_INPUT, FaceWork, Plan, Step, Verdict
+from agent.step import StepResult, experts_for, run_step
 from agent.step_context import StepContext
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from imaging.writing import write_image
-from iqa.features import extract_features
+from imaging.resizing import resize
 from profiles.schema import Profile
 from server.errors import RequestError
+from server.mcp.guides import Guide, guide_to
 from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
+from server.mcp.masks import mask_for
+from server.mcp.previews import before_and_after
+from server.mcp.ranking import judgement_of
+from server.mcp.responses import fact, picture_line, picture_link, picture_response
+from server.mcp.runs import Reply
 from server.mcp.service import Service, Source
 from server.mcp.workspace import CandidateOf
-from server.schemas import CandidateReport, CandidatesReport, FinishReport, Picture, StepReport
 from toolbox.card import ExpertCard
 
-SAME_SHAPE = 0.02
-"""By how much the aspect of one picture in two sizes may differ."""
+MOST_ROWS = 12
+MOST_FACES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class StepReply:
-    """A finished step, with its image for the thumbnail."""
+class StepOptions:
+    """Options of one step."""
 
-    report: StepReport
-    image: Image
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedCandidates:
-    """Candidates to choose from, with what there is to see: the input, and each one's name, score and image."""
-
-    report: CandidatesReport
-    before: Image
-    shown: tuple[tuple[str, float, Image], ...]
+    strength: float = 1.0
+    region: str | None = None
+    output: str | None = None
+    scale: float | None = None
+    """Scale of the result, if it differs from the step's."""
+    detail: float | None = None
+    """Replaces the profile's."""
 
 
 def take_step(
@@ -54,27 +56,29 @@ def take_step(
     name: str,
     token: ProgressToken,
     status: Status,
+    options: StepOptions,
     original: Image | None = None,
-) -> StepReply:
-    """Do one step and save its result as `name`. Where the caller names an expert, its result is taken as it is.
+) -> Reply:
+    """Run one step and save its result as `name`. An expert that the caller names always wins.
 
-    `original`: what faces are compared with. Raises `RequestError` where it shows another cutting.
+    `original`: the picture that faces are compared with. Raises `RequestError` if its aspect ratio is another one.
     """
+    if mask := mask_for(service, options.region):
+        mask(source.image)  # this and the output raise before the work
+    service.new_output(name, options.output)
     cards: Sequence[ExpertCard] = ()
     if expert:
         cards = _named_experts(service, step, profile, [expert])
         profile = profile.model_copy(update={"experts": (cards[0].name,)})
-    context = _step_context(service, source, step, profile, token, _of_the_same_shape(original, source.image))
+    guide, original = guide_to(service, source, profile), _of_the_same_shape(original, source.image)
+    context = _step_context(service, guide, source, step, profile, token)
+    context = replace(context, original=original or context.original)
     result = run_step(
-        context, cards or _some(experts_for(context), step), observe=lambda one: status.news(describe(one.verdict))
+        context,
+        cards or _some(experts_for(context), step),
+        observe=lambda one: status.notify(describe(one.verdict)),
     )
-    best, verdicts = result.best, result.verdicts
-    if best is None:
-        raise RequestError(
-            f"no expert could do {step}: {'; '.join(verdict.error or '' for verdict in verdicts)}",
-            "try another expert or image",
-        )
-    return _finish_step(service, source, step, best, verdicts, name)
+    return _finish_step(service, source, step, guide, result, profile, name, options)
 
 
 def judge_candidates(
@@ -85,89 +89,121 @@ def judge_candidates(
     experts: Sequence[str] | None,
     token: ProgressToken,
     status: Status,
-) -> JudgedCandidates:
-    """Run a step's experts and keep every result that there is under a handle of its own."""
+) -> list[tuple[str | None, Verdict, Image | None]]:
+    """Run a step's experts on the whole image and keep every result under a handle of its own.
+
+    Returns handle, verdict and image of each, by name, so that the order tells no score.
+    """
     if experts:
         cards = _named_experts(service, step, profile, experts)
     else:
         cards = _some(candidates(step, profile, service.experts), step)
-    found: list[tuple[CandidateReport, Image | None]] = []
+    found: list[tuple[str | None, Verdict, Image | None]] = []
 
     def keep(candidate: Candidate) -> None:
-        status.news(describe(candidate.verdict))
+        status.notify(describe(candidate.verdict))
         handle = None
         if candidate.image is not None:
-            origin = CandidateOf(parent=source.picture.handle, step=step, verdict=candidate.verdict)
+            kept = _of_the_input([candidate.verdict, *(verdict for _, verdict, _ in found)])
+            origin = CandidateOf(
+                parent=source.picture.handle, step=step, verdict=candidate.verdict, input_verdict=kept
+            )
             handle = service.workspace.keep_image(candidate.image, origin, source.name)
-        found.append((CandidateReport(handle=handle, verdict=candidate.verdict), candidate.image))
+        found.append((handle, candidate.verdict, candidate.image))
 
-    run_step(_step_context(service, source, step, profile, token), cards, observe=keep)
-    found.sort(key=lambda item: (item[1] is not None, item[0].verdict.score), reverse=True)
-    report = CandidatesReport(
-        image=source.picture, task=step.task, scale=step.scale, candidates=[candidate for candidate, _ in found]
-    )
-    verdicts = ((candidate.verdict, image) for candidate, image in found)
-    shown = tuple((verdict.expert, verdict.score, image) for verdict, image in verdicts if image is not None)
-    return JudgedCandidates(report, source.image, shown)
+    whole = profile.model_copy(update={"exhaustive": True})
+    guide = guide_to(service, source, profile)
+    run_step(_step_context(service, guide, source, step, whole, token), cards, observe=keep)
+    found.sort(key=lambda row: (row[2] is None, row[1].expert))
+    return found
 
 
-def select_candidate(service: Service, handles: Sequence[str], choice: str | None) -> StepReply:
+def select_candidate(service: Service, handles: Sequence[str], choice: str | None, options: StepOptions) -> Reply:
     """The best of candidates of one step, or `choice` among them, finished as the agent finishes a step.
 
     Raises `RequestError` where the handles are not candidates of one and the same step.
     """
+    handles = [*handles, choice] if choice and choice not in handles else handles
     found = {handle: _candidate(service, handle) for handle in handles}
     parents = {(candidate.parent, candidate.step) for candidate in found.values()}
     if len(parents) != 1:
         raise RequestError(
             "these are candidates of different steps or images", "give handles from one run_candidates result"
         )
-    if choice is not None and choice not in found:
-        raise RequestError(f"the choice {choice} is not among the candidates", "choose one of the given handles")
     parent, step = parents.pop()
     verdicts = [candidate.verdict for candidate in found.values()]
     best = found[choice].verdict if choice else best_verdict(verdicts)
     handle = next(handle for handle, candidate in found.items() if candidate.verdict is best)
     winner = Candidate(best, service.workspace.load(handle, service.settings.limits()))
-    source = service.open(InputImage(handle=parent))
-    return _finish_step(service, source, step, winner, verdicts, f"{source.name}_{step.task.value}")
+    source, result = service.open(InputImage("handle", parent)), StepResult(winner, tuple(verdicts), None)
+    profile = service.profile("default").model_copy(update={"experts": (best.expert,) if choice else ()})
+    guide = guide_to(service, source, profile)
+    return _finish_step(service, source, step, guide, result, profile, f"{source.name}_{step.task.value}", options)
 
 
 def finish_image(
-    service: Service, source: Source, width: int, height: int, suffix: str
-) -> tuple[FinishReport, Image]:
-    """Bring an image to its final size as a run does, and save it."""
-    most = service.settings.max_pixels
-    if width * height > most:
-        raise RequestError(f"{width}x{height} is more than {most} pixels", "choose a smaller size")
-    image = finish(source.image, Plan(steps=(), final_width=width, final_height=height, by="caller"))
-    file = service.new_output(f"{source.name}_restored", suffix)
-    write_image(image, file)
-    handle = service.workspace.keep_file(file.read_bytes(), source.name)
-    picture = Picture(handle=handle, width=width, height=height)
-    return FinishReport(
-        summary=f"Finished at {width}x{height}; saved as {file}.", image=picture, file=str(file)
-    ), image
+    service: Service, source: Source, width: int | None, height: int | None, output: str | None, *, stretch: bool
+) -> Reply:
+    """Resize an image to its final size, as a run does, and save it; a missing side follows from the aspect ratio.
+
+    Raises `RequestError` for another aspect ratio, unless `stretch`, and for too many pixels.
+    """
+    image = source.image
+    if width is None and height is None:
+        width, height = image.width, image.height
+    width = width or max(1, round(image.width * (height or 0) / image.height))
+    height = height or max(1, round(image.height * width / image.width))
+    service.require_pixels(width, height)
+    if abs(width * image.height / (height * image.width) - 1) > SAME_SHAPE and not stretch:
+        right = max(1, round(image.height * width / image.width))
+        raise RequestError(
+            f"{width}x{height} would stretch an image of {image.width}x{image.height}",
+            f"give one side only ({width}x{right} keeps the aspect), or stretch = true",
+        )
+    search = guide_to(service, source, service.profile("default")).search
+    scale = width / search.state.nodes[0].width
+    planned = Plan(steps=(), final_width=width, final_height=height, by="caller")
+    finished = finish(image, planned, search.state.profile.grain, scale)
+    file, picture = service.keep_result(finished, f"{source.name}_restored", source.name, output)
+    lines = [
+        f"Finished at {width}x{height}; saved as {file}.",
+        picture_line(picture),
+        fact("file", file),
+        fact("undo", f"{source.picture.handle} is the image before"),
+    ]
+    link = picture_link(picture, "The finished picture", file)
+    return Reply(picture_response(lines, *before_and_after(image, finished)[:1], link), file)
+
+
+def describe(verdict: Verdict) -> str:
+    """A candidate's verdict in one line."""
+    if verdict.error:
+        return f"{verdict.expert}: {verdict.error}"
+    prescreened = " on crops" if verdict.stage == "prescreen" else ""
+    return f"{verdict.expert} {verdict.score:.3f}{prescreened}"
+
+
+def verdict_parts(verdict: Verdict) -> str:
+    """The parts of a candidate's score."""
+    return (
+        f"judged quality {verdict.quality:.3f}, consistency {verdict.consistency:.3f}, "
+        f"prior {verdict.expert_prior:+.2f}"
+    )
 
 
 def _step_context(
-    service: Service,
-    source: Source,
-    step: Step,
-    profile: Profile,
-    token: ProgressToken,
-    original: Image | None = None,
+    service: Service, guide: Guide, source: Source, step: Step, profile: Profile, token: ProgressToken
 ) -> StepContext:
-    """What the agent runs a step with; raises where there is no room for its result."""
+    """The context of a step. Raises `RestoreError` if there is no room for its result."""
     service.require_room(source.image.width * step.scale, source.image.height * step.scale)
-    features = extract_features(source.image, models=service.experts)
-    return StepContext(source.image, step, profile, service.experts, features, token, original=original)
+    return replace(context_of(guide.search, step, profile, service.experts), token=token)
 
 
 def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
     """Raise `RequestError` where no expert can do a step."""
     if not cards:
-        raise RequestError(f"no expert for {step} is installed", "list_experts shows what there is")
+        hint = "call super_resolve with 4 twice" if step.scale == 16 else "list_experts shows what there is"
+        raise RequestError(f"no expert for {step} is installed", hint)
     return cards
 
 
@@ -189,17 +225,6 @@ def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequ
     return named
 
 
-def describe(verdict: Verdict) -> str:
-    """A candidate's verdict in one line."""
-    if verdict.error:
-        return f"{verdict.expert}: {verdict.error}"
-    prescreened = " on crops" if verdict.stage == "prescreen" else ""
-    return (
-        f"{verdict.expert}: {verdict.score:.3f}{prescreened} (quality {verdict.quality:.3f}, consistency "
-        f"{verdict.consistency:.3f}, removal {verdict.removal:.3f})"
-    )
-
-
 def _of_the_same_shape(original: Image | None, image: Image) -> Image | None:
     if original and abs(original.width * image.height / (original.height * image.width) - 1) > SAME_SHAPE:
         raise RequestError(
@@ -211,40 +236,136 @@ def _of_the_same_shape(original: Image | None, image: Image) -> Image | None:
 
 
 def _candidate(service: Service, handle: str) -> CandidateOf:
-    candidate = service.workspace.candidate(handle)
+    candidate = judgement_of(service.workspace, handle)
     if candidate is None:
         raise RequestError(f"{handle} is not a candidate", "give handles from a run_candidates result")
     return candidate
 
 
 def _finish_step(
-    service: Service, source: Source, step: Step, best: Candidate, verdicts: Sequence[Verdict], name: str
-) -> StepReply:
-    """Save the best result as `name`, unless it is the input, and say what it is."""
-    winner, image, picture, file = best.verdict, source.image, source.picture, None
-    before = next((verdict.score for verdict in verdicts if verdict.expert == KEEP_INPUT), -1.0)
-    if best.image is None or winner.expert == KEEP_INPUT:
-        what = "no expert makes this image better"
-        if best.faces and not best.faces.faces:
-            what = "no face was found"
-        elif any(verdict.score > winner.score for verdict in verdicts):
-            what = "this was chosen, though others score better"
-        summary = f"{step}: {what}; the input is kept, and nothing was written."
-    else:
-        image = best.image
-        handle = service.workspace.keep_image(image, name=source.name)
-        picture = Picture(handle=handle, width=image.width, height=image.height)
-        file = service.save(image, name)
-        summary = f"{step} by {describe(winner)}; saved as {file}."
-        if winner.score <= before:
-            summary += " By Q-MoE's measure the input is better than this result."
-    report = StepReport(
-        summary=summary,
-        image=picture,
-        file=file,
-        expert=winner.expert,
-        improved=winner.expert != KEEP_INPUT and winner.score > before,
-        verdicts=sorted(verdicts, key=lambda verdict: verdict.score, reverse=True),
-        faces=best.faces,
+    service: Service,
+    source: Source,
+    step: Step,
+    guide: Guide,
+    result: StepResult,
+    profile: Profile,
+    name: str,
+    options: StepOptions,
+) -> Reply:
+    """Save the best result as `name`, unless it is the input, and describe it and the next call."""
+    best, verdicts = result.best, result.verdicts
+    if best is None:
+        raise RequestError(
+            f"no expert could do {step}: {'; '.join(verdict.error or '' for verdict in verdicts)}",
+            "try another expert or image",
+        )
+    winner = best.verdict
+    kept = _of_the_input(verdicts)
+    before = kept.score if kept else None
+    is_kept = best.image is None or winner.expert == KEEP_INPUT
+    facts = [
+        fact("expert", winner.expert),
+        fact(
+            "score",
+            f"{winner.score:.4f}"
+            + (f" (input {before:.4f})" if before is not None else "")
+            + (", before blending" if not is_kept and (options.strength < 1 or options.region) else ""),
+        ),
+        _candidates_line(verdicts),
+        *_faces_lines(best.faces),
+    ]
+    if best.image is None or is_kept:
+        guide.took(step, result, profile, source.picture.handle, source.image, best.features)
+        why = _why_kept(best, verdicts, is_chosen=bool(profile.experts))
+        lines = [
+            f"{step}: {why}; the input is kept, and nothing was written.",
+            picture_line(source.picture),
+            *facts,
+            fact("otherwise", "" if profile.experts else _insisting(verdicts)),
+            *_next_lines(guide),
+        ]
+        return Reply(picture_response(lines))
+    image = _blended(service, source.image, best.image, step, options)
+    made = CandidateOf(
+        parent=source.picture.handle,
+        step=step,
+        verdict=winner,
+        input_verdict=kept,
+        is_modified=image is not best.image,
     )
-    return StepReply(report, image)
+    file, picture = service.keep_result(image, name, source.name, options.output, made)
+    guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
+    is_worse = before is not None and winner.score <= before and best.faces is None  # each face is decided by itself
+    verdict = "the input has the better score; this result was chosen" if is_worse else ""
+    lines = [
+        f"{step} by {winner.expert}; saved as {file}.",
+        picture_line(picture),
+        *facts,
+        fact("note", verdict),
+        fact("strength", options.strength if options.strength < 1 else None),
+        fact("region", options.region),
+        fact("scale", _scale_text(step, options)),
+        fact("file", file),
+        fact("undo", f"{source.picture.handle} is the image before this step"),
+        *_next_lines(guide),
+    ]
+    pictures = before_and_after(source.image, image)
+    return Reply(picture_response(lines, *pictures, picture_link(picture, "The result", file)), file)
+
+
+def _of_the_input(verdicts: Sequence[Verdict]) -> Verdict | None:
+    return next((verdict for verdict in verdicts if verdict.expert == KEEP_INPUT), None)
+
+
+def _next_lines(guide: Guide) -> list[str]:
+    """What was decided about the plan, and the next call by it; none without a plan."""
+    call = guide.next_call()
+    notes, guide.notes = guide.notes, []
+    return [*(fact("plan", note) for note in notes), fact("next", call)]
+
+
+def _blended(service: Service, before: Image, after: Image, step: Step, options: StepOptions) -> Image:
+    """The result in the requested scale, blended by strength and region."""
+    if options.scale and options.scale != step.scale:
+        height, width = round(before.height * options.scale), round(before.width * options.scale)
+        after = after.with_pixels(resize(after.pixels, height, width))
+    mask = mask_for(service, options.region)
+    return blend(before, after, options.strength, mask(before) if mask else None)
+
+
+def _scale_text(step: Step, options: StepOptions) -> str:
+    if not options.scale or options.scale == step.scale:
+        return ""
+    return f"{options.scale:g}x, the {step.scale}x result of the expert reduced"
+
+
+def _why_kept(best: Candidate, verdicts: Sequence[Verdict], *, is_chosen: bool) -> str:
+    if best.faces and not best.faces.faces:
+        return "no face was found"
+    if all(verdict.score <= best.verdict.score for verdict in verdicts):
+        return "no expert makes this image better"
+    return "this was chosen, though others score better" if is_chosen else "no expert is clearly better"
+
+
+def _insisting(verdicts: Sequence[Verdict]) -> str:
+    """How the caller gets a result though the input was kept."""
+    made = [verdict for verdict in verdicts if verdict.expert != KEEP_INPUT and not verdict.error]
+    best = max(made, key=lambda verdict: verdict.score, default=None)
+    return f"expert = {best.expert} takes that result in any case" if best else ""
+
+
+def _candidates_line(verdicts: Sequence[Verdict]) -> str:
+    ranked = sorted(verdicts, key=lambda verdict: verdict.score, reverse=True)
+    more = f"; {len(ranked) - MOST_ROWS} more" if len(ranked) > MOST_ROWS else ""
+    return fact("candidates", "; ".join(map(describe, ranked[:MOST_ROWS])) + more)
+
+
+def _faces_lines(work: FaceWork | None) -> list[str]:
+    """Lines with the number of faces and the result of each of the first."""
+    if work is None:
+        return []
+    lines = [fact("faces", f"{len(work.faces)} found by {work.detector}")]
+    for number, face in enumerate(work.faces[:MOST_FACES], start=1):
+        done = face.left_alone or f"{face.expert}, identity {face.identity:.2f} of at least {work.same_from:.2f}"
+        lines.append(fact(f"face {number}", f"{face.width:.0f} px at {face.left:.0f},{face.top:.0f}: {done}"))
+    return lines

@@ -1,6 +1,6 @@
 """Notifications of changed resources: `subscriptions/listen` (2026-07-28) and `resources/subscribe` (2025).
 
-Every client hears only of changes that its own calls make.
+Every client is notified only of changes that its own calls make.
 """
 
 from __future__ import annotations

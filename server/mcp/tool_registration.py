@@ -8,15 +8,17 @@ from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, ToolAnnotations
+from mcp.types import CallToolResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 
 from imaging.errors import RestoreError
 
-READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
-"""The tool reads; it writes nothing that the user would notice."""
-ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
-"""The tool adds files; it changes and removes none."""
+READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+"""The tool writes nothing."""
+REPEATABLE = ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=False)
+"""The tool writes files, and the same call again gives the same ones. It replaces none, but directories of tools
+know only read-only and destructive ones.
+"""
 
 ADVICE = {
     "`restore4k experts`": "list_experts",
@@ -25,6 +27,14 @@ ADVICE = {
 }
 """Replacements in hints, from the command of a person to the tool of a model; no tool overwrites files."""
 MOST_FAULTS = 5
+
+EXPLAINED_ONCE = (
+    "image", "profile", "strength", "region", "output", "findings", "description", "plan", "experts", "size",
+    "wait_seconds",
+    "detail", "strip_metadata",
+)  # fmt: skip
+"""Arguments that mean the same everywhere: the schema of one tool, and the server's instructions, explain them."""
+EXPLAINING = ("restore_to_4k", "look")
 
 ToolFunction = Callable[..., Awaitable[CallToolResult]]
 
@@ -54,11 +64,49 @@ def add_tool(
     server.add_tool(
         guarded,
         name=function.__name__,
-        title=title,
         description=description,
         annotations=annotations.model_copy(update={"title": title}),
         meta=meta,
+        structured_output=False,
     )
+
+
+def slim(tool: Tool) -> Tool:
+    """The tool as clients list it: a schema without what a model does not need to call it."""
+    schema = tool.input_schema
+    properties = {
+        name: _slim_property(one, explained=name not in EXPLAINED_ONCE or tool.name in EXPLAINING)
+        for name, one in schema.get("properties", {}).items()
+    }
+    short: dict[str, Any] = {"type": "object", "properties": properties}
+    if required := schema.get("required"):
+        short["required"] = required
+    return tool.model_copy(update={"input_schema": short})
+
+
+def is_reading(tool: Tool) -> bool:
+    """Whether a tool only reads."""
+    return bool(tool.annotations and tool.annotations.read_only_hint)
+
+
+def with_open_world(tool: Tool) -> Tool:
+    """The tool of a server that fetches images from the web."""
+    annotations = (tool.annotations or ToolAnnotations()).model_copy(update={"open_world_hint": True})
+    return tool.model_copy(update={"annotations": annotations})
+
+
+def _slim_property(schema: Mapping[str, Any], *, explained: bool) -> dict[str, Any]:
+    """A property without title, limits (errors name them) and defaults that mean "not given" or "no"."""
+    for one in schema.get("anyOf", ()):
+        if one.get("type") != "null":
+            schema = {**one, **{name: value for name, value in schema.items() if name != "anyOf"}}
+            break
+    kept = {name: schema[name] for name in ("type", "enum", "description") if name in schema}
+    if not explained:
+        return {"type": kept["type"]}
+    if schema.get("default") not in (None, "", False):
+        kept["default"] = schema["default"]
+    return kept
 
 
 def for_a_model(text: str) -> str:
@@ -68,17 +116,41 @@ def for_a_model(text: str) -> str:
     return text
 
 
-def require_known(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Raise `ToolError` for unknown arguments, which would be ignored silently.
+OTHER_NAMES = {
+    "photo": "image", "path": "image", "file": "image", "handle": "image", "input": "image",
+    "long_side": "size", "target": "size", "resolution": "size", "upscale": "scale",
+    "format": "output", "filename": "output", "output_path": "output", "name": "output",
+    "mask": "region", "area": "region", "amount": "strength", "run_id": "run", "id": "run",
+    "steps": "plan", "order": "plan", "tasks": "plan", "handles": "candidates", "expert": "experts",
+    "before": "first", "after": "second", "image1": "first", "image2": "second",
+}  # fmt: skip
+"""Names that models give to arguments, and ours; only where the tool has ours and it is not given."""
 
-    A tool without arguments accepts any, because some clients always send one.
+
+def with_known_names(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments under the tool's names. Raises `ToolError` for unknown ones, which would be ignored silently.
+
+    A tool without arguments accepts any, because some clients always send one. None is "not given".
     """
     known = schema.get("properties", {})
-    if known and (unknown := [name[:40] for name in arguments if name not in known]):
+    named: dict[str, Any] = {name: value for name, value in arguments.items() if name in known and value is not None}
+    unknown = []
+    for name, value in arguments.items():
+        other = OTHER_NAMES.get(name.lower(), name.lower())
+        if name in known or value is None:
+            continue
+        if other in known and other not in named:
+            named[other] = value
+        elif name == "scale" and "size" in known and "size" not in named:
+            named["size"] = f"{str(value)[:20].rstrip('x')}x"
+        else:
+            unknown.append(name[:40])
+    if known and unknown:
         raise ToolError(
             f"Error executing tool {tool}: there is no argument {', '.join(map(repr, unknown[:MOST_FAULTS]))}; "
             f"it takes {', '.join(known)}"
         )
+    return named
 
 
 def in_words(tool: str, error: ValidationError) -> ToolError:

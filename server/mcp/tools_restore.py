@@ -1,4 +1,4 @@
-"""The tool that does the whole job."""
+"""The tool for a whole restoration."""
 
 from __future__ import annotations
 
@@ -7,51 +7,45 @@ from typing import Annotated, Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
+from pydantic import BeforeValidator, WithJsonSchema
 
-from agent.events import (
-    Asked,
-    CandidateJudged,
-    Event,
-    Listener,
-    Perceived,
-    Planned,
-    Progress,
-    RolledBack,
-    Started,
-    StepFinished,
-    Warned,
-)
-from agent.planning import enlargement
-from agent.reasoners.reasoner import Reasoner
-from agent.run import Restoration, restore_file
-from agent.state import KEEP_INPUT
-from imaging.image import Image
-from imaging.progress import ProgressToken
-from imaging.reading import read_image
-from profiles.schema import Profile
 from server.mcp.inputs import (
-    SUFFIXES,
     DescriptionArgument,
+    DetailArgument,
     ExpertRunsArgument,
     ExpertsArgument,
     FindingsArgument,
-    FormatArgument,
     ImageArgument,
-    InputImage,
-    LongSideArgument,
     OrderArgument,
+    OutputArgument,
     ProfileArgument,
-    ScaleArgument,
+    RegionArgument,
     SecondsArgument,
-    caller,
+    StrengthArgument,
+    StripArgument,
+    WaitArgument,
 )
-from server.mcp.jobs import Status
+from server.mcp.masks import mask_image
 from server.mcp.notices import Notices
-from server.mcp.responses import picture_link, report_link, response, thumbnail
+from server.mcp.restoring import RestoreOptions, restoration
+from server.mcp.run_calls import run_or_join
 from server.mcp.service import Service
-from server.mcp.tool_registration import ADDS, add_tool
+from server.mcp.tool_registration import REPEATABLE, add_tool
 from server.mcp.view import SHOWN_IN_VIEW
-from server.schemas import Picture, RestorationReport
+from server.target_size import TargetSize, parse_size
+
+SizeArgument = Annotated[
+    TargetSize | None,
+    BeforeValidator(lambda given: None if given in (None, "") else parse_size(given)),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "4K (default), 8K, 2x, 1.5x, 1920 (longer side), width 900, 12 MP, 1200x800 crop, "
+            "A4 at 300 dpi.",
+        }
+    ),
+]
+"""The size of one result."""
 
 
 def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
@@ -60,38 +54,43 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
     async def restore_to_4k(
         image: ImageArgument,
         context: Context[Any, Any],
+        size: SizeArgument = None,
         profile: ProfileArgument = "default",
-        scale: ScaleArgument = None,
-        long_side: LongSideArgument = None,
-        format: FormatArgument = "png",
+        strength: StrengthArgument = 1.0,
+        region: RegionArgument = None,
+        output: OutputArgument = None,
         findings: FindingsArgument = None,
         description: DescriptionArgument = None,
         plan: OrderArgument = None,
         experts: ExpertsArgument = None,
         max_seconds: SecondsArgument = None,
         max_expert_runs: ExpertRunsArgument = None,
-    ) -> Annotated[CallToolResult, RestorationReport]:
-        notices = Notices.here(service.bus)
-
-        def work(token: ProgressToken, status: Status) -> tuple[RestorationReport, Image]:
-            wanted = service.profile(
-                profile,
-                scale=scale,
-                long_side=long_side,
-                order=plan,
-                max_seconds=max_seconds,
-                max_expert_runs=max_expert_runs,
-                experts=experts,
-            )
-            reasoner = caller(findings, description)
-            return _restore(service, image, wanted, SUFFIXES[format], reasoner, token, _Listener(status, notices))
-
-        report, result = await service.jobs.run(context, "restore_to_4k", work)
-        return response(
-            report,
-            picture_link(report.image, "The restored picture", report.file),
-            report_link(report.run),
-            thumbnail(result),
+        detail: DetailArgument = None,
+        strip_metadata: StripArgument = False,
+        wait_seconds: WaitArgument = None,
+    ) -> CallToolResult:
+        options = RestoreOptions(
+            size=size,
+            profile=profile,
+            strength=strength,
+            region=region,
+            output=output,
+            findings=findings,
+            description=description,
+            plan=plan,
+            experts=experts,
+            max_seconds=max_seconds,
+            max_expert_runs=max_expert_runs,
+            detail=detail,
+            strip_metadata=strip_metadata,
+        )
+        return await run_or_join(
+            service,
+            context,
+            "restore_to_4k",
+            {"image": image, "options": options, "mask": mask_image(region)},
+            restoration(service, image, options, Notices.here(service.bus)),
+            wait_seconds,
         )
 
     add_tool(
@@ -99,112 +98,10 @@ def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
         restore_to_4k,
         title="Restore to 4K",
         description=(
-            "Restore a photo completely, in one call: finds out what is wrong with it (noise, blur, haze, rain, "
-            "darkness, JPEG artifacts, low resolution), plans, runs several experts per step, keeps the best result, "
-            "rolls back steps that hurt, and enlarges it until its longer side has 4096 pixels. Use this unless the "
-            "user wants one particular step or wants to decide between candidates. Your own `findings`, `plan` or "
-            "`experts` replace ours where you give them. Takes from seconds to many "
-            "minutes, with progress. The result is saved as a file; the reply holds its path, a handle, a small "
-            "preview and a link to a report."
+            "Restore and enlarge one photo in one call: measures, plans, runs several experts per step, keeps the "
+            "best result or the input. Use it unless the user wants one particular step. Seconds "
+            "to many minutes; after wait_seconds the reply has a run id for get_run, and the same call joins it."
         ),
-        annotations=ADDS,
+        annotations=REPEATABLE,
         meta=SHOWN_IN_VIEW,
     )
-
-
-def _restore(
-    service: Service,
-    given: InputImage,
-    profile: Profile,
-    suffix: str,
-    reasoner: Reasoner | None,
-    token: ProgressToken,
-    listener: Listener,
-) -> tuple[RestorationReport, Image]:
-    source = service.open(given)
-    factor = enlargement(source.image.long_side, profile)
-    service.require_room(source.image.width * factor, source.image.height * factor)
-    restoration = restore_file(
-        source.file,
-        service.new_output(f"{source.name}_restored", suffix),
-        profile,
-        runs=service.settings.runs,
-        image=source.image,
-        experts=service.experts,
-        reasoner=reasoner,
-        token=token,
-        listener=listener,
-    )
-    return _report(service, restoration, source.name)
-
-
-def _report(service: Service, restoration: Restoration, name: str) -> tuple[RestorationReport, Image]:
-    summary = restoration.summary()
-    handle = service.workspace.keep_file(restoration.output.read_bytes(), name)
-    report = RestorationReport(
-        summary=f"Restored to {summary.width}x{summary.height}: {_what_was_done(restoration)}; "
-        f"saved as {summary.output}.",
-        image=Picture(handle=handle, width=summary.width, height=summary.height),
-        file=summary.output,
-        run=restoration.state.id,
-        plan=summary.plan,
-        steps=summary.steps,
-        warnings=summary.warnings,
-        seconds=summary.seconds,
-        model_use=summary.model_use,
-    )
-    return report, restoration.image or read_image(restoration.output)
-
-
-def _what_was_done(restoration: Restoration) -> str:
-    """The steps that changed the image; and why there are no more, or none."""
-    state, nodes = restoration.state, restoration.path_taken()
-    same_size = state.plan and (state.plan.final_width, state.plan.final_height) == (nodes[0].width, nodes[0].height)
-    nothing = "left as it was" if same_size else "only resized"
-    done = ", ".join(f"{node.step} by {node.expert}" for node in nodes if node.expert not in (None, KEEP_INPUT))
-    if nodes[-1].remaining_steps:  # only a spent budget leaves something on it
-        left = ", ".join(map(str, nodes[-1].remaining_steps))
-        return f"{done or nothing}, since the budget was spent before {left}"
-    if done:
-        return done
-    if state.plan and state.plan.steps:
-        return f"{nothing}, since no step of the plan made it better"
-    return f"{nothing}, since {'no step was needed' if state.profile.plan is None else 'the plan has no step'}"
-
-
-class _Listener:
-    """Hands the events of one run to its caller as progress, and to everybody who has subscribed."""
-
-    def __init__(self, status: Status, notices: Notices) -> None:
-        self._status = status
-        self._notices = notices
-        self._run = ""
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self._run = event.run
-        _tell(event, self._status)
-        self._notices.of_event(self._run, event)
-
-
-def _tell(event: Event, status: Status) -> None:
-    match event:
-        case Progress():
-            status.progress(event.fraction)
-            status.say(event.message)
-        case Perceived():
-            status.news(event.perception.description)
-        case Planned():
-            status.news(f"plan: {', '.join(map(str, event.plan.steps)) or 'nothing to do'}")
-        case CandidateJudged():
-            status.news(f"{event.step}: {event.verdict.expert} {event.verdict.score:.3f}")
-        case Asked():
-            status.news(f"asked {event.call.model} to {event.call.purpose}: {event.call.seconds:.1f} s")
-        case StepFinished():
-            status.news(f"{event.node.step} done: {event.node.expert}")
-        case RolledBack():
-            status.news(event.reason)
-        case Warned():
-            status.news(f"warning: {event.message}")
-        case _:
-            pass

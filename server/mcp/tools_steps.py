@@ -1,115 +1,82 @@
-"""Tools for a caller that decides by itself: one per task, and Q-MoE in two halves."""
+"""Tools for callers that plan themselves: one per task, and Q-MoE split into running and selecting."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any
 
+import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from agent.reasoners.sheet import candidate_sheet
+from agent.regions import regions_of
 from agent.state import Step
-from imaging.image import Image
 from imaging.progress import ProgressToken
 from server.errors import RequestError
+from server.mcp.guides import plan_id
 from server.mcp.inputs import (
-    SUFFIXES,
+    TASK_TOOL_NAMES,
+    DetailArgument,
     ExpertArgument,
-    FormatArgument,
+    ExpertsArgument,
     HandleArgument,
     ImageArgument,
     InputImage,
+    OutputArgument,
     ProfileArgument,
-    SideArgument,
+    RegionArgument,
+    StrengthArgument,
+    StripArgument,
+    TaskArgument,
+    words,
 )
-from server.mcp.jobs import Status
-from server.mcp.responses import picture_link, response, sheet, thumbnail
+from server.mcp.jobs import Status, Work
+from server.mcp.masks import mask_image
+from server.mcp.responses import fact, picture_line, picture_response, shown
+from server.mcp.run_calls import run_or_join
+from server.mcp.runs import Reply
 from server.mcp.service import Service
-from server.mcp.steps import JudgedCandidates, StepReply, finish_image, judge_candidates, select_candidate, take_step
-from server.mcp.tool_registration import ADDS, READS, add_tool
-from server.schemas import CandidatesReport, FinishReport, StepReport
+from server.mcp.steps import StepOptions, describe, finish_image, judge_candidates, select_candidate, take_step
+from server.mcp.tool_registration import REPEATABLE, add_tool
+from server.profile_options import LONG_SIDES
 from toolbox.tasks import Task
 
-HOW = (
-    " Without `expert`, Q-MoE runs the promising experts, measures quality, consistency with the input and how much "
-    "of the degradation is gone, and keeps the best, or the input where none is better. Give `expert` to have "
-    "exactly that one. The result has the size of the input and is saved as a file; a handle for the next "
-    "call comes back. Takes seconds, for large photos minutes, with progress."
-)
+MOST_SHEET_BYTES = 240_000
+"""Clients truncate replies at about a megabyte, and pictures stay in the conversation."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskTool:
-    """A tool for one task that keeps the image's size."""
-
-    name: str
-    task: Task
-    title: str
-    purpose: str
+SideArgument = Annotated[int | None, Field(ge=1, le=LONG_SIDES[1])]
 
 
-TASK_TOOLS = (
-    TaskTool(
-        "denoise",
-        Task.DENOISING,
-        "Remove noise",
-        "Remove sensor noise and grain from a photo. Not for the blocks of JPEG (remove_jpeg_artifacts).",
-    ),
-    TaskTool(
-        "dehaze",
-        Task.DEHAZING,
-        "Remove haze",
-        "Remove haze, fog or smog: washed-out, grey distance. Not for a photo that is merely pale or out of focus.",
-    ),
-    TaskTool(
-        "derain",
-        Task.DERAINING,
-        "Remove rain",
-        "Remove rain streaks. Not for drops on the lens, nor for snow that shall stay.",
-    ),
-    TaskTool(
-        "brighten",
-        Task.BRIGHTENING,
-        "Brighten",
-        "Brighten an underexposed photo. Not for one that is dark by intention, like a night sky.",
-    ),
-    TaskTool(
-        "deblur_motion",
-        Task.MOTION_DEBLURRING,
-        "Remove motion blur",
-        "Sharpen a photo blurred by a moving camera or object: smeared in one direction. Not for softness that is "
-        "alike in all directions (deblur_defocus).",
-    ),
-    TaskTool(
-        "deblur_defocus",
-        Task.DEFOCUS_DEBLURRING,
+TASK_TOOLS = {
+    "denoise": ("Remove noise", "Remove sensor noise or grain; not JPEG blocks."),
+    "dehaze": ("Remove haze", "Remove haze, fog or smog; not mere paleness."),
+    "derain": ("Remove rain", "Remove rain streaks; not drops on the lens."),
+    "brighten": ("Brighten", "Brighten an underexposed photo; not a night scene meant to be dark."),
+    "deblur_motion": ("Remove motion blur", "Sharpen smear in one direction (camera shake)."),
+    "deblur_defocus": (
         "Remove defocus blur",
-        "Sharpen a photo that is out of focus: soft alike in all directions. Not for a background that is blurred by "
-        "intention, nor for smear in one direction (deblur_motion).",
+        "Sharpen what is out of focus, soft in all directions; not intended bokeh.",
     ),
-    TaskTool(
-        "remove_jpeg_artifacts",
-        Task.JPEG_ARTIFACT_REMOVAL,
+    "remove_jpeg_artifacts": (
         "Remove JPEG artifacts",
-        "Remove blocks and ringing of strong JPEG compression. Do this before sharpening or enlarging. Not for grain "
-        "(denoise).",
+        "Remove blocks and ringing of compression; before sharpening or enlarging.",
     ),
-    TaskTool(
-        "restore_old_photo",
-        Task.OLD_PHOTO_RESTORATION,
+    "restore_old_photo": (
         "Restore an old photo",
-        "Fill the scratches of a scanned old photo and put faded or yellowed tones right. Do this first. Not for a "
-        "digital photo, whose fine lines it could take for scratches.",
+        "Fill scratches and correct faded tones of a scanned print, first; not for digital photos.",
     ),
-)
+}
+"""Title and purpose of the tools for one task that keep the image's size."""
 
 
 def add_step_tools(server: MCPServer[Any], service: Service) -> None:
     """Put the task tools, `super_resolve`, `restore_faces`, `run_candidates` and `select_best` on the server."""
-    for tool in TASK_TOOLS:
-        _add_task_tool(server, service, tool)
+    for name, (title, purpose) in TASK_TOOLS.items():
+        _add_task_tool(server, service, name, title, purpose)
     _add_restore_faces(server, service)
     _add_super_resolve(server, service)
     _add_run_candidates(server, service)
@@ -117,17 +84,22 @@ def add_step_tools(server: MCPServer[Any], service: Service) -> None:
     _add_finish(server, service)
 
 
-def _add_task_tool(server: MCPServer[Any], service: Service, tool: TaskTool) -> None:
+def _add_task_tool(server: MCPServer[Any], service: Service, name: str, title: str, purpose: str) -> None:
     async def run_task(
         image: ImageArgument,
         context: Context[Any, Any],
         expert: ExpertArgument = None,
+        strength: StrengthArgument = 1.0,
+        region: RegionArgument = None,
         profile: ProfileArgument = "default",
-    ) -> Annotated[CallToolResult, StepReport]:
-        return await _step(service, context, tool.name, image, Step(task=tool.task), expert, profile)
+        output: OutputArgument = None,
+    ) -> CallToolResult:
+        options = StepOptions(strength, region, output)
+        step = Step(task=TASK_TOOL_NAMES[name])
+        return await _step(service, context, name, image, step, expert, profile, options)
 
-    run_task.__name__ = tool.name
-    add_tool(server, run_task, title=tool.title, description=tool.purpose + HOW, annotations=ADDS)
+    run_task.__name__ = name
+    add_tool(server, run_task, title=title, description=f"{purpose} Up to minutes.", annotations=REPEATABLE)
 
 
 def _add_restore_faces(server: MCPServer[Any], service: Service) -> None:
@@ -135,29 +107,28 @@ def _add_restore_faces(server: MCPServer[Any], service: Service) -> None:
         image: ImageArgument,
         context: Context[Any, Any],
         expert: ExpertArgument = None,
+        strength: StrengthArgument = 1.0,
+        region: RegionArgument = None,
         profile: ProfileArgument = "default",
+        output: OutputArgument = None,
         original: Annotated[
             InputImage | None,
-            Field(
-                description="The photo before any step, in any size: faces are looked for there too, and must stay "
-                "who they are there. null: `image` itself.",
-                examples=[{"path": "holiday/beach.jpg"}],
-            ),
+            BeforeValidator(lambda given: None if given is None else InputImage.parse(given)),
+            WithJsonSchema({"type": "string", "description": "The photo before any step."}),
         ] = None,
-    ) -> Annotated[CallToolResult, StepReport]:
-        step = Step(task=Task.FACE_RESTORATION)
-        return await _step(service, context, "restore_faces", image, step, expert, profile, original)
+    ) -> CallToolResult:
+        step, options = Step(task=Task.FACE_RESTORATION), StepOptions(strength, region, output)
+        return await _step(service, context, "restore_faces", image, step, expert, profile, options, original)
 
     add_tool(
         server,
         restore_faces,
         title="Restore faces",
         description=(
-            "Find the faces, restore each one by itself and paste it back where it is still the same person; the "
-            "rest of the picture is not touched. Do this last, and after every enlargement. Not for photos without "
-            "faces, nor for faces of a few pixels." + HOW
+            "Restore each face that stays the same person and touch nothing else; last, after enlarging. "
+            "Up to minutes."
         ),
-        annotations=ADDS,
+        annotations=REPEATABLE,
     )
 
 
@@ -165,81 +136,90 @@ def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
     async def super_resolve(
         image: ImageArgument,
         context: Context[Any, Any],
-        scale: Annotated[Literal[2, 4, 16], Field(description="How many times as wide and high.", examples=[4])] = 4,
+        scale: Annotated[float, Field(gt=1, le=16, description="2 or 4, also 1.5 or 3; 8x: 2, then 4.")] = 4,
         expert: ExpertArgument = None,
+        strength: StrengthArgument = 1.0,
+        region: RegionArgument = None,
         profile: ProfileArgument = "default",
-    ) -> Annotated[CallToolResult, StepReport]:
-        step = Step(task=Task.SUPER_RESOLUTION, scale=scale)
-        return await _step(service, context, "super_resolve", image, step, expert, profile)
+        detail: DetailArgument = None,
+        output: OutputArgument = None,
+    ) -> CallToolResult:
+        options = StepOptions(strength, region, output, scale, detail)
+        return await _step(service, context, "super_resolve", image, _enlarging(scale), expert, profile, options)
 
     add_tool(
         server,
         super_resolve,
         title="Enlarge",
         description=(
-            "Enlarge a photo 2 or 4 times by super-resolution. Remove its other degradations first: they would be "
-            "enlarged too. For 8x call with 2 and then 4, for 16x with 4 twice: only diffusion models, which must be "
-            "installed, do 16 at once. Without `expert`, Q-MoE runs the "
-            "promising experts and keeps the best. To get to 4K in one call use restore_to_4k instead. Takes "
-            "seconds, for large photos minutes, with progress."
+            "Enlarge by super-resolution, after other defects are removed: they would grow too. To a given size: "
+            "restore_to_4k. Up to minutes."
         ),
-        annotations=ADDS,
+        annotations=REPEATABLE,
     )
+
+
+def _enlarging(scale: float) -> Step:
+    """The step of super-resolution that gives at least that scale. Raises `RequestError`."""
+    if scale == 16:
+        return Step(task=Task.SUPER_RESOLUTION, scale=16)
+    if scale > 4:
+        raise RequestError(f"super_resolve enlarges at most 4 times, not {scale:g}", "for 8x call with 2 and then 4")
+    return Step(task=Task.SUPER_RESOLUTION, scale=2 if scale <= 2 else 4)
 
 
 def _add_run_candidates(server: MCPServer[Any], service: Service) -> None:
     async def run_candidates(
         image: ImageArgument,
-        task: Annotated[Task, Field(description="The task whose experts shall run.", examples=["denoising"])],
+        task: TaskArgument,
         context: Context[Any, Any],
-        scale: Annotated[
-            Literal[1, 2, 4, 16],
-            Field(description="2, 4 or 16 for super_resolution, 1 for every other task.", examples=[1]),
-        ] = 1,
-        experts: Annotated[
-            list[str] | None,
-            Field(
-                min_length=1,
-                max_length=32,
-                description="Only these experts; null: all that the profile allows.",
-                examples=[["restore4k_denoise", "nlm_denoise"]],
-            ),
+        scale: Annotated[float | None, Field(description="2 or 4, for super_resolution.")] = None,
+        experts: ExpertsArgument = None,
+        region: Annotated[
+            str | None, Field(max_length=200, description='What the sheet shows: "x,y,w,h", "face 1".')
         ] = None,
         profile: ProfileArgument = "default",
-        exhaustive: Annotated[
-            bool,
-            Field(
-                description="Run every expert on the whole of a large image, instead of on crops first.",
-                examples=[False],
-            ),
-        ] = False,
-    ) -> Annotated[CallToolResult, CandidatesReport]:
-        def work(token: ProgressToken, status: Status) -> JudgedCandidates:
-            if (task is Task.SUPER_RESOLUTION) == (scale == 1):
-                raise RequestError(
-                    f"{task.value} at scale {scale} means nothing", "2, 4 or 16 is for super_resolution alone"
-                )
-            step = Step(task=task, scale=scale)
-            wanted = service.profile(profile)
-            wanted = wanted.model_copy(update={"exhaustive": exhaustive or wanted.exhaustive})
-            return judge_candidates(service, service.open(image), step, wanted, experts, token, status)
+    ) -> CallToolResult:
+        if task is not Task.SUPER_RESOLUTION and scale not in (None, 1):
+            raise RequestError(f"{task.value} at scale {scale:g} means nothing", "leave scale out")
+        if task is Task.SUPER_RESOLUTION and scale not in (None, 2, 4, 16):
+            raise RequestError(f"there are no experts for {scale:g}x", "give 2 or 4")
+        step = _enlarging(scale or 4) if task is Task.SUPER_RESOLUTION else Step(task=task)
 
-        judged = await service.jobs.run(context, f"run_candidates {task.value}", work)
-        labelled = {f"{name} {score:.3f}": image for name, score, image in judged.shown}
-        return response(judged.report, sheet(judged.before, labelled, Step(task=task, scale=scale)))
+        def work(token: ProgressToken, status: Status) -> Reply:
+            source = service.open(image, token)
+            box = regions_of(region, source.image)[0].box if region else None
+            judged = judge_candidates(service, source, step, service.profile(profile), experts, token, status)
+            lines = [
+                f"{step}: {len(judged)} candidates.",
+                *(
+                    fact(handle or "failed", verdict.expert if handle else describe(verdict))
+                    for handle, verdict, _ in judged
+                ),
+                picture_line(source.picture, "input"),
+                fact(
+                    "next",
+                    "judge the sheet; then select_best with these handles: your choice, or without one the best "
+                    "score. analyze_quality tells the score of a handle",
+                ),
+            ]
+            images = {verdict.expert: image for _, verdict, image in judged if image is not None}
+            sheet = shown(candidate_sheet(source.image, images, step, MOST_SHEET_BYTES, box))
+            return Reply(picture_response(lines, sheet))
+
+        arguments = {"image": image, "step": step, "experts": experts, "region": region, "profile": profile}
+        return await run_or_join(service, context, "run_candidates", arguments, lambda _: work)
 
     add_tool(
         server,
         run_candidates,
         title="Run the candidates of a step",
         description=(
-            "First half of Q-MoE, for when you want to judge by yourself: run several experts for one task and get "
-            "every candidate with a handle and its scores, and one sheet that shows the same part of the input and "
-            "of every candidate (the input itself is one, keep_input). Nothing is saved for the user yet: pass the "
-            "handles to select_best, with your choice. Takes longer than the tool of the task, since every expert "
-            "runs: seconds to minutes, with progress. Not needed where the measured best is good enough for you."
+            "Run every expert for one task on the whole picture: one handle each, and a sheet that shows the same "
+            "part of all, without scores. To choose by eye, then select_best; the task's own tool is quicker. "
+            "Minutes."
         ),
-        annotations=READS,
+        annotations=REPEATABLE,
     )
 
 
@@ -247,66 +227,73 @@ def _add_select_best(server: MCPServer[Any], service: Service) -> None:
     async def select_best(
         candidates: Annotated[
             list[HandleArgument],
-            Field(
-                min_length=1,
-                max_length=33,
-                description="Handles from one run_candidates result.",
-                examples=[["img_0123456789ab", "img_ba9876543210"]],
-            ),
+            BeforeValidator(words),
+            Field(min_length=1, max_length=33),
+            WithJsonSchema({"type": "string", "description": "Handles of one run_candidates, comma-separated."}),
         ],
         context: Context[Any, Any],
-        choice: Annotated[
-            HandleArgument | None,
-            Field(
-                description="Your own choice among them; null: the best score wins.", examples=["img_ba9876543210"]
-            ),
-        ] = None,
-    ) -> Annotated[CallToolResult, StepReport]:
-        def work(token: ProgressToken, status: Status) -> StepReply:
+        choice: Annotated[HandleArgument | None, Field(description="Your own choice; else the best score.")] = None,
+        strength: StrengthArgument = 1.0,
+        region: RegionArgument = None,
+        output: OutputArgument = None,
+    ) -> CallToolResult:
+        def work(token: ProgressToken, status: Status) -> Reply:
             token.check()
-            return select_candidate(service, candidates, choice)
+            return select_candidate(service, candidates, choice, StepOptions(strength, region, output))
 
-        return _step_answer(await service.jobs.run(context, "select_best", work))
+        plan = await anyio.to_thread.run_sync(plan_id, service, InputImage("handle", candidates[0]))
+        arguments = {
+            "candidates": candidates, "choice": choice, "strength": strength, "region": region, "output": output,
+            "mask": mask_image(region), "plan": plan,
+        }  # fmt: skip
+        return await run_or_join(service, context, "select_best", arguments, lambda _: work)
 
     add_tool(
         server,
         select_best,
         title="Select the best candidate",
-        description=(
-            "Second half of Q-MoE: take the candidates of run_candidates, settle on the one with the best score or "
-            "on your own `choice`, save it as a file, and get its handle for the next step, with the reasons. Quick. "
-            "Only for handles of one and the same run_candidates call; to compare other images use compare_images."
-        ),
-        annotations=ADDS,
+        description="Settle on one candidate of run_candidates and save it; its handle is for the next step. Quick.",
+        annotations=REPEATABLE,
     )
 
 
 def _add_finish(server: MCPServer[Any], service: Service) -> None:
     async def finish_restoration(
         image: ImageArgument,
-        width: SideArgument,
-        height: SideArgument,
         context: Context[Any, Any],
-        format: FormatArgument = "png",
-    ) -> Annotated[CallToolResult, FinishReport]:
-        def work(token: ProgressToken, status: Status) -> tuple[FinishReport, Image]:
-            source = service.open(image)
+        width: SideArgument = None,
+        height: SideArgument = None,
+        stretch: Annotated[bool, Field(description="Allow another aspect.")] = False,
+        strip_metadata: StripArgument = False,
+        output: OutputArgument = None,
+    ) -> CallToolResult:
+        def work(token: ProgressToken, status: Status) -> Reply:
+            source = service.open(image, token)
+            if strip_metadata:
+                source = replace(source, image=source.image.without_metadata())
             token.check()
-            return finish_image(service, source, width, height, SUFFIXES[format])
+            return finish_image(service, source, width, height, output, stretch=stretch)
 
-        report, result = await service.jobs.run(context, "finish_restoration", work)
-        return response(report, picture_link(report.image, "The finished picture", report.file), thumbnail(result))
+        arguments = {
+            "image": image,
+            "width": width,
+            "height": height,
+            "stretch": stretch,
+            "output": output,
+            "strip_metadata": strip_metadata,
+            "plan": await anyio.to_thread.run_sync(plan_id, service, image),
+        }
+        return await run_or_join(service, context, "finish_restoration", arguments, lambda _: work)
 
     add_tool(
         server,
         finish_restoration,
         title="Finish",
         description=(
-            "The last call of a restoration that you have done step by step: bring the image to the plan's final "
-            "size by plain resizing, and save it with the bit depth, colour profile and EXIF of the photo. To "
-            "enlarge with new detail use super_resolve before this. Takes seconds."
+            "Last call of a restoration in steps: plain resize to the plan's final size, saved with colour profile "
+            "and EXIF. Not to enlarge with detail (super_resolve). Seconds."
         ),
-        annotations=ADDS,
+        annotations=REPEATABLE,
     )
 
 
@@ -318,16 +305,21 @@ async def _step(
     step: Step,
     expert: str | None,
     profile: str,
+    options: StepOptions,
     original: InputImage | None = None,
 ) -> CallToolResult:
-    def work(token: ProgressToken, status: Status) -> StepReply:
-        wanted = service.profile(profile)
-        source, first = service.open(image), service.open(original).image if original else None
-        return take_step(service, source, step, wanted, expert, f"{source.name}_{name}", token, status, first)
+    def of(_: str) -> Work[Reply]:
+        def work(token: ProgressToken, status: Status) -> Reply:
+            wanted = service.profile(profile, detail=options.detail)
+            source, first = service.open(image, token), service.open(original, token).image if original else None
+            called = f"{source.name}_{name}"
+            return take_step(service, source, step, wanted, expert, called, token, status, options, first)
 
-    return _step_answer(await service.jobs.run(context, name, work))
+        return work
 
-
-def _step_answer(result: StepReply) -> CallToolResult:
-    report = result.report
-    return response(report, picture_link(report.image, "The result", report.file), thumbnail(result.image))
+    arguments = {
+        "image": image, "step": step, "expert": expert, "profile": profile, "options": options,
+        "mask": mask_image(options.region), "original": original,
+        "plan": await anyio.to_thread.run_sync(plan_id, service, image),
+    }  # fmt: skip
+    return await run_or_join(service, context, name, arguments, of)

@@ -1,7 +1,7 @@
 """Images that a caller may name by a handle: files in one folder, named after their content.
 
-The folder is the index, so that nothing has to be repaired after a kill, and handles outlive the server. What has not
-been used for long goes, and where the folder is full, what has not been used for longest.
+The folder is the index, so nothing needs repair after a kill, and handles outlive the server. Images that were not
+used for long are removed; when the folder is full, the least recently used ones.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,26 +17,37 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from agent.state import Step, Verdict
-from imaging.alpha import bleed_alpha
 from imaging.atomic import atomic_write
 from imaging.disk import require_space
 from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
+from imaging.metadata import metadata_from_json, metadata_to_json
+from imaging.network_space import in_network_space
+from imaging.opening import read_small
+from imaging.preparing import prepared
+from imaging.progress import ProgressToken
 from imaging.reading import Limits, read_image
 from imaging.writing import encode_image
 from server.errors import UnknownHandle
 
-HANDLE_PATTERN = r"^img_[0-9a-f]{12}$"
+HANDLE_DIGITS = 32
+"""Hexadecimal digits of a handle: nobody finds two images with one of 128 bits."""
+HANDLE_PATTERN = rf"^img_[0-9a-f]{{{HANDLE_DIGITS}}}$"
+IMAGE_FILE = r"img_[0-9a-f]{12,}\.image"
+"""Names of image files, also of earlier versions, which had shorter handles."""
+MAX_ORIGIN_BYTES, MAX_NAME_BYTES = 1 << 20, 4096
 IN_USE_SECONDS = 3600.0
 """Images used this recently are not removed to make room."""
+CLOCK_TOLERANCE_SECONDS = 60.0
+"""Maximum lead of the clock of a file server over that of this machine."""
 DAY = 24 * 3600.0
 
 
 class CandidateOf(BaseModel):
-    """The step and verdict of an image that is a candidate."""
+    """The step and verdict of an image that a step made: a candidate, or the result that was kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +55,10 @@ class CandidateOf(BaseModel):
     """Handle of the step's input."""
     step: Step
     verdict: Verdict
+    input_verdict: Verdict | None = None
+    """Of keeping the input, where that was a candidate too."""
+    is_modified: bool = Field(default=False, validation_alias=AliasChoices("is_modified", "is_steered"))
+    """Whether it was blended with its input or resized after the verdict; `is_steered` in earlier versions."""
 
 
 class Origin(BaseModel):
@@ -54,6 +70,8 @@ class Origin(BaseModel):
     """Bit depth of the source file; the workspace stores 16 bit."""
     greyscale: bool = False
     """Whether the result is saved as greyscale; the workspace stores colour."""
+    metadata: str
+    """What a PNG cannot hold exactly, by `metadata_to_json`: resolution, IPTC, map, kind of alpha."""
     candidate: CandidateOf | None = None
 
 
@@ -72,11 +90,11 @@ class Workspace:
 
         `name`: base name of the photo that it comes from.
         """
-        handle = _handle(data)
-        if not self._used(handle):
+        handle = handle_of(data)
+        if not self._holds(handle, data):
             self._make_room(len(data))
             self._write(self._picture(handle), data)
-        self._call(handle, name)
+        self._set_name(handle, name)
         return handle
 
     def keep_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
@@ -86,43 +104,58 @@ class Workspace:
         """
         data = encode_image(replace(image, bit_depth=16, greyscale=False), "PNG")
         bit_depth: Literal[8, 16] = 16 if image.bit_depth == 16 else 8
-        origin = Origin(bit_depth=bit_depth, greyscale=image.greyscale, candidate=candidate)
+        metadata = metadata_to_json(replace(image, exif=None, xmp=None)).decode()
+        origin = Origin(bit_depth=bit_depth, greyscale=image.greyscale, metadata=metadata, candidate=candidate)
         made_by = f"{candidate.parent} {candidate.step} {candidate.verdict.expert}" if candidate else "made here"
-        handle = _handle(data, f"{made_by} {origin.bit_depth}".encode())
-        if not self._used(handle):
+        handle = handle_of(data, f"{made_by} {origin.bit_depth} {metadata}".encode())
+        if not self._holds(handle, data):
             self._make_room(len(data))
             self._write(self._origin(handle), origin.model_dump_json().encode())
             self._write(self._picture(handle), data)
-        self._call(handle, name)
+        self._set_name(handle, name)
         return handle
 
-    def load(self, handle: str, limits: Limits | None = None) -> Image:
-        """Load the image of a handle; transparent pixels of a caller's file are filled.
+    def load(self, handle: str, limits: Limits | None = None, token: ProgressToken | None = None) -> Image:
+        """Load the image of a handle, prepared for experts.
 
         Raises `UnknownHandle`, and `ImageError` where its file is damaged.
         """
-        image = read_image(self.path(handle), limits)
+        image = read_image(self.path(handle), limits, token=token)
         origin = self._read_origin(handle)
         if origin is None:
-            return bleed_alpha(image)
-        return replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale)
+            return prepared(image)
+        metadata = metadata_from_json(origin.metadata.encode()) | {"exif": image.exif, "xmp": image.xmp}
+        image = replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale, **metadata)
+        return in_network_space(image)
 
     def name(self, handle: str) -> str:
         """The base name of the photo that an image comes from, or the handle if it has none."""
         with suppress(OSError):
-            return os.fsdecode(self._name(handle).read_bytes())
+            return os.fsdecode(read_small(self._name(handle), MAX_NAME_BYTES))
         return handle
 
     def candidate(self, handle: str) -> CandidateOf | None:
-        """The step and verdict of the image; None if it is not a candidate. Raises `UnknownHandle`."""
+        """The step and verdict of the image; None if no step made it. Raises `UnknownHandle`."""
         self.path(handle)
         origin = self._read_origin(handle)
         return origin.candidate if origin else None
 
+    def line(self, handle: str) -> list[tuple[str, CandidateOf | None]]:
+        """The images that an image was made from by steps, as far as they are still here, and itself at the end."""
+        found = list[tuple[str, CandidateOf | None]]()
+        with suppress(UnknownHandle):
+            while handle not in {known for known, _ in found}:
+                made = self.candidate(handle)
+                found.append((handle, made))
+                if made is None:
+                    break
+                handle = made.parent
+        return found[::-1]
+
     def path(self, handle: str) -> Path:
         """The image file of a handle. Raises `UnknownHandle`."""
         if not re.fullmatch(HANDLE_PATTERN, handle):
-            raise UnknownHandle(f"{handle!r} is not a handle", "handles look like img_0123456789ab")
+            raise UnknownHandle(f"{handle!r} is not a handle", f"handles are img_ and {HANDLE_DIGITS} digits")
         if not self._used(handle):
             raise UnknownHandle(
                 f"there is no image {handle} in the workspace",
@@ -138,6 +171,13 @@ class Workspace:
             return False
         return True
 
+    def _holds(self, handle: str, data: bytes) -> bool:
+        """Whether the image exists undamaged; marks it as used now."""
+        with suppress(OSError):
+            picture = self._picture(handle)
+            return picture.stat().st_size == len(data) and picture.read_bytes() == data and self._used(handle)
+        return False
+
     def _make_room(self, size: int) -> None:
         """Remove expired, then least recently used images. Raises `ResourceError` if that is not enough."""
         now = time.time()
@@ -145,11 +185,11 @@ class Workspace:
         for used, handle, length in sorted(self._images(now), reverse=True):
             unused = now - used
             if unused > self.max_days * DAY or (unused > IN_USE_SECONDS and kept + length + size > self.max_bytes):
-                self._picture(handle).unlink(missing_ok=True)
-                self._origin(handle).unlink(missing_ok=True)
-                self._name(handle).unlink(missing_ok=True)
-            else:
-                kept += length
+                with suppress(OSError):
+                    for file in (self._picture(handle), self._origin(handle), self._name(handle)):
+                        file.unlink(missing_ok=True)
+                    continue
+            kept += length
         if kept + size > self.max_bytes:
             raise ResourceError(
                 f"the workspace holds {kept} bytes used within the hour, of at most {self.max_bytes}",
@@ -158,14 +198,20 @@ class Workspace:
         require_space(self.folder, size + self.free_bytes)
 
     def _images(self, now: float) -> Iterator[tuple[float, str, int]]:
-        """Time of last use, handle and size of each image; removes stale partial files."""
+        """Time of last use, handle and size of each image; removes stale partial files.
+
+        A time in the future was written before the clock was set back, and everything that is used since then has a
+        better one: such an image counts as not in use.
+        """
         with suppress(FileNotFoundError):
             for entry in os.scandir(self.folder):
-                with suppress(FileNotFoundError):
+                with suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
-                    if entry.name.endswith(".image"):
-                        yield status.st_mtime, entry.name.removesuffix(".image"), status.st_size
-                    elif entry.name.endswith(".part") and now - status.st_mtime > IN_USE_SECONDS:
+                    ahead = status.st_mtime > now + CLOCK_TOLERANCE_SECONDS
+                    used = now - IN_USE_SECONDS - 1 if ahead else status.st_mtime
+                    if re.fullmatch(IMAGE_FILE, entry.name) and stat.S_ISREG(status.st_mode):
+                        yield used, entry.name.removesuffix(".image"), status.st_size
+                    elif entry.name.endswith(".part") and now - used > IN_USE_SECONDS:
                         os.unlink(entry.path)
 
     def handles(self) -> list[str]:
@@ -174,14 +220,14 @@ class Workspace:
         for path in self.folder.glob("img_*.image"):
             with suppress(FileNotFoundError):  # removed meanwhile
                 found.append((path.stat().st_mtime_ns, path.stem))
-        return [handle for _, handle in sorted(found, reverse=True)]
+        return [handle for _, handle in sorted(found, reverse=True) if re.fullmatch(HANDLE_PATTERN, handle)]
 
     def _read_origin(self, handle: str) -> Origin | None:
         path = self._origin(handle)
         if not path.exists():
             return None
         try:
-            return Origin.model_validate_json(path.read_bytes())
+            return Origin.model_validate_json(read_small(path, MAX_ORIGIN_BYTES))
         except (OSError, ValidationError) as error:
             raise UnknownHandle(f"{path.name} is damaged or of another version", "make the image again") from error
 
@@ -194,7 +240,7 @@ class Workspace:
     def _name(self, handle: str) -> Path:
         return self.folder / f"{handle}.name"
 
-    def _call(self, handle: str, name: str) -> None:
+    def _set_name(self, handle: str, name: str) -> None:
         if name and name != self.name(handle):
             self._write(self._name(handle), os.fsencode(name))
 
@@ -210,8 +256,9 @@ class Workspace:
             ) from error
 
 
-def _handle(*parts: bytes) -> str:
+def handle_of(*parts: bytes) -> str:
+    """The handle of what consists of these bytes."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    return f"img_{digest.hexdigest()[:12]}"
+    return f"img_{digest.hexdigest()[:HANDLE_DIGITS]}"

@@ -22,7 +22,7 @@ DEJPEG, ENLARGE = Step(task=Task.JPEG_ARTIFACT_REMOVAL), Step(task=Task.SUPER_RE
 
 
 def verdict(expert: str, score: float, **more: Any) -> Verdict:
-    parts = {"quality": score - 0.05, "consistency": min(score + 0.2, 1), "removal": 0.5, "seconds": 1.25}
+    parts = {"quality": score - 0.05, "consistency": min(score + 0.2, 1), "seconds": 1.25}
     return Verdict(expert=expert, score=score, metrics={"niqe": 4.321}, **{**parts, **more})
 
 
@@ -67,7 +67,7 @@ def finished_run() -> RunState:
             verdicts=(
                 verdict(KEEP_INPUT, 0.6),
                 verdict("nlmeans", 0.81, stage="prescreen"),
-                verdict("wavelet", 0.777, stage="prescreen", removal=-0.25),
+                verdict("wavelet", 0.777, stage="prescreen", consistency=-0.25),
                 verdict("broken", 0.0, error=HOSTILE_ERROR),
                 verdict("nlmeans", 0.742),
             ),

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import skimage.data
+from pydantic import TypeAdapter
 
+from agent.events import Event
 from agent.run import Restoration, restore_file
 from agent.state import Step
 from agent.step_context import StepContext
@@ -19,7 +21,7 @@ from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from iqa.features import extract_features
 from profiles.schema import Profile
-from toolbox.card import ClassicalCard, ExpertCard
+from toolbox.card import ClassicalCard, ExpertCard, SpandrelCard
 from toolbox.catalogue import Catalogue
 from toolbox.expert import Expert
 from toolbox.pool import ExpertPool
@@ -50,23 +52,21 @@ class ScriptedPool(ExpertPool):
         self._scripted = {expert.card.name: expert for expert in experts}
         self.calls: list[str] = []
 
-    def get(self, name: str) -> Expert:
+    def get(self, name: str, token: ProgressToken | None = None) -> Expert:
         self.calls.append(name)
         return self._scripted[name]
 
 
-def expert(name: str, task: Task, function: Callable[[Image], Image], scale: int = 1) -> ScriptedExpert:
-    card = ClassicalCard.model_validate(
-        {
-            "name": name,
-            "task": task,
-            "scale": scale,
-            "loader": "classical",
-            "function": "none:none",
-            "about": "",
-            "source": "",
-        }
-    )
+def expert(
+    name: str, task: Task, function: Callable[[Image], Image], scale: int = 1, preference: str = "any"
+) -> ScriptedExpert:
+    """A classical expert; a network where it prefers perception."""
+    common = {"name": name, "task": task, "scale": scale, "preference": preference, "about": "", "source": ""}
+    card: ExpertCard
+    if preference == "perception":
+        card = SpandrelCard.model_validate({**common, "loader": "spandrel", "weights": "none.safetensors"})
+    else:
+        card = ClassicalCard.model_validate({**common, "loader": "classical", "function": "none:none"})
     return ScriptedExpert(card, function)
 
 
@@ -101,6 +101,12 @@ def step_context(image: Image, step: Step, wanted: Profile, pool: ExpertPool, **
 def run(source: Path, wanted: Profile, pool: ExpertPool, **keys: object) -> Restoration:
     folder = source.parent
     return restore_file(source, folder / "out.png", wanted, runs=folder / "runs", experts=pool, **keys)  # type: ignore[arg-type]
+
+
+def trace(folder: Path) -> list[Event]:
+    """The events that a run has recorded."""
+    lines = (folder / "trace.jsonl").read_text("utf-8").splitlines()
+    return [TypeAdapter[Event](Event).validate_json(line) for line in lines]
 
 
 def winners(restoration: Restoration) -> list[str | None]:

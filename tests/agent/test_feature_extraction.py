@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from agent import judging, run_context
+from agent import judging
 from agent.run import restore_file
+from agent.search import search_state
 from agent.state import KEEP_INPUT
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
@@ -33,7 +34,7 @@ def test_a_run_extracts_features_once_of_its_input_and_at_every_result(
         return extract_features(image, crops, models)
 
     monkeypatch.setattr(judging, "extract_features", counted)
-    monkeypatch.setattr(run_context, "extract_features", counted)
+    monkeypatch.setattr(search_state, "extract_features", counted)
     photo = to_float(skimage.data.coffee()[:128, 200:328])
     write_image(Image(from_numpy(gaussian_noise(photo, np.random.default_rng(0), 30))), tmp_path / "noisy.png")
     profile = load_profile("default").model_copy(update={"scale_factor": 2, "face_restore": False})

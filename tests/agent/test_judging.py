@@ -1,7 +1,8 @@
-"""Who wins a contest: the best score, and within the judge's own error the more faithful, then the cheaper."""
+"""Selection of a candidate: the best score; among ties the most consistent, then the cheapest."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_the_tie_is_with_the_best_of_all_and_not_with_the_last_one_ahead() -> No
     assert winner(*reversed(chain)) == "1"
 
 
-def test_without_an_image_nobody_wins() -> None:
+def test_without_an_image_no_candidate_wins() -> None:
     prescreened = candidate("prescreened", 0.9, image=None)
     assert winner(prescreened) == "nobody"
     assert winner(prescreened, candidate("run", 0.2)) == "run"
@@ -136,7 +137,7 @@ def test_which_enlarging_expert_is_trusted_depends_on_noise() -> None:
     assert priors["noisy"][0] < priors["noisy"][1]
 
 
-def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_doing_nothing(
+def test_the_prior_of_an_unknown_expert_lies_between_the_best_and_keeping_the_input(
     noisy_astronaut: tuple[FloatArray, Judge],
 ) -> None:
     pixels, judge = noisy_astronaut
@@ -144,10 +145,14 @@ def test_nothing_known_of_a_faithful_expert_is_less_than_the_best_and_more_than_
     gains = expected_gains(extract_features(judge.evaluate_input().image or picture(pixels)), Task.DENOISING)
     assert CARD.name not in gains
     best = max(prior_by_gain(gains, name, 1.0) for name in gains)
-    assert judge.evaluate_input().verdict.expert_prior == 0 < unknown.expert_prior <= best / 2 + 1e-6
+    kept = judge.evaluate_input().verdict.expert_prior
+    assert best == 0
+    assert kept < unknown.expert_prior <= kept / 2 + 1e-6
 
 
-def test_who_changes_nothing_is_no_better_than_the_input(noisy_astronaut: tuple[FloatArray, Judge]) -> None:
+def test_an_expert_that_changes_nothing_is_not_better_than_the_input(
+    noisy_astronaut: tuple[FloatArray, Judge],
+) -> None:
     """However much is expected of the expert."""
     _, judge = noisy_astronaut
     card = CARD.model_copy(update={"name": "restore4k_denoise"})
@@ -157,3 +162,19 @@ def test_who_changes_nothing_is_no_better_than_the_input(noisy_astronaut: tuple[
     assert idle.verdict.score == kept.verdict.score
     assert idle.verdict.cost == 1
     assert winner(kept, idle) == kept.verdict.expert
+
+
+@pytest.mark.parametrize(("is_requested", "is_offered"), [(False, False), (True, True)])
+def test_a_deconvolution_that_does_not_explain_its_input_is_offered_only_on_request(
+    is_requested: bool, is_offered: bool
+) -> None:
+    sharp = to_float(skimage.data.astronaut()[:96, 150:246])
+    step = Step(task=Task.MOTION_DEBLURRING)
+    context = step_context(picture(sharp), step, Profile(name="test"), ExpertPool(Catalogue(())))
+    judge = Judge(replace(context, is_requested=is_requested))
+    ringing = picture(sharp + 0.2 * np.sin(np.arange(96, dtype=np.float32) * 2)[None, :, None])
+    card = CARD.model_copy(update={"name": "blind_motion", "task": Task.MOTION_DEBLURRING})
+    assert not expected_gains(context.features, Task.MOTION_DEBLURRING)["blind_motion"].is_clear
+    offered = judge.evaluate(card, ringing, 0.1)
+    assert (offered.image is not None) is is_offered
+    assert is_offered or "consistency" in (offered.verdict.error or "")

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from agent.events import StepFinished
-from agent.face_step import run_face_step
+from agent.faces.step import run_face_step
 from agent.qmoe import candidates, run_candidates, shortlist
 from agent.reasoners.reasoner import CallerReasoner
-from agent.rollback import left_of
 from agent.run_folder import RunFolder
+from agent.search.rollback import remaining_without_first
 from agent.state import KEEP_INPUT, Node, Step
 from agent.timer import Timer
 from imaging.convert import from_numpy
@@ -35,6 +35,7 @@ from tests.agent.scripted import (
     ruin,
     run,
     step_context,
+    trace,
     truth,
     winners,
 )
@@ -54,7 +55,7 @@ def seen_by_the_caller(*names: Degradation) -> CallerReasoner:
     return CallerReasoner(findings=dict.fromkeys(names, Severity.HIGH))
 
 
-def test_what_the_caller_alone_has_seen_is_treated_after_other_steps_too(noisy_file: Path) -> None:
+def test_findings_of_the_caller_alone_are_treated_after_other_steps_too(noisy_file: Path) -> None:
     pool = ScriptedPool(
         expert("clean", Task.DENOISING, truth), expert("sharpen", Task.DEFOCUS_DEBLURRING, dimmed), PLAIN_2X
     )
@@ -88,7 +89,12 @@ ENLARGE = Step(task=Task.SUPER_RESOLUTION, scale=2)
 def test_after_a_step_that_changed_nothing_comes_none_that_has_failed_on_these_pixels(
     remaining_steps: tuple[Step, ...], failed: tuple[Step, ...], left: tuple[Step, ...]
 ) -> None:
-    assert left_of(Node(id=1, width=8, height=8, remaining_steps=remaining_steps, failed_first_steps=failed)) == left
+    assert (
+        remaining_without_first(
+            Node(id=1, width=8, height=8, remaining_steps=remaining_steps, failed_first_steps=failed)
+        )
+        == left
+    )
 
 
 def test_an_expert_without_memory_leaves_the_step_to_the_others(noisy_file: Path) -> None:
@@ -102,14 +108,14 @@ def test_an_expert_without_memory_leaves_the_step_to_the_others(noisy_file: Path
     assert "not enough memory" in (told["hungry"] or "")
 
 
-def test_a_run_with_an_expert_that_runs_many_times_over_can_be_read_again(noisy_file: Path) -> None:
+def test_a_run_with_a_diffusion_expert_can_be_loaded(noisy_file: Path) -> None:
     ideal = expert("ideal", Task.DENOISING, truth)
     card = ideal.card.model_copy(update={"loader": "diffusion"})
     restoration = run(noisy_file, profile(), ScriptedPool(ScriptedExpert(card, truth), PLAIN_2X))
     assert winners(restoration)[0] == "ideal"
     kept = RunFolder(restoration.folder)
     assert kept.load_state() == restoration.state
-    costs = [event.node.verdicts[-1].cost for event in kept.events() if isinstance(event, StepFinished)]
+    costs = [event.node.verdicts[-1].cost for event in trace(kept.path) if isinstance(event, StepFinished)]
     assert costs == [3, 1]
 
 
@@ -140,7 +146,7 @@ def test_when_the_time_is_up_an_expert_is_stopped_and_the_best_so_far_is_finishe
     assert any("the budget of 10 seconds" in warning for warning in restoration.state.warnings)
 
 
-def test_with_few_runs_left_the_expert_runs_that_is_best_for_such_a_picture(photo: Image) -> None:
+def test_with_few_runs_left_the_best_expert_for_the_picture_runs(photo: Image) -> None:
     """By what is best anywhere, another one would come first: it is for pictures that are noisy too."""
     small = Image(torch.nn.functional.avg_pool2d(photo.pixels[:, :256, 96:352], 4))
     pool, step = ExpertPool(), Step(task=Task.SUPER_RESOLUTION, scale=4)
@@ -160,7 +166,7 @@ def test_nothing_is_prescreened_where_that_would_take_more_runs_than_are_left() 
         assert len(verdicts) >= runs if most is None else len(verdicts) == runs
 
 
-def test_more_faces_than_there_are_runs_for_are_left_alone(photo: Image) -> None:
+def test_faces_beyond_the_expert_runs_are_skipped(photo: Image) -> None:
     face = photo.pixels[:, :256, 96:352]
     two = Image(torch.cat([face, face.flip(-1)], dim=-1))
     step, pool = Step(task=Task.FACE_RESTORATION), ExpertPool()
@@ -186,9 +192,9 @@ POOL = (
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("plain_4x", "super_resolution 4x is no step of the plan"), ("missing", "nobody has its weights")],
+    [("plain_4x", "super_resolution 4x is not in the plan"), ("missing", "nobody has its weights")],
 )
-def test_a_named_expert_that_cannot_take_part_is_warned_of(noisy_file: Path, name: str, told: str) -> None:
+def test_a_named_expert_that_cannot_run_gives_a_warning(noisy_file: Path, name: str, told: str) -> None:
     restoration = run(noisy_file, profile(experts=["ideal", name]), ScriptedPool(*POOL))
     (warning,) = restoration.state.warnings
     assert name in warning
@@ -202,12 +208,12 @@ def test_a_plan_without_enlargement_keeps_the_size(noisy_file: Path) -> None:
     assert (result.width, result.height) == (128, 128)
 
 
-def test_what_explains_its_input_too_little_is_out_where_the_profile_is_strict(noisy_file: Path) -> None:
+def test_inconsistent_results_are_rejected_by_strict_profiles(noisy_file: Path) -> None:
     pool = ScriptedPool(expert("ruin", Task.DENOISING, ruin), PLAIN_2X)
     restoration = run(noisy_file, profile(least_consistency=0.8, keep_input=False), pool)
     (verdict,) = restoration.path_taken()[1].verdicts
     assert verdict.error is not None
-    assert "below the profile's 0.80" in verdict.error
+    assert "consistency 0.00 is below 0.80" in verdict.error
 
 
 @pytest.mark.parametrize(("tint", "grey"), [(0.2, False), (0.001, True)])

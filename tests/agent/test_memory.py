@@ -94,9 +94,7 @@ def test_a_run_that_was_stopped_is_resumed_with_another_budget(
     assert output.read_bytes() == expected
 
 
-def test_a_budget_that_is_no_number_is_told_before_any_work(
-    photo_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_budget_is_reported_before_any_work(photo_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(pixels.MEMORY_VARIABLE, "lots")
     with pytest.raises(ResourceError, match="RESTORE4K_MEMORY='lots'"):
         restored(photo_file, "never")

@@ -35,7 +35,7 @@ def restored(pixels: FloatArray) -> Candidate:
 
 
 @pytest.mark.parametrize("scratched", [False, True])
-def test_an_old_photo_comes_nearer_to_what_it_was(new: FloatArray, scratched: bool) -> None:
+def test_restoring_an_old_photo_raises_its_psnr(new: FloatArray, scratched: bool) -> None:
     old = (0.2 + 0.5 * new) * np.array([1, 0.86, 0.68], np.float32)
     if scratched:
         cv2.line(old, (20, 10), (60, 250), (0.97, 0.97, 0.97), 2, cv2.LINE_AA)

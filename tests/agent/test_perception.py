@@ -26,7 +26,9 @@ def jpeg(pixels: np.ndarray, quality: int) -> Image:
 
 @pytest.mark.parametrize(("quality", "least"), [(10, Severity.VERY_HIGH), (30, Severity.HIGH), (40, Severity.MEDIUM)])
 @pytest.mark.parametrize("pixels", [SMOOTH, data.coffee()[:256, :256]], ids=["nothing to see", "photo"])
-def test_compression_is_found_where_the_file_tells_of_it(pixels: np.ndarray, quality: int, least: Severity) -> None:
+def test_compression_is_found_from_the_quantization_of_the_file(
+    pixels: np.ndarray, quality: int, least: Severity
+) -> None:
     found = measure(jpeg(pixels, quality)).findings[Degradation.JPEG_ARTIFACT]
     assert found.severity >= least
     assert found.measurements["stated_quantization_relative_to_q50"] > 1
@@ -41,7 +43,7 @@ def test_a_good_jpeg_does_not_hide_what_is_seen_in_it() -> None:
     assert again.measurements["stated_quantization_relative_to_q50"] < 0.1
 
 
-def test_changed_pixels_are_no_longer_what_the_file_tells_of() -> None:
+def test_changed_pixels_lose_the_quantization_of_the_file() -> None:
     image = jpeg(SMOOTH, 10)
     changed = image.with_pixels(image.pixels)
     assert changed.quantization_relative_to_q50 is None
@@ -50,7 +52,7 @@ def test_changed_pixels_are_no_longer_what_the_file_tells_of() -> None:
     )
 
 
-def test_a_portrait_and_a_dark_photo_are_not_taken_for_pictures_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_portrait_and_a_dark_photo_are_not_classified_as_aerial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.perception.content_of", lambda features: Content(ContentKind.AERIAL, 0.9))
     photo = data.astronaut()
     for pixels, kind in (

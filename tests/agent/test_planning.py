@@ -57,7 +57,7 @@ def seen(*degradations: Degradation, width: int = 256, height: int = 256) -> Per
             name: Finding(severity=Severity.HIGH if name in degradations else Severity.VERY_LOW, confidence=0.9)
             for name in Degradation
         },
-        gains={name.task: TaskGain(low_db=1.0, median_db=2.0) for name in degradations},
+        gains={name.task: TaskGain(low_db=1.5, median_db=2.0) for name in degradations},
         description="",
         by="test",
     )
@@ -94,15 +94,16 @@ def test_the_longer_side_becomes_exactly_4096_and_the_aspect_is_kept(longer: int
     assert planned.final_height == pytest.approx(4096 * (longer * 2 // 3) / longer, abs=0.5)
 
 
-def test_an_image_larger_than_4k_keeps_its_size_and_that_is_said() -> None:
+def test_an_image_larger_than_4k_keeps_its_size_with_a_warning() -> None:
     planned = plan(seen(width=5000, height=3000), profile(), CATALOGUE)
     assert (planned.final_width, planned.final_height) == (5000, 3000)
-    assert any("stays as it is" in warning for warning in planned.warnings)
+    assert any("the size is kept" in warning for warning in planned.warnings)
 
 
-def test_what_even_16x_does_not_reach_is_said() -> None:
+def test_a_size_beyond_16x_gives_a_warning() -> None:
     assert any(
-        "plain resizing" in warning for warning in plan(seen(width=100, height=80), profile(), CATALOGUE).warnings
+        "the rest is resized" in warning
+        for warning in plan(seen(width=100, height=80), profile(), CATALOGUE).warnings
     )
 
 
@@ -123,7 +124,7 @@ def test_every_finding_becomes_a_task_before_super_resolution() -> None:
     assert planned[-2:] == ["super_resolution 4x"] * 2
 
 
-def test_mild_findings_are_left_alone() -> None:
+def test_mild_findings_are_not_treated() -> None:
     mild = seen().model_copy(update={"findings": {Degradation.NOISE: Finding(severity=Severity.LOW, confidence=1)}})
     assert steps(mild, profile(upscale_4k=False, require_sr_size=0)) == []
 
@@ -138,12 +139,12 @@ def test_explicit_tasks_are_done_whatever_is_found() -> None:
     assert steps(seen(Degradation.RAIN), wanted) == ["denoising", "dehazing", "super_resolution 2x"]
 
 
-def test_a_given_plan_is_followed_to_the_letter() -> None:
+def test_a_given_plan_is_followed_exactly() -> None:
     wanted = profile(plan=["super-resolution", "denoising", "super-resolution", "denoising"], scale_factor=8)
     assert steps(seen(), wanted) == ["super_resolution 2x", "denoising", "super_resolution 4x", "denoising"]
 
 
-def test_a_task_without_an_expert_is_left_out_and_said() -> None:
+def test_a_task_without_an_expert_is_omitted_with_a_warning() -> None:
     planned = plan(seen(Degradation.NOISE), profile(), Catalogue((card(Task.SUPER_RESOLUTION, 4),)))
     assert [step.task for step in planned.steps] == [Task.SUPER_RESOLUTION] * 2
     assert any("denoising" in warning for warning in planned.warnings)
@@ -199,6 +200,6 @@ def test_a_doubtful_darkness_is_left_alone(confidence: float, tasks: list[str]) 
     assert steps(perception, profile()) == tasks
 
 
-def test_an_expert_that_there_is_not_is_warned_of() -> None:
+def test_an_unknown_expert_in_a_profile_gives_a_warning() -> None:
     wanted = profile(experts=("denoising_1", "magic"))
     assert plan(seen(Degradation.NOISE), wanted, CATALOGUE).warnings == ("there is no expert magic",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from iqa.expected_gain import AS_GOOD_DB, SHORTLIST_SIZE, expected_gains
 from iqa.features import extract_features
+from iqa.patches import SIDE
 from profiles.loading import load_profile
 from tests.agent.scripted import step_context
 from toolbox.card import ClassicalCard, ExpertCard
@@ -123,7 +125,7 @@ class MeetingPool(ExpertPool):
         self._meeting = {card.name: Meeting(card, both, self.slots) for card in cards}
         super().__init__(Catalogue(tuple(cards)))
 
-    def get(self, name: str) -> Expert:
+    def get(self, name: str, token: ProgressToken | None = None) -> Expert:
         return self._meeting[name]
 
 
@@ -192,29 +194,43 @@ class MixingPool(ExpertPool):
     def __init__(self, truth: Image, shares: dict[str, float]) -> None:
         cards = [NEW.model_copy(update={"name": name}) for name in shares]
         self._mixing = {card.name: Mixing(card, truth, shares[card.name]) for card in cards}
+        self.runs = Counter[str]()
         super().__init__(Catalogue(tuple(cards)))
 
-    def get(self, name: str) -> Expert:
+    def get(self, name: str, token: ProgressToken | None = None) -> Expert:
+        self.runs[name] += 1
         return self._mixing[name]
 
 
 def on_the_whole(task: Task, shares: dict[str, float]) -> set[str]:
     """Whose result on a noisy picture of 0.36 megapixels there is."""
+    return set(with_runs(task, shares)[0])
+
+
+def with_runs(task: Task, shares: dict[str, float]) -> tuple[list[str], Counter[str]]:
+    """The same, and how often each expert ran, crops included."""
     truth = Image(resize(torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(1)), 600, 600))
     noise = 0.1 * torch.randn(3, 600, 600, generator=torch.Generator().manual_seed(2))
     pool, profile = MixingPool(truth, shares), load_profile("default")
-    step = Step(task=task)
-    context = step_context(truth.with_pixels(truth.pixels + noise), step, profile, pool)
-    judged = run_candidates(context, tuple(pool.catalogue))
-    return {one.verdict.expert for one in judged if one.image is not None} - {KEEP_INPUT}
+    context = step_context(truth.with_pixels(truth.pixels + noise), Step(task=task), profile, pool)
+    judged = list(run_candidates(context, tuple(pool.catalogue)))
+    return [one.verdict.expert for one in judged if one.image and one.verdict.expert != KEEP_INPUT], pool.runs
 
 
-def test_of_a_large_picture_the_expert_runs_on_the_whole_that_does_best_on_crops() -> None:
+def test_the_expert_that_is_best_on_crops_runs_on_the_whole_of_a_large_picture() -> None:
     assert on_the_whole(Task.DENOISING, {"idle": 0.0, "eager": 1.0}) == {"eager"}
 
 
 def test_experts_that_crops_cannot_tell_apart_both_run_on_the_whole() -> None:
     assert on_the_whole(Task.DENOISING, {"idle": 0.0, "one": 1.0, "other": 1.0}) == {"one", "other"}
+
+
+@pytest.mark.parametrize(("shares", "crops"), [({"one": 1.0, "two": 1.0}, 9), ({"one": 1.0, "two": 0.0}, 3)])
+def test_one_enlarger_runs_on_the_whole_and_those_that_crops_hardly_tell_apart_are_compared_on_more(
+    shares: dict[str, float], crops: int
+) -> None:
+    (kept,), runs = with_runs(Task.SUPER_RESOLUTION, shares)
+    assert runs == {name: crops + (name == kept) for name in shares}
 
 
 def test_motion_deblurring_is_not_prescreened() -> None:
@@ -227,7 +243,7 @@ def test_crops_are_prescreened_without_tta_and_the_whole_is_run_with_what_it_all
     looks: list[int] = []
 
     def run(self: NetworkExpert, tile: torch.Tensor) -> torch.Tensor:
-        looks.append(tile.shape[-1])
+        looks.extend([tile.shape[-1]] * len(tile))
         return tile
 
     monkeypatch.setattr(NetworkExpert, "_run", run)
@@ -238,5 +254,5 @@ def test_crops_are_prescreened_without_tta_and_the_whole_is_run_with_what_it_all
         one for one in run_candidates(step_context(image, STEP, profile, pool), cards) if one.verdict.stage == "full"
     ]
     experts = len(whole) - 1  # beside the input
-    assert sum(side < 600 for side in looks) == len(cards) * PRESCREEN_CROPS
+    assert sum(SIDE < side < 600 for side in looks) == len(cards) * PRESCREEN_CROPS
     assert sum(side == 600 for side in looks) == 2 * experts

@@ -15,7 +15,7 @@ import pytest
 
 from agent.errors import RunError
 from agent.events import Event, Finished, StepFinished, StepStarted
-from agent.run import resume_run
+from agent.run import restore_file, resume_run
 from agent.run_folder import RunFolder
 from imaging.convert import from_numpy, to_numpy
 from imaging.errors import Cancelled, OutputExists
@@ -23,6 +23,7 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import write_image
+from profiles.loading import load_profile
 from tests.agent.scripted import (
     CLEAN,
     PLAIN_2X,
@@ -30,6 +31,7 @@ from tests.agent.scripted import (
     expert,
     profile,
     run,
+    trace,
     truth,
     winners,
 )
@@ -37,7 +39,7 @@ from toolbox.tasks import Task
 
 
 @pytest.mark.parametrize("after", [StepStarted, StepFinished])
-def test_a_cancelled_run_goes_on_to_the_same_result(noisy_file: Path, after: type[Event]) -> None:
+def test_a_cancelled_run_resumes_to_the_same_result(noisy_file: Path, after: type[Event]) -> None:
     experts = (expert("ideal", Task.DENOISING, truth), PLAIN_2X)
     whole = read_image(run(noisy_file, profile(), ScriptedPool(*experts)).output)
     token = ProgressToken()
@@ -53,7 +55,7 @@ def test_a_cancelled_run_goes_on_to_the_same_result(noisy_file: Path, after: typ
     assert np.array_equal(to_numpy(read_image(resumed.output).pixels), to_numpy(whole.pixels))
 
 
-def test_a_run_that_was_stopped_before_it_looked_perceives_the_same(noisy_file: Path) -> None:
+def test_a_run_stopped_before_perception_resumes_with_the_same_perception(noisy_file: Path) -> None:
     photo = noisy_file.with_suffix(".jpg")
     write_image(Image(from_numpy(CLEAN)), photo, quality=30)
     wanted, pool = profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X)
@@ -70,7 +72,7 @@ def test_a_run_that_was_stopped_before_it_looked_perceives_the_same(noisy_file: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="files are limited as Linux does it")
-def test_a_run_whose_disk_is_full_says_so_and_goes_on_where_there_is_room(noisy_file: Path) -> None:
+def test_a_full_disk_ends_a_run_which_is_resumed_once_there_is_space(noisy_file: Path) -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -90,7 +92,7 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_where_there_is_room(noisy_
     assert winners(resume_run(stopped, experts=pool)) == ["ideal", "plain_2x"]
 
 
-def test_who_cancels_a_run_whose_result_is_written_gets_it(noisy_file: Path) -> None:
+def test_a_run_cancelled_after_its_result_is_written_is_finished(noisy_file: Path) -> None:
     token, events = ProgressToken(), list[Event]()
 
     def stop(event: Event) -> None:
@@ -130,7 +132,7 @@ def a_result_whose_name_was_taken(source: Path) -> Path:
     return folder
 
 
-def test_a_result_whose_name_was_taken_is_written_elsewhere(noisy_file: Path) -> None:
+def test_a_result_whose_output_name_is_taken_is_written_to_another(noisy_file: Path) -> None:
     folder = a_result_whose_name_was_taken(noisy_file)
     other = noisy_file.parent / "other.png"
     pool = ScriptedPool()
@@ -141,7 +143,7 @@ def test_a_result_whose_name_was_taken_is_written_elsewhere(noisy_file: Path) ->
     assert resume_run(folder).output == other
 
 
-def test_a_result_whose_name_was_taken_replaces_what_is_there(noisy_file: Path) -> None:
+def test_a_result_whose_output_name_is_taken_replaces_the_file_on_request(noisy_file: Path) -> None:
     folder = a_result_whose_name_was_taken(noisy_file)
     with pytest.raises(OutputExists):
         resume_run(folder, experts=ScriptedPool())
@@ -150,7 +152,7 @@ def test_a_result_whose_name_was_taken_replaces_what_is_there(noisy_file: Path) 
     assert read_image(resumed.output).width == 256
 
 
-def test_a_finished_run_says_where_its_result_is_instead_of_giving_it_another_name(noisy_file: Path) -> None:
+def test_a_finished_run_cannot_be_resumed_to_another_output(noisy_file: Path) -> None:
     restoration = run(noisy_file, profile(), ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X))
     with pytest.raises(RunError, match=re.escape(str(restoration.output))):
         resume_run(restoration.folder, output=noisy_file.parent / "other.png")
@@ -170,7 +172,8 @@ restore_file(folder / "noisy.png", folder / sys.argv[2], profile, runs=folder / 
 def test_a_killed_run_is_resumed_from_its_last_finished_step_with_the_same_pixels(noisy_file: Path) -> None:
     folder = noisy_file.parent
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", SCRIPT, str(folder), "whole.png", "a"], env=environment, check=True)
+    twice = load_profile("default").model_copy(update={"scale_factor": 2})
+    restore_file(noisy_file, folder / "whole.png", twice, runs=folder / "a")
     killed = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), "killed.png", "b"], env=environment)
     deadline = time.monotonic() + 120
     while not any(b"step_finished" in trace.read_bytes() for trace in folder.glob("b/*/trace.jsonl")):
@@ -185,3 +188,63 @@ def test_a_killed_run_is_resumed_from_its_last_finished_step_with_the_same_pixel
     resumed = resume_run(run_folder)
     assert len(resumed.state.nodes) >= finished_before
     assert (folder / "killed.png").read_bytes() == (folder / "whole.png").read_bytes()
+
+
+KILLED_AT_NAMING = """
+import os, signal, sys
+from pathlib import Path
+import imaging.atomic
+from agent.run import restore_file
+from profiles.schema import Profile
+
+name_it = imaging.atomic.rename_new
+def name_and_die(source, target):
+    if sys.argv[2] == "after":
+        name_it(source, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+imaging.atomic.rename_new = name_and_die
+folder, quick = Path(sys.argv[1]), Profile(name="quick", plan=(), long_side=128)
+restore_file(folder / "noisy.png", folder / "out.png", quick, runs=folder / "runs")
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_killed_beside_the_naming_of_its_result_knows_it_and_leaves_nothing(
+    noisy_file: Path, moment: str
+) -> None:
+    folder = noisy_file.parent
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", KILLED_AT_NAMING, str(folder), moment]
+    assert subprocess.run(command, env=environment, timeout=300, check=False).returncode == -signal.SIGKILL
+    (run_folder,) = (folder / "runs").iterdir()
+    assert not RunFolder(run_folder).load_state().finished
+    assert (folder / "out.png").exists() == (moment == "after")
+    resumed = resume_run(run_folder)
+    assert resumed.state.finished
+    assert read_image(resumed.output).long_side == 128
+    assert isinstance(trace(run_folder)[-1], Finished)
+    assert {file.name for file in folder.iterdir()} == {"noisy.png", "out.png", "runs"}
+    assert list((run_folder / "nodes").iterdir()) == []
+    if moment == "after":  # the file of somebody else is not taken for the result
+        changed = RunFolder(run_folder).load_state().model_copy(update={"finished": False})
+        RunFolder(run_folder).save_state(changed)
+        (folder / "out.png").write_bytes(b"precious")
+        with pytest.raises(OutputExists):
+            resume_run(run_folder)
+
+
+def test_only_one_process_works_on_a_run(noisy_file: Path) -> None:
+    refused = list[str]()
+
+    def work_too(event: Event) -> None:
+        if isinstance(event, StepFinished):
+            (folder,) = (noisy_file.parent / "runs").iterdir()
+            with pytest.raises(RunError) as caught:
+                resume_run(folder)
+            refused.append(caught.value.message)
+
+    pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
+    restoration = run(noisy_file, profile(), pool, listener=work_too)
+    assert refused
+    assert all("another process works on run" in message for message in refused)
+    assert resume_run(restoration.folder).state == restoration.state

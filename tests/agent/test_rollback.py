@@ -82,7 +82,7 @@ def noisy_only(first: Callable[[Image], Image], later: Callable[[Image], Image])
     ],
     ids=["the second way is better", "the first way is better", "there is no second way"],
 )
-def test_where_no_order_helps_the_run_begins_again_from_its_input_and_the_better_end_is_taken(
+def test_if_no_order_helps_the_run_restarts_and_the_better_end_is_taken(
     noisy_file: Path,
     denoise: Callable[[Image], Image],
     brighten: Callable[[Image], Image],
@@ -99,7 +99,7 @@ def test_where_no_order_helps_the_run_begins_again_from_its_input_and_the_better
     assert (back.step.task, back.to_node) == (Task.BRIGHTENING, 0)
 
 
-def test_a_budget_that_is_spent_on_the_second_way_gives_the_better_end(noisy_file: Path) -> None:
+def test_a_budget_spent_in_the_second_branch_gives_the_better_end(noisy_file: Path) -> None:
     pool = ScriptedPool(
         expert("denoise", Task.DENOISING, truth),
         expert("brighten", Task.BRIGHTENING, noisy_only(mixed(0.4), ruin)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.rollback import Compromise, Decision, Restart, ResumeFirstBranch, RetryElsewhere, decide
+from agent.search.rollback import Compromise, Decision, Restart, ResumeFirstBranch, RetryElsewhere, decide
 from agent.state import KEEP_INPUT, Node, RunState, Step
 from tests.agent.scripted import profile
 from toolbox.tasks import Task
@@ -67,7 +67,7 @@ LATER = (
 )
 
 
-def test_where_nothing_is_left_to_try_the_run_restarts_from_the_input_with_another_step() -> None:
+def test_without_untried_steps_the_run_restarts_from_the_input() -> None:
     root = LATER[0].model_copy(update={"failed_first_steps": (HAZE,)})
     assert decision(RAIN, *LATER, current=1) == Restart(LATER[2], root)
 

@@ -5,22 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from agent.events import Event
 from agent.run import restore_file
-from agent.run_folder import RunFolder
 from agent.state import KEEP_INPUT
 from imaging.convert import from_numpy
 from imaging.errors import OutputExists
-from imaging.image import Image
 from imaging.reading import read_image
 from imaging.resizing import resize
-from imaging.writing import write_image
 from tests.agent.scripted import (
     CLEAN,
-    NOISY,
     PLAIN_2X,
     ScriptedExpert,
     ScriptedPool,
@@ -30,6 +25,7 @@ from tests.agent.scripted import (
     profile,
     ruin,
     run,
+    trace,
     truth,
     winners,
 )
@@ -90,7 +86,7 @@ def test_when_every_enlarger_fails_the_result_is_a_plain_resize(noisy_file: Path
     assert (result.width, result.height) == (256, 256)
 
 
-def test_a_spent_budget_ends_with_the_best_so_far_in_full_size(noisy_file: Path) -> None:
+def test_a_spent_budget_gives_the_best_result_so_far_in_full_size(noisy_file: Path) -> None:
     pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
     restoration = run(noisy_file, profile(max_expert_runs=1), pool)
     assert pool.calls == ["ideal"]
@@ -105,7 +101,7 @@ def test_no_more_experts_run_than_the_budget_allows(noisy_file: Path) -> None:
     assert winners(restoration) == ["ideal_0"]
 
 
-def test_when_the_time_is_up_no_step_is_begun_and_the_size_is_kept(noisy_file: Path) -> None:
+def test_no_step_starts_after_the_time_limit_and_the_size_is_exact(noisy_file: Path) -> None:
     pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
     restoration = run(noisy_file, profile(max_seconds=1e-6), pool)
     assert pool.calls == []
@@ -123,48 +119,6 @@ def test_an_expert_of_a_forbidden_licence_is_not_run(noisy_file: Path) -> None:
     assert "ideal" in pool.calls
 
 
-def test_alpha_grey_depth_and_metadata_are_carried_through(tmp_path: Path) -> None:
-    alpha = from_numpy(np.linspace(0, 1, 128 * 128, dtype=np.float32).reshape(128, 128))
-    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x0f\x00\x02\x00\x00\x00\x02A\x00\x00\x00\x00\x00\x00\x00"
-    write_image(Image(from_numpy(NOISY), alpha, None, exif, bit_depth=16), tmp_path / "in.png")
-    wanted = profile(restore_option="super-resolution")
-    result = read_image(run(tmp_path / "in.png", wanted, ScriptedPool(PLAIN_2X)).output)
-    assert result.bit_depth == 16
-    assert result.exif is not None
-    assert result.alpha is not None
-    assert result.alpha.shape == (1, 256, 256)
-
-
-def test_what_is_hidden_behind_a_cut_out_leaves_no_fringe_around_it(tmp_path: Path) -> None:
-    alpha = from_numpy(np.pad(np.ones((64, 64), np.float32), 32))
-    write_image(Image(alpha.expand(3, -1, -1) * 0.9, alpha), tmp_path / "in.png")  # a light square, black around it
-    restoration = run(tmp_path / "in.png", profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X))
-    result = read_image(restoration.output)
-    assert result.alpha is not None
-    assert float(result.pixels[:, result.alpha[0] > 0].min()) > 0.89
-
-
-def test_the_report_shows_a_cut_out_on_white(tmp_path: Path) -> None:
-    alpha = from_numpy(np.pad(np.ones((64, 64), np.float32), 32))
-    write_image(Image(alpha.expand(3, -1, -1) * 0.2, alpha), tmp_path / "in.png")
-    restoration = run(tmp_path / "in.png", profile(restore_option="super-resolution"), ScriptedPool(PLAIN_2X))
-    for name in ("before", "after"):
-        assert float(read_image(restoration.folder / f"{name}.jpg").pixels[:, 0, 0].min()) > 0.95
-
-
-def test_a_grey_picture_stays_grey(tmp_path: Path) -> None:
-    grey = from_numpy(NOISY).mean(0, keepdim=True).expand(3, -1, -1).contiguous()
-    write_image(Image(grey, greyscale=True), tmp_path / "in.png")
-
-    def tint(image: Image) -> Image:
-        pixels = enlarge(2)(image).pixels.clone()
-        pixels[0] += 0.05
-        return image.with_pixels(pixels)
-
-    pool = ScriptedPool(expert("tint", Task.SUPER_RESOLUTION, tint, 2))
-    assert read_image(run(tmp_path / "in.png", profile(restore_option="super-resolution"), pool).output).greyscale
-
-
 def test_an_existing_result_is_refused_before_any_work(noisy_file: Path) -> None:
     (noisy_file.parent / "out.png").write_bytes(b"precious")
     pool = ScriptedPool(PLAIN_2X)
@@ -174,12 +128,12 @@ def test_an_existing_result_is_refused_before_any_work(noisy_file: Path) -> None
     assert pool.calls == []
 
 
-def test_the_trace_and_the_report_are_left_and_the_images_are_not(noisy_file: Path) -> None:
+def test_a_finished_run_keeps_trace_and_report_but_no_images(noisy_file: Path) -> None:
     events: list[Event] = []
     pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
     restoration = run(noisy_file, profile(), pool, listener=events.append)
     told = [event.event for event in events if event.event != "progress"]
-    assert [event.event for event in RunFolder(restoration.folder).events()] == told
+    assert [event.event for event in trace(restoration.folder)] == told
     assert told[0] == "started"
     assert told[-1] == "finished"
     assert restoration.report.stat().st_size > 1000

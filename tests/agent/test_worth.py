@@ -11,8 +11,9 @@ from profiles.schema import Profile
 from toolbox.catalogue import default_catalogue
 from toolbox.tasks import Degradation, Severity, Task
 
-NONE = TaskGain(low_db=-1.0, median_db=-0.2)
-CLEAR = TaskGain(low_db=0.4, median_db=1.5)
+NONE = TaskGain(low_db=-1.0, median_db=-0.5)
+CLEAR = TaskGain(low_db=0.4, median_db=2.0)
+LIKELY = TaskGain(low_db=0.4, median_db=1.0)
 
 
 def perception(
@@ -48,14 +49,14 @@ def test_a_clear_gain_is_planned_whether_or_not_the_degradation_was_named() -> N
     assert planned(seen, profile()) == [Task.DENOISING]
 
 
-def test_what_was_found_but_is_not_expected_to_gain_is_left_and_said() -> None:
+def test_findings_without_expected_gain_are_left_with_a_reason() -> None:
     seen = perception({Degradation.MOTION_BLUR: found()}, {Task.MOTION_DEBLURRING: NONE})
     made = plan(seen, profile(), default_catalogue())
     assert made.steps == ()
     assert any("motion blur (high) is left" in reason and "motion_deblurring" in reason for reason in made.reasons)
 
 
-def test_what_does_not_gain_yet_is_planned_beside_what_does() -> None:
+def test_found_tasks_without_gain_are_planned_after_those_with_gain() -> None:
     seen = perception(
         {Degradation.NOISE: found(), Degradation.MOTION_BLUR: found()},
         {Task.DENOISING: CLEAR, Task.MOTION_DEBLURRING: NONE},
@@ -63,31 +64,85 @@ def test_what_does_not_gain_yet_is_planned_beside_what_does() -> None:
     assert set(planned(seen, profile())) == {Task.DENOISING, Task.MOTION_DEBLURRING}
 
 
-TONES = [
+@pytest.mark.parametrize(("denoising", "is_planned"), [(NONE, True), (CLEAR, False)])
+def test_deblurring_is_planned_where_it_gains_more_than_denoising(denoising: TaskGain, is_planned: bool) -> None:
+    seen = perception(gains={Task.DENOISING: denoising, Task.DEFOCUS_DEBLURRING: CLEAR})
+    assert (Task.DEFOCUS_DEBLURRING in planned(seen, profile())) is is_planned
+
+
+@pytest.mark.parametrize(
+    ("task", "low_db", "median_db", "is_planned"),
+    [
+        (Task.DENOISING, -0.05, 0.3, True),
+        (Task.DENOISING, -0.05, 0.2, False),
+        (Task.DENOISING, -0.2, 2.0, False),
+        (Task.DEFOCUS_DEBLURRING, -0.05, 0.3, False),
+        (Task.DEFOCUS_DEBLURRING, -0.05, 0.6, True),
+    ],
+)
+def test_a_probable_gain_is_enough(task: Task, low_db: float, median_db: float, is_planned: bool) -> None:
+    seen = perception(gains={task: TaskGain(low_db=low_db, median_db=median_db)})
+    assert (task in planned(seen, profile())) is is_planned
+
+
+@pytest.mark.parametrize(("severity", "is_planned"), [(Severity.LOW, False), (Severity.MEDIUM, True)])
+def test_doubtful_rain_is_left_where_denoising_gains_as_much(severity: Severity, is_planned: bool) -> None:
+    seen = perception({Degradation.RAIN: found(severity)}, {Task.DERAINING: CLEAR, Task.DENOISING: CLEAR})
+    assert (Task.DERAINING in planned(seen, profile())) is is_planned
+
+
+@pytest.mark.parametrize(("noise", "is_planned"), [(NONE, False), (CLEAR, True)])
+def test_compression_that_is_surely_absent_is_left_unless_noise_is_expected(
+    noise: TaskGain, is_planned: bool
+) -> None:
+    gains = {Task.JPEG_ARTIFACT_REMOVAL: CLEAR, Task.DENOISING: noise}
+    seen = perception({Degradation.JPEG_ARTIFACT: found(Severity.VERY_LOW)}, gains)
+    assert (Task.JPEG_ARTIFACT_REMOVAL in planned(seen, profile())) is is_planned
+
+
+def test_a_severe_degradation_is_tried_where_a_gain_is_possible() -> None:
+    possible = TaskGain(low_db=-1.0, median_db=-0.1)
+    assert planned(perception({Degradation.RAIN: found()}, {Task.DERAINING: possible}), profile()) == [Task.DERAINING]
+
+
+@pytest.mark.parametrize(("sharpest_cell", "is_planned"), [(2.0, True), (0.2, False)])
+def test_motion_blur_of_the_whole_picture_is_tried_though_denoising_may_gain_as_much(
+    sharpest_cell: float, is_planned: bool
+) -> None:
+    possible = TaskGain(low_db=-1.0, median_db=0.1)
+    everywhere = Finding(severity=Severity.MEDIUM, confidence=0.8, where=(3.0,) * 8 + (sharpest_cell,))
+    seen = perception(
+        {Degradation.MOTION_BLUR: everywhere}, {Task.MOTION_DEBLURRING: possible, Task.DENOISING: possible}
+    )
+    assert (Task.MOTION_DEBLURRING in planned(seen, profile())) is is_planned
+
+
+TONE_ADJUSTMENTS = [
     (Degradation.DARK, Task.BRIGHTENING, "brightening"),
     (Degradation.HAZE, Task.DEHAZING, "dehazing"),
 ]
 
 
-@pytest.mark.parametrize(("degradation", "task", "key"), TONES)
+@pytest.mark.parametrize(("degradation", "task", "key"), TONE_ADJUSTMENTS)
 @pytest.mark.parametrize(
     ("choice", "gain", "is_planned"),
     [
         ("auto", NONE, False),
+        ("auto", LIKELY, False),
         ("auto", CLEAR, True),
         ("always", NONE, True),
         ("never", CLEAR, False),
     ],
 )
-def test_tone_is_changed_as_the_profile_says(
+def test_a_tone_adjustment_is_planned_as_the_profile_says(
     degradation: Degradation, task: Task, key: str, choice: str, gain: TaskGain, is_planned: bool
 ) -> None:
     seen = perception({degradation: found()}, {task: gain})
     assert (task in planned(seen, profile(**{key: choice}))) is is_planned
 
 
-@pytest.mark.parametrize(("degradation", "task", "key"), TONES)
-def test_a_doubtful_tone_is_reported_with_the_way_to_change_it(
+@pytest.mark.parametrize(("degradation", "task", "key"), TONE_ADJUSTMENTS)
+def test_a_doubtful_tone_adjustment_is_reported_with_the_way_to_change_it(
     degradation: Degradation, task: Task, key: str
 ) -> None:
     seen = perception({degradation: found()}, {task: NONE})
@@ -98,14 +153,14 @@ def test_a_doubtful_tone_is_reported_with_the_way_to_change_it(
     )
 
 
-def test_a_profile_for_light_and_clear_air_always_asks_for_them() -> None:
+def test_always_plans_brightening_and_dehazing() -> None:
     seen = perception({Degradation.DARK: found(), Degradation.HAZE: found()})
     both = {Task.BRIGHTENING, Task.DEHAZING}
     assert both <= set(planned(seen, load_profile("GenMIR-P")))
     assert not both & set(planned(seen, load_profile("default")))
 
 
-def test_what_a_person_asks_for_is_planned_in_any_case() -> None:
+def test_requested_tasks_are_always_planned() -> None:
     seen = perception({Degradation.DARK: found(Severity.LOW)}, {Task.BRIGHTENING: NONE})
     assert planned(seen, profile(restore_option=["brightening"])) == [Task.BRIGHTENING]
     said = perception({Degradation.DARK: found(estimated=Severity.VERY_LOW)}, {Task.BRIGHTENING: NONE})
@@ -113,5 +168,5 @@ def test_what_a_person_asks_for_is_planned_in_any_case() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [(True, "always"), (False, "never"), ("auto", "auto")])
-def test_4kagents_switch_is_understood(old: object, new: str) -> None:
+def test_4kagent_switch_is_accepted(old: object, new: str) -> None:
     assert profile(brightening=old).brightening == new

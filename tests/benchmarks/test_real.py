@@ -93,7 +93,7 @@ def test_a_reduced_photo_is_compared_with_its_bicubic_enlargement(finished: Path
     assert expert.gain > 0
 
 
-def test_a_killed_run_goes_on_where_it_was(finished: Path, bench: Path) -> None:
+def test_a_killed_run_is_resumed(finished: Path, bench: Path) -> None:
     file = finished / "results.jsonl"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:-1], lines[-1][:40]]))
@@ -113,7 +113,7 @@ def test_results_of_another_commit_are_not_mixed(
     assert "this is another" in capsys.readouterr().err
 
 
-def test_a_picture_that_fails_is_told_and_the_others_are_restored(
+def test_a_picture_that_fails_is_reported_and_the_others_are_restored(
     bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restore = real.restore_file
@@ -140,7 +140,7 @@ def test_the_sheet_shows_what_was_found_and_done(bench: Path, tmp_path: Path) ->
     assert index.count("found: ") == index.count("done: ") == len(WITHOUT_REFERENCE)
 
 
-def test_the_piece_that_is_shown_is_where_most_was_changed(photo: Image) -> None:
+def test_the_crop_shown_has_the_largest_change(photo: Image) -> None:
     pixels = photo.pixels.clone()
     pixels[:, 300:340, 400:440] = 1 - pixels[:, 300:340, 400:440]
     top, left = most_changed(photo, photo.with_pixels(pixels), side=128)

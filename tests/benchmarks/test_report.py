@@ -18,7 +18,7 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_what_is_printed_becomes_a_report_below_date_commit_machine_and_command(
+def test_output_becomes_a_report_with_date_commit_machine_and_command(
     reports: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with report.reported("speed", "Speed"):

@@ -22,8 +22,13 @@ from server.settings import ServerSettings
 pytestmark = pytest.mark.anyio
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = runpy.run_path(str(EXAMPLES / "llm_loop.py"))
-TOOLS = runpy.run_path(str(EXAMPLES / "step_by_step.py"))["TOOLS"]
-WISHES = {"long_side": 192}
+
+
+def facts_of(text: str) -> dict[str, Any]:
+    return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+
+
+WISHES = {"size": 192}
 
 
 @pytest.fixture
@@ -32,12 +37,10 @@ def anyio_backend() -> str:
 
 
 class Script:
-    """A model that plans, begins with arguments that are no JSON, takes the planned steps and finishes."""
+    """A model that begins with arguments that are no JSON, plans, and takes the steps that replies recommend."""
 
     def __init__(self, photo: Path) -> None:
-        self.image: dict[str, str] = {"path": str(photo)}
-        self.left: list[dict[str, Any]] = []
-        self.size: dict[str, int] = {}
+        self.image = str(photo)
         self.requests: list[dict[str, Any]] = []
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -48,18 +51,12 @@ class Script:
                 return self._call("plan_restoration", "{not json")
             case 1:
                 return self._call("plan_restoration", json.dumps({"image": self.image, **WISHES}))
-        answer = json.loads(told[-1]["content"])
-        if "steps" in answer:
-            self.left, self.size = answer["steps"], {key: answer[f"final_{key}"] for key in ("width", "height")}
-        elif "file" in answer and "expert" not in answer:
+        text = told[-1]["content"]
+        answer = json.loads(text) if text.startswith("{") else facts_of(text)
+        if "next" not in answer:
             return {"role": "assistant", "content": f"It lies at {answer['file']}"}
-        else:
-            self.image = {"handle": answer["image"]["handle"]}
-        if not self.left:
-            return self._call("finish_restoration", json.dumps({"image": self.image, **self.size}))
-        step = self.left.pop(0)
-        scale = {"scale": step["scale"]} if step["scale"] > 1 else {}
-        return self._call(TOOLS[step["task"]], json.dumps({"image": self.image, **scale}))
+        tool, _, arguments = answer["next"].partition(" ")
+        return self._call(tool, arguments)
 
     def _call(self, name: str, arguments: str) -> dict[str, Any]:
         function = {"name": name, "arguments": arguments}
@@ -107,16 +104,18 @@ def url(script: Script) -> Iterator[str]:
 async def test_a_model_that_follows_the_plan_gets_what_one_call_gives(
     tmp_path: Path, photo: Path, script: Script, url: str
 ) -> None:
-    settings = ServerSettings((tmp_path,), tmp_path / "output", tmp_path / "workspace", tmp_path / "runs")
+    settings = ServerSettings(
+        (tmp_path,), tmp_path / "output", tmp_path / "workspace", tmp_path / "runs", tools="all", wait_seconds=600
+    )
     endpoint = EXAMPLE["Endpoint"](url, "scripted", "key")
     async with Client(build_server(settings)) as client:
         words = await EXAMPLE["converse"](client, endpoint, photo)
-        whole = await client.call_tool("restore_to_4k", {"image": {"path": str(photo)}, **WISHES})
+        whole = await client.call_tool("restore_to_4k", {"image": str(photo), **WISHES})
         tools = {tool.name for tool in (await client.list_tools()).tools}
     file = Path(words.removeprefix("It lies at "))
-    assert file.read_bytes() == Path(whole.structured_content["file"]).read_bytes()
+    assert file.read_bytes() == Path(facts_of(whole.content[0].text)["file"]).read_bytes()
     assert {tool["function"]["name"] for tool in script.requests[0]["tools"]} == tools
-    assert "plan_restoration" in script.requests[0]["messages"][0]["content"]
+    assert "reason_degradations" in script.requests[0]["messages"][0]["content"]
     last = script.requests[-1]["messages"]
     assert "no JSON" in next(message["content"] for message in last if message["role"] == "tool")
     seen = [part for message in last if isinstance(message["content"], list) for part in message["content"]]

@@ -1,11 +1,10 @@
-"""The step tools are complete: an outside agent gets the same bytes as `restore_to_4k`."""
+"""The step tools are complete: an outside agent that follows their recommendations gets `restore_to_4k`'s bytes."""
 
 from __future__ import annotations
 
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -44,8 +43,12 @@ def save(kind: str, folder: Path) -> Path:
         file, exif = folder / "photo.jpg", PIL.Image.Exif()
         exif[0x010E] = "a photo"
         photo.save(file, quality=25, exif=exif)
-    elif kind == "grey":
-        photo.convert("L").save(file)
+    elif kind == "grey, in rain":
+        rainy = np.asarray(photo.convert("L")).astype(int)
+        for left in range(3, 90, 7):
+            for row in range(80):
+                rainy[row, (left + row // 5) % 96] += 90
+        PIL.Image.fromarray(np.clip(rainy, 0, 255).astype(np.uint8)).save(file)
     elif kind == "dark and clean":
         dark = np.asarray(data.astronaut())[:80, 180:276] // 5
         PIL.Image.fromarray(dark.astype(np.uint8)).save(file)
@@ -57,6 +60,7 @@ def save(kind: str, folder: Path) -> Path:
 @pytest.fixture
 def server(tmp_path: Path) -> StdioServerParameters:
     folders = [str(tmp_path), "--output", str(tmp_path / "output"), "--runs", str(tmp_path / "runs")]
+    folders += ["--tools", "all", "--wait-seconds", "600"]
     return StdioServerParameters(
         command=sys.executable,
         args=["-m", "server", "serve", *folders],
@@ -66,35 +70,50 @@ def server(tmp_path: Path) -> StdioServerParameters:
 
 
 async def test_step_tools_reproduce_the_whole_run_over_stdio(server: StdioServerParameters, tmp_path: Path) -> None:
-    size = {"long_side": 192}
-    photos = [save(kind, tmp_path) for kind in ("compressed, with EXIF", "grey", "dark and clean")]
+    wishes = {"size": 192}
+    photos = [save(kind, tmp_path) for kind in ("compressed, with EXIF", "grey, in rain", "dark and clean")]
     async with Client(server) as client:
         for photo in photos:
-            answer = await EXAMPLE["StepByStep"](client, photo, "default", size).restore()
-            whole = await client.call_tool("restore_to_4k", {"image": {"path": str(photo)}, **size})
-            steps: list[Any] = whole.structured_content["steps"]
-            ours, theirs = Path(answer["file"]).read_bytes(), Path(whole.structured_content["file"]).read_bytes()
-            assert ours == theirs, (photo.name, steps)
+            answer = await EXAMPLE["StepByStep"](client, photo, wishes).restore()
+            whole = EXAMPLE["facts_of"](await client.call_tool("restore_to_4k", {"image": str(photo), **wishes}))
+            assert Path(answer["file"]).read_bytes() == Path(whole["file"]).read_bytes(), (photo.name, whole)
 
 
-async def test_where_steps_do_not_help_another_order_is_tried_as_in_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({Task.DERAINING}, "does not help here; the next steps from here"),
+        ({Task.DEHAZING, Task.MOTION_DEBLURRING}, "does not help there; restart from the input"),
+    ],
+)
+async def test_steps_that_fail_are_rolled_back_as_in_the_whole_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: set[Task], told: str
 ) -> None:
-    """With experts for noise that fail, so that the first step keeps the input."""
+    """With experts that fail: for the first step, or for all steps after it."""
 
     def failing(expert: Expert, image: Image, token: ProgressToken) -> Image:
-        if expert.card.task is Task.DENOISING:
+        if expert.card.task in broken:
             raise ExpertError(f"{expert.card.name} is broken")
         return run_expert(expert, image, token)
 
     monkeypatch.setattr("agent.qmoe.run_expert", failing)
     photo = save("noisy", tmp_path)
-    findings = [{"degradation": name, "severity": "high"} for name in ("rain", "haze", "noise")]
-    wishes = {"long_side": 192, "findings": findings}
-    settings = ServerSettings((tmp_path,), tmp_path / "output", tmp_path / "workspace", tmp_path / "runs")
+    findings = [{"degradation": name, "severity": "high"} for name in ("rain", "haze", "motion_blur")]
+    wishes = {"size": 96, "findings": findings}
+    settings = ServerSettings(
+        (tmp_path,), tmp_path / "output", tmp_path / "workspace", tmp_path / "runs", tools="all", wait_seconds=600
+    )
     async with Client(build_server(settings)) as client:
-        answer = await EXAMPLE["StepByStep"](client, photo, "default", wishes).restore()
-        whole = await client.call_tool("restore_to_4k", {"image": {"path": str(photo)}, **wishes})
-    assert Path(answer["file"]).read_bytes() == Path(whole.structured_content["file"]).read_bytes()
-    run = whole.structured_content["run"]
-    assert "rolled_back" in (tmp_path / "runs" / run / "trace.jsonl").read_text()
+        await client.call_tool("derain", {"image": str(photo)})  # before the plan, and no part of it
+        agent = EXAMPLE["StepByStep"](client, photo, wishes)
+        plan = await agent.plan()
+        # a wrong turn, which is undone
+        wrong = await client.call_tool("denoise", {"image": str(photo), "expert": "tv_denoise"})
+        answer = await agent.follow(plan)
+        whole = EXAMPLE["facts_of"](await client.call_tool("restore_to_4k", {"image": str(photo), **wishes}))
+    assert Path(answer["file"]).read_bytes() == Path(whole["file"]).read_bytes()
+    trace = (tmp_path / "runs" / whole["run"] / "trace.jsonl").read_text()
+    assert EXAMPLE["facts_of"](wrong)["next"].startswith("deblur_motion ")
+    assert told in trace
+    steps_run = trace.count('"event":"step_started"')
+    assert len(agent.calls) - 2 == steps_run  # those of the plan and of finishing are none

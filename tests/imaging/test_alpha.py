@@ -52,12 +52,12 @@ def test_visible_pixels_alpha_and_the_given_image_stay_as_they_are(cut_out: Imag
 
 
 @pytest.mark.parametrize("alpha", [None, 0.0, 0.01, 1.0])
-def test_where_nothing_or_all_is_hidden_the_image_comes_back(alpha: float | None) -> None:
+def test_fully_visible_and_fully_hidden_images_are_unchanged(alpha: float | None) -> None:
     image = Image(places(9, 9), None if alpha is None else torch.full((1, 9, 9), alpha))
     assert bleed_alpha(image) is image
 
 
-def test_the_farthest_pixel_is_filled_too() -> None:
+def test_the_most_distant_pixel_is_filled() -> None:
     alpha = torch.zeros(1, 8, 70_000)
     alpha[:, 0, 0] = 1
     pixels = torch.zeros(3, 8, 70_000)

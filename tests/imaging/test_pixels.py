@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ def resident_file_bytes() -> int:
     return shared
 
 
-def test_what_fits_into_the_budget_lives_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensors_within_the_budget_live_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MEMORY_VARIABLE, "2")
     made = empty(MEGAPIXEL)
     assert not is_in_file(made)
@@ -64,19 +65,24 @@ def test_a_picture_beyond_the_budget_is_written_as_any_other(beyond_memory: Imag
     assert list(tmp_path.iterdir()) == [tmp_path / "out.png"]
 
 
-def test_a_picture_beyond_the_budget_that_finds_no_place_leaves_the_old_file(
+def test_a_picture_that_does_not_fit_on_disk_leaves_the_old_file(
     beyond_memory: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "out.png"
     file.write_bytes(b"precious")
-    monkeypatch.setattr("cv2.imwriteWithMetadata", lambda *_: False)  # what OpenCV says on a full disk
-    with pytest.raises(OutputError, match="disk full"):
+
+    def parts(*_: object) -> Iterator[bytes]:
+        yield b"the beginning"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("imaging.writing.png_parts", parts)
+    with pytest.raises(OutputError, match="No space left"):
         write_image(beyond_memory, file, overwrite=True)
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == [b"precious"]
 
 
 @pytest.mark.usefixtures("tight")
-def test_what_does_not_fit_lives_in_a_file_and_is_used_like_any_other() -> None:
+def test_tensors_beyond_the_budget_live_in_a_file() -> None:
     made = empty(MEGAPIXEL, torch.int16)
     assert is_in_file(made[:, 5:9])
     assert int(made.sum(dtype=torch.int64)) == 0
@@ -109,7 +115,7 @@ def test_its_file_has_no_name_and_goes_with_the_last_tensor_on_it(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux tells it")
 @pytest.mark.usefixtures("tight")
-def test_after_letting_go_the_memory_is_free_and_the_pixels_are_there() -> None:
+def test_dropped_pages_free_memory_and_the_pixels_remain() -> None:
     made = empty((3, 2000, 2000))
     made.fill_(0.5)
     full = resident_file_bytes()
@@ -132,7 +138,7 @@ def test_strips_are_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tight")
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -149,13 +155,13 @@ def test_files_lie_where_tmpdir_says(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("value", ["much", "0", "-2", "nan"])
-def test_a_budget_that_is_none_is_told(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_budget_is_reported(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MEMORY_VARIABLE, value)
     with pytest.raises(ResourceError, match=MEMORY_VARIABLE):
         memory_budget()
 
 
-def test_without_a_wish_half_of_what_is_free_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_half_of_the_free_memory_is_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(MEMORY_VARIABLE, raising=False)
     assert 0 < memory_budget() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
 

@@ -24,7 +24,7 @@ def test_resizing_is_pillows_bicubic(photo: Image, size: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("size", [(128, 100), (700, 611), (20, 700), (700, 20), (512, 300), (210, 1)])
-def test_strip_by_strip_the_numbers_are_those_of_one_go(
+def test_strips_give_the_statistics_of_the_whole(
     photo: Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (pixels, resizing):
@@ -34,7 +34,7 @@ def test_strip_by_strip_the_numbers_are_those_of_one_go(
 
 
 @pytest.mark.parametrize("size", [(64, 48), (100, 60), (25, 25), (9, 1)])
-def test_what_becomes_much_smaller_is_nearly_so_and_in_its_place(
+def test_strong_reductions_are_accurate_and_aligned(
     photo: Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = torch.nn.functional.interpolate(photo.pixels[None], size=size, mode="bicubic", antialias=True)[0]
@@ -54,7 +54,7 @@ def test_arrays_and_tensors_of_one_memory(photo: Image) -> None:
     assert torch.equal(from_numpy(to_numpy(photo.pixels)), photo.pixels)
 
 
-def test_the_same_size_is_the_same_picture(photo: Image) -> None:
+def test_resizing_to_the_same_size_changes_nothing(photo: Image) -> None:
     assert resize(photo.pixels, 512, 512) is photo.pixels
 
 

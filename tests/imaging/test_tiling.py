@@ -136,16 +136,25 @@ def test_other_errors_of_a_network_are_not_hidden() -> None:
         run_tiled(broken, photo_like(100, 100))
 
 
-def test_tiles_are_no_larger_than_they_must_be_to_meet() -> None:
-    seen: list[tuple[int, ...]] = []
+@pytest.mark.parametrize(
+    ("height", "width", "tile", "sides"),
+    [
+        (512, 1024, 436, {(512, 295)}),
+        (1024, 1024, 820, {(538, 1024)}),
+        (700, 700, 400, {(376, 376)}),
+        (300, 1200, 600, {(300, 1200)}),
+    ],
+)
+def test_tiles_compute_few_pixels_twice(height: int, width: int, tile: int, sides: set[tuple[int, int]]) -> None:
+    seen = set[tuple[int, ...]]()
 
-    def watched(tile: Tensor) -> Tensor:
-        seen.append(tuple(tile.shape[-2:]))
-        return tile
+    def watched(pixels: Tensor) -> Tensor:
+        seen.add(tuple(pixels.shape[-2:]))
+        return pixels
 
-    run_tiled(watched, photo_like(512, 1024), tile=436, halo=26)
-    assert set(seen) == {(282, 376)}
-    assert len(seen) == 2 * 3
+    pixels = photo_like(height, width)
+    assert torch.allclose(run_tiled(watched, pixels, tile=tile, halo=26), pixels)
+    assert seen == sides
 
 
 @settings(max_examples=25, deadline=None)

@@ -56,7 +56,7 @@ def test_priors_are_those_for_noisy_pictures_where_there_is_noise(
     assert priors_for({task.value: {"some": 0.1}}, task, noisy.co_degradation_severity) == {"some": 0.1}
 
 
-def test_noise_that_is_gone_was_removed_and_more_of_it_was_not(
+def test_removal_is_positive_for_less_noise_and_negative_for_more(
     photos: dict[str, FloatArray], picture: Picture
 ) -> None:
     grain = np.random.default_rng(0).normal(size=photos["coffee"].shape).astype(np.float32)

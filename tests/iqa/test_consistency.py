@@ -141,7 +141,7 @@ def test_deraining_that_darkens_broad_areas_is_less_consistent(photo: FloatArray
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_enlargements_are_judged_by_what_they_shrink_to(
+def test_enlargements_are_judged_by_their_reduction(
     scale: int, photo: FloatArray, texture: FloatArray, picture: Picture
 ) -> None:
     truth = picture(photo)

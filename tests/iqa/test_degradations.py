@@ -10,8 +10,8 @@ import pytest
 
 from imaging.convert import FloatArray, from_numpy
 from imaging.image import Image
-from iqa.degradations import NAMED, Estimate, estimate_degradations
-from iqa.patches import extract_patches
+from iqa.degradations import NAMED, Estimate, estimates_from
+from iqa.features import extract_features
 from toolbox.tasks import Degradation, Severity
 
 Picture = Callable[[FloatArray], Image]
@@ -26,6 +26,10 @@ ANSWERED = {
     Degradation.JPEG_ARTIFACT,
     Degradation.LOW_RESOLUTION,
 }
+
+
+def estimates_of(image: Image) -> dict[Degradation, Estimate]:
+    return estimates_from(extract_features(image))
 
 
 def jpeg(pixels: FloatArray, quality: int) -> FloatArray:
@@ -80,7 +84,7 @@ NAMES = ("astronaut", "coffee", "chelsea", "rocket")
 
 
 def found(image: Image) -> set[Degradation]:
-    return {kind for kind, estimate in estimate_degradations(image).items() if estimate.severity >= Severity.MEDIUM}
+    return {kind for kind, estimate in estimates_of(image).items() if estimate.severity >= Severity.MEDIUM}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,7 +101,7 @@ def test_a_degradation_is_found(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_not_there_is_not_found_beside_noise_or_compression(
+def test_noise_and_compression_cause_no_other_findings(
     name: str, photos: dict[str, FloatArray], picture: Picture
 ) -> None:
     for kind in (Degradation.NOISE, Degradation.JPEG_ARTIFACT):
@@ -142,7 +146,7 @@ def test_a_jpeg_is_found_after_its_size_was_changed(
     share: float, name: str, photos: dict[str, FloatArray], picture: Picture
 ) -> None:
     sent_on = cv2.resize(jpeg(photos[name], 15), None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
-    estimate = estimate_degradations(picture(sent_on))[Degradation.JPEG_ARTIFACT]
+    estimate = estimates_of(picture(sent_on))[Degradation.JPEG_ARTIFACT]
     assert estimate.severity >= Severity.MEDIUM
     assert estimate.measurements["regrid_px"] == pytest.approx(8 * share, rel=0.05)
 
@@ -166,7 +170,7 @@ def test_the_level_rises_with_the_degradation(
         Degradation.JPEG_ARTIFACT: [jpeg(pixels, quality) for quality in (95, 60, 35, 10)],
         Degradation.DEFOCUS_BLUR: [cv2.GaussianBlur(pixels, (0, 0), sigma) for sigma in (0.1, 1, 2, 3.5)],
     }[kind]
-    estimates = [estimate_degradations(picture(step))[kind] for step in steps]
+    estimates = [estimates_of(picture(step))[kind] for step in steps]
     levels = [round(estimate.level, 1) for estimate in estimates]
     assert levels == sorted(levels)
     assert estimates[0].severity == Severity.VERY_LOW
@@ -181,7 +185,7 @@ def test_resolution_is_low_by_the_number_of_pixels(
     long_side: int, severity: str, photos: dict[str, FloatArray], picture: Picture
 ) -> None:
     pixels = np.tile(photos["coffee"], (3, 3, 1))[: long_side // 2, :long_side]
-    assert estimate_degradations(picture(pixels))[Degradation.LOW_RESOLUTION].severity is Severity[severity]
+    assert estimates_of(picture(pixels))[Degradation.LOW_RESOLUTION].severity is Severity[severity]
 
 
 def test_an_enlarged_picture_has_no_more_resolution_than_before(
@@ -189,7 +193,7 @@ def test_an_enlarged_picture_has_no_more_resolution_than_before(
 ) -> None:
     small = np.ascontiguousarray(photos["astronaut"][:, :400])
     large = cv2.resize(small, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    estimate = estimate_degradations(picture(large))[Degradation.LOW_RESOLUTION]
+    estimate = estimates_of(picture(large))[Degradation.LOW_RESOLUTION]
     assert estimate.measurements["long_side_px"] == 4 * max(small.shape)
     assert estimate.measurements["resolved_long_side_px"] == pytest.approx(max(small.shape), rel=0.5)
     assert estimate.severity > Severity.VERY_LOW
@@ -198,33 +202,27 @@ def test_an_enlarged_picture_has_no_more_resolution_than_before(
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 300), (32, 32), (256, 256), (700, 1300)])
 def test_every_size_gets_an_answer_about_everything(height: int, width: int) -> None:
     pixels = np.random.default_rng(0).random((height, width, 3))
-    estimates = estimate_degradations(Image(from_numpy(pixels)))
+    estimates = estimates_of(Image(from_numpy(pixels)))
     assert set(estimates) == ANSWERED
     assert all(0 <= estimate.confidence <= 1 and 0 <= estimate.level <= 4 for estimate in estimates.values())
 
 
 def test_a_picture_without_content_gets_an_answer() -> None:
-    estimates = estimate_degradations(Image(from_numpy(np.zeros((300, 300, 3)))))
+    estimates = estimates_of(Image(from_numpy(np.zeros((300, 300, 3)))))
     assert estimates[Degradation.NOISE].severity == Severity.VERY_LOW
     assert estimates[Degradation.JPEG_ARTIFACT].severity == Severity.VERY_LOW
 
 
 def test_an_estimate_names_the_measurements_with_its_unit(photos: dict[str, FloatArray], picture: Picture) -> None:
-    estimate = estimate_degradations(picture(noisy(photos["coffee"], np.random.default_rng(0))))[Degradation.NOISE]
+    estimate = estimates_of(picture(noisy(photos["coffee"], np.random.default_rng(0))))[Degradation.NOISE]
     assert isinstance(estimate, Estimate)
     # noise that is independent in R, G and B is 0.67 times as strong in luma
     assert estimate.measurements["noise_luma_1px_flat_sigma_255"] == pytest.approx(25 * 0.67, rel=0.35)
     assert tuple(estimate.measurements) == NAMED[Degradation.NOISE]
 
 
-def test_the_network_sees_as_many_pixels_of_a_large_picture_as_of_a_small_one(photos: dict[str, FloatArray]) -> None:
-    small, large = (Image(from_numpy(np.tile(photos["astronaut"], (n, n, 1)))) for n in (1, 5))
-    near, whole = ((one.near.shape, one.whole.shape) for one in map(extract_patches, (small, large)))
-    assert near == whole
-
-
 @pytest.mark.parametrize("noise", [0, 3])
-def test_a_plain_wall_is_neither_dark_nor_hazy(noise: float) -> None:
+def test_a_uniform_wall_is_neither_dark_nor_hazy(noise: float) -> None:
     wall = np.array([150, 140, 130]) + np.random.default_rng(0).normal(0, 1, (300, 400, 3)) * noise
-    found = estimate_degradations(Image(from_numpy((wall / 255).astype(np.float32))))
+    found = estimates_of(Image(from_numpy((wall / 255).astype(np.float32))))
     assert max(found[kind].severity for kind in (Degradation.DARK, Degradation.HAZE)) is Severity.VERY_LOW

@@ -15,6 +15,7 @@ from iqa.expected_gain import (
     expected_gains,
     load_gain_model,
     prior_by_gain,
+    prior_of_no_gain,
     shortlist_by_gain,
 )
 from iqa.features import extract_features
@@ -84,6 +85,12 @@ def test_the_shortlist_holds_what_may_be_best() -> None:
 
 
 def test_an_unknown_expert_counts_half_as_far_as_it_is_consistent() -> None:
-    gains = {"known": ExpectedGain(0.5, 2.0)}
-    assert prior_by_gain(gains, "unknown", 1.0) == prior_by_gain(gains, "known", 0.0) / 2
-    assert prior_by_gain(gains, "unknown", 0.0) == 0
+    gains = {"known": ExpectedGain(0.5, 2.0), "worse": ExpectedGain(0.2, 1.0)}
+    assert prior_by_gain(gains, "known", 0.0) == 0
+    assert prior_by_gain(gains, "unknown", 1.0) == prior_by_gain(gains, "worse", 0.0) < 0
+    assert prior_by_gain(gains, "unknown", 0.0) == prior_of_no_gain(gains)
+
+
+def test_where_nothing_gains_the_input_has_the_best_prior() -> None:
+    gains = {"known": ExpectedGain(-2.0, -1.0)}
+    assert prior_of_no_gain(gains) == 0 > prior_by_gain(gains, "known", 1.0)

@@ -13,10 +13,8 @@ from imaging.convert import FloatArray, from_numpy
 from imaging.image import Image
 from iqa.errors import ImageTooSmall, SizesDiffer
 from iqa.metric import default_metrics
-from iqa.metrics.psnr import psnr
-from iqa.metrics.psnr_y import psnr_y
-from iqa.metrics.ssim import ssim
-from iqa.metrics.ssim_y import ssim_y
+from iqa.metrics.psnr import psnr, psnr_y
+from iqa.metrics.ssim import ssim, ssim_y
 
 SIZES = [(11, 11), (17, 64), (64, 17), (128, 96), (301, 203)]
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
@@ -58,14 +56,13 @@ def test_ssim_of_luma_equals_scikit_image_on_studio_range_y(pair: tuple[FloatArr
     assert ssim_y(*images(pair)) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("measure", [psnr, psnr_y, ssim, ssim_y])
-def test_cropping_is_measuring_the_inside(measure: Callable[..., float], photos: dict[str, FloatArray]) -> None:
+def test_cropping_is_measuring_the_inside(photos: dict[str, FloatArray]) -> None:
     reference = photos["chelsea"][:90, :120]
     image = reference.copy()
     image[:4] = 0
     inside = images((image[4:-4, 4:-4], reference[4:-4, 4:-4]))
-    assert measure(*images((image, reference)), crop=4) == pytest.approx(measure(*inside), abs=1e-6)
-    assert measure(*images((image, reference))) < measure(*inside)
+    assert psnr_y(*images((image, reference)), crop=4) == pytest.approx(psnr_y(*inside), abs=1e-6)
+    assert psnr_y(*images((image, reference))) < psnr_y(*inside)
 
 
 @pytest.mark.parametrize("metric", FULL, ids=lambda metric: metric.name)
@@ -91,4 +88,4 @@ def test_a_picture_below_the_window_is_refused(measure: Callable[..., float]) ->
 def test_a_crop_that_leaves_nothing_is_refused() -> None:
     image = Image(from_numpy(np.zeros((10, 40, 3))))
     with pytest.raises(ImageTooSmall):
-        psnr(image, image, crop=5)
+        psnr_y(image, image, crop=5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
 import pytest
@@ -54,11 +53,7 @@ def test_a_second_metric_of_one_name_is_refused(offer) -> None:  # noqa: ANN001
         default_metrics()
 
 
-def test_something_that_is_no_metric_is_refused_with_its_source(offer) -> None:  # noqa: ANN001
+def test_an_invalid_metric_is_refused_with_its_source(offer) -> None:  # noqa: ANN001
     offer("sharpness")
     with pytest.raises(BadMetric, match=r"other\.module"):
         default_metrics()
-
-
-def test_the_entry_point_group_is_the_documented_one() -> None:
-    assert EntryPoint("x", "y:z", "restore4k.metrics").group in (iqa.metric.default_metrics.__doc__ or "")

@@ -134,7 +134,7 @@ def test_mirroring_and_half_turns_hardly_change_niqe(photos: dict[str, FloatArra
         assert niqe(picture(np.ascontiguousarray(other))) == pytest.approx(score, rel=0.12)
 
 
-def test_what_is_left_over_of_the_last_block_does_not_count(photos: dict[str, FloatArray], picture: Picture) -> None:
+def test_incomplete_blocks_do_not_count(photos: dict[str, FloatArray], picture: Picture) -> None:
     pixels = photos["coffee"][:288, :384].copy()
     wider = np.concatenate([pixels, np.zeros((288, 40, 3), np.float32)], axis=1)
     assert niqe(picture(wider)) == niqe(picture(pixels))
@@ -169,9 +169,7 @@ def test_a_picture_without_texture_gets_the_worst_score(picture: Picture) -> Non
     assert niqe(picture(np.full((200, 200, 3), 0.5, np.float32))) == WORST
 
 
-def test_a_few_rows_of_blocks_at_a_time_give_what_the_whole_gives(
-    photo: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_block_rows_in_chunks_give_the_result_of_the_whole(photo: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = niqe_of([luma_255(photo)])
     monkeypatch.setattr("iqa.metrics.niqe.CHUNK_PIXELS", 2 * 96 * 512)
     assert niqe(photo) == pytest.approx(whole, rel=1e-9)

@@ -11,7 +11,7 @@ import pytest
 from imaging.convert import FloatArray
 from imaging.image import Image
 from iqa.features import extract_features
-from iqa.metrics.ssim_y import ssim_y
+from iqa.metrics.ssim import ssim_y
 from iqa.no_reference_fidelity import predict_no_reference_fidelity
 from tests.iqa.test_degradations import jpeg
 
@@ -46,7 +46,7 @@ def test_more_noise_is_worse(photos: dict[str, FloatArray], picture: Picture) ->
         assert found == sorted(found, reverse=True)
 
 
-def test_it_is_about_what_a_comparison_gives(photos: dict[str, FloatArray], picture: Picture) -> None:
+def test_the_prediction_is_close_to_the_full_reference_value(photos: dict[str, FloatArray], picture: Picture) -> None:
     pairs = []
     for pixels in photos.values():
         for kind in WORSE.values():

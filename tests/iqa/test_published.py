@@ -14,7 +14,7 @@ import torch
 from imaging.convert import from_numpy
 from imaging.image import Image
 from iqa.errors import MetricMissing
-from iqa.published import measure_published, needed_by_clip, published_metrics, state_of
+from iqa.published import measure_published, missing_for, needed_by_clip, published_metrics
 from toolbox.errors import WeightsError
 from toolbox.pool import ModelPool
 from toolbox.store import ModelStore
@@ -78,11 +78,9 @@ def test_a_metric_runs_from_a_file_in_its_true_format(name: str, store: ModelSto
     assert pool.loaded() == (f"metric {name}",)
 
 
-def test_what_is_missing_is_said_with_the_way_to_get_it(store: ModelStore) -> None:
+def test_missing_metrics_are_reported_with_the_command_that_installs_them(store: ModelStore) -> None:
     for metric in published_metrics().values():
-        state = state_of(metric, store)
-        assert not state.ready
-        assert f"restore4k models pull {metric.name}" in state.advice
+        assert f"restore4k models pull {metric.name}" in missing_for(metric, store)
     with pytest.raises(MetricMissing, match="musiq"):
         measure_published(["musiq"], [picture(64, 64)], ModelPool(), store)
     with pytest.raises(MetricMissing, match="unknown metric"):

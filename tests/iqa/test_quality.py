@@ -11,11 +11,16 @@ from scipy.ndimage import gaussian_filter
 from imaging.convert import FloatArray
 from imaging.image import Image
 from iqa.errors import BadParameters
+from iqa.features import extract_features
 from iqa.metrics.niqe import niqe
-from iqa.quality import combine, quality, rollback_threshold
+from iqa.quality import Quality, combine, quality_of, rollback_threshold
 
 Picture = Callable[[FloatArray], Image]
 PUBLISHED = {"niqe": 4.2, "musiq": 61.0, "maniqa": 0.55, "clipiqa": 0.7, "hpsv2": 0.27}
+
+
+def quality(image: Image) -> Quality:
+    return quality_of(extract_features(image))
 
 
 def test_with_all_of_4kagents_metrics_the_score_is_half_of_its_qs() -> None:
@@ -47,7 +52,7 @@ def test_our_own_metric_counts_beside_niqe() -> None:
     assert combine(low) < combine(high)
 
 
-def test_values_that_nobody_knows_are_refused_by_name() -> None:
+def test_unknown_values_are_refused_by_name() -> None:
     with pytest.raises(BadParameters, match="topiq"):
         combine({"topiq": 0.5})
 

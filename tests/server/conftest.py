@@ -18,9 +18,11 @@ import pytest
 import uvicorn
 from mcp import StdioServerParameters
 from mcp.server import MCPServer
+from mcp.types import CallToolResult, TextContent
 from skimage import data
 
 from server.mcp.app import build_server
+from server.mcp.connections import Connection
 from server.settings import ServerSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,7 +60,25 @@ def settings(tmp_path: Path, photos: Photos) -> ServerSettings:
         output=tmp_path / "output",
         workspace=tmp_path / "workspace",
         runs=tmp_path / "runs",
+        tools="all",
+        wait_seconds=600,
     )
+
+
+@pytest.fixture
+def facts() -> Callable[[CallToolResult], dict[str, str]]:
+    """The lines `name: value` of a reply; the first line is the summary."""
+
+    def of(result: CallToolResult) -> dict[str, str]:
+        assert not result.is_error, result.content
+        assert isinstance(result.content[0], TextContent)
+        lines = result.content[0].text.splitlines()
+        found = dict(line.split(": ", 1) for line in lines if ": " in line)
+        if "image" in found:
+            found["handle"] = found["image"].split()[0]
+        return {"summary": lines[0], **found}
+
+    return of
 
 
 @pytest.fixture
@@ -68,7 +88,8 @@ def server(settings: ServerSettings) -> MCPServer[Any]:
 
 @contextmanager
 def _serving(app: Any, path: str = "/mcp") -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(app, port=0, log_level="error", http=Connection, ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -101,7 +122,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def serve_command(tmp_path: Path, photos: Photos) -> list[str]:
     """Starts a server on stdio."""
     folders = ["--allow", str(photos.folder), "--output", str(tmp_path / "output")]
-    return [sys.executable, "-m", "server", "serve", *folders]
+    tools = ["--tools", "all", "--wait-seconds", "600"]
+    return [sys.executable, "-m", "server", "serve", *folders, *tools]
 
 
 @pytest.fixture

@@ -47,39 +47,30 @@ def _answers(port: int) -> bool:
 
 
 async def test_stdio_restores_to_the_same_pixels_as_the_command_line(
-    stdio_server: StdioServerParameters, photos: Any, tmp_path: Path
+    stdio_server: StdioServerParameters, photos: Any, facts: Any, tmp_path: Path
 ) -> None:
     async with Client(stdio_server) as client:
-        with anyio.fail_after(120):
-            result = await client.call_tool("restore_to_4k", {"image": {"path": str(photos.noisy)}, "long_side": 200})
+        with anyio.fail_after(300):
+            result = await client.call_tool("restore_to_4k", {"image": str(photos.noisy), "size": 200})
     assert not result.is_error, result.content
     output = tmp_path / "by_command_line.png"
     arguments = ["restore", str(photos.noisy), "-o", str(output), "--long-side", "200", "--runs", str(tmp_path / "r")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    with PIL.Image.open(output) as ours, PIL.Image.open(result.structured_content["file"]) as theirs:
+    with PIL.Image.open(output) as ours, PIL.Image.open(facts(result)["file"]) as theirs:
         assert ours.size == (200, 167)
         assert np.array_equal(np.asarray(ours), np.asarray(theirs))
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_giving_up_over_stdio_stops_the_work(
-    stdio_server: StdioServerParameters, photos: Any, mode: str
+@pytest.mark.parametrize(("transport", "mode"), [("stdio", "auto"), ("stdio", "legacy"), ("http", "auto")])
+async def test_a_call_that_is_given_up_loses_nothing_and_its_run_can_be_stopped(
+    request: pytest.FixtureRequest, photos: Any, facts: Any, transport: str, mode: str
 ) -> None:
-    await _give_up_and_go_on(Client(stdio_server, mode=mode), str(photos.clean))
-
-
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_giving_up_over_http_stops_the_work(http_server: str, photos: Any, mode: str) -> None:
-    await _give_up_and_go_on(Client(http_server, mode=mode), str(photos.clean))
-
-
-async def _give_up_and_go_on(client: Client, path: str) -> None:
-    """Cancel a long restoration; a short call, which has to wait for its end, is answered soon after."""
-    arguments = {"image": {"path": path}}
-    async with client:
+    """The same call finds the run; after `cancel_run` a short call is answered soon."""
+    arguments = {"image": str(photos.clean)}
+    async with Client(request.getfixturevalue(f"{transport}_server"), mode=mode) as client:
         short = {**arguments, "expert": "tv_denoise"}
         assert not (await client.call_tool("denoise", short)).is_error
-        with anyio.move_on_after(60) as scope:
+        with anyio.move_on_after(120) as scope:
 
             async def give_up(progress: float, total: float | None, message: str | None) -> None:
                 if (message or "").startswith("plan"):
@@ -87,8 +78,18 @@ async def _give_up_and_go_on(client: Client, path: str) -> None:
 
             await client.call_tool("restore_to_4k", arguments, progress_callback=give_up)
         assert scope.cancelled_caught
-        with anyio.fail_after(6):
-            assert not (await client.call_tool("denoise", short)).is_error
+        again = facts(await client.call_tool("restore_to_4k", {**arguments, "wait_seconds": 0}))
+        assert again["state"].startswith("running")
+        assert again["plan"]
+        assert (
+            again["run"] == facts(await client.call_tool("get_run", {"run": again["run"], "wait_seconds": 0}))["run"]
+        )
+        with anyio.fail_after(120):  # it would go on for longer
+            stopped = facts(await client.call_tool("cancel_run", {"run": again["run"]}))
+            other = {**short, "image": str(photos.noisy)}
+            assert not (await client.call_tool("denoise", other)).is_error
+        assert stopped["state"] == "cancelled"
+        assert (await client.call_tool("get_run", {"run": again["run"]})).is_error
 
 
 async def test_http_refuses_foreign_hosts_and_origins(http_server: str) -> None:

@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, PNDMScheduler, UNet2DConditionModel
 from torch.nn import Module
 from transformers import CLIPTextConfig, CLIPTextModel
+
+from imaging.image import Image
+from toolbox.card import ExpertCard
+from toolbox.catalogue import default_catalogue
+
+BASE, UPSCALER = "stable-diffusion-2-1-base", "stable-diffusion-x4-upscaler"
+ONE_STEP = ["osediff", "osediff_2x", "osediff_16x", "pisasr", "pisasr_2x", "pisasr_16x"]
+EXPERTS = [*ONE_STEP, "sd_x4_upscaler"]
+TILES = {2: (32, 32, 32), 4: (16, 16, 16), 16: (16, 4, 4)}
+"""As small as the grid of each scale allows."""
+
 
 WORDS = 16
 """Width of the text embeddings."""
@@ -149,3 +161,15 @@ def _lora(network: Module, modules: Iterable[str], adapter: str, rank: int) -> d
             len(weight), rank, *(1 for _ in weight.shape[2:])
         )
     return state
+
+
+def card(name: str, **changes: Any) -> ExpertCard:
+    found = default_catalogue().card(name)
+    tile, halo, multiple_of = TILES[found.scale]
+    options = {"num_inference_steps": 3, "noise_level": 20} if found.slow else {}
+    small = {"tile": tile, "halo": halo, "multiple_of": multiple_of, "options": options}
+    return found.model_copy(update=small | changes)
+
+
+def picture(height: int, width: int) -> Image:
+    return Image(torch.rand(3, height, width, generator=torch.Generator().manual_seed(1)))

@@ -140,7 +140,7 @@ def test_an_expert_cancelled_beforehand_does_nothing(card: ExpertCard, photos: l
 
 
 @pytest.mark.parametrize("name", ["nlm_denoise", "wavelet_denoise", "tv_denoise", "nlm_deblock", "shifted_jpeg"])
-def test_a_slow_expert_can_be_cancelled_while_it_runs(name: str, photos: list[FloatArray]) -> None:
+def test_a_running_expert_can_be_cancelled(name: str, photos: list[FloatArray]) -> None:
     card = default_catalogue().card(name)
     large = np.tile(next(degraded(card, photos[0])), (3, 3, 1))
     told: list[float] = []

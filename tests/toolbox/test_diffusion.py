@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,62 +11,21 @@ import torch
 from imaging.errors import Cancelled, ResourceError
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from tests.toolbox.diffusion_models import write_base, write_osediff, write_pisasr, write_upscaler
-from tests.toolbox.test_published_forms import Foreign
+from tests.toolbox.diffusion_models import (
+    EXPERTS,
+    ONE_STEP,
+    card,
+    picture,
+)
 from toolbox.availability import availability
 from toolbox.card import ExpertCard
 from toolbox.catalogue import default_catalogue
 from toolbox.diffusion import DiffusionExpert, load_diffusion
-from toolbox.errors import ExpertError, WeightsError, WeightsMissing
+from toolbox.errors import ExpertError, WeightsError
 from toolbox.expert import load_expert, run_expert
 from toolbox.lora import ALPHA, add_lora
 from toolbox.pool import ExpertPool
 from toolbox.store import ModelStore
-
-BASE, UPSCALER = "stable-diffusion-2-1-base", "stable-diffusion-x4-upscaler"
-ONE_STEP = ["osediff", "osediff_2x", "osediff_16x", "pisasr", "pisasr_2x", "pisasr_16x"]
-EXPERTS = [*ONE_STEP, "sd_x4_upscaler"]
-TILES = {2: (32, 32, 32), 4: (16, 16, 16), 16: (16, 4, 4)}
-"""As small as the grid of each scale allows."""
-
-
-@pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
-    """A models folder with all files."""
-    store = ModelStore(tmp_path_factory.mktemp("models"))
-    write_base(store.path(BASE))
-    write_upscaler(store.path(UPSCALER))
-    write_osediff(store.path("osediff.pkl"), store.path(BASE))
-    write_pisasr(store.path("pisa_sr.pkl"), store.path(BASE))
-    return store
-
-
-@pytest.fixture
-def store(published: ModelStore, tmp_path: Path) -> ModelStore:
-    """A copy (symlinks) whose files a test may replace."""
-    for file in published.folder.rglob("*"):
-        if file.is_file():
-            mine = tmp_path / file.relative_to(published.folder)
-            mine.parent.mkdir(parents=True, exist_ok=True)
-            mine.symlink_to(file)
-    return ModelStore(tmp_path)
-
-
-def card(name: str, **changes: Any) -> ExpertCard:
-    found = default_catalogue().card(name)
-    tile, halo, multiple_of = TILES[found.scale]
-    options = {"num_inference_steps": 3, "noise_level": 20} if found.slow else {}
-    small = {"tile": tile, "halo": halo, "multiple_of": multiple_of, "options": options}
-    return found.model_copy(update=small | changes)
-
-
-def picture(height: int, width: int) -> Image:
-    return Image(torch.rand(3, height, width, generator=torch.Generator().manual_seed(1)))
-
-
-def replace(file: Path, content: bytes) -> None:
-    file.unlink()
-    file.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", EXPERTS)
@@ -179,7 +137,9 @@ def test_a_small_image_is_upsampled_to_the_training_size(published: ModelStore) 
 
 
 @pytest.mark.parametrize(("name", "after"), [("osediff", 0.2), ("sd_x4_upscaler", 0.0)])
-def test_it_is_cancelled_between_tiles_and_between_steps(name: str, after: float, published: ModelStore) -> None:
+def test_a_diffusion_expert_is_cancelled_between_tiles_and_between_steps(
+    name: str, after: float, published: ModelStore
+) -> None:
     cancelled = threading.Event()
     token = ProgressToken(lambda done: cancelled.set() if done >= after else None, cancelled)
     with pytest.raises(Cancelled):
@@ -200,7 +160,7 @@ def test_half_precision_is_close_to_float32(published: ModelStore, monkeypatch: 
         assert float((half.pixels - exact.pixels).abs().mean()) < 0.01
 
 
-def test_it_survives_a_device_that_is_too_small_for_its_tiles(published: ModelStore) -> None:
+def test_a_diffusion_expert_retries_with_smaller_tiles(published: ModelStore) -> None:
     expert = load_diffusion(card("osediff", tile=96), published)
     method: Any = expert.method
     decode = method.vae.decode
@@ -214,7 +174,7 @@ def test_it_survives_a_device_that_is_too_small_for_its_tiles(published: ModelSt
     assert run_expert(expert, picture(20, 120), ProgressToken()).width == 480
 
 
-def test_a_device_that_is_too_small_for_the_model_is_told(
+def test_a_device_without_enough_memory_for_the_model_is_reported(
     published: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(card: ExpertCard) -> Any:
@@ -225,7 +185,7 @@ def test_a_device_that_is_too_small_for_the_model_is_told(
         load_expert(card("osediff"), published)
 
 
-def test_the_pool_counts_its_weights_and_lets_them_go(published: ModelStore) -> None:
+def test_the_pool_counts_and_releases_the_weights(published: ModelStore) -> None:
     pool = ExpertPool(store=published, budget_bytes=1)
     size = int(pool.get("osediff").weight_bytes)  # type: ignore[attr-defined]
     assert pool.weight_bytes() == size > 100_000
@@ -233,106 +193,15 @@ def test_the_pool_counts_its_weights_and_lets_them_go(published: ModelStore) -> 
     assert pool.loaded() == ("pisasr",)
 
 
-@pytest.mark.parametrize("name", EXPERTS)
-def test_without_diffusers_the_extra_is_named(
-    name: str, published: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for library in ("diffusers", "transformers"):
-        monkeypatch.setattr("toolbox.availability.find_spec", lambda asked, gone=library: asked != gone or None)
-        state = availability(card(name), published)
-        assert (state.state, state.advice) == ("needs extra", "pip install 'restore4k[diffusion]'")
-    with pytest.raises(WeightsMissing, match=r"restore4k\[diffusion\]"):
-        load_expert(card(name), published)
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "state", "advice"),
-    [
-        ("osediff", "osediff.pkl", "can be pulled", "restore4k models pull osediff"),
-        ("osediff", f"{BASE}/unet/config.json", "can be pulled", "restore4k models pull osediff"),
-        ("pisasr", "pisa_sr.pkl", "by hand", "pisa_sr.pkl into"),
-        ("pisasr", f"{BASE}/vae/config.json", "can be pulled", "restore4k models pull pisasr"),
-        ("sd_x4_upscaler", f"{UPSCALER}/tokenizer/vocab.json", "can be pulled", "pull sd_x4_upscaler"),
-    ],
-)
-def test_a_missing_file_is_told(name: str, file: str, state: str, advice: str, store: ModelStore) -> None:
-    store.path(file).unlink()
-    found = availability(card(name), store)
-    assert found.state == state
-    assert advice in found.advice
-    with pytest.raises(WeightsMissing) as caught:
-        load_expert(card(name), store)
-    assert advice in str(caught.value)
-
-
-def test_what_must_come_by_hand_says_what_can_be_pulled_then(tmp_path: Path) -> None:
-    advice = availability(card("pisasr"), ModelStore(tmp_path)).advice
-    assert advice.endswith("then restore4k models pull pisasr")
-
-
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        ("osediff", f"{BASE}/unet/diffusion_pytorch_model.fp16.safetensors"),
-        ("osediff", f"{BASE}/unet/config.json"),
-        ("osediff", f"{BASE}/tokenizer/vocab.json"),
-        ("osediff", "osediff.pkl"),
-        ("sd_x4_upscaler", f"{UPSCALER}/scheduler/scheduler_config.json"),
-    ],
-)
-def test_a_damaged_file_is_told(name: str, file: str, store: ModelStore) -> None:
-    replace(store.path(file), b"damaged")
-    with pytest.raises(WeightsError, match=r"osediff|sd_x4_upscaler"):
-        load_expert(card(name), store)
-
-
-def test_a_file_of_another_method_is_told(store: ModelStore) -> None:
-    replace(store.path("osediff.pkl"), store.path("pisa_sr.pkl").read_bytes())
-    with pytest.raises(WeightsError, match="is for PiSA-SR, not for OSEDiff"):
-        load_expert(card("osediff"), store)
-
-
-def test_a_file_without_lora_weights_is_refused(store: ModelStore) -> None:
-    store.path("osediff.pkl").unlink()
-    torch.save({"state_dict_unet": {"epoch": 3}}, store.path("osediff.pkl"))
-    with pytest.raises(WeightsError, match="contains no LoRA weights for the UNet"):
-        load_expert(card("osediff"), store)
-
-
-def test_another_base_is_told(store: ModelStore) -> None:
-    config = store.path(f"{BASE}/scheduler/scheduler_config.json")
-    replace(config, config.read_bytes().replace(b'"epsilon"', b'"v_prediction"'))
-    with pytest.raises(WeightsError, match="v_prediction"):
-        load_expert(card("osediff"), store)
-
-
 @pytest.mark.parametrize("name", ["osediff", "sd_x4_upscaler"])
-def test_nothing_is_asked_of_the_network(name: str, published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_access_is_needed(name: str, published: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr("socket.getaddrinfo", lambda host, *more, **options: asked.append(host) or [])
     load_expert(card(name), published)
     assert asked == []
 
 
-def test_foreign_code_in_a_file_is_not_run(store: ModelStore, tmp_path: Path) -> None:
-    proof = tmp_path / "proof"
-    store.path("osediff.pkl").unlink()
-    torch.save({"state_dict_unet": {}, "more": Foreign(proof)}, store.path("osediff.pkl"))
-    with pytest.raises(WeightsError, match=r"osediff\.pkl contains"):
-        load_expert(card("osediff"), store)
-    assert not proof.exists()
-
-
-def test_a_pickled_base_is_not_read(store: ModelStore) -> None:
-    """diffusers would take a .bin where there are no safetensors."""
-    weights = store.path(f"{BASE}/unet/diffusion_pytorch_model.fp16.safetensors")
-    torch.save({"conv_in.weight": torch.zeros(3)}, weights.with_suffix(".bin"))
-    replace(weights, b"")
-    with pytest.raises(WeightsError, match="osediff"):
-        load_expert(card("osediff"), store)
-
-
-def test_an_expert_that_breaks_is_an_event(published: ModelStore) -> None:
+def test_any_error_of_a_pipeline_is_an_expert_error(published: ModelStore) -> None:
     expert = load_diffusion(card("sd_x4_upscaler", options={"no_such_option": 1}), published)
     assert isinstance(expert, DiffusionExpert)
     with pytest.raises(ExpertError, match="no_such_option"):

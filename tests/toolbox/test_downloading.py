@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -36,9 +37,13 @@ class Behaviour:
     """Bytes after which the first answers break off."""
     breaks: int = 0
     ranges: bool = True
+    tells_length: bool = True
     status: int = 200
     redirect: str = ""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    """Path and range of each request."""
+    tokens: list[str | None] = field(default_factory=list)
+    port: int = 0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -48,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         told = self.behaviour
         asked_range = self.headers.get("range")
         told.asked.append((self.path, asked_range))
+        told.tokens.append(self.headers.get("authorization"))
         if told.redirect and self.path != "/moved":
             self.send_response(302)
             self.send_header("location", told.redirect)
@@ -60,7 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(206 if start else told.status)
         rest = told.content[start:]
-        self.send_header("content-length", str(len(rest)))
+        if told.tells_length:
+            self.send_header("content-length", str(len(rest)))
         if start:
             self.send_header("content-range", f"bytes {start}-{len(told.content) - 1}/{len(told.content)}")
         self.end_headers()
@@ -78,6 +85,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Behaviour]:
     behaviour = Behaviour()
     handler = type("Told", (Handler,), {"behaviour": behaviour})
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    behaviour.port = http.server_port
     threading.Thread(target=http.serve_forever, daemon=True).start()
     monkeypatch.setenv("RESTORE4K_MIRRORS", f"https://models.example=http://127.0.0.1:{http.server_port}")
     monkeypatch.setattr(downloading, "WAIT_SECONDS", 0.01)
@@ -111,13 +119,13 @@ def test_a_file_arrives_whole_and_is_not_fetched_again(server: Behaviour, store:
     assert len(server.asked) == 1
 
 
-def test_a_broken_connection_is_gone_on_with(server: Behaviour, store: ModelStore) -> None:
+def test_a_broken_connection_is_resumed(server: Behaviour, store: ModelStore) -> None:
     server.break_after, server.breaks = 1_000_000, 2
     assert pull(weights(), store).read_bytes() == CONTENT
     assert [asked for _, asked in server.asked] == [None, "bytes=1000000-", "bytes=2000000-"]
 
 
-def test_what_an_earlier_call_has_fetched_is_kept(server: Behaviour, store: ModelStore) -> None:
+def test_partial_downloads_of_an_earlier_call_are_kept(server: Behaviour, store: ModelStore) -> None:
     server.break_after, server.breaks = 500_000, 99
     with pytest.raises(DownloadFailed, match="failed 5 times"):
         pull(weights(), store)
@@ -127,12 +135,12 @@ def test_what_an_earlier_call_has_fetched_is_kept(server: Behaviour, store: Mode
     assert server.asked[-1][1] == "bytes=2500000-"
 
 
-def test_a_server_without_ranges_begins_again(server: Behaviour, store: ModelStore) -> None:
+def test_a_server_without_ranges_restarts_the_download(server: Behaviour, store: ModelStore) -> None:
     server.break_after, server.breaks, server.ranges = 1_000_000, 1, False
     assert pull(weights(), store).read_bytes() == CONTENT
 
 
-def test_more_on_disk_than_the_server_has_is_thrown_away(server: Behaviour, store: ModelStore) -> None:
+def test_a_partial_file_larger_than_the_server_s_is_discarded(server: Behaviour, store: ModelStore) -> None:
     store.folder.mkdir()
     store.path("net.pth.part").write_bytes(b"x" * (len(CONTENT) + 5))
     assert pull(weights(size=None), store).read_bytes() == CONTENT
@@ -146,11 +154,19 @@ def test_wrong_bytes_never_get_the_name(size: int | None, server: Behaviour, sto
     assert left_over(store) == set()
 
 
-def test_another_size_than_published_is_refused_before_it_is_read(server: Behaviour, store: ModelStore) -> None:
+def test_a_size_other_than_published_is_refused_before_reading(server: Behaviour, store: ModelStore) -> None:
     server.content = CONTENT * 2
     with pytest.raises(DownloadFailed, match="offers"):
         pull(weights(), store)
     assert not store.has("net.pth")
+
+
+def test_an_endless_source_is_given_up(server: Behaviour, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.tells_length = False
+    monkeypatch.setattr(downloading, "MOST_BYTES", 1_000_000)
+    with pytest.raises(DownloadFailed, match="sends more"):
+        pull(weights(size=None, sha256=None), store)
+    assert sum(path.stat().st_size for path in store.folder.iterdir()) < 1_000_000
 
 
 def test_an_error_page_is_not_stored(server: Behaviour, store: ModelStore) -> None:
@@ -203,21 +219,33 @@ def test_two_threads_download_a_file_once(server: Behaviour, store: ModelStore) 
     assert len(server.asked) == 1
 
 
-def test_two_processes_download_a_file_once(server: Behaviour, store: ModelStore) -> None:
+def test_two_processes_download_a_file_of_the_hub_once(server: Behaviour, store: ModelStore) -> None:
+    """The token is sent to the hub, and not to the host that it redirects to."""
+    file = weights(urls=("hf://owner/repository/a b.pth",))
     program = (
         "from pathlib import Path\n"
         "from toolbox.downloading import pull\n"
         "from toolbox.store import ModelStore, WeightFile\n"
-        f"file = WeightFile.model_validate_json({weights().model_dump_json()!r})\n"
+        f"file = WeightFile.model_validate_json({file.model_dump_json()!r})\n"
         f"print(pull(file, ModelStore(Path({str(store.folder)!r}))).stat().st_size)\n"
     )
-    server.break_after, server.breaks = 1_000_000, 1
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.port}", "HF_TOKEN": "secret"}
+    server.redirect, server.break_after, server.breaks = f"http://localhost:{server.port}/moved", 1_000_000, 1
     both = [
-        subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **hub},
+        )
         for _ in range(2)
     ]
     assert [int(one.communicate(timeout=60)[0]) for one in both] == [len(CONTENT)] * 2
-    assert [asked for _, asked in server.asked] == [None, "bytes=1000000-"]
+    address = "/owner/repository/resolve/main/a%20b.pth"
+    rest = "bytes=1000000-"
+    assert server.asked == [(address, None), ("/moved", None), (address, rest), ("/moved", rest)]
+    assert server.tokens == ["Bearer secret", None, "Bearer secret", None]
     assert left_over(store) == {"net.pth"}
 
 

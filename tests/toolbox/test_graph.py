@@ -103,13 +103,29 @@ def test_a_symmetric_value_range_is_converted(tmp_path: Path) -> None:
     assert torch.allclose(result.pixels, (1.5 - image.pixels).clamp(0, 1), atol=1e-6)
 
 
+def test_a_grey_graph_runs_on_each_channel(tmp_path: Path) -> None:
+    image = picture(40, 90)
+    result = run_expert(load_expert(card(), write_graph(tmp_path, channels=1)), image, ProgressToken())
+    assert torch.allclose(result.pixels, 1 - image.pixels, atol=1e-6)
+
+
+def test_a_graph_of_another_scale_is_resized_to_the_scale_of_its_card(tmp_path: Path) -> None:
+    enlarging = card(task="super_resolution", scale=4, network_scale=3)
+    expert = load_expert(enlarging, write_graph(tmp_path, scale=3))
+    image = picture(20, 200)
+    result = run_expert(expert, image, ProgressToken())
+    assert (result.height, result.width) == (80, 800)
+    blurred = torch.nn.functional.avg_pool2d(result.pixels[None], 4)[0]
+    assert float((blurred - (1 - image.pixels)).abs().mean()) < 0.05
+
+
 def test_a_scale_that_differs_from_the_card_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="2x, not 1x"):
         load_graph(card(), write_graph(tmp_path, scale=2))
 
 
 @pytest.mark.parametrize(
-    "graph", [{"channels": 1}, {"kind": TensorProto.DOUBLE}, {"multiple_of": 7}], ids=["grey", "double", "odd grid"]
+    "graph", [{"channels": 2}, {"kind": TensorProto.DOUBLE}, {"multiple_of": 7}], ids=["two", "double", "odd grid"]
 )
 def test_a_graph_that_does_not_fit_is_refused(graph: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"graph\.onnx"):

@@ -93,7 +93,7 @@ def test_a_full_tonal_range_stays_unchanged(picture: FloatArray) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (20, 900, 3), (64, 64, 3)])
-def test_pictures_of_any_shape_and_of_one_tone(shape: tuple[int, int, int]) -> None:
+def test_pictures_of_any_shape_and_of_uniform_tone(shape: tuple[int, int, int]) -> None:
     flat = np.full(shape, 0.5, np.float32)
     for expert in (scratch_inpaint, tone_restore):
         result = expert(flat, ProgressToken())

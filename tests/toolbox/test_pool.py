@@ -31,6 +31,7 @@ class Heavy:
 
     card: ExpertCard
     store: ModelStore
+    token: ProgressToken | None = None
     weight_bytes: int = 10
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
@@ -128,12 +129,12 @@ def test_a_model_that_never_fits_is_an_error() -> None:
 
 
 def test_another_profile_evicts_experts_that_it_does_not_use(pool: ExpertPool) -> None:
-    pool.turn_to("first", lambda card: True)
+    pool.evict_unused("first", lambda card: True)
     pool.get("a"), pool.get("b")
     pool.hold("metric", lambda: Sized(0))
-    pool.turn_to("first", lambda card: False)
+    pool.evict_unused("first", lambda card: False)
     assert pool.loaded() == ("a", "b", "metric")
-    pool.turn_to("second", lambda card: card.name == "b")
+    pool.evict_unused("second", lambda card: card.name == "b")
     assert pool.loaded() == ("b", "metric")
 
 
@@ -145,7 +146,7 @@ def test_models_are_evicted_before_a_file_is_read(tmp_path: Path, monkeypatch: p
     seen: list[int] = []
     pool = ExpertPool(Catalogue(cards), budget_bytes=15, store=ModelStore(tmp_path))
 
-    def load(card: ExpertCard, store: ModelStore) -> Heavy:
+    def load(card: ExpertCard, store: ModelStore, token: ProgressToken | None) -> Heavy:
         seen.append(pool.weight_bytes())
         return Heavy(card, store)
 

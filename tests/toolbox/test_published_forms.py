@@ -133,7 +133,17 @@ def test_weights_of_an_unknown_architecture_are_refused(tmp_path: Path) -> None:
         load_network(card_of(COMPACT, tmp_path / "odd.safetensors"), ModelStore(tmp_path))
 
 
-def test_a_network_for_grey_images_is_refused(tmp_path: Path) -> None:
+def test_a_network_for_grey_images_runs_on_each_channel(tmp_path: Path) -> None:
     grey = RandomNetwork("Compact", {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 8, "num_conv": 1, "upscale": 2}, 2)
-    with pytest.raises(WeightsError, match="colour"):
-        load_network(card_of(grey, grey.write(tmp_path)), ModelStore(tmp_path))
+    expert = load_network(card_of(grey, grey.write(tmp_path)), ModelStore(tmp_path))
+    picture = torch.rand(3, 12, 10, generator=torch.Generator().manual_seed(1))
+    result = expert(Image(picture), ProgressToken()).pixels
+    for channel in range(3):
+        alone = expert(Image(picture[[channel] * 3]), ProgressToken()).pixels
+        assert torch.allclose(result[channel], alone[channel], atol=1e-6)
+
+
+def test_a_network_whose_input_is_no_image_is_refused(tmp_path: Path) -> None:
+    odd = RandomNetwork("Compact", {"num_in_ch": 4, "num_out_ch": 4, "num_feat": 8, "num_conv": 1, "upscale": 2}, 2)
+    with pytest.raises(WeightsError, match="not images"):
+        load_network(card_of(odd, odd.write(tmp_path)), ModelStore(tmp_path))

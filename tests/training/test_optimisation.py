@@ -17,7 +17,7 @@ def test_the_average_follows_weights_that_stay() -> None:
     assert torch.allclose(average.module.weight, network.weight, atol=1e-3)
 
 
-def test_an_average_goes_on_after_the_updates_that_it_has_had() -> None:
+def test_a_resumed_average_continues_with_its_update_count() -> None:
     network = torch.nn.Linear(1, 1)
     fresh, later = averaged_model(network, decay=0.999), averaged_model(network, decay=0.999, step=1000)
     before = network.weight.item()

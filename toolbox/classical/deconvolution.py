@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from imaging.convert import FloatArray
 from imaging.progress import ProgressToken
 
-Complex = NDArray[np.complex64]
 BORDER_NOISE = 0.08
 """Noise assumed for the smooth estimate that extends a blurred image beyond its borders."""
 

@@ -12,7 +12,7 @@ from imaging.convert import FloatArray
 from toolbox.classical.sampling import windows
 
 Filter = Callable[[FloatArray], FloatArray]
-"""What a local expert returns: maps a tile (h, w, 3) in [0, 1] to the restored tile."""
+"""The return value of a local expert: maps a tile (h, w, 3) in [0, 1] to the restored tile."""
 
 MEDIAN_OF_NORMAL = 0.6744897502
 """Median of the absolute value of a standard normal variable."""

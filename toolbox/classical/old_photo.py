@@ -24,7 +24,7 @@ SIDE_DISTANCE = 4
 """Distance in pixels from the centre line of a scratch to the pixels that it is compared with."""
 STANDS_OUT = 0.14
 WHITE, BLACK, NEUTRAL = 0.75, 0.14, 0.12
-"""Where the emulsion is missing, paper or black shows: limits of luma and of the spread of the channels."""
+"""Limits of luma and of the spread of the channels of paper or black, which show where the emulsion is missing."""
 SURE_LENGTH, LEAST_LENGTH = 0.25, 0.08
 """Minimum length relative to the shorter side: of one scratch, and of the others in an image with one."""
 LEAST_SLIMNESS = 8.0

@@ -14,6 +14,7 @@ from imaging.convert import FloatArray, to_uint8
 from toolbox.errors import WeightsError
 from toolbox.faces.alignment import TEMPLATE
 from toolbox.faces.models import SFACE, path_of
+from toolbox.faces.opencv_log import errors_only
 from toolbox.store import ModelStore
 
 ARCFACE = np.array(
@@ -69,7 +70,8 @@ class SFaceIdentity:
     def load(cls, file: Path) -> SFaceIdentity:
         """The network in an ONNX file."""
         try:
-            return cls(cv2.FaceRecognizerSF.create(str(file), ""), file)
+            with errors_only():
+                return cls(cv2.FaceRecognizerSF.create(str(file), ""), file)
         except cv2.error as error:
             raise WeightsError(f"{file} cannot be run as SFace: {error.err}", "download it again") from error
 

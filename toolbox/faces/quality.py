@@ -13,6 +13,7 @@ from imaging.convert import FloatArray
 from toolbox.errors import WeightsError
 from toolbox.faces.identity import recogniser_crop
 from toolbox.faces.models import EDIFFIQA, path_of
+from toolbox.faces.opencv_log import errors_only
 from toolbox.store import ModelStore
 
 
@@ -41,6 +42,7 @@ def load_face_quality(store: ModelStore | None = None) -> FaceQuality | None:
     if file is None:
         return None
     try:
-        return FaceQuality(cv2.dnn.readNetFromONNX(str(file)), file)
+        with errors_only():
+            return FaceQuality(cv2.dnn.readNetFromONNX(str(file)), file)
     except cv2.error as error:
         raise WeightsError(f"{file} cannot be run as eDifFIQA: {error.err}", "download it again") from error

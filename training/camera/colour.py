@@ -34,7 +34,7 @@ SRGB_TO_XYZ = np.array(
 
 @dataclass(frozen=True, slots=True)
 class ColourPipeline:
-    """How one camera renders linear sensor values as sRGB."""
+    """The rendering of linear sensor values as sRGB by one camera."""
 
     to_camera: FloatArray
     """(3, 3): linear sRGB to white-balanced camera RGB; rows sum to 1, so that grey stays grey."""

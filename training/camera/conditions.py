@@ -1,4 +1,4 @@
-"""What is drawn before a photograph is taken: everything that can go wrong, and how much; each value is a label."""
+"""The conditions of a simulated photograph: which degradations, and how severe; each value is a label."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Conditions:
     rain: bool = False
     motion_px: float = 0.0
     blur_px: float = 0.0
+    blur_is_meant: bool = False
+    """A shallow depth of field: the subject or a part of it is out of focus because the photographer wants it so."""
     chromatic_aberration_px: float = 0.0
     sensor_scale: float = 1.0
     """Side of the sensor's image by that of the picture: above 1 it was made smaller, below 1 it is digital zoom."""
@@ -44,7 +46,7 @@ class Conditions:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Conditions:
-        """As often as people have such pictures, roughly; faults more often."""
+        """Drawn about as often as people have such pictures; faults more often."""
         common = cls._common(rng)
         if rng.random() < FAULTLESS:
             return replace(
@@ -68,6 +70,7 @@ class Conditions:
             rain=bool(rng.random() < 0.05),
             motion_px=_amount(rng, 0.16, _log_uniform(rng, 2, 25)),
             blur_px=_amount(rng, 0.3, _log_uniform(rng, 0.5, 6)),
+            blur_is_meant=bool(rng.random() < 0.3),
             medium=medium,
             grain=grain,
             dust=medium != "digital" and bool(rng.random() < 0.2),
@@ -96,8 +99,36 @@ class Conditions:
             dust=False,
             motion_px=0.0,
             blur_px=_log_uniform(rng, 0.5, 6) if rng.random() < 7 / 8 else 0.0,
+            blur_is_meant=False,
             sensor_scale=drawn.sensor_scale if rng.random() < 0.7 else float(rng.uniform(0.35, 1)),
             medium="digital",
+        )
+
+    @classmethod
+    def shallow(cls, rng: np.random.Generator) -> Conditions:
+        """A shallow depth of field, which is meant; other faults as usual."""
+        return replace(
+            cls.draw(rng), blur_px=_log_uniform(rng, 1, 15), blur_is_meant=True, motion_px=0.0, medium="digital"
+        )
+
+    @classmethod
+    def full_resolution(cls, rng: np.random.Generator) -> Conditions:
+        """A crop of a camera's own JPEG or PNG at 100 %: noise of any ISO, a lens in focus, no weather."""
+        drawn = cls.draw(rng)
+        return replace(
+            drawn,
+            iso=_log_uniform(rng, 100, 25_600),
+            underexposed_stops=0.0,
+            haze=0.0,
+            rain=False,
+            dust=False,
+            motion_px=0.0,
+            blur_px=0.0,
+            sensor_scale=1.0,
+            medium="digital",
+            grain=0.0,
+            jpeg_quality=int(rng.integers(88, 100)) if rng.random() < 0.85 else None,
+            sent_on=False,
         )
 
     @classmethod

@@ -42,6 +42,15 @@ def lens_blur(linear: FloatArray, radius_px: float, rng: np.random.Generator) ->
     return np.asarray(weak + share * (strong - weak), np.float32), f"curved field {kind}"
 
 
+def shallow_focus(linear: FloatArray, radius_px: float, rng: np.random.Generator) -> FloatArray:
+    """A scene out of the depth of field, half of the time with a part of it in focus."""
+    blurred = convolve(linear, disk_kernel(radius_px))
+    if rng.random() < 0.5:
+        return blurred
+    share = _blob(linear.shape[0], linear.shape[1], rng)[:, :, None]
+    return np.asarray(linear + share * (blurred - linear), np.float32)
+
+
 def lateral_chromatic_aberration(linear: FloatArray, shift_px: float, angle: float) -> FloatArray:
     """Red and blue moved against green along the direction from the centre of the field."""
     dx, dy = shift_px * math.cos(angle), shift_px * math.sin(angle)

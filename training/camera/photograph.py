@@ -25,7 +25,7 @@ class Photograph:
     """One photograph with its references, all (H, W, 3) float32 sRGB in [0, 1] of the clean picture's size."""
 
     picture: FloatArray
-    """As it was stored."""
+    """The stored picture."""
     without_noise: FloatArray
     """The same without noise, grain, noise reduction and compression: blur, haze and darkness are still there."""
     reference: FloatArray
@@ -41,6 +41,8 @@ def photograph(clean: FloatArray, conditions: Conditions, rng: np.random.Generat
     subject = _resized(clean, *_sensor_size(height, width, conditions.sensor_scale))
 
     meant = camera.unprocess(subject) * np.float32(2**conditions.exposure_stops)
+    if conditions.blur_px and conditions.blur_is_meant:
+        meant = optics.shallow_focus(meant, conditions.blur_px * conditions.sensor_scale, rng)
     light = meant
     if conditions.haze:
         light = scene.add_haze(meant, subject, conditions.haze, rng)
@@ -85,7 +87,7 @@ def _through_the_lens(
     if conditions.motion_px:
         light = scene.brighten_light_sources(light, subject, float(rng.uniform(1, 6)))
         light, _ = optics.motion_blur(light, conditions.motion_px * scale, rng)
-    if conditions.blur_px:
+    if conditions.blur_px and not conditions.blur_is_meant:
         light, _ = optics.lens_blur(light, conditions.blur_px * scale, rng)
     if conditions.chromatic_aberration_px:
         angle = float(rng.uniform(0, 2 * np.pi))

@@ -1,4 +1,4 @@
-"""What a camera does to a developed picture before it is stored: noise reduction and sharpening, on display sRGB."""
+"""A camera's noise reduction and sharpening of a developed picture, on display sRGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies between the subject and the lens, in linear light: haze, rain, light sources brighter than white."""
+"""Haze, rain and light sources brighter than white between subject and lens, in linear light."""
 
 from __future__ import annotations
 

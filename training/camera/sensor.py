@@ -13,7 +13,7 @@ BLACK = 1 << 10
 """Level of black in the 16-bit mosaic, so that negative noise survives demosaicing."""
 WHITE = (1 << 16) - 1
 MOST_SHOT_NOISE = 0.012
-"""Beyond it nobody keeps a photograph (Brooks et al. 2019 end there too)."""
+"""Maximum, as in Brooks et al. 2019: noisier photographs are not kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How pictures are stored and sent on: JPEG, chat applications that resize and compress again."""
+"""Storage and transmission of pictures: JPEG, and chat applications that resize and compress again."""
 
 from __future__ import annotations
 

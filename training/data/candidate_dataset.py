@@ -29,7 +29,7 @@ from iqa.crops import CROP, crops_of
 from iqa.expert_priors import prior_key
 from iqa.features import ImageFeatures, enlarged, extract_features
 from iqa.metrics.psnr import psnr
-from iqa.metrics.ssim_y import ssim_y
+from iqa.metrics.ssim import ssim_y
 from iqa.patches import extract_patches
 from toolbox.card import ExpertCard, SpandrelCard
 from toolbox.errors import ExpertError, WeightsError
@@ -267,7 +267,7 @@ class StoredStep:
     results: dict[str, Bytes]
     """(H, W, 3) by name."""
     rows: dict[str, dict[str, Any]]
-    """Of each candidate `handcrafted`, `consistency`, `psnr_db`, `ssim`, and the `version` of the expert."""
+    """`handcrafted`, `consistency`, `psnr_db`, `ssim` and expert `version` of each candidate."""
 
     @classmethod
     def fresh(cls, problem: Problem, rng: np.random.Generator) -> StoredStep:

@@ -17,7 +17,7 @@ from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
 from imaging.image import Image
 from iqa.features import ImageFeatures, extract_features
 from iqa.metrics.psnr import psnr
-from iqa.metrics.ssim_y import ssim_y
+from iqa.metrics.ssim import ssim_y
 from iqa.patches import COUNT, SIDE, Patches
 from toolbox.tasks import Degradation
 from training.data.candidate_dataset import Bytes, truth_of

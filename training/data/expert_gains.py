@@ -1,10 +1,10 @@
-"""What every task's experts gain on pictures whose reference is known; one pass, kept on disk, serves several fits.
+"""Gains of all experts on pictures whose reference is known; one pass, kept on disk, serves several fits.
 
-    python -m training.expert_gains --data DATA/train --real DATA/real/train --output FOLDER --count 1500
+    python -m training.data.expert_gains --data DATA/train --real DATA/real/train --output FOLDER --count 1500
 
 Pictures are photographs of `training.camera`, mixtures of the old synthesiser, clean photos and real pairs. Half of
 them count twice: as they are, and after the step that helped them most, since that is what an agent sees next.
-Experts run without self-ensemble. Each picture is a file of its own; a pass that was stopped goes on, and one over
+Experts run without self-ensemble. Each picture is a file of its own; a stopped pass can be resumed, and one over
 files that are there runs the experts that are new or have other weights.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from multiprocessing import get_context
@@ -28,7 +28,7 @@ from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from iqa.expert_priors import best_prior, has_prior
 from iqa.metrics.psnr import psnr
-from iqa.metrics.ssim_y import ssim_y
+from iqa.metrics.ssim import ssim_y
 from toolbox.card import ExpertCard, SpandrelCard
 from toolbox.errors import ExpertError, WeightsError
 from toolbox.expert import Expert, run_expert, without_tta
@@ -46,15 +46,27 @@ from training.data.photos import held_out, read_pixels
 TASKS = tuple(
     task for task in Task if task not in (Task.SUPER_RESOLUTION, Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION)
 )
-SHARES = {"camera": 0.4, "mixture": 0.18, "clean": 0.12, "real": 0.08, "small": 0.22}
-"""Of origins; `small` ones are enlarged, all others keep their size."""
+SHARES = {
+    "camera": 0.3,
+    "mixture": 0.14,
+    "clean": 0.11,
+    "real": 0.07,
+    "small": 0.18,
+    "shallow": 0.1,
+    "full_resolution": 0.1,
+}
+"""Of origins; `small` ones are enlarged, all others keep their size. `shallow`: photographs of a shallow depth of
+field, which is meant. `full_resolution`: crops of large sensors at 100 %.
+"""
 SIDES = 240, 344
 """Long sides of the pictures; two thirds are whole photos made that small, the others crops."""
 WHOLE = 2 / 3
+PIXELS_PER_DETAIL = 1.2, 3.0
+"""Pixels of a large sensor for one of a photo that was made small."""
 SECOND = 0.5
 """Share of the pictures that are measured once more after the best step."""
 CLEAR_DB = 0.3
-"""What a step must gain to be taken on the way to the second measurement."""
+"""Minimum gain of a step that is taken before the second measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +78,20 @@ class Case:
     origin: str
     labels: Mapping[str, Any]
     scale: int = 1
-    """By how much the reference is larger."""
+    """Scale of the reference relative to the picture."""
 
     @property
     def starting_point(self) -> FloatArray:
-        """What gains are counted from: the picture, enlarged bicubically where the reference is larger."""
+        """The baseline of gains: the picture, enlarged bicubically if the reference is larger."""
         height, width = self.reference.shape[:2]
         return (
             self.picture if self.scale == 1 else to_numpy(resize(from_numpy(self.picture), height, width).clamp(0, 1))
         )
 
 
-def draw_case(photos: list[Path], pairs: list[Path], rng: np.random.Generator) -> Case:
-    """One case of a random origin; held-out photos give cases that only measure (see `training.photos`)."""
-    origin = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+def draw_case(photos: list[Path], pairs: list[Path], rng: np.random.Generator, origin: str = "") -> Case:
+    """One case of that or a random origin; held-out photos give cases that only measure (see `training.photos`)."""
+    origin = origin or str(rng.choice(list(SHARES), p=list(SHARES.values())))
     if origin == "real" and pairs:
         return _real_case(pairs[int(rng.integers(len(pairs)))], rng)
     photo = photos[int(rng.integers(len(photos)))]
@@ -95,8 +107,12 @@ def draw_case(photos: list[Path], pairs: list[Path], rng: np.random.Generator) -
         return _clean_case(clean, labels, rng)
     if origin == "small":
         return _small_case(clean, labels, rng)
-    taken = photograph(clean, Conditions.draw(rng), rng)
-    return Case(_rounded(taken.picture), taken.reference, "camera", {**labels, **asdict(taken.conditions)})
+    if origin == "full_resolution":
+        clean = _full_resolution(read_pixels(photo), rng)
+    draw = {"shallow": Conditions.shallow, "full_resolution": Conditions.full_resolution}.get(origin, Conditions.draw)
+    conditions = draw(rng)
+    taken = photograph(clean, conditions, rng)
+    return Case(_rounded(taken.picture), taken.reference, origin, {**labels, **asdict(taken.conditions)})
 
 
 def _subject(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -110,8 +126,17 @@ def _subject(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
 
 
+def _full_resolution(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A crop as a large sensor sees it: the finest detail that the lens leaves is wider than a pixel."""
+    side = int(rng.integers(*SIDES))
+    crop = min(round(side / rng.uniform(*PIXELS_PER_DETAIL)), *pixels.shape[:2])
+    top, left = (int(rng.integers(length - crop + 1)) for length in pixels.shape[:2])
+    patch = pixels[top : top + crop, left : left + crop]
+    return np.asarray(cv2.resize(patch, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1), np.float32)
+
+
 def _clean_case(clean: FloatArray, labels: dict[str, Any], rng: np.random.Generator) -> Case:
-    """Nothing to restore, in colour or grey, as PNG or a good JPEG."""
+    """A clean picture, in colour or grey, as PNG or a good JPEG."""
     if rng.random() < 0.4:
         clean = np.repeat(cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)[:, :, None], 3, 2)
     picture = jpeg(clean, int(rng.integers(90, 99))) if rng.random() < 0.4 else clean
@@ -168,10 +193,10 @@ def measure(
     results: dict[str, FloatArray] = {}
     for task in TASKS if case.scale == 1 else (Task.SUPER_RESOLUTION,):
         for name, version, same in _experts(task, case.scale):
-            if only and name not in only:
-                continue
             if name in known and known[name]["version"] == version:
                 table["experts"][name] = known[name]
+                continue
+            if only and name not in only:
                 continue
             if same not in results:
                 try:
@@ -186,7 +211,13 @@ def measure(
 
 
 def measure_case(
-    number: int, photos: list[Path], pairs: list[Path], seed: int, folder: Path, only: Sequence[str] = ()
+    number: int,
+    photos: list[Path],
+    pairs: list[Path],
+    seed: int,
+    folder: Path,
+    only: Sequence[str] = (),
+    origin: str = "",
 ) -> Path:
     """Draw and measure the case of that number, and its second stage; write both to files."""
     file = folder / f"{seed}-{number:05}.npz"
@@ -194,10 +225,10 @@ def measure_case(
     if file.exists():
         for there in (one for one in (file, second) if one.exists()):
             case, table = load_case(there)
-            _write(there, case, measure(case, table)[0])
+            _write(there, case, measure(case, table, only)[0])
         return file
     rng = np.random.default_rng([seed, number])
-    case = draw_case(photos, pairs, rng)
+    case = draw_case(photos, pairs, rng, origin)
     table, results = measure(case, only=only)
     rows = table["experts"]
     if not rows:
@@ -218,11 +249,9 @@ def load_case(file: Path) -> tuple[Case, dict[str, Any]]:
     return Case(pixels[0], pixels[1], about["origin"], about["labels"], about["scale"]), about["table"]
 
 
-def load_cases(folder: Path) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """Every case of a folder with its table, by number."""
-    for file in sorted(folder.glob("*.npz")):
-        if ".part" not in file.name:
-            yield load_case(file)
+def case_files(folder: Path) -> list[Path]:
+    """The files of all cases of a folder, by number."""
+    return [file for file in sorted(folder.glob("*.npz")) if ".part" not in file.name]
 
 
 def _write(file: Path, case: Case, table: Mapping[str, Any]) -> None:
@@ -275,6 +304,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--experts", nargs="*", default=(), help="only these, for many pictures in little time")
+    parser.add_argument("--origin", default="", choices=["", *SHARES], help="only cases of this origin")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
@@ -288,6 +318,7 @@ def main() -> None:
         seed=arguments.seed,
         folder=arguments.output,
         only=tuple(arguments.experts),
+        origin=arguments.origin,
     )
     with get_context("spawn").Pool(arguments.workers, initializer=single_threaded) as pool:
         for done, _ in enumerate(pool.imap_unordered(run, range(arguments.count)), 1):

@@ -27,10 +27,10 @@ Degrader = Callable[[Bytes, np.random.Generator], Pair]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 LAST_SCENE = 48
-"""Of the real pairs that experts are trained on."""
+"""Last scene of the real pairs that experts are trained on."""
 HELD_OUT = 24
 HELD_OUT_FOLDER = "held_out"
-"""In a folder of this name pictures are never trained on; where there is one, only they are held out."""
+"""Pictures in folders of this name are never trained on; if there is one, only they are held out."""
 AHEAD = 24
 """Batches that are made before they are asked for."""
 SUFFIXES = (".webp", ".png", ".jpg")
@@ -143,7 +143,7 @@ def held_out_pair(file: Path) -> bool:
 
 
 def random_photos(photos: list[Bytes], count: int, rng: np.random.Generator) -> list[Bytes]:
-    """So many of them, large ones more often."""
+    """A sample of that number, large ones more often."""
     sizes = np.array([photo.shape[0] * photo.shape[1] for photo in photos], np.float64)
     return [photos[index] for index in rng.choice(len(photos), count, p=sizes / sizes.sum())]
 

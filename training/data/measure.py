@@ -23,11 +23,11 @@ class Gain:
     """Mean PSNR (RGB, in dB) against the clean patches."""
 
     input_db: float
-    """Of the degraded patches."""
+    """PSNR of the degraded patches."""
     given_db: float
-    """Of the input of the network: the degraded patches, or the results of a classical expert."""
+    """PSNR of the input of the network: the degraded patches, or the results of a classical expert."""
     output_db: float
-    """Of the output of the network."""
+    """PSNR of the output of the network."""
 
 
 class Row(NamedTuple):

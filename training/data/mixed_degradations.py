@@ -21,7 +21,7 @@ class DegradationStages:
     """Three stages of one image, (H, W, 3)."""
 
     without: FloatArray
-    """With the earlier degradations only."""
+    """The picture with the earlier degradations only."""
     with_it: FloatArray
     """After the degradation."""
     degraded: FloatArray

@@ -24,6 +24,7 @@ from training.data.degradations import (
 )
 from training.data.loading import Bytes, Degrader, Pair, shrink
 from training.data.rain_synthesis import rain_pair
+from training.data.second_order import second_order
 
 LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
 SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
@@ -41,8 +42,8 @@ def degrader(name: str, scale: int) -> Degrader:
     literature measures denoisers); `blocks` (JPEG, half of it coarse, where there is most to mend); `rain_synthesis`
     (rain, two thirds of it drawn in other ways); `camera_noise` (photographs of `training.camera`, three fifths, and
     `stored`); `camera_soft` (photographs through a lens that blurs); `camera_small` (a camera's small pictures, half,
-    and `real`); `all` (any same-size degradation, and mixtures); or one degradation by its name, or several joined by
-    `+`, of which one is drawn.
+    and `real`); `second_order` (the training inputs of Real-ESRGAN); `all` (any same-size degradation, and mixtures);
+    or one degradation by its name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -62,6 +63,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return camera_soft
     if name == "camera_small":
         return lambda patch, rng: (camera_small if rng.random() < 0.5 else real)(patch, scale, rng)
+    if name == "second_order":
+        return lambda patch, rng: second_order(patch, scale, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -71,10 +74,10 @@ def degrader(name: str, scale: int) -> Degrader:
 
 
 def kinds(name: str, scale: int) -> dict[str, Degrader]:
-    """What `degrader(name, scale)` is made of, each by itself: the rows of a table of figures."""
+    """The degradations that `degrader(name, scale)` combines, one by one: the rows of a table of figures."""
     if name == "camera_soft":
         return {str(Degradation.DEFOCUS_BLUR): camera_soft, "clean": clean}
-    if name in ("bicubic", "real"):
+    if name in ("bicubic", "real", "second_order"):
         return {name: degrader(name, scale)}
     if name == "stored":
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
@@ -174,7 +177,7 @@ def mixture(patch: Bytes, rng: np.random.Generator) -> Pair:
 
 
 def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
-    """What a small picture from the web went through: blur, reduction, noise, compression, each of them sometimes.
+    """The degradations of a small picture from the web: blur, reduction, noise, compression, each of them sometimes.
 
     Two in five were stored before at another size (Real-ESRGAN, Wang et al. 2021, calls that second order).
     """
@@ -200,7 +203,8 @@ def real(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
 
 
 def face(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """What blind face restoration mends: Gaussian blur, reduction, noise and JPEG, enlarged to the size that it had.
+    """The degradations of blind face restoration: Gaussian blur, reduction, noise and JPEG, enlarged to
+    the original size.
 
     GFPGAN (Wang et al. 2021, section 4.1) draws sigma from 0.2 to 10, reductions from 1 to 8, noise up to 15 and
     JPEG from 60 to 100. Noise and JPEG are the same here; blur and reduction end at 4, since beyond it nothing is

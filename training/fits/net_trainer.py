@@ -26,7 +26,7 @@ Looks = NDArray[np.uint8]
 """(n, 10, 3, 96, 96): nine patches and the downscaled whole of every image."""
 Rows = NDArray[np.float32]
 DECAY = 0.998
-"""Of the averaged weights."""
+"""Decay of the averaged weights."""
 WARM_UP = 100
 """Steps."""
 BEGINNING, GOING_ON = 2e-3, 5e-4

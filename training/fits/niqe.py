@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from imaging.colour import luma
 from imaging.convert import FloatArray
-from iqa.luma import luma
 from iqa.metrics.niqe import BLOCK, Matrix, NiqeModel, block_features, niqe_of
 from training.data.photos import held_out, photos, read_pixels
 

@@ -21,7 +21,7 @@ from imaging.convert import FloatArray, from_numpy, to_float, to_uint8
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.metrics.psnr import psnr
-from iqa.metrics.ssim_y import ssim_y
+from iqa.metrics.ssim import ssim_y
 from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task

@@ -20,7 +20,7 @@ from torch import Tensor
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
-from iqa.metrics.psnr_y import psnr_y
+from iqa.metrics.psnr import psnr_y
 from toolbox.card import SpandrelCard
 from toolbox.network import NetworkExpert, load_network
 from toolbox.store import ModelStore

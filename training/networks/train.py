@@ -39,7 +39,7 @@ from training.recipe import Recipe, load_recipe
 
 SAVE_EVERY_SECONDS = 120
 MEASURE_EVERY_STEPS = 1000
-BEGUN_PIECES = 2400
+DECONVOLUTION_PATCHES = 2400
 REAL_PAIRS = Path("real/train")
 """Folder beside --data with real photographs and their references, for recipes with `real_pairs`."""
 WEIGHTS = Path(__file__).parents[2] / "toolbox" / "weights"
@@ -50,6 +50,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of training photos")
+    arguments, stop = run_arguments(parser)
+    train(load_recipe(arguments.recipe), arguments.data, arguments.run_dir, arguments.minutes, stop)
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, threading.Event]:
+    """The parsed command line of a training, with the options of every training; the event is set by SIGTERM."""
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: all")
@@ -58,7 +64,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    train(load_recipe(arguments.recipe), arguments.data, arguments.run_dir, arguments.minutes, stop)
+    return arguments, stop
 
 
 def train(
@@ -91,7 +97,7 @@ def train(
 
 def _patches(recipe: Recipe, photos: list[Bytes], cache: Path, real_pairs: Path) -> Patches:
     if recipe.preprocessor:
-        photos = deconvolution_patches(photos, recipe, cache, BEGUN_PIECES)
+        photos = deconvolution_patches(photos, recipe, cache, DECONVOLUTION_PATCHES)
     make = deconvolution_pair if recipe.preprocessor else degrader(recipe.degrade, recipe.scale)
     if recipe.real_pairs:
         make = with_real_pairs(make, real_pairs, recipe.real_pairs)
@@ -198,11 +204,11 @@ def _to(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _initial_weights(name: str, runs: Path) -> Path:
-    beside, shipped = runs / name / f"{name}.safetensors", WEIGHTS / f"{name}.safetensors"
-    for file in (beside, shipped):
+    trained, shipped = runs / name / f"{name}.safetensors", WEIGHTS / f"{name}.safetensors"
+    for file in (trained, shipped):
         if file.exists():
             return file
-    raise FileNotFoundError(f"init = {name!r}: neither {beside} nor {shipped} exists; train {name} first")
+    raise FileNotFoundError(f"init = {name!r}: neither {trained} nor {shipped} exists; train {name} first")
 
 
 if __name__ == "__main__":

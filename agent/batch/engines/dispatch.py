@@ -9,7 +9,7 @@ from typing import Protocol
 
 from agent.batch.engines.work import BatchProgress, Outcome, Work
 from agent.errors import BatchError, WorkerDied
-from imaging.errors import Cancelled, RestoreError
+from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
 
 POLL_SECONDS = 0.2
@@ -30,7 +30,7 @@ class WorkerHandle(Protocol):
         """Start a picture. Raises `RestoreError` if it cannot be handed over."""
 
     def poll(self) -> Outcome | float | None:
-        """The outcome of the picture, its finished share (0..1), or None if there is no news.
+        """The outcome of the picture, its finished share (0..1), or None without an update.
 
         Raises `WorkerDied`, and `RestoreError` if the result cannot be taken over.
         """
@@ -53,7 +53,7 @@ class Engine(Protocol):
         """Start a worker."""
 
     def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
-        """Wait until some workers have news, for at most `seconds`, and return them."""
+        """Wait until some workers have an update, for at most `seconds`, and return them."""
 
     def close(self) -> None:
         """Release what the workers share."""
@@ -80,7 +80,7 @@ class Dispatch:
         Ends early when `token` is cancelled. Raises `BatchError` after `MOST_DEATHS`.
         """
         try:
-            while not _is_cancelled(token):
+            while not token.is_cancelled:
                 yield from self._submit_waiting()
                 if not self._busy:
                     return
@@ -118,8 +118,8 @@ class Dispatch:
         except RestoreError as error:
             update = Outcome(self._busy[handle], reason=str(error))
         if isinstance(update, Outcome):
-            if update.stopped:  # by another process
-                yield from self._replace(handle, WorkerDied("the worker was told to stop from outside"))
+            if update.stopped:
+                yield from self._replace(handle, WorkerDied("the worker was stopped by another process"))
                 return
             self._deaths = 0
             self._died_once.discard(update.work.source)
@@ -161,11 +161,3 @@ class Dispatch:
                     handle.close()
                     if not update.stopped:
                         yield update
-
-
-def _is_cancelled(token: ProgressToken) -> bool:
-    try:
-        token.check()
-    except Cancelled:
-        return True
-    return False

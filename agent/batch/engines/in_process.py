@@ -25,7 +25,7 @@ class InProcessEngine:
         return ThreadHandle(self._worker)
 
     def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
-        """The worker, if it has news."""
+        """The worker, if it has an update."""
         return [handle for handle in handles if isinstance(handle, ThreadHandle) and handle.listen(seconds)]
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class ThreadHandle:
         self._thread.start()
 
     def listen(self, seconds: float) -> bool:
-        """Wait for news, and return whether there is any."""
+        """Wait for an update, and return whether there is one."""
         try:
             self._next = self._updates.get(timeout=seconds)
         except Empty:
@@ -58,7 +58,7 @@ class ThreadHandle:
         return True
 
     def poll(self) -> Outcome | float | None:
-        """The news that `listen` received."""
+        """The update that `listen` received."""
         update, self._next = self._next, None
         return update
 

@@ -19,7 +19,7 @@ from agent.batch.engines.dispatch import WorkerHandle
 from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import WorkerDied
-from imaging.device import DEVICE_VARIABLE
+from imaging.device import DEVICE_VARIABLE, system_memory
 from imaging.pixels import GIGABYTE, memory_budget
 from imaging.progress import ProgressToken
 
@@ -27,7 +27,7 @@ WORKER_BYTES = 3 << 30
 """Memory of a worker that makes pictures of 4096 pixels."""
 DRIVERS = ("cuda", "nvcuda", "amdhip64")
 """GPU driver libraries; without one of them no GPU can be used."""
-TELL_SECONDS = 0.5
+REPORT_SECONDS = 0.5
 JOIN_SECONDS = 5.0
 
 
@@ -44,7 +44,8 @@ class LocalEngine:
     ) -> None:
         self._cards = graphics_cards()
         self.capacity = workers or len(self._cards) or cpu_workers()
-        self._threads = threads or threads_of(len(self._cards))
+        # without GPUs one, so that results do not depend on the number of cores
+        self._threads = threads or (max(1, _cores() // len(self._cards)) if self._cards else 1)
         budget = memory or memory_budget() / GIGABYTE
         self._config = replace(config, memory=max(0.1, budget / self.capacity))
 
@@ -117,13 +118,7 @@ def graphics_cards() -> tuple[str, ...]:
 
 def cpu_workers() -> int:
     """One worker per core, limited by memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else WORKER_BYTES
-    return max(1, min(_cores(), memory // WORKER_BYTES))
-
-
-def threads_of(cards: int) -> int:
-    """Threads per worker: one without GPUs, so that results do not depend on the number of cores."""
-    return max(1, _cores() // cards) if cards else 1
+    return max(1, min(_cores(), (system_memory() or WORKER_BYTES) // WORKER_BYTES))
 
 
 def _cores() -> int:
@@ -148,7 +143,7 @@ def _serve(connection: Connection, config: BatchConfig, threads: int) -> None:
             work = connection.recv()
         except EOFError:
             return
-        connection.send(worker.restore(work, token, _seldom(connection.send)))
+        connection.send(worker.restore(work, token, _throttled(connection.send)))
 
 
 def _end_with_parent() -> None:
@@ -159,14 +154,14 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _seldom(tell: Callable[[float], None]) -> Callable[[float], None]:
+def _throttled(report: Callable[[float], None]) -> Callable[[float], None]:
     sent_at = time.monotonic()
 
     def maybe(fraction: float) -> None:
         nonlocal sent_at
-        if time.monotonic() - sent_at >= TELL_SECONDS:
+        if time.monotonic() - sent_at >= REPORT_SECONDS:
             sent_at = time.monotonic()
-            tell(fraction)
+            report(fraction)
 
     return maybe
 

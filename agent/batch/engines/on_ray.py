@@ -1,7 +1,4 @@
-"""Actors of a Ray cluster, one per GPU, otherwise one per core.
-
-Pictures are sent as bytes, so the machines need not share a file system.
-"""
+"""Actors of a Ray cluster, one per GPU, otherwise one per core; they get pictures as bytes, and share no files."""
 
 from __future__ import annotations
 
@@ -21,11 +18,12 @@ from agent.batch.engines.local import cpu_workers
 from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import BatchError, WorkerDied
+from imaging.atomic import atomic_write
 from imaging.errors import OutputError
 from imaging.progress import ProgressToken
 from imaging.reading import read_bytes
 
-TELL_SECONDS = 1.0
+REPORT_SECONDS = 1.0
 CALLS_AT_ONCE = 3
 """Concurrent calls of an actor: restore, fraction and stop."""
 USAGE_VARIABLE = "RAY_USAGE_STATS_ENABLED"
@@ -157,7 +155,7 @@ class Actor:
 
     def fraction(self) -> float:
         """The finished share, returned after a delay to limit the rate of calls."""
-        time.sleep(TELL_SECONDS)
+        time.sleep(REPORT_SECONDS)
         return self._fraction
 
     def stop(self) -> None:
@@ -172,10 +170,8 @@ def _stored(outcome: Outcome, data: bytes) -> Outcome:
     if outcome.figures:
         file = outcome.work.result
         try:
-            with file.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            with atomic_write(file, sync=True) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
             raise OutputError(f"{file} cannot be written: {error.strerror}", "free its disk") from error
     return outcome

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from agent.finishing import Finishing
 from agent.run import StepTaken
 from imaging.reading import Limits
 from profiles.schema import Profile
@@ -24,6 +25,9 @@ class BatchConfig:
     """Folder of temporary run folders; None: the system's."""
     most_pixels: int | None = None
     """Maximum pixels of one result, before it is resized to its final size."""
+    strip_metadata: bool = False
+    keep_print_size: bool = False
+    finishing: Finishing | None = None
     memory: float | None = None
     """Memory budget of one worker in gigabytes; None: as its environment says."""
 

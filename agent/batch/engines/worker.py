@@ -41,11 +41,11 @@ class Worker:
         self._config = config
         self._experts = experts or ExpertPool()
 
-    def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
+    def restore(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         """Restore a picture. Errors become an outcome with a reason."""
         try:
             with memory_limited(self._config.memory):
-                return self._restored(work, token, tell)
+                return self._restored(work, token, report)
         except Cancelled:
             return Outcome(work, stopped=True)
         except RestoreError as error:
@@ -53,7 +53,7 @@ class Worker:
         except Exception as error:  # a bug with this picture must not stop the batch
             return Outcome(work, reason=f"unexpected {type(error).__name__}: {error}")
 
-    def _restored(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
+    def _restored(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         config = self._config
         with TemporaryDirectory(dir=config.scratch, prefix="run-") as scratch:
             restoration = restore_file(
@@ -61,11 +61,14 @@ class Worker:
                 work.result,
                 config.profile,
                 runs=config.runs or Path(scratch),
+                strip_metadata=config.strip_metadata,
+                keep_print_size=config.keep_print_size,
                 overwrite=True,
                 limits=config.limits,
                 experts=self._experts,
                 token=token,
-                listener=_Watch(config.most_pixels, tell),
+                listener=_Watch(config.most_pixels, report),
+                finishing=config.finishing,
             )
             before, after = _thumbnails(restoration) if work.thumbnails else (b"", b"")
             return Outcome(work, _figures(restoration, kept=config.runs is not None), before=before, after=after)
@@ -74,14 +77,14 @@ class Worker:
 class _Watch:
     """A listener that reports progress, and stops a run whose plan exceeds the pixel limit."""
 
-    def __init__(self, most_pixels: int | None, tell: Callable[[float], None]) -> None:
-        self._most, self._tell = most_pixels, tell
+    def __init__(self, most_pixels: int | None, report: Callable[[float], None]) -> None:
+        self._most, self._report = most_pixels, report
         self._pixels = 0
 
     def __call__(self, event: Event) -> None:
         match event:
             case Progress():
-                self._tell(event.fraction)
+                self._report(event.fraction)
             case Started():
                 self._pixels = event.width * event.height
             case Planned():

@@ -38,9 +38,10 @@ function show(index) {
   const [before, after] = viewer.querySelectorAll("img");
   const range = viewer.querySelector("input");
   document.getElementById("viewer-title").textContent = step.querySelector("h3").textContent + ": " + expert;
-  viewer.querySelectorAll("figcaption")[1].textContent = expert;
+  const [from, to] = viewer.querySelectorAll("figcaption");
+  from.textContent = before.alt = step.dataset.from ?? "Input of the step";
+  to.textContent = expert;
   if (input) before.src = input.src; else before.removeAttribute("src");
-  before.alt = "Input of the step";
   after.src = shot.querySelector("img").src;
   after.alt = expert;
   viewer.querySelector(".compare").style.setProperty("--ratio", shot.style.getPropertyValue("--ratio"));

@@ -1,148 +1,259 @@
 "use strict";
-// The view of a restoration in a client that speaks MCP Apps: shows the run's report, and runs again with what is chosen.
-const controls = document.getElementById("again");
+// The view of a restoration in a client that supports MCP Apps: shows the report of the run, and restores again with other
+// options.
+const controls = document.getElementById("controls");
 const profiles = controls.querySelector("select");
-const told = document.getElementById("told");
-const waiting = new Map();
+const [strength, detail, region] = ["strength", "detail", "region"].map((name) => controls.querySelector(`[name=${name}]`));
+const picker = document.getElementById("picker");
+const seen = document.getElementById("seen");
+const statusLine = document.getElementById("status");
+const pending = new Map();
 let number = 0;
-let wishes = {};
-let taken = [];
+let options = {};
+let steps = [];
+let shownReport = null;
+let box = null; // The region as left, top, width and height in fractions; null: the whole picture, or another form.
 
-function send(method, params) {
+function notify(method, params) {
   parent.postMessage({ jsonrpc: "2.0", method, params }, "*");
 }
 
-function ask(method, params) {
+function request(method, params) {
   number += 1;
   parent.postMessage({ jsonrpc: "2.0", id: number, method, params }, "*");
-  return new Promise((resolve, reject) => waiting.set(number, { resolve, reject }));
+  return new Promise((resolve, reject) => pending.set(number, { resolve, reject }));
 }
 
-function say(text, isError = false) {
-  told.textContent = text;
-  told.className = isError ? "status error" : "status";
-  told.hidden = !text;
+function showStatus(text, isError = false) {
+  statusLine.textContent = text;
+  statusLine.className = isError ? "status error" : "status";
+  statusLine.hidden = !text;
 }
 
-function wear(context) {
+function applyTheme(context) {
   if (context?.theme) root.dataset.theme = context.theme;
 }
 
-async function present(result) {
-  const report = result.structuredContent;
+async function showResult(result, isAgain = false) {
+  const report = result._meta?.["restore4k/report"];
   if (result.isError || !report) {
-    say(result.content?.find((block) => block.type === "text")?.text ?? "The restoration gave no result.", true);
-    return;
+    const text = result.content?.find((block) => block.type === "text")?.text ?? "The restoration gave no result.";
+    const run = /^state: (running|queued)/m.test(text) && text.match(/^run: (\S+)$/m)?.[1];
+    if (!run) return showStatus(text, true);
+    showStatus(text.replaceAll("\n", " · "));
+    return showResult(await request("tools/call", { name: "get_run", arguments: { run } }), isAgain);
   }
-  taken = report.steps;
-  const read = await ask("resources/read", { uri: `run://${report.run}/report` });
+  steps = report.steps;
+  shownReport = report;
+  seen.hidden = true;
+  const read = await request("resources/read", { uri: `run://${report.run}/report` });
   const page = new DOMParser().parseFromString(read.contents[0].text, "text/html");
   for (const name of ["header", "main"]) {
     document.querySelector(name).replaceChildren(...page.querySelector(name).childNodes);
   }
   setUp(document.querySelector("main"));
-  offer();
+  strength.value = options.strength ?? 1;
+  turnDetail(options.detail);
+  if (!isAgain) region.value = options.region ?? "";
+  picker.querySelector("img").src = document.querySelector("main > .compare figure:last-of-type img")?.src ?? "";
+  readRegion();
+  addChoiceButtons();
   controls.hidden = false;
-  say([`Saved as ${report.file}.`, ...report.warnings].join(" "));
+  showStatus([`Saved as ${report.file}.`, ...report.warnings].join(" "));
+  if (isAgain) updateModelContext(report);
 }
 
-// A button on every candidate that was not chosen.
-function offer() {
-  for (const card of document.querySelectorAll("#candidates ~ div .card.lost:not(:has(.error))")) {
+// Adds a button to every path and candidate that was not chosen. A half cleaned photo is no input that can be asked for.
+function addChoiceButtons() {
+  for (const card of document.querySelectorAll(":is(#paths, #candidates) ~ div .card.lost:not(:has(.error))")) {
     const { expert } = card.dataset;
+    if (expert.endsWith(".half_cleaned")) continue;
     const { task } = card.closest("article").dataset;
     if (expert !== "keep_input" && task === "face_restoration") continue;
-    if (expert === "keep_input" && taken.length < 2) continue;
+    if (expert === "keep_input" && steps.length < 2) continue;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "choose";
-    button.textContent = expert === "keep_input" ? "Leave this step out" : "Use this one";
+    const name = card.querySelector("ol") ? "Take this path" : "Use this one";
+    button.textContent = expert === "keep_input" ? "Leave this step out" : name;
     const step = card.closest("article").querySelector("h3");
     button.setAttribute("aria-label", `${button.textContent}: ${card.querySelector("h4").textContent}, ${step.textContent}`);
-    button.addEventListener("click", () => again(chosen(task, expert)));
+    button.addEventListener("click", () => restoreAgain(optionsWith(task, expert)));
     card.append(button);
   }
 }
 
-// What to wish for so that this candidate is taken: the others as they are, so that only this step changes.
-function chosen(task, expert) {
-  const done = taken.filter((step) => step.expert !== "keep_input" && step.expert !== "faces");
-  const kept = done.filter((step) => step.step.split(" ")[0] !== task).map((step) => step.expert);
-  const tasks = [...new Set(taken.map((step) => step.step.split(" ")[0]))];
-  return expert === "keep_input"
-    ? { experts: kept, plan: tasks.filter((name) => name !== task) }
-    : { experts: [...kept, expert], plan: tasks };
+// Options of a restoration in which this candidate wins its step and the other steps keep their experts. A candidate
+// on the photo before cleaning leaves out the steps before it.
+function optionsWith(task, expert) {
+  const taken = steps.map((step) => ({ task: step.step.split(" ")[0], expert: step.expert }));
+  if (!taken.some((step) => step.task === task)) taken.unshift({ task, expert }); // it was rolled back
+  const first = expert.endsWith(".untouched") ? taken.findIndex((step) => step.task === task) : 0;
+  const kept = taken.slice(first).filter((step) => expert !== "keep_input" || step.task !== task);
+  const winners = kept.map((step) => (step.task === task ? expert : step.expert)).flatMap(namesOf);
+  return { experts: [...new Set(winners)].join(", "), plan: [...new Set(kept.map((step) => step.task))].join(", ") };
 }
 
-async function again(changes) {
-  const buttons = document.querySelectorAll("button, select");
-  wishes = { ...wishes, ...changes };
-  say("Restoring again. This takes as long as the first time.");
+// The experts behind a candidate: two are mixed, and a suffix names the path.
+function namesOf(candidate) {
+  if (candidate === "keep_input" || candidate === "faces") return [];
+  return candidate.split("+").map((name) => name.replace(/\.(untouched|half_cleaned)$/, ""));
+}
+
+async function restoreAgain(changes) {
+  const buttons = document.querySelectorAll("button, select, #controls input");
+  options = { ...options, ...changes };
+  showStatus("Restoring again. This takes as long as the first time.");
   for (const button of buttons) button.disabled = true;
   try {
-    const result = await ask("tools/call", { name: "restore_to_4k", arguments: wishes });
-    await present(result);
-    if (!result.isError) tellModel(result.structuredContent);
+    const result = await request("tools/call", { name: "restore_to_4k", arguments: options });
+    await showResult(result, true);
   } catch (error) {
-    say(error.message, true);
+    showStatus(error.message, true);
   } finally {
     for (const button of buttons) button.disabled = false;
-    told.focus();
+    statusLine.focus();
   }
 }
 
-function tellModel(report) {
-  const text = `In the view, the user had the photo restored again, as ${JSON.stringify(wishes)}. ${report.summary} ` +
+// Undefined: the profile decides.
+function turnDetail(value) {
+  detail.dataset.chosen = value ?? "";
+  detail.value = value ?? 0;
+  detail.setAttribute("aria-valuetext", value === undefined ? "as the profile says" : `${value} of 1, textured`);
+}
+
+function readRegion() {
+  const numbers = region.value.split(/[\s,;]+/).filter(Boolean).map(Number);
+  const fits = numbers.length === 4 && numbers.every((each) => each >= 0 && each <= 1);
+  box = fits ? numbers : null;
+  drawBox();
+}
+
+function setBox(left, top, width, height) {
+  width = Math.min(1, Math.max(0.02, width));
+  height = Math.min(1, Math.max(0.02, height));
+  box = [Math.min(1 - width, Math.max(0, left)), Math.min(1 - height, Math.max(0, top)), width, height];
+  region.value = box.map((each) => each.toFixed(3)).join(", ");
+  drawBox();
+}
+
+function drawBox() {
+  const frame = picker.querySelector("i");
+  frame.hidden = !box;
+  for (const [index, name] of ["--x", "--y", "--w", "--h"].entries()) frame.style.setProperty(name, box?.[index] ?? 0);
+  controls.querySelector("output").textContent = box
+    ? `${["left", "top", "width", "height"].map((name, index) => `${name} ${Math.round(100 * box[index])} %`).join(", ")}`
+    : region.value || "the whole picture";
+}
+
+function pointIn(event) {
+  const area = picker.getBoundingClientRect();
+  return [(event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height];
+}
+
+picker.addEventListener("pointerdown", (event) => {
+  const from = pointIn(event);
+  picker.setPointerCapture(event.pointerId);
+  picker.onpointermove = (move) => {
+    const to = pointIn(move);
+    setBox(Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]));
+  };
+});
+for (const end of ["pointerup", "pointercancel"]) picker.addEventListener(end, () => { picker.onpointermove = null; });
+
+picker.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    region.value = "";
+    return readRegion();
+  }
+  const by = { ArrowLeft: [-0.05, 0], ArrowRight: [0.05, 0], ArrowUp: [0, -0.05], ArrowDown: [0, 0.05] }[event.key];
+  if (!by) return;
+  event.preventDefault();
+  const [left, top, width, height] = box ?? [0.25, 0.25, 0.5, 0.5];
+  if (event.shiftKey) setBox(left, top, width + by[0], height + by[1]);
+  else setBox(left + by[0], top + by[1], width, height);
+});
+region.addEventListener("input", readRegion);
+detail.addEventListener("input", () => turnDetail(detail.valueAsNumber));
+
+// Both versions in the pixels of the result, side by side.
+async function compare() {
+  const looked = await request("tools/call", {
+    name: "look",
+    arguments: {
+      image: shownReport.original, beside: shownReport.image.handle, scale: 1, region: region.value || "most changed",
+    },
+  });
+  const text = looked.content.find((block) => block.type === "text")?.text ?? "";
+  const picture = looked.content.find((block) => block.type === "image");
+  if (looked.isError || !picture) return showStatus(text, true);
+  seen.querySelector("img").src = `data:${picture.mimeType};base64,${picture.data}`;
+  seen.querySelector("img").alt = "The photo and the result beside each other at 100 %";
+  seen.querySelector("figcaption").textContent = text.replaceAll("\n", "; ");
+  seen.hidden = false;
+  showStatus(`Shown below at 100 %: ${text.split("\n")[0].replace("shown: ", "")}`);
+}
+
+function updateModelContext(report) {
+  const text = `In the view, the user had the photo restored again, as ${JSON.stringify(options)}. ${report.summary} ` +
     `The new image is ${report.image.handle}.`;
-  ask("ui/update-model-context", { content: [{ type: "text", text }] }).catch(() => {});
+  request("ui/update-model-context", { content: [{ type: "text", text }] }).catch(() => {});
 }
 
 async function listProfiles() {
-  const listed = await ask("tools/call", { name: "list_profiles", arguments: {} });
+  const listed = await request("tools/call", { name: "list_profiles", arguments: {} });
   for (const profile of listed.structuredContent.profiles) {
-    const option = new Option(`${profile.name}: ${profile.about}`, profile.name);
-    option.selected = profile.name === (wishes.profile ?? "default");
+    const name = profile.split(": ")[0];
+    const option = new Option(profile, name);
+    option.selected = name === (options.profile ?? "default");
     profiles.append(option);
   }
 }
 
-const heard = {
-  "ui/notifications/tool-input": (params) => { wishes = params.arguments ?? {}; },
-  "ui/notifications/tool-result": (params) => present(params).catch((error) => say(error.message, true)),
-  "ui/notifications/tool-cancelled": () => say("The restoration was cancelled.", true),
-  "ui/notifications/host-context-changed": wear,
+const handlers = {
+  "ui/notifications/tool-input": (params) => { options = params.arguments ?? {}; },
+  "ui/notifications/tool-result": (params) => showResult(params).catch((error) => showStatus(error.message, true)),
+  "ui/notifications/tool-cancelled": () => showStatus("The restoration was cancelled.", true),
+  "ui/notifications/host-context-changed": applyTheme,
 };
 
 addEventListener("message", ({ data, source }) => {
   if (source !== parent || data?.jsonrpc !== "2.0") return;
   if (data.method) {
-    heard[data.method]?.(data.params);
+    handlers[data.method]?.(data.params);
     if (data.id !== undefined) parent.postMessage({ jsonrpc: "2.0", id: data.id, result: {} }, "*");
     return;
   }
-  const { resolve, reject } = waiting.get(data.id) ?? {};
-  waiting.delete(data.id);
+  const { resolve, reject } = pending.get(data.id) ?? {};
+  pending.delete(data.id);
   if (data.error) reject?.(new Error(data.error.message));
   else resolve?.(data.result);
 });
 
 // No form: clients do not let framed pages submit any.
-controls.querySelector("button").addEventListener("click", () => {
-  const { experts, plan, ...others } = wishes;
-  wishes = others;
-  again({ profile: profiles.value });
+controls.querySelector("[name=again]").addEventListener("click", () => {
+  const { experts, plan, region: before, detail: texture, ...others } = options;
+  options = others;
+  const chosen = { profile: profiles.value, strength: strength.valueAsNumber };
+  if (region.value.trim()) chosen.region = region.value.trim();
+  if (detail.dataset.chosen) chosen.detail = detail.valueAsNumber;
+  restoreAgain(chosen);
+});
+controls.querySelector("[name=look]").addEventListener("click", () => {
+  compare().catch((error) => showStatus(error.message, true));
 });
 
-ask("ui/initialize", {
+request("ui/initialize", {
   protocolVersion: "2026-01-26",
   appInfo: { name: "restore4k", version: "1" },
   appCapabilities: {},
 }).then((host) => {
-  wear(host.hostContext);
-  send("ui/notifications/initialized", {});
+  applyTheme(host.hostContext);
+  notify("ui/notifications/initialized", {});
   new ResizeObserver(() => {
     const height = Math.ceil(document.body.getBoundingClientRect().height);
-    send("ui/notifications/size-changed", { width: root.clientWidth, height });
+    notify("ui/notifications/size-changed", { width: root.clientWidth, height });
   }).observe(document.body);
   return listProfiles();
-}).catch((error) => say(error.message, true));
+}).catch((error) => showStatus(error.message, true));

@@ -1,102 +1,19 @@
-"""A folder of pictures: what is done stays, what fails is set aside, whatever stops it, however many there are."""
+"""A folder of pictures: which files are pictures, where results go, and what is never replaced."""
 
 from __future__ import annotations
 
-import json
 import os
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from agent.batch.engines.in_process import InProcessEngine
-from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
-from agent.batch.engines.worker import Worker
-from agent.batch.folder import BatchFolder
 from agent.batch.pictures import pictures
 from agent.batch.record import Entry
-from agent.batch.request import BatchRequest
-from agent.batch.runner import BatchListener, BatchReport, Tally, run_batch
+from agent.batch.runner import Tally
 from agent.errors import BatchError
-from agent.run import StepTaken
-from imaging.errors import OutputError, ResourceError
-from imaging.progress import ProgressToken
+from imaging.errors import OutputError
 from profiles.schema import Profile
-
-HOSTILE = "<img src=x onerror=alert(1)> $title {size}.png"
-JPEG = b"\xff\xd8 thumbnail"
-
-
-class ScriptedWorker(Worker):
-    """Turns the letters of a file around; fails where the file says so."""
-
-    def __init__(self, config: BatchConfig, started: list[str]) -> None:
-        super().__init__(config)
-        self._started = started
-
-    def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
-        self._started.append(work.source)
-        data = work.file.read_bytes()
-        if data.startswith(b"bad"):
-            return Outcome(work, reason=f"{work.file} is broken")
-        work.result.write_bytes(data[::-1])
-        step = StepTaken(step="denoising", expert="scripted", score=0.75)
-        figures = Figures(
-            width=640, height=480, plan=("denoising",), steps=(step,), quality=0.5, gain=0.125, seconds=2.0
-        )
-        thumbnail = JPEG if work.thumbnails else b""
-        return Outcome(work, figures, before=thumbnail, after=thumbnail)
-
-
-class Folder:
-    """Pictures, results, and which of the pictures a worker has had."""
-
-    def __init__(self, path: Path) -> None:
-        self.source, self.results = path / "in", path / "out"
-        self.source.mkdir()
-        self.started: list[str] = []
-
-    def add(self, *names: str, data: bytes = b"picture") -> None:
-        for name in names:
-            file = self.source / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data + b" of " + name.encode())
-
-    def run(
-        self, token: ProgressToken | None = None, listener: BatchListener | None = None, **keys: object
-    ) -> BatchReport:
-        self.started.clear()
-        request = BatchRequest(self.source, self.results, **{"profile": Profile(name="test"), **keys})  # type: ignore[arg-type]
-
-        def engine(config: BatchConfig) -> InProcessEngine:
-            return InProcessEngine(ScriptedWorker(config, self.started))
-
-        return run_batch(request, engine, token=token, listener=listener)
-
-    def made(self) -> set[str]:
-        """All results."""
-        files = (file for file in self.results.rglob("*") if file.is_file())
-        names = {file.relative_to(self.results).as_posix() for file in files}
-        return {name for name in names if not name.startswith("restore4k-batch/")}
-
-    def text(self, name: str) -> str:
-        return (self.results / name).read_text()
-
-    def page(self, name: str = "summary.html") -> str:
-        return self.text(f"restore4k-batch/{name}")
-
-    def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.page("record.jsonl").splitlines()]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
-
-
-def counts(report: BatchReport) -> tuple[int, int, int, int]:
-    return report.done, report.failed, report.done_before, report.failed_before
+from tests.agent.batch.scripted import Folder, counts
 
 
 def test_every_picture_below_the_folder_has_its_result_at_the_same_place(folder: Folder) -> None:
@@ -111,6 +28,22 @@ def test_pictures_that_differ_only_in_the_suffix_do_not_replace_each_other(folde
     folder.add("a.jpg", "A.tif", "b.jpg")
     folder.run()
     assert folder.made() == {"a.jpg.png", "A.tif.png", "b.png"}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", "same"])
+def test_no_two_pictures_of_any_names_get_one_result(folder: Folder, suffix: str) -> None:
+    names = ("a", "a.jpg", "a.gif", "a.jpg.png", "a.gif.png", "a.gif.png.png", "a.gif.png.tif", "b.png", "b.png.jpg")
+    folder.add(*names, data=b"\x89PNG\r\n\x1a\n")
+    assert counts(folder.run(suffix=suffix, overwrite=True)) == (len(names), 0, 0, 0)
+    texts = {(folder.results / name).read_bytes() for name in folder.made()}
+    assert texts == {(folder.source / name).read_bytes()[::-1] for name in names}
+
+
+def test_the_format_stays_where_it_is_written(folder: Folder) -> None:
+    folder.add("a.JPG", "a.tif", "b.gif", "trip/c.heic", "trip/c.gif")
+    assert counts(folder.run(suffix="same")) == (5, 0, 0, 0)
+    assert folder.made() == {"a.JPG", "a.tif", "b.png", "trip/c.heic", "trip/c.gif.png"}
+    assert counts(folder.run(suffix="same")) == (0, 0, 5, 0)
 
 
 def test_results_inside_the_folder_are_not_taken_for_pictures(folder: Folder) -> None:
@@ -136,6 +69,16 @@ def test_every_kind_of_file_that_can_be_read_is_a_picture(folder: Folder) -> Non
     assert [one.name for one in pictures(folder.source)] == ["a.gif", "b.PGM", "c.jfif", "d.heif"]
 
 
+def test_pictures_are_known_by_their_content_and_other_files_are_counted(folder: Folder) -> None:
+    folder.add("no suffix", "wrong.dat", data=b"\x89PNG\r\n\x1a\n")
+    folder.add("scan.dng", "scan.jxl", "scan.tga")
+    folder.add("notes.txt", "more.txt", "LICENSE")
+    os.mkfifo(folder.source / "pipe")
+    report = folder.run()
+    assert counts(report) == (5, 0, 0, 0)
+    assert report.passed_over == {".txt": 2, "without suffix": 1}
+
+
 def test_links_to_folders_are_not_followed_and_links_to_files_only_where_wanted(folder: Folder) -> None:
     folder.add("a.png")
     (folder.source / "loop").symlink_to(folder.source)
@@ -144,20 +87,7 @@ def test_links_to_folders_are_not_followed_and_links_to_files_only_where_wanted(
     assert [one.name for one in pictures(folder.source, follow_links=False)] == ["a.png"]
 
 
-def test_a_second_call_does_only_what_is_new_changed_or_gone(folder: Folder) -> None:
-    folder.add("a.png", "b.png", "c.png")
-    folder.run()
-    folder.add("b.png", data=b"another")
-    folder.add("d.png")
-    (folder.results / "c.png").unlink()
-    assert counts(folder.run()) == (3, 0, 1, 0)
-    assert folder.started == ["b.png", "c.png", "d.png"]
-    assert folder.text("b.png") == "gnp.b fo rehtona"
-    assert counts(folder.run()) == (0, 0, 4, 0)
-    assert folder.started == []
-
-
-def test_a_foreign_file_is_never_replaced_unless_that_is_asked_for(folder: Folder) -> None:
+def test_a_foreign_file_is_replaced_only_on_request(folder: Folder) -> None:
     folder.add("a.png", "b.png")
     folder.results.mkdir()
     (folder.results / "a.png").write_text("mine")
@@ -190,7 +120,7 @@ def test_a_foreign_file_that_appears_meanwhile_is_not_replaced(folder: Folder) -
     assert counts(folder.run()) == (0, 0, 1, 1)
 
 
-def test_a_result_that_somebody_has_worked_on_is_theirs(folder: Folder) -> None:
+def test_a_result_that_was_edited_is_not_replaced(folder: Folder) -> None:
     folder.add("a.png")
     folder.run()
     (folder.results / "a.png").write_text("retouched")
@@ -218,117 +148,7 @@ def test_pictures_of_another_folder_do_not_mix(folder: Folder, tmp_path: Path) -
         folder.run()
 
 
-def test_a_failure_is_set_aside_and_tried_again_only_when_asked_for_or_changed(folder: Folder) -> None:
-    folder.add("a.png", data=b"bad")
-    folder.add("b.png")
-    report = folder.run()
-    assert (counts(report), report.finished) == ((1, 1, 0, 0), True)
-    assert json.loads(folder.page("failures.jsonl"))["reason"].endswith("a.png is broken")
-    assert counts(folder.run()) == (0, 0, 1, 1)
-    assert counts(folder.run(retry_failed=True)) == (0, 1, 1, 0)
-    folder.add("a.png")
-    assert counts(folder.run()) == (1, 0, 1, 0)
-    assert folder.page("failures.jsonl") == ""
-
-
-def test_every_picture_is_recorded_as_it_ends(folder: Folder) -> None:
-    folder.add("a.png", "b.png")
-    seen: list[int] = []
-
-    def count(tally: Tally, entry: Entry | None) -> None:
-        if entry:
-            seen.append(len(folder.lines()))
-
-    folder.run(listener=count)
-    assert seen == [1, 2]
-    line = folder.lines()[0]
-    assert (line["source"], line["status"], line["output"]) == ("a.png", "done", "a.png")
-    assert line["figures"]["gain"] == 0.125  # type: ignore[index]
-
-
-def killed(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_a_kill_between_record_and_place_loses_nothing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.add("a.png")
-    with monkeypatch.context() as patch:
-        patch.setattr(BatchFolder, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            folder.run()
-    assert folder.made() == set()
-    assert counts(folder.run()) == (0, 0, 1, 0)
-    assert (folder.started, folder.text("a.png")) == ([], "gnp.a fo erutcip")
-
-
-def test_a_kill_while_a_result_is_replaced_loses_nothing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.add("a.png")
-    folder.run()
-    folder.add("a.png", data=b"another")
-    with monkeypatch.context() as patch:
-        patch.setattr(BatchFolder, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            folder.run()
-    assert folder.text("a.png") == "gnp.a fo erutcip"
-    assert counts(folder.run()) == (0, 0, 1, 0)
-    assert folder.text("a.png") == "gnp.a fo rehtona"
-
-
-def test_a_failure_does_not_forget_whose_the_result_before_it_is(folder: Folder) -> None:
-    folder.add("a.png")
-    folder.run()
-    folder.add("a.png", data=b"bad")
-    assert counts(folder.run()) == (0, 1, 0, 0)
-    folder.add("a.png", data=b"better")
-    assert counts(folder.run()) == (1, 0, 0, 0)
-    assert folder.text("a.png") == "gnp.a fo retteb"
-
-
-def test_a_kill_before_the_record_leaves_nothing_that_counts(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.add("a.png", "b.png")
-    with monkeypatch.context() as patch:
-        patch.setattr("agent.batch.record.os.fsync", killed)
-        with pytest.raises(KeyboardInterrupt):
-            folder.run()
-    record = folder.results / "restore4k-batch/record.jsonl"
-    record.write_bytes(record.read_bytes()[:100])  # the line was cut short
-    assert counts(folder.run()) == (2, 0, 0, 0)
-    assert counts(folder.run()) == (0, 0, 2, 0)
-
-
-def test_a_cancelled_batch_says_so_and_the_same_call_ends_it(folder: Folder) -> None:
-    folder.add(*(f"{number}.png" for number in range(5)))
-    token = ProgressToken()
-
-    def stop(tally: Tally, entry: Entry | None) -> None:
-        if tally.done == 2:
-            token.cancel()
-
-    report = folder.run(token, stop)
-    assert (report.finished, report.done) == (False, 2)
-    assert "2.png" not in folder.page()
-    assert counts(folder.run()) == (3, 0, 2, 0)
-
-
-def test_two_batches_do_not_write_to_one_folder(folder: Folder) -> None:
-    folder.add("a.png")
-
-    def again(tally: Tally, entry: Entry | None) -> None:
-        if entry:
-            with pytest.raises(BatchError, match="another batch"):
-                Folder.run(folder)
-
-    folder.run(listener=again)
-
-
-def test_a_full_disk_ends_the_batch_instead_of_failing_every_picture(folder: Folder) -> None:
-    folder.add("a.png")
-    with pytest.raises(ResourceError, match="has only"):
-        folder.run(free_bytes=1 << 60)
-    assert counts(folder.run()) == (1, 0, 0, 0)
-
-
-def test_what_cannot_work_is_refused_at_once(folder: Folder, tmp_path: Path) -> None:
+def test_impossible_batches_are_refused_at_once(folder: Folder, tmp_path: Path) -> None:
     folder.add("a.png")
     file = folder.source / "a.png"
     with pytest.raises(OutputError, match="format"):
@@ -375,53 +195,3 @@ def test_a_name_that_is_no_text_is_a_failure(folder: Folder) -> None:
     report = folder.run()
     assert (counts(report), report.failures[0].source) == ((1, 1, 0, 0), "\\xff.png")
     assert counts(folder.run()) == (0, 0, 1, 1)
-
-
-def test_the_summary_shows_pictures_figures_and_failures_and_runs_nothing(folder: Folder) -> None:
-    folder.add(HOSTILE, "b.png")
-    folder.add("c.png", data=b"bad")
-    folder.run()
-    page = folder.page()
-    assert page.count("data:image/jpeg;base64,") == 4
-    assert "&lt;img src=x onerror=alert(1)&gt; $title {size}.png" in page
-    assert "<img src=x" not in page
-    assert "<script" not in page
-    assert "http" not in page.replace("http-equiv", "")
-    for figure in ("Denoising by scripted", "0.125", "2.0 s", "640 × 480", "c.png is broken"):
-        assert figure in page
-
-
-def test_the_summary_of_many_pictures_has_pages_and_old_pages_go(folder: Folder) -> None:
-    folder.add(*(f"{number:03}.png" for number in range(250)))
-    folder.run()
-    names = ("summary.html", "summary-2.html", "summary-3.html")
-    assert [folder.page(name).count("<li><figure>") for name in names] == [100, 100, 50]
-    assert 'href="summary-3.html">Next page' in folder.page("summary-2.html")
-    assert "Next page" not in folder.page("summary-3.html")
-    for file in (folder.results / "restore4k-batch/thumbnails").glob("*"):
-        file.unlink()
-    folder.run()
-    assert not list((folder.results / "restore4k-batch").glob("summary-*.html"))
-
-
-def test_of_very_many_pictures_so_many_are_shown_as_are_wanted(folder: Folder) -> None:
-    folder.add(*(f"{number:03}.png" for number in range(300)))
-    folder.run(thumbnails=60)
-    assert 40 <= folder.page().count("<li><figure>") <= 80
-
-
-def test_memory_does_not_grow_with_the_number_of_pictures(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.batch.record.os.fsync", lambda descriptor: None)
-
-    def peak(parts: int) -> int:
-        folder.add(*(f"{parts}/{part}/{name}.png" for part in range(parts) for name in range(50)))
-        tracemalloc.start()
-        folder.run(thumbnails=20)
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most
-
-    peak(2)
-    few, many = peak(4), peak(24)
-    assert len(folder.lines()) == 1500
-    assert many < few + 300_000

@@ -108,7 +108,7 @@ def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
     assert (done, most, len(engine.opened)) == (20, 3, 3)
 
 
-def test_a_single_picture_starts_a_single_worker_and_its_progress_is_told() -> None:
+def test_a_single_picture_starts_one_worker_and_reports_progress() -> None:
     engine = FakeEngine(capacity=8)
     said = list(Dispatch(engine, iter(works("a"))).run(ProgressToken()))
     assert isinstance(said[0], BatchProgress)
@@ -124,7 +124,7 @@ def test_a_worker_that_dies_is_replaced_and_its_picture_done_by_another() -> Non
     assert all(handle.closed for handle in engine.opened)
 
 
-def test_a_picture_over_which_two_workers_die_is_set_aside() -> None:
+def test_a_picture_on_which_two_workers_die_fails() -> None:
     assert ended(FakeEngine(deadly={"b": 2}), "a", "b", "c") == {
         "a": "",
         "b": "two workers died over it; the second: out of luck",
@@ -132,7 +132,7 @@ def test_a_picture_over_which_two_workers_die_is_set_aside() -> None:
     }
 
 
-def test_workers_that_do_nothing_but_die_end_the_batch() -> None:
+def test_workers_that_always_die_end_the_batch() -> None:
     names = [str(number) for number in range(50)]
     engine = FakeEngine(deadly=dict.fromkeys(names, 2))
     with pytest.raises(BatchError, match="20 workers died"):
@@ -140,11 +140,11 @@ def test_workers_that_do_nothing_but_die_end_the_batch() -> None:
     assert all(handle.closed for handle in engine.opened)
 
 
-def test_a_picture_that_cannot_be_sent_is_set_aside() -> None:
+def test_a_picture_that_cannot_be_sent_fails() -> None:
     assert ended(FakeEngine(), "unreadable", "b") == {"unreadable": "it cannot be sent", "b": ""}
 
 
-def test_a_worker_that_somebody_else_stops_loses_no_picture() -> None:
+def test_a_worker_stopped_from_outside_loses_no_picture() -> None:
     engine = FakeEngine(capacity=1)
     said = Dispatch(engine, iter(works("a"))).run(ProgressToken())
     next(said)

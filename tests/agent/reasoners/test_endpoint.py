@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,60 +29,22 @@ from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import encode_image, write_image
 from profiles.schema import Profile
+from tests.agent.reasoners.endpoint_acts import (
+    SEEN,
+    Act,
+    answer,
+    breaking_off,
+    closing,
+    completion,
+    dripping,
+    enormous,
+    slow,
+)
 from toolbox.tasks import Task
 
 KEY = "sk-very-secret-key"
 PHOTO = Image(from_numpy(to_float(skimage.data.astronaut()[20:116, 150:278])))
 QUESTION = Question("Be brief.", "What is wrong?", (encode_image(PHOTO, "PNG"),), {"type": "object"})
-SEEN = json.dumps({"description": "A woman.", "degradations": [{"degradation": "noise", "severity": "high"}]})
-
-
-def completion(text: Any, **usage: Any) -> bytes:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return json.dumps({"id": "1", "choices": [choice], "usage": usage}).encode()
-
-
-Act = Callable[[BaseHTTPRequestHandler], None]
-
-
-def answer(body: bytes, status: int = 200, **headers: str) -> Act:
-    def act(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in {"content-length": str(len(body)), **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return act
-
-
-def slow(handler: BaseHTTPRequestHandler) -> None:
-    time.sleep(3)
-
-
-def dripping(handler: BaseHTTPRequestHandler) -> None:
-    """A byte now and then, so that no single read takes long."""
-    handler.send_response(200)
-    handler.end_headers()
-    for _ in range(30):
-        handler.wfile.write(b" ")
-        time.sleep(0.1)
-
-
-def closing(handler: BaseHTTPRequestHandler) -> None:
-    handler.close_connection = True
-
-
-def breaking_off(handler: BaseHTTPRequestHandler) -> None:
-    answer(completion(SEEN)[:40], content_length="5000")(handler)
-    handler.close_connection = True
-
-
-def enormous(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    for _ in range(200):
-        handler.wfile.write(bytes(1 << 20))
 
 
 @dataclass
@@ -146,7 +108,7 @@ def test_a_question_goes_out_with_model_picture_seed_and_form_and_the_reply_come
     assert PIL.Image.open(io.BytesIO(data)).size == (128, 96)
 
 
-def test_without_key_and_prices_none_is_sent_and_none_is_told(played: Played) -> None:
+def test_without_key_and_prices_neither_is_sent_nor_reported(played: Played) -> None:
     played.acts = [answer(completion(SEEN))]
     assert played.endpoint(key="").ask(QUESTION, ProgressToken()).cost is None
     assert "authorization" not in played.requests[0][1]
@@ -217,7 +179,7 @@ def test_a_bad_endpoint_is_one_model_error_in_good_time_without_the_key(played: 
     assert KEY not in str(caught.value)
 
 
-def test_an_absent_endpoint_is_told_at_once(played: Played) -> None:
+def test_an_absent_endpoint_is_reported_at_once(played: Played) -> None:
     with pytest.raises(ModelError):
         played.endpoint(url="http://127.0.0.1:9/v1").ask(QUESTION, ProgressToken())
 
@@ -235,14 +197,15 @@ def test_an_empty_answer_is_asked_for_again_and_its_tokens_count(played: Played,
     assert use.cost == pytest.approx(0.019)
 
 
-def test_white_space_around_the_key_is_none_of_it() -> None:
-    told = {"RESTORE4K_LLM_URL": "http://localhost/v1", "RESTORE4K_LLM_MODEL": "m", "RESTORE4K_LLM_KEY": f" {KEY}\n"}
-    endpoint = Endpoint.from_environment(told)
+def test_white_space_around_the_key_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("URL", "http://localhost/v1"), ("MODEL", "m"), ("KEY", f" {KEY}\n")):
+        monkeypatch.setenv(f"RESTORE4K_LLM_{name}", value)
+    endpoint = Endpoint.from_environment()
     assert endpoint is not None
     assert endpoint.key == KEY
 
 
-def test_giving_up_stops_the_question_at_once(played: Played) -> None:
+def test_cancellation_stops_the_request_at_once(played: Played) -> None:
     played.acts = [slow]
     token = ProgressToken()
     threading.Timer(0.2, token.cancel).start()
@@ -269,6 +232,12 @@ def test_the_doctor_can_ask_whether_an_endpoint_is_there(played: Played) -> None
     assert played.endpoint(url="http://127.0.0.1:9/v1").problem()
 
 
+@pytest.mark.parametrize("kind", ["drips its head", "is silent"])
+def test_the_doctor_does_not_wait_for_ever(hostile_host: Any, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("agent.reasoners.endpoint.PROBE_SECONDS", 0.3)
+    assert "within 0.3 seconds" in Endpoint(hostile_host(kind), "m").problem()
+
+
 def restored(folder: Path, endpoint: Endpoint) -> Restoration:
     """A whole run of a small photo with a model that looks and orders."""
     write_image(PHOTO, folder / "photo.png")
@@ -283,10 +252,8 @@ def restored(folder: Path, endpoint: Endpoint) -> Restoration:
     return restore_file(folder / "photo.png", folder / "out.png", profile, runs=folder / "runs", reasoner=reasoner)
 
 
-@pytest.mark.parametrize("kind", ["always broken", "slow", "closes the connection", "no JSON", "enormous"])
-def test_a_run_with_a_bad_endpoint_ends_with_a_picture_and_a_warning(
-    played: Played, tmp_path: Path, kind: str
-) -> None:
+@pytest.mark.parametrize("kind", ["slow", "no JSON"])
+def test_a_run_with_a_bad_endpoint_succeeds_with_a_warning(played: Played, tmp_path: Path, kind: str) -> None:
     played.acts = [BAD[kind][0]]
     restoration = restored(tmp_path, played.endpoint(seconds=1.0))
     assert read_image(restoration.output).width == 256
@@ -296,7 +263,7 @@ def test_a_run_with_a_bad_endpoint_ends_with_a_picture_and_a_warning(
     assert restoration.state.model_use.calls == 1
 
 
-def test_a_run_with_a_model_that_writes_nonsense_ends_with_a_picture(played: Played, tmp_path: Path) -> None:
+def test_a_run_with_a_model_that_replies_nonsense_succeeds(played: Played, tmp_path: Path) -> None:
     played.acts = [answer(completion('{"degradations": "rm -rf /"', prompt_tokens=10))]
     restoration = restored(tmp_path, played.endpoint())
     assert read_image(restoration.output).width == 256

@@ -83,7 +83,7 @@ def local(tiny_llava: Path) -> LocalModel:
     return LocalModel(str(tiny_llava), ModelPool(), seed=1994)
 
 
-def test_a_model_answers_the_same_for_the_same_seed_and_otherwise_for_another(local: LocalModel) -> None:
+def test_replies_depend_on_the_seed_alone(local: LocalModel) -> None:
     replies = [replace(local, seed=seed).ask(QUESTION, ProgressToken()) for seed in (1994, 1994, 7)]
     assert replies[0] == replies[1] != replies[2]
     assert replies[0].prompt_tokens > len("Be brief. What is wrong?")
@@ -97,7 +97,7 @@ def test_the_pictures_reach_the_model(local: LocalModel) -> None:
     assert local.ask(QUESTION, ProgressToken()).prompt_tokens == blind.prompt_tokens + 2 * (SIDE // PATCH) ** 2
 
 
-def test_asking_leaves_everybody_elses_random_numbers_alone(local: LocalModel) -> None:
+def test_asking_a_model_does_not_change_the_global_random_state(local: LocalModel) -> None:
     import torch
 
     torch.manual_seed(5)
@@ -114,7 +114,7 @@ class Heavy:
     weight_bytes: int
 
 
-def test_it_is_loaded_once_and_released_when_experts_need_the_memory(
+def test_a_model_is_loaded_once_and_released_when_experts_need_the_memory(
     local: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = ModelPool(budget_bytes=200_000)
@@ -141,7 +141,7 @@ def test_nothing_is_fetched_from_anywhere(local: LocalModel, monkeypatch: pytest
     assert "nobody/has-this-model" in replace(local, model="nobody/has-this-model").problem()
 
 
-def test_what_is_no_model_is_a_model_error(local: LocalModel, tmp_path: Path) -> None:
+def test_an_invalid_model_is_a_model_error(local: LocalModel, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llava", "text_config": 5}')
     for name in (str(tmp_path), str(tmp_path / "nothing"), "../../etc/passwd", ""):
         with pytest.raises(ModelError):
@@ -173,14 +173,14 @@ class GivenUpLater(ProgressToken):
         super().check()
 
 
-def test_giving_up_is_noticed_between_two_tokens(local: LocalModel) -> None:
+def test_cancellation_is_noticed_between_two_tokens(local: LocalModel) -> None:
     token = GivenUpLater()
     with pytest.raises(Cancelled):
         local.ask(QUESTION, token)
     assert token.looked == 5
 
 
-def test_giving_up_and_running_out_of_time_end_the_writing(local: LocalModel) -> None:
+def test_cancellation_and_the_time_limit_end_the_generation(local: LocalModel) -> None:
     token = ProgressToken()
     token.cancel()
     with pytest.raises(Cancelled):
@@ -190,7 +190,7 @@ def test_giving_up_and_running_out_of_time_end_the_writing(local: LocalModel) ->
         replace(local, seconds=0.0).ask(QUESTION, ProgressToken())
 
 
-def test_a_run_with_a_model_that_babbles_ends_with_a_picture(local: LocalModel, tmp_path: Path) -> None:
+def test_a_run_with_a_model_that_replies_without_end_succeeds(local: LocalModel, tmp_path: Path) -> None:
     write_image(PHOTO, tmp_path / "photo.png")
     profile = Profile(
         name="test",

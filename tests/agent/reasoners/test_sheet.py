@@ -34,7 +34,7 @@ def noise(side: int) -> Image:
     return Image(from_numpy(np.random.default_rng(0).random((side, side, 3), np.float32)))
 
 
-def test_a_large_picture_comes_in_small_with_a_detail_in_its_own_pixels(photo: Image) -> None:
+def test_a_large_picture_is_sent_reduced_with_a_detail_at_full_resolution(photo: Image) -> None:
     large = photo.with_pixels(resize(photo.pixels, 2000, 2000))
     whole, part = (opened(data) for data in whole_and_detail(large))
     assert whole.shape == (768, 768, 3)
@@ -57,7 +57,7 @@ def test_even_pure_noise_is_held_within_its_bytes(most_bytes: int) -> None:
         assert mime_type(data) in ("image/png", "image/jpeg")
 
 
-def test_transparency_is_white(photo: Image) -> None:
+def test_transparent_areas_are_white(photo: Image) -> None:
     clear = Image(photo.pixels, alpha=photo.pixels[:1] * 0)
     assert (opened(whole_and_detail(clear)[0]) == 255).all()
 
@@ -89,7 +89,7 @@ def test_the_input_of_an_enlargement_shows_the_same_part_as_its_results(photo: I
     assert before.std() > 20
 
 
-def test_what_changes_the_whole_is_shown_as_a_whole(photo: Image) -> None:
+def test_global_tasks_are_shown_on_the_whole_picture(photo: Image) -> None:
     sheet = opened(candidate_sheet(photo, {"same": photo}, DEHAZE)).astype(float)
     whole = np.rint(resize(photo.pixels, 256, 256).permute(1, 2, 0).numpy() * 255)
     assert np.abs(sheet[20:276, :256] - whole).max() <= 1

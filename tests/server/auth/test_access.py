@@ -51,6 +51,11 @@ def test_a_link_that_leads_to_itself_is_refused(allowed: Path) -> None:
         Access([allowed]).readable("loop/photo.png")
 
 
+def test_no_path_tells_which_accounts_there_are(allowed: Path) -> None:
+    for name in ("~root/x.png", "~nobody-at-all/x.png"):
+        assert Access([allowed]).readable(name) == allowed.resolve() / name
+
+
 def test_refusal_says_the_same_whether_the_file_exists_or_not(allowed: Path, tmp_path: Path) -> None:
     told = []
     for name in ("secret.png", "absent.png"):

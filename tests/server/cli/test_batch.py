@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from mcp import Client
 from mcp.server import MCPServer
 from typer.testing import CliRunner
 
+from agent.batch.engines.in_process import InProcessEngine
+from agent.batch.engines.worker import Worker
 from server.cli.app import app
 from server.mcp.app import build_server
 from server.schemas import FolderReport
 from server.settings import ServerSettings
 
 REPOSITORY = Path(__file__).parents[3]
+COPIES = 12
 QUICK = 'scale_factor = 2\nplan = ["super_resolution"]\nexperts = ["lanczos_2x"]\n'
 
 
@@ -31,6 +35,12 @@ def quick(photos: Any) -> Path:
     file: Path = photos.folder / "quick.toml"
     file.write_text(QUICK)
     return file
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command restores in this process: a worker takes five seconds to start."""
+    monkeypatch.setattr("agent.batch.engines.local.LocalEngine", lambda config, **_: InProcessEngine(Worker(config)))
 
 
 def run(*arguments: object) -> Result:
@@ -52,19 +62,22 @@ def test_the_command_restores_a_folder_and_tells_failures_by_its_exit_code(
     photos.noisy.rename(photos.folder / "more/noisy.jpg")
     (photos.folder / "broken.png").write_text("no picture")
     results = tmp_path / "results"
-    first = run(photos.folder, results, "-p", quick, "--workers", 1, "--keep-runs")
+    quickly = ("-p", quick, "--format", "same")
+    first = run(photos.folder, results, *quickly, "--workers", 1, "--keep-runs")
     assert first.exit_code == 1, first.output
-    assert sizes(results) == {"clean.png": (192, 160), "more/noisy.png": (192, 160)}
+    assert sizes(results) == {"clean.png": (192, 160)}
+    with PIL.Image.open(results / "more/noisy.jpg") as picture:
+        assert (picture.format, picture.size) == ("JPEG", (192, 160))
     assert "failed: broken.png" in first.stderr
     assert "restored: 2 of 3 pictures" in first.stdout
     assert "summary.html" in first.stdout
     reports = [file.read_text() for file in results.glob("restore4k-batch/runs/*/report.html")]
     assert len(reports) == 2
-    again = run(photos.folder, results, "-p", quick, "--json")
+    again = run(photos.folder, results, *quickly, "--json")
     told = json.loads(again.stdout)
     assert (again.exit_code, told["done"], told["done_before"], told["failed_before"]) == (1, 0, 2, 1)
     (photos.folder / "broken.png").unlink()
-    assert run(photos.folder, results, "-p", quick, "--json", "--quiet").exit_code == 0
+    assert run(photos.folder, results, *quickly, "--json", "--quiet").exit_code == 0
 
 
 def test_wrong_input_ends_with_exit_code_2(photos: Any, tmp_path: Path) -> None:
@@ -82,10 +95,10 @@ def test_wrong_input_ends_with_exit_code_2(photos: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_sigterm_ends_it_cleanly_and_the_same_command_goes_on(
-    photos: Any, quick: Path, tmp_path: Path, environment: dict[str, str]
+def test_sigterm_ends_a_batch_cleanly_and_the_same_command_resumes_it(
+    photos: Any, quick: Path, tmp_path: Path, environment: dict[str, str], in_process: None
 ) -> None:
-    for number in range(40):
+    for number in range(COPIES):
         (photos.folder / f"copy {number}.png").write_bytes(photos.clean.read_bytes())
     results = tmp_path / "results"
     command = [sys.executable, "-m", "server", "batch", str(photos.folder), str(results), "-p", str(quick)]
@@ -94,21 +107,21 @@ def test_sigterm_ends_it_cleanly_and_the_same_command_goes_on(
     )
     record = results / "restore4k-batch/record.jsonl"
     while process.poll() is None and not (record.exists() and record.read_text()):
-        pass
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, told
     assert "resume with: restore4k batch" in told
     done = len(record.read_text().splitlines())
-    assert 0 < done < 42
+    assert 0 < done < COPIES + 2
     assert len(sizes(results)) == done
     assert not list((results / "restore4k-batch/scratch").glob("*"))
-    report = json.loads(run(photos.folder, results, "-p", quick, "--json", "--quiet", "--workers", 1).stdout)
-    assert (report["done"], report["done_before"], report["finished"]) == (42 - done, done, True)
+    report = json.loads(run(photos.folder, results, "-p", quick, "--json", "--quiet").stdout)
+    assert (report["done"], report["done_before"], report["finished"]) == (COPIES + 2 - done, done, True)
 
 
 @pytest.mark.anyio
-async def test_the_tool_restores_a_folder_and_the_same_call_does_nothing_twice(
+async def test_the_tool_restores_a_folder_and_a_repeated_call_does_nothing(
     server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path
 ) -> None:
     (photos.folder / "broken.png").write_text("no picture")
@@ -121,21 +134,26 @@ async def test_the_tool_restores_a_folder_and_the_same_call_does_nothing_twice(
         arguments = {"folder": ".", "profile": "quick.toml"}
         answered = await client.call_tool("restore_folder", arguments, progress_callback=on_progress)
         report = FolderReport.model_validate(answered.structured_content)
-        assert (report.pictures, report.restored, report.failed, report.finished) == (3, 2, 1, True)
+        assert (report.pictures, report.restored + report.unchanged, report.failed, report.finished) == (
+            3,
+            2,
+            1,
+            True,
+        )
         assert Path(report.folder) == settings.output / f"{photos.folder.name}_restored"
         assert Path(report.page).exists()
         assert any("failed: broken.png" in message for message in told)
         stamps = [file.stat().st_mtime_ns for file in sorted(Path(report.folder).glob("*.png"))]
         again = FolderReport.model_validate((await client.call_tool("restore_folder", arguments)).structured_content)
-        assert (again.folder, again.restored, again.summary[:1]) == (report.folder, 2, "0")
+        assert (again.folder, again.restored, again.in_earlier_calls) == (report.folder, report.restored, 2)
         assert stamps == [file.stat().st_mtime_ns for file in sorted(Path(report.folder).glob("*.png"))]
         larger = await client.call_tool("restore_folder", {**arguments, "format": "webp"})
         assert FolderReport.model_validate(larger.structured_content).folder == f"{report.folder}_2"
 
 
 @pytest.mark.anyio
-async def test_what_stands_in_the_way_is_told_with_what_can_be_done(
-    server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path, tmp_path: Path
+async def test_a_file_at_the_place_of_a_result_is_reported_with_what_to_do(
+    server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path, tmp_path: Path, in_process: None
 ) -> None:
     results = tmp_path / "results"
     for folder in (results, settings.output / f"{photos.folder.name}_restored"):
@@ -150,7 +168,7 @@ async def test_what_stands_in_the_way_is_told_with_what_can_be_done(
 
 
 @pytest.mark.anyio
-async def test_the_tool_reads_and_writes_only_where_it_may(
+async def test_the_tool_reads_and_writes_only_in_allowed_folders(
     server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -169,24 +187,26 @@ async def test_the_tool_reads_and_writes_only_where_it_may(
 
 
 @pytest.mark.anyio
-async def test_the_tool_stops_in_time_and_says_that_it_goes_on(
+async def test_the_tool_stops_at_its_time_limit_and_says_how_to_resume(
     photos: Any, quick: Path, settings: ServerSettings
 ) -> None:
     short = build_server(ServerSettings(**{**_fields(settings), "max_seconds": 0.01}))
     async with Client(short) as client:
         answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
     report = FolderReport.model_validate(answered.structured_content)
-    assert (report.finished, report.restored) == (False, 0)
+    assert (report.finished, report.restored + report.unchanged) == (False, 0)
     assert "repeat the call to resume" in report.summary
 
 
 @pytest.mark.anyio
-async def test_the_tool_makes_no_picture_beyond_the_limit(photos: Any, quick: Path, settings: ServerSettings) -> None:
+async def test_the_tool_refuses_results_beyond_the_pixel_limit(
+    photos: Any, quick: Path, settings: ServerSettings
+) -> None:
     narrow = build_server(ServerSettings(**{**_fields(settings), "max_output_pixels": 10_000}))
     async with Client(narrow) as client:
         answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
     report = FolderReport.model_validate(answered.structured_content)
-    assert (report.restored, report.failed) == (0, 2)
+    assert (report.restored + report.unchanged, report.failed) == (0, 2)
     assert "more than the 10000 allowed" in report.failures[0].reason
 
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import Result
+from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
 from typer.testing import CliRunner
 
 from agent.qmoe import candidates, run_candidates
@@ -17,11 +20,20 @@ from agent.state import Step
 from agent.step import experts_for
 from agent.step_context import StepContext
 from benchmarks.architectures import photo
+from benchmarks.ncnn_files import write_compact
 from benchmarks.random_networks import NETWORKS, RandomNetwork
+from imaging.progress import ProgressToken
 from iqa.features import extract_features
 from profiles.loading import load_profile
 from profiles.schema import Profile
+from server.cli import trial_process
 from server.cli.app import app
+from server.cli.trial import Trial, try_expert
+from toolbox.availability import availability
+from toolbox.catalogue import default_catalogue
+from toolbox.custom_models import CustomModel, examine
+from toolbox.errors import WeightsError
+from toolbox.expert import run_expert
 from toolbox.pool import ExpertPool
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
@@ -39,7 +51,17 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
 
 
 @pytest.fixture
-def models(store: ModelStore) -> Command:
+def models(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command `models`; models are tried in this process, which has its libraries loaded."""
+
+    def examined_here(
+        model: CustomModel, table: dict[str, Any], copies: ModelStore, token: ProgressToken
+    ) -> tuple[dict[str, Any], Trial]:
+        trials: list[Trial] = []
+        keys = examine(model, table, copies, lambda expert: trials.append(try_expert(expert)))
+        return keys, trials[0]
+
+    monkeypatch.setattr(trial_process, "examined_apart", examined_here)
     return lambda *arguments: CliRunner().invoke(app, ["models", *map(str, arguments)])
 
 
@@ -83,7 +105,7 @@ def test_an_own_network_is_run_as_a_published_one_of_its_kind(models: Command, t
     assert told["multiple_of"] == 8
 
 
-def test_the_licence_is_recorded_and_unknown_where_nobody_said(models: Command, tmp_path: Path) -> None:
+def test_the_licence_is_recorded_or_unknown(models: Command, tmp_path: Path) -> None:
     file = NAMED["NAFNet"].write(tmp_path)
     first = added(models, file, "first", Task.DENOISING)["expert"]
     second = added(models, file, "second", Task.DENOISING, "--licence", "Mine alone", "--commercial", "no")["expert"]
@@ -92,7 +114,7 @@ def test_the_licence_is_recorded_and_unknown_where_nobody_said(models: Command, 
 
 
 @pytest.mark.parametrize(("allowed", "names"), [(False, ["open"]), (True, ["closed", "open"])])
-def test_what_must_not_be_used_commercially_needs_the_profile_s_leave(
+def test_non_commercial_experts_need_the_profile_s_permission(
     allowed: bool, names: list[str], models: Command, tmp_path: Path
 ) -> None:
     file = NAMED["NAFNet"].write(tmp_path)
@@ -127,7 +149,7 @@ def test_an_own_expert_is_listed_verified_and_removed(models: Command, store: Mo
         ("NAFNet", ("--task", "denoising", "--name", "../mine"), "name"),
     ],
 )
-def test_what_cannot_be_added_is_told_and_leaves_nothing(
+def test_a_refused_custom_model_leaves_no_files(
     title: str, arguments: tuple[str, ...], told: str, models: Command, store: ModelStore, tmp_path: Path
 ) -> None:
     result = models("add", NAMED[title].write(tmp_path), *arguments)
@@ -136,24 +158,119 @@ def test_what_cannot_be_added_is_told_and_leaves_nothing(
     assert list(store.files()) == store.custom_cards() == []
 
 
-@pytest.mark.parametrize("name", ["absent.pth", "notes.txt", "broken.pth", "three.pth", "program.pt2"])
+@pytest.mark.parametrize("name", ["absent.pth", "notes.txt", "broken.pth", "program.pt2"])
 def test_a_file_that_is_no_network_for_us_is_refused(
     name: str, models: Command, store: ModelStore, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("no weights")
     torch.export.save(torch.export.export(torch.nn.Identity(), (torch.zeros(1),)), tmp_path / "program.pt2")
     (tmp_path / "broken.pth").write_bytes(b"no weights")
-    three = RandomNetwork("Compact", {"num_feat": 8, "num_conv": 1, "upscale": 3}, 3, "params")
-    torch.save(torch.load(three.write(tmp_path)), tmp_path / "three.pth")
     result = models("add", tmp_path / name, "--task", "super_resolution", "--name", "mine")
     assert result.exit_code == 2
     assert name in result.stderr
     assert list(store.files()) == store.custom_cards() == []
 
 
-def test_a_broken_card_of_the_user_is_named(models: Command, store: ModelStore) -> None:
-    store.custom_card("mine").parent.mkdir(parents=True)
-    store.custom_card("mine").write_text("[mine]\ntask = 'cooking'\n")
-    result = models("list")
+def test_a_name_with_a_dot_is_added_used_and_removed(models: Command, store: ModelStore, tmp_path: Path) -> None:
+    added(models, NAMED["NAFNet"].write(tmp_path), "net_v1.5", Task.DENOISING, "--licence", "mine \x7f alone")
+    assert ExpertPool().catalogue.card("net_v1.5").licence == "mine \x7f alone"
+    assert models("list").exit_code == models("remove", "net_v1.5").exit_code == 0
+    assert list(store.files()) == store.custom_cards() == []
+
+
+def test_a_network_in_ncnn_s_format_is_added_and_removed_with_both_files(
+    models: Command, store: ModelStore, tmp_path: Path
+) -> None:
+    write_compact(SRVGGNetCompact(num_feat=8, num_conv=1, upscale=4), tmp_path / "x.param")
+    told = added(models, tmp_path / "x.param", "mine", Task.SUPER_RESOLUTION)["expert"]
+    assert (told["loader"], told["architecture"], told["scale"]) == ("ncnn", "Compact", 4)
+    assert [path.name for path in store.files()] == ["mine.bin", "mine.param"]
+    assert models("verify", "mine").stdout.split() == ["ok", "mine.param", "ok", "mine.bin"]
+    (store.folder / "mine.bin").write_bytes(bytes(8))
+    with pytest.raises(WeightsError, match=r"mine\.bin has sha256"):
+        ExpertPool().get("mine")
+    assert models("remove", "mine").exit_code == 0
+    assert list(store.files()) == store.custom_cards() == []
+
+
+def write_graph(folder: Path, *, channels: int = 3, unit: float = 1.0, external: bool = False) -> Path:
+    """A graph that limits pixels to [0, unit], adds a little, and reads its constants from a file if `external`."""
+    values = {"least": [0.0], "most": [unit], "little": [0.02 * unit]}
+    constants = [onnx.numpy_helper.from_array(np.array(value, np.float32), name) for name, value in values.items()]
+    steps = [("Max", "picture", "least", "a"), ("Min", "a", "most", "b"), ("Add", "b", "little", "result")]
+    nodes = [onnx.helper.make_node(kind, [first, second], [last]) for kind, first, second, last in steps]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, "h", "w"])
+        for name in ("picture", "result")
+    ]
+    graph = onnx.helper.make_graph(nodes, "test", ends[:1], ends[1:], constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    file = folder / "it.onnx"
+    onnx.save(model, file, save_as_external_data=external, location="it.onnx.data", size_threshold=0)
+    return file
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("external", [True, False])
+def test_a_graph_is_added_with_the_file_of_its_weights(
+    channels: int, external: bool, models: Command, store: ModelStore, tmp_path: Path
+) -> None:
+    file = write_graph(tmp_path, channels=channels, external=external)
+    assert file.with_name("it.onnx.data").exists() == external
+    assert added(models, file, "mine", Task.DENOISING)["trial"]["psnr"] > 30
+    for left in (file, file.with_name("it.onnx.data")):
+        left.unlink(missing_ok=True)
+    run_expert(ExpertPool().get("mine"), photo(32), ProgressToken())
+    assert models("remove", "mine").exit_code == 0
+    assert [path.name for path in store.folder.rglob("*") if path.suffix in (".onnx", ".data")] == []
+    assert not (store.folder / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("unit", "option", "found"),
+    [(1, (), "unit"), (255, (), "byte"), (2, ("--value-range", "symmetric"), "symmetric")],
+)
+def test_the_value_range_of_a_graph_is_found_or_given(
+    unit: float, option: tuple[str, ...], found: str, models: Command, tmp_path: Path
+) -> None:
+    """A graph for [0, 255] that gets [0, 1] adds 5.1 to each pixel."""
+    assert (
+        added(models, write_graph(tmp_path, unit=unit), "mine", Task.DENOISING, *option)["expert"]["value_range"]
+        == found
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # what the networks' own code makes torch say
+def test_a_three_times_network_serves_as_four_times(models: Command, tmp_path: Path) -> None:
+    three = RandomNetwork("Compact", {"num_feat": 8, "num_conv": 1, "upscale": 3}, 3, "params")
+    told = added(models, three.write(tmp_path), "mine", Task.SUPER_RESOLUTION)["expert"]
+    assert (told["scale"], told["network_scale"]) == (4, 3)
+    result = run_expert(ExpertPool().get("mine"), photo(32), ProgressToken())
+    assert (result.width, result.height) == (128, 128)
+
+
+@pytest.mark.filterwarnings("ignore")  # what the networks' own code makes torch say
+def test_an_own_network_has_the_memory_class_of_its_architecture(models: Command, tmp_path: Path) -> None:
+    assert added(models, NAMED["HAT"].write(tmp_path), "mine", Task.SUPER_RESOLUTION)["expert"]["memory"] == "L"
+
+
+def test_a_network_that_is_not_known_names_the_other_formats(models: Command, tmp_path: Path) -> None:
+    torch.save({"params": {"unheard.weight": torch.zeros(3, 3)}}, tmp_path / "odd.pth")
+    result = models("add", tmp_path / "odd.pth", "--task", "denoising", "--name", "mine")
     assert result.exit_code == 2
-    assert str(store.custom_card("mine")) in result.stderr
+    assert "ONNX" in result.stderr
+    assert ".param" in result.stderr
+
+
+def test_a_file_of_the_wrong_size_is_not_ready_and_wrong_bytes_are_refused(store: ModelStore) -> None:
+    card = next(card for card in default_catalogue() if card.name == "realesr_general_x4")
+    store.folder.mkdir()
+    path = store.path(card.files[0].name)
+    path.write_bytes(b"wrong")
+    state = availability(card, store)
+    assert (state.state, state.can_run) == ("damaged", False)
+    assert "models remove" in state.advice
+    path.write_bytes(bytes(card.files[0].size or 0))
+    assert availability(card, store).can_run
+    with pytest.raises(WeightsError, match="sha256"):
+        ExpertPool(store=store).get(card.name)

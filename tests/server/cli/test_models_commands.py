@@ -7,16 +7,18 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from imaging.progress import ProgressToken
 from server.cli.app import app
-from server.cli.downloads import choose_to_pull, downloads_for_profile
+from server.cli.downloads import STARTER_SET, choose_to_pull, downloads_for_profile
 from toolbox.catalogue import default_catalogue
-from toolbox.store import ModelStore
+from toolbox.store import ModelStore, WeightFile
 from toolbox.tasks import Task
 
 CONTENT = b"weights, as far as a download can tell"
@@ -50,7 +52,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]
     http.server_close()
 
 
-def test_a_free_model_comes_is_verified_and_goes(models: Command) -> None:
+def test_a_free_model_is_pulled_verified_and_removed(models: Command) -> None:
     pulled = json.loads(models("pull", "safmn_bcie", "--json").stdout)["files"]
     assert [Path(file).read_bytes() for file in pulled] == [CONTENT]
     assert "ok SAFMN_BCIE.pth" in models("verify").stdout
@@ -69,7 +71,7 @@ def test_a_licence_that_restricts_is_shown_and_accepted_once_for_all_its_models(
     assert models("pull", "mirnetv2_lol").exit_code == 0
 
 
-def test_a_model_of_several_files_comes_is_verified_and_goes(models: Command) -> None:
+def test_a_model_of_several_files_is_pulled_verified_and_removed(models: Command) -> None:
     assert models("pull", "sd_x4_upscaler").exit_code == 2, "its licence is to be read"
     pulled = json.loads(models("pull", "sd_x4_upscaler", "--accept", "--json").stdout)["files"]
     card = default_catalogue().card("sd_x4_upscaler")
@@ -84,7 +86,7 @@ def test_a_model_of_several_files_comes_is_verified_and_goes(models: Command) ->
     assert state_of(models, "sd_x4_upscaler") == "can be pulled"
 
 
-def test_what_two_experts_stand_on_stays_when_one_of_them_goes(models: Command) -> None:
+def test_a_file_shared_by_two_experts_stays_when_one_is_removed(models: Command) -> None:
     store = ModelStore()
     for file in default_catalogue().card("osediff").files:
         store.path(file.name).parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +112,7 @@ def state_of(models: Command, name: str) -> str:
     return str(listed[name])
 
 
-def test_wrong_bytes_are_no_model(models: Command) -> None:
+def test_a_file_with_wrong_bytes_is_not_a_model(models: Command) -> None:
     told = models("pull", "realesr_general_x4")
     assert told.exit_code == 2
     assert "realesr-general-x4v3.pth" in told.stderr
@@ -120,7 +122,7 @@ def test_wrong_bytes_are_no_model(models: Command) -> None:
 @pytest.mark.parametrize(
     ("name", "told"), [("drct", "download it from"), ("maxim_derain", "export it to"), ("pisasr", "pisa_sr.pkl into")]
 )
-def test_what_must_be_had_by_hand_says_how(name: str, told: str, models: Command) -> None:
+def test_files_to_download_by_hand_say_how(name: str, told: str, models: Command) -> None:
     result = models("pull", name)
     assert result.exit_code == 2
     assert told in result.stderr
@@ -132,13 +134,13 @@ def test_all_is_all_that_can_be_fetched(models: Command, tmp_path: Path) -> None
     assert len(chosen) > 40
 
 
-def test_a_name_that_nothing_has_is_told_with_near_ones(models: Command) -> None:
+def test_an_unknown_name_is_reported_with_similar_ones(models: Command) -> None:
     told = models("pull", "safnm_bcie")
     assert told.exit_code == 2
     assert "safmn_bcie" in told.stderr
 
 
-def test_the_folder_is_told(models: Command, tmp_path: Path) -> None:
+def test_the_models_folder_is_printed(models: Command, tmp_path: Path) -> None:
     assert models("path").stdout.strip() == str(tmp_path / "models")
 
 
@@ -180,7 +182,7 @@ def test_no_profile_pulls_what_forbids_commercial_use_by_itself(tmp_path: Path) 
     }
 
 
-def test_every_task_of_the_reference_can_be_pulled_for_except_where_nobody_hosts_a_free_one() -> None:
+def test_a_free_model_can_be_pulled_for_every_task_of_4kagent_that_has_one() -> None:
     pullable = {
         card.task
         for card in default_catalogue()
@@ -192,3 +194,32 @@ def test_every_task_of_the_reference_can_be_pulled_for_except_where_nobody_hosts
         Task.DEHAZING,
         Task.OLD_PHOTO_RESTORATION,
     }
+
+
+def test_the_starter_set_is_small_free_and_verified_and_says_what_it_gains(tmp_path: Path) -> None:
+    chosen = choose_to_pull(ModelStore(tmp_path), ["starter"])
+    assert {download.name for download in chosen} == STARTER_SET.keys()
+    files = [file for download in chosen for file in download.files]
+    assert sum(file.size or 1 << 40 for file in files) < 250_000_000
+    assert all(file.sha256 for file in files)
+    assert {download.commercial for download in chosen} == {"yes"}
+
+
+@pytest.mark.parametrize(("answer", "pulled"), [("n\n", False), ("y\n", True)])
+def test_the_starter_set_is_shown_and_asked_for_once(
+    answer: str, pulled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def pull(file: WeightFile, store: ModelStore, token: ProgressToken) -> Path:
+        asked.append(file.name)
+        return Path(file.name)
+
+    monkeypatch.setenv("RESTORE4K_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr("server.cli.models_commands.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr("toolbox.downloading.pull", pull)
+    result = CliRunner().invoke(app, ["models", "pull", "starter"], input=answer)
+    assert "yunet" in result.stderr
+    assert "Download 183 MB" in result.stderr
+    assert (len(asked) == len(STARTER_SET)) == pulled
+    assert bool(asked) == pulled

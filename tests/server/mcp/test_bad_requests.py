@@ -12,7 +12,6 @@ from mcp import Client
 from mcp.server import MCPServer
 from mcp.types import TextContent
 
-from server.mcp.inputs import MAX_DATA_CHARACTERS
 from server.settings import ServerSettings
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +46,7 @@ async def test_every_kind_of_bad_image_is_refused_and_nothing_is_written(
             elif file.is_dir():
                 inside.mkdir()
             for tool in ("restore_to_4k", "denoise"):
-                assert "Error executing tool" in await refusal(client, tool, {"image": {"path": str(inside)}}), kind
+                assert "Error executing tool" in await refusal(client, tool, {"image": str(inside)}), kind
     assert not files_in(settings.output)
     assert not files_in(settings.runs)
     assert not files_in(settings.workspace)
@@ -56,21 +55,16 @@ async def test_every_kind_of_bad_image_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("image", "told"),
     [
-        ({}, "exactly one"),
-        ({"path": "noisy.jpg", "handle": "img_0123456789ab"}, "exactly one"),
-        ({"path": ""}, "at least 1"),
-        ({"path": "/etc/passwd"}, "outside the allowed folders"),
-        ({"path": "../../../etc/passwd"}, "outside the allowed folders"),
-        ({"path": "absent.png"}, "does not exist"),
-        ({"path": "."}, "folder"),
-        ({"handle": "img_0123456789ab"}, "no image"),
-        ({"handle": "../../secret"}, "pattern"),
-        ({"data": "not base64!"}, "base64"),
-        ({"data": NOT_AN_IMAGE}, "not an image"),
-        ({"data": "A" * (MAX_DATA_CHARACTERS + 4)}, "at most"),
-        ({"url": "https://example.org/x.png"}, "does not fetch images from the web"),
-        ({"link": "https://example.org/x.png"}, "Extra inputs"),
-        ("noisy.jpg", 'give an object, for example {"path"'),
+        ({}, "give one string"),
+        ({"path": "noisy.jpg", "handle": "img_0123456789abcdef0123456789abcdef"}, "give one string"),
+        ("", "give one string"),
+        ("/etc/passwd", "outside the allowed folders"),
+        ("absent.png", "does not exist"),
+        (".", "folder"),
+        ("img_0123456789abcdef0123456789abcdef", "no image"),
+        ("data:,not base64!", "base64"),
+        (f"data:,{NOT_AN_IMAGE}", "not an image"),
+        ("https://example.org/x.png", "does not fetch images from the web"),
     ],
 )
 async def test_images_that_cannot_be_had_are_refused(
@@ -86,29 +80,34 @@ async def test_images_that_cannot_be_had_are_refused(
     [
         ("restore_to_4k", {"profile": "Gen4K"}, "Gen4K-P"),
         ("restore_to_4k", {"profile": "/etc/evil.toml"}, "outside the allowed folders"),
-        ("restore_to_4k", {"scale": 3}, "Input should be 2, 4, 8 or 16"),
-        ("restore_to_4k", {"scale": 2, "long_side": 512}, "only one"),
-        ("restore_to_4k", {"long_side": 1_000_000}, "less than or equal to 16384"),
+        ("restore_to_4k", {"size": "huge"}, "longer side"),
+        ("restore_to_4k", {"size": 1_000_000}, "from 64 to 16384"),
+        ("restore_folder", {"folder": ".", "size": "12 MP"}, "for a folder"),
         ("denoise", {"expert": "nlm_denoising"}, "nlm_denoise"),
         ("restore_to_4k", {"experts": ["nlm_denoising"]}, "nlm_denoise"),
         ("finish_restoration", {"width": 16384, "height": 16384}, "smaller size"),
+        ("finish_restoration", {"width": 192, "height": 96}, "192x160 keeps the aspect"),
         ("finish_restoration", {"width": 0, "height": 10}, "greater than or equal to 1"),
         ("denoise", {"expert": "lanczos_4x"}, "super_resolution"),
-        ("super_resolve", {"scale": 8}, "Input should be 2, 4 or 16"),
-        ("super_resolve", {"scale": 16}, "no expert for super_resolution 16x is installed"),
+        ("super_resolve", {"scale": 8}, "2 and then 4"),
+        ("super_resolve", {"scale": 16}, "4 twice"),
         ("run_candidates", {"task": "denoising", "scale": 2}, "denoising at scale 2 means nothing"),
-        ("run_candidates", {"task": "super_resolution"}, "2, 4 or 16 is for super_resolution alone"),
         ("restore_to_4k", {"profile": "4k"}, "list_profiles lists all"),
+        ("restore_to_4k", {"profile": "old photo"}, "did you mean OldP4K-P"),
         ("denoise", {"expert": "lanczos"}, "list_experts lists all"),
-        ("denoise", {"long_side": 1024}, "no argument 'long_side'; it takes image, expert, profile"),
+        ("denoise", {"long_side": 1024}, "no argument 'long_side'; it takes image, expert"),
         ("run_candidates", {"task": "polishing"}, "Input should be"),
+        ("get_run", {"run": "20260101-000000-000000"}, "list_runs"),
+        ("look", {"region": "face 9"}, "faces were found"),
+        ("look", {"region": "most changed"}, "two pictures"),
     ],
 )
 async def test_wishes_that_cannot_be_met_are_refused(
     server: MCPServer[Any], settings: ServerSettings, photos: Any, tool: str, arguments: dict[str, Any], told: str
 ) -> None:
     async with Client(server) as client:
-        assert told in await refusal(client, tool, {"image": {"path": str(photos.noisy)}, **arguments})
+        image = {} if tool in ("get_run", "restore_folder") else {"image": str(photos.noisy)}
+        assert told in await refusal(client, tool, {**image, **arguments})
     assert not files_in(settings.output)
 
 
@@ -118,24 +117,38 @@ async def test_a_link_out_of_the_allowed_folder_is_refused(
     (tmp_path / "secret.png").write_bytes(photos.clean.read_bytes())
     (photos.folder / "link.png").symlink_to(tmp_path / "secret.png")
     async with Client(server) as client:
-        assert "outside" in await refusal(client, "analyze_quality", {"image": {"path": "link.png"}})
+        assert "outside" in await refusal(client, "analyze_quality", {"image": "link.png"})
 
 
-async def test_a_fault_of_ours_is_logged_and_its_text_stays_here(
+async def test_an_unexpected_error_is_logged_and_its_text_is_not_sent(
     server: MCPServer[Any], photos: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("inner workings")
 
-    monkeypatch.setattr("server.mcp.tools_look.quality_report", broken)
+    monkeypatch.setattr("server.mcp.tools_measure.quality_report", broken)
     async with Client(server) as client:
         with caplog.at_level(logging.ERROR):
-            text = await refusal(client, "analyze_quality", {"image": {"path": str(photos.noisy)}})
+            text = await refusal(client, "analyze_quality", {"image": str(photos.noisy)})
     assert "inner workings" not in text
     assert "inner workings" in caplog.text
 
 
-@pytest.mark.parametrize("uri", ["image://img_0123456789ab", "image://x", "run://none/report", "run://../trace"])
+async def test_an_output_elsewhere_is_refused_before_the_work(
+    server: MCPServer[Any], photos: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_step(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("server.mcp.steps.run_step", run_step)
+    arguments = {"image": str(photos.noisy), "output": "../../x.png"}
+    async with Client(server) as client:
+        assert "not in the output folder" in await refusal(client, "denoise", arguments)
+
+
+@pytest.mark.parametrize(
+    "uri", ["image://img_0123456789abcdef0123456789abcdef", "image://x", "run://none/report", "run://../trace"]
+)
 async def test_links_to_nothing_are_refused(server: MCPServer[Any], uri: str) -> None:
     async with Client(server) as client:
         with pytest.raises(Exception, match=r"no image|not a handle|there is no|Unknown resource"):

@@ -28,12 +28,12 @@ async def served(queue: FairQueue, arrivals: list[str]) -> tuple[list[str], dict
     return order, told
 
 
-async def test_clients_alternate_and_nobody_waits_for_all_jobs_of_another() -> None:
+async def test_clients_alternate_instead_of_waiting_for_all_jobs_of_another() -> None:
     order, _ = await served(FairQueue(), ["a1", "a2", "a3", "a4", "b1", "c1", "b2"])
     assert order == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
 
 
-async def test_everybody_is_told_how_many_are_before_him() -> None:
+async def test_every_waiting_call_is_told_its_position() -> None:
     _, told = await served(FairQueue(), ["a1", "a2", "b1", "b2"])
     assert told["a1"] == []
     assert told["a2"][0] == 1
@@ -43,7 +43,7 @@ async def test_everybody_is_told_how_many_are_before_him() -> None:
     assert told["b2"][-1] == 1
 
 
-async def test_the_next_comes_when_one_who_waits_or_runs_gives_up() -> None:
+async def test_the_next_job_starts_when_a_waiting_or_running_one_is_cancelled() -> None:
     queue, order = FairQueue(), list[str]()
 
     async def wait(name: str, scope: anyio.CancelScope) -> None:
@@ -65,7 +65,7 @@ async def test_the_next_comes_when_one_who_waits_or_runs_gives_up() -> None:
         pass
 
 
-async def test_one_client_cannot_fill_the_queue_and_all_together_neither() -> None:
+async def test_all_together_can_fill_the_queue_but_one_call_of_each_client_has_room() -> None:
     queue = FairQueue(most=4, most_each=2)
     async with queue.enter("a", lambda position: None), anyio.create_task_group() as group:
 
@@ -80,6 +80,8 @@ async def test_one_client_cannot_fill_the_queue_and_all_together_neither() -> No
             queue.enter("a", lambda position: None)
         group.start_soon(wait, "b")
         await anyio.wait_all_tasks_blocked()
-        with pytest.raises(Busy, match="busy: 4 calls are waiting"):
+        group.start_soon(wait, "c")
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(Busy, match="busy: 5 calls are waiting, 1 of them yours"):
             queue.enter("c", lambda position: None)
         group.cancel_scope.cancel()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -28,7 +30,11 @@ def fetcher(response: Answer, names: dict[str, list[str]] | None = None, max_byt
 
 
 def picture(request: httpx2.Request) -> httpx2.Response:
-    return httpx2.Response(200, content=iter((b"the ", b"picture")))
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"the "
+        yield b"picture"
+
+    return httpx2.Response(200, content=parts())
 
 
 def test_a_picture_comes_from_the_address_that_was_checked_and_for_its_name() -> None:
@@ -49,6 +55,7 @@ PRIVATE = [
     "127.0.0.1", "127.1.2.3", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
     "192.0.0.8", "198.18.0.1", "203.0.113.9", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1",
     "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1",
+    "::ffff:0:127.0.0.1", "::ffff:0:a00:1", "2606:4700::5efe:7f00:1", "2606:4700::200:5efe:a00:1", "5f00::1",
     "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:0:7f00:1::", "fec0::1", "2001:db8::1",
     "no address",
 ]  # fmt: skip
@@ -128,7 +135,7 @@ def test_a_name_is_resolved_once_so_that_it_cannot_change_between_check_and_conn
 def test_too_many_bytes_are_not_read_to_their_end() -> None:
     sent = 0
 
-    def endless() -> Iterator[bytes]:
+    async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
         while True:
             sent += 100
@@ -139,22 +146,32 @@ def test_too_many_bytes_are_not_read_to_their_end() -> None:
     assert sent <= 1200
 
 
-def test_a_host_that_drips_is_given_up() -> None:
-    ticks = iter(range(1000))
+class Rerouted(httpx2.AsyncHTTPTransport):
+    """A real transport that connects to a server of the test, whatever the address."""
 
-    def drip() -> Iterator[bytes]:
-        while True:
-            yield b"x"
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
 
-    slow = Fetcher(
-        10**6,
-        lambda host: [PUBLIC],
-        httpx2.MockTransport(lambda request: httpx2.Response(200, content=drip())),
-        seconds=5,
-        clock=lambda: float(next(ticks)),
-    )
-    with pytest.raises(BadAddress, match="longer than 5 s"):
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.url = httpx2.URL(self._url)
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.parametrize("kind", ["drips its head", "drips its body", "is silent"])
+def test_a_host_has_so_many_seconds_whatever_it_sends_meanwhile(hostile_host: Any, kind: str) -> None:
+    slow = Fetcher(10**6, lambda host: [PUBLIC], Rerouted(hostile_host(kind)), seconds=0.5)
+    with pytest.raises(BadAddress, match=r"longer than 0\.5 s"):
         slow.fetch("https://photos.example/x.png")
+
+
+def test_a_download_ends_when_its_call_is_given_up(hostile_host: Any) -> None:
+    token = ProgressToken()
+    threading.Timer(0.3, token.cancel).start()
+    with pytest.raises(Cancelled):
+        Fetcher(10**6, lambda host: [PUBLIC], Rerouted(hostile_host("drips its body"))).fetch(
+            "https://a.example", token
+        )
 
 
 def test_errors_and_cancelling_end_it() -> None:

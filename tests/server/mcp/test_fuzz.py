@@ -118,7 +118,7 @@ def test_no_address_reaches_a_private_network(address: str) -> None:
 
 @bounded
 @given(address=st.ip_addresses(v=4))
-def test_an_ipv4_address_is_judged_alike_in_all_its_guises(address: Any) -> None:
+def test_an_ipv4_address_is_judged_equally_in_all_its_ipv6_forms(address: Any) -> None:
     mapped = f"::ffff:{address}"
     assert is_public(mapped) == is_public(str(address))
     assert not is_public(f"64:ff9b::{int(address) >> 16:x}:{int(address) & 0xFFFF:x}")

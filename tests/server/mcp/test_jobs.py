@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -50,7 +51,7 @@ async def test_progress_increases_and_no_news_is_lost(mode: str) -> None:
     def work(token: ProgressToken, status: Status) -> str:
         for step in range(4):
             token.report(step / 4)
-            status.news(f"step {step}")
+            status.notify(f"step {step}")
             time.sleep(0.1)
         return "result"
 
@@ -90,7 +91,7 @@ async def test_giving_up_a_call_cancels_its_job_and_the_next_one_waits_for_its_e
             log.append("second begins")
             return "second"
         log.append("first begins")
-        status.news("working")
+        status.notify("working")
         try:
             while True:
                 time.sleep(0.01)
@@ -115,7 +116,7 @@ async def test_giving_up_a_call_cancels_its_job_and_the_next_one_waits_for_its_e
     assert log == ["first begins", "first ends", "second begins"]
 
 
-async def test_one_job_runs_at_a_time_and_the_other_is_told_that_it_waits() -> None:
+async def test_one_job_runs_at_a_time_and_the_other_reports_that_it_waits() -> None:
     running: list[int] = []
     most = 0
 
@@ -153,36 +154,6 @@ async def test_what_the_work_raises_reaches_the_caller_as_it_is() -> None:
         await Jobs().run(Silent(), "job", work)
 
 
-async def test_after_a_cancelled_restoration_the_server_does_other_calls(server: MCPServer[Any], photos: Any) -> None:
-    small = {"image": {"path": str(photos.clean)}}
-    async with Client(server) as client:
-        with anyio.move_on_after(60) as scope:
-
-            async def give_up(progress: float, total: float | None, message: str | None) -> None:
-                if "super_resolution" in (message or ""):
-                    scope.cancel()
-
-            await client.call_tool("restore_to_4k", small, progress_callback=give_up)
-        assert scope.cancelled_caught
-        assert not (await client.call_tool("denoise", {**small, "expert": "tv_denoise"})).is_error
-
-
-async def test_a_cancelled_restoration_leaves_no_picture(
-    server: MCPServer[Any], photos: Any, settings: Any, tmp_path: Path
-) -> None:
-    async with Client(server) as client:
-        with anyio.move_on_after(60) as scope:
-
-            async def give_up(progress: float, total: float | None, message: str | None) -> None:
-                if (message or "").startswith("plan"):
-                    scope.cancel()
-
-            await client.call_tool("restore_to_4k", {"image": {"path": str(photos.noisy)}}, progress_callback=give_up)
-        await client.call_tool("run_candidates", {"image": {"path": str(photos.clean)}, "task": "dehazing"})
-    assert scope.cancelled_caught
-    assert not settings.output.exists() or not list(settings.output.iterdir())
-
-
 async def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_runs() -> None:
     queue = Jobs(max_seconds=0.3)
     server: MCPServer[Any] = MCPServer("test")
@@ -205,18 +176,18 @@ async def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_runs() -> N
     assert next_one.structured_content == {"result": "result"}
 
 
-async def test_a_look_does_not_wait_for_work() -> None:
+async def test_a_look_does_not_wait_for_work_nor_for_what_is_loaded_ahead_of_it() -> None:
     over = threading.Event()
     queue = Jobs()
     server: MCPServer[Any] = MCPServer("test")
 
     @server.tool()
     async def heavy(context: Context[Any, Any]) -> bool:
-        return await queue.run(context, "heavy", lambda token, status: over.wait(20))
+        return await queue.run(context, "heavy", lambda token, status: over.wait(20), "work")
 
     @server.tool()
     async def look(context: Context[Any, Any]) -> None:
-        await queue.run(context, "look", lambda token, status: over.set(), "look")
+        await queue.run(context, "look", lambda token, status: over.set())
 
     async with Client(server) as client, anyio.create_task_group() as group:
         results: list[Any] = []
@@ -226,5 +197,17 @@ async def test_a_look_does_not_wait_for_work() -> None:
 
         group.start_soon(run_heavy)
         await anyio.sleep(0.2)
+        queue.begin_with(over.is_set)  # too late: it would wait for the work, and the look for it
         await client.call_tool("look", {})
     assert results[0].structured_content == {"result": True}  # ended by the look, not by the time
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+async def test_work_is_nicer_than_the_event_loop_whatever_the_priority_of_the_server() -> None:
+    def work(token: ProgressToken, status: Status) -> str:
+        return str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    async with Client(server_doing(work)) as client:
+        result = await client.call_tool("job", {})
+    ours = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert result.structured_content == {"result": str(min(19, ours + jobs.NICENESS))}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import PIL.Image
 import pytest
 from mcp import Client, MCPError
 from mcp.server import MCPServer
@@ -26,7 +27,7 @@ from server.settings import ServerSettings
 from toolbox.card import ClassicalCard
 
 pytestmark = pytest.mark.anyio
-SMALL = {"long_side": 128}
+SMALL = {"size": 128}
 
 
 async def text_of(client: Client, uri: str) -> str:
@@ -44,6 +45,7 @@ async def test_every_template_is_there(server: MCPServer[Any]) -> None:
         templates = (await client.list_resource_templates()).resource_templates
     assert {template.uri_template for template in templates} == {
         "image://{handle}",
+        "image://{handle}/full",
         "run://{run}/report",
         "run://{run}/trace",
         "expert://{name}",
@@ -69,27 +71,33 @@ async def test_what_is_not_there_is_refused(server: MCPServer[Any], uri: str) ->
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_runs_and_images_are_listed_and_can_be_read(server: MCPServer[Any], photos: Any, mode: str) -> None:
+async def test_runs_and_images_are_listed_and_can_be_read(
+    server: MCPServer[Any], settings: ServerSettings, photos: Any, facts: Any, mode: str
+) -> None:
     async with Client(server, mode=mode) as client:
         assert {each.uri for each in (await client.list_resources()).resources} == {"ui://restore4k/report"}
-        result = await client.call_tool("restore_to_4k", {"image": {"path": str(photos.noisy)}, **SMALL})
+        result = await client.call_tool("restore_to_4k", {"image": str(photos.noisy), **SMALL})
         resources = (await client.list_resources(cache_mode="bypass")).resources
-        run, handle = result.structured_content["run"], result.structured_content["image"]["handle"]
+        run, handle = facts(result)["run"], facts(result)["handle"]
         assert {f"run://{run}/report", f"run://{run}/trace", f"image://{handle}"} <= {each.uri for each in resources}
         assert "noisy.jpg" in next(each.title or "" for each in resources if each.uri == f"run://{run}/report")
         assert "<!doctype html>" in await text_of(client, f"run://{run}/report")
+        for file in (settings.runs / run).rglob("*.jpg"):  # of a large photo with many candidates
+            PIL.Image.effect_noise((600, 500), 90).save(file, quality=97)
+        (settings.runs / run / "report.html").unlink(missing_ok=True)
+        assert 400_000 < len(await text_of(client, f"run://{run}/report")) < 1_000_000
         trace = [json.loads(line) for line in (await text_of(client, f"run://{run}/trace")).splitlines()]
     assert trace[0]["event"] == "started"
     assert trace[-1]["event"] == "finished"
 
 
-async def test_who_listens_hears_of_a_run_while_it_goes_on(
-    server: MCPServer[Any], photos: Any, settings: ServerSettings
+async def test_subscribers_are_notified_while_a_run_is_in_progress(
+    server: MCPServer[Any], photos: Any, facts: Any, settings: ServerSettings
 ) -> None:
     """And reads its report meanwhile, which says that the run is not finished."""
     heard: list[Any] = []
     reports: list[str] = []
-    arguments = {"image": {"path": str(photos.noisy)}, **SMALL}
+    arguments = {"image": str(photos.noisy), **SMALL}
     async with Client(server) as client, anyio.create_task_group() as group:
 
         async def listen_to_run(run: str) -> None:
@@ -112,7 +120,7 @@ async def test_who_listens_hears_of_a_run_while_it_goes_on(
         with anyio.fail_after(120):
             await group.start(_starting(listen_to_list))
             result = await client.call_tool("restore_to_4k", arguments)
-            run = result.structured_content["run"]
+            run = facts(result)["run"]
             while heard.count(ResourcesListChanged()) < 2:
                 await anyio.sleep(0.01)
         group.cancel_scope.cancel()
@@ -141,10 +149,10 @@ async def test_a_prompt_that_cannot_be_had_is_a_wrong_argument(
     assert caught.value.code == INVALID_PARAMS
 
 
-async def test_names_are_completed(server: MCPServer[Any], photos: Any) -> None:
+async def test_names_are_completed(server: MCPServer[Any], photos: Any, facts: Any) -> None:
     async with Client(server) as client:
-        image = await client.call_tool("analyze_quality", {"image": {"path": str(photos.clean)}})
-        handle = image.structured_content["image"]["handle"]
+        image = await client.call_tool("denoise", {"image": str(photos.clean), "expert": "tv_denoise"})
+        handle = facts(image)["handle"]
         expert, profile = (ResourceTemplateReference(uri=f"{kind}://{{name}}") for kind in ("expert", "profile"))
         assert "nlm_denoise" in await completed(client, expert, "name", "nlm")
         assert await completed(client, profile, "name", "gen4k") == [
@@ -152,25 +160,26 @@ async def test_names_are_completed(server: MCPServer[Any], photos: Any) -> None:
             "Gen4K-P",
             "FastGen4K-P",
         ]
-        assert await completed(client, ResourceTemplateReference(uri="image://{handle}"), "handle", "img_") == [
-            handle
-        ]
+        assert handle in await completed(client, ResourceTemplateReference(uri="image://{handle}"), "handle", "img_")
         assert await completed(client, PromptReference(name="diagnose"), "photo", "NOISY") == ["noisy.jpg"]
+        assert handle in await completed(client, PromptReference(name="compare"), "first", "img_")
+        whole = str(photos.noisy)
+        assert await completed(client, PromptReference(name="diagnose"), "photo", whole[:-3]) == [whole]
         assert await completed(client, PromptReference(name="restore_photo"), "profile", "medi") == ["medical-safe"]
         assert await completed(client, profile, "name", "no such") == []
 
 
-async def test_runs_are_completed(server: MCPServer[Any], photos: Any) -> None:
+async def test_runs_are_completed(server: MCPServer[Any], photos: Any, facts: Any) -> None:
     async with Client(server) as client:
-        result = await client.call_tool("restore_to_4k", {"image": {"path": str(photos.noisy)}, **SMALL})
+        result = await client.call_tool("restore_to_4k", {"image": str(photos.noisy), **SMALL})
         found = await completed(client, ResourceTemplateReference(uri="run://{run}/report"), "run", "")
-    assert found == [result.structured_content["run"]]
+    assert found == [facts(result)["run"]]
 
 
 PROMPTS = {
     "restore_photo": {"photo": "noisy.jpg", "profile": "Gen4K-P"},
     "plan_it_yourself": {"photo": "noisy.jpg"},
-    "diagnose": {"photo": "img_0123456789ab"},
+    "diagnose": {"photo": "img_0123456789abcdef0123456789abcdef"},
     "compare": {"first": "clean.png", "second": "noisy.jpg"},
     "restore_folder": {"folder": "."},
 }
@@ -225,22 +234,16 @@ async def test_the_calls_that_a_prompt_names_can_be_made_as_they_stand(
             assert not result.is_error, (tool, arguments, result.content)
 
 
-async def test_a_handle_is_given_as_a_handle_and_a_path_as_a_path(server: MCPServer[Any]) -> None:
-    async with Client(server) as client:
-        assert '{"handle": "img_0123456789ab"}' in await prompt_text(
-            client, "diagnose", {"photo": "img_0123456789ab"}
-        )
-        assert '{"path": "noisy.jpg"}' in await prompt_text(client, "diagnose", {"photo": "noisy.jpg"})
-
-
 async def test_the_folder_prompt_lists_the_photos_and_only_of_allowed_folders(
     server: MCPServer[Any], photos: Any, tmp_path: Path
 ) -> None:
     (photos.folder / "notes.txt").write_text("no photo")
     (photos.folder / "empty").mkdir()
+    (photos.folder / "deep" / "er").mkdir(parents=True)
+    (photos.folder / "deep" / "er" / "third.png").write_bytes(photos.clean.read_bytes())
     async with Client(server) as client:
         text = await prompt_text(client, "restore_folder", {"folder": str(photos.folder)})
-        assert "These 2 are there" in text
+        assert "It has 3 photos" in text
         assert "notes.txt" not in text
         for folder in (str(tmp_path), "..", "noisy.jpg", "empty"):
             with pytest.raises(Exception, match=r"allowed folders|not a folder|no photos"):

@@ -26,6 +26,7 @@ def client_with(folder: Path, tmp_path: Path, environment: dict[str, str], mode:
     """Has one folder open; its server may read another one."""
     (tmp_path / "other").mkdir()
     arguments = ["-m", "server", "serve", str(tmp_path / "other"), "--output", str(tmp_path / "output"), *options]
+    arguments += ["--tools", "all", "--wait-seconds", "600"]
     command = StdioServerParameters(command=sys.executable, args=arguments, env=environment, cwd=str(REPOSITORY))
 
     async def roots(_: Any) -> ListRootsResult:
@@ -36,15 +37,15 @@ def client_with(folder: Path, tmp_path: Path, environment: dict[str, str], mode:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_roots_may_be_read_where_the_user_allows_it(
-    photos: Any, tmp_path: Path, environment: dict[str, str], mode: str
+    photos: Any, tmp_path: Path, environment: dict[str, str], facts: Any, mode: str
 ) -> None:
     async with client_with(photos.folder, tmp_path, environment, mode, "--client-roots") as client:
-        found = await client.call_tool("analyze_quality", {"image": {"path": "noisy.jpg"}})
+        found = await client.call_tool("analyze_quality", {"image": "noisy.jpg"})
         assert not found.is_error, found
-        done = await client.call_tool("denoise", {"image": {"path": str(photos.noisy)}, "expert": "tv_denoise"})
+        done = await client.call_tool("denoise", {"image": str(photos.noisy), "expert": "tv_denoise"})
         assert not done.is_error, done
-        assert Path(done.structured_content["file"]).parent == tmp_path / "output"
-        outside = await client.call_tool("analyze_quality", {"image": {"path": str(tmp_path / "x.png")}})
+        assert Path(facts(done)["file"]).parent == tmp_path / "output"
+        outside = await client.call_tool("analyze_quality", {"image": str(tmp_path / "x.png")})
         assert f"allowed: {tmp_path / 'other'}, {tmp_path / 'output'}, {photos.folder}" in outside.content[0].text
 
 
@@ -53,22 +54,26 @@ async def test_roots_say_nothing_where_the_user_has_not_allowed_it(
     photos: Any, tmp_path: Path, environment: dict[str, str], mode: str
 ) -> None:
     async with client_with(photos.folder, tmp_path, environment, mode) as client:
-        refused = await client.call_tool("analyze_quality", {"image": {"path": str(photos.noisy)}})
+        refused = await client.call_tool("analyze_quality", {"image": str(photos.noisy)})
     assert "outside the allowed folders" in refused.content[0].text
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_client_without_roots_is_served_as_ever(settings: ServerSettings, photos: Any, mode: str) -> None:
-    asking = ServerSettings(settings.allowed, settings.output, settings.workspace, settings.runs, client_roots=True)
+    asking = ServerSettings(
+        settings.allowed, settings.output, settings.workspace, settings.runs, client_roots=True, tools="all"
+    )
     async with Client(build_server(settings)) as client:
         plain = (await client.list_tools()).tools
     async with Client(build_server(asking), mode=mode) as client:
-        assert not (await client.call_tool("analyze_quality", {"image": {"path": "noisy.jpg"}})).is_error
+        assert not (await client.call_tool("analyze_quality", {"image": "noisy.jpg"})).is_error
         assert (await client.list_tools()).tools == plain  # the model sees nothing of it
 
 
-def test_over_http_nobody_names_folders(settings: ServerSettings) -> None:
-    asking = ServerSettings(settings.allowed, settings.output, settings.workspace, settings.runs, client_roots=True)
+def test_roots_are_refused_over_http(settings: ServerSettings) -> None:
+    asking = ServerSettings(
+        settings.allowed, settings.output, settings.workspace, settings.runs, client_roots=True, tools="all"
+    )
     with pytest.raises(RequestError, match="--client-roots"):
         serve(asking, "streamable-http")
 

@@ -29,7 +29,7 @@ def image() -> Image:
 
 def candidate(expert: str) -> CandidateOf:
     return CandidateOf(
-        parent="img_000000000000", step=Step(task=Task.DENOISING), verdict=Verdict(expert=expert, score=0.5)
+        parent=f"img_{'0' * 32}", step=Step(task=Task.DENOISING), verdict=Verdict(expert=expert, score=0.5)
     )
 
 
@@ -74,7 +74,7 @@ def test_a_file_is_kept_byte_by_byte(workspace: Workspace) -> None:
     assert workspace.path(handle).read_bytes() == b"the bytes"
 
 
-@pytest.mark.parametrize("handle", ["img_0123456789ab", "../../etc/passwd", "img_", "", "IMG_0123456789AB"])
+@pytest.mark.parametrize("handle", [f"img_{'a' * 32}", "../../etc/passwd", "img_", "", f"IMG_{'A' * 32}"])
 def test_unknown_handles_are_refused(workspace: Workspace, handle: str) -> None:
     with pytest.raises(UnknownHandle):
         workspace.load(handle)
@@ -132,3 +132,35 @@ def test_nothing_is_written_to_a_disk_that_is_nearly_full(tmp_path: Path) -> Non
     with pytest.raises(ResourceError, match="MiB left"):
         workspace.keep_file(b"the bytes")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_image_is_written_again_and_odd_entries_are_left_alone(workspace: Workspace, image: Image) -> None:
+    given, made = workspace.keep_file(encode_image(image, "PNG")), workspace.keep_image(image)
+    for handle in (given, made):
+        (workspace.folder / f"{handle}.image").write_bytes(b"")  # as a power failure leaves it
+    (workspace.folder / f"img_{'0' * 32}.image").mkdir()
+    (workspace.folder / "img_0123456789ab.image").write_bytes(b"of an earlier version")
+    os.utime(workspace.folder / "img_0123456789ab.image", (0, 0))
+    assert (workspace.keep_file(encode_image(image, "PNG")), workspace.keep_image(image)) == (given, made)
+    for handle in (given, made):
+        assert workspace.load(handle).width == image.width
+    assert not (workspace.folder / "img_0123456789ab.image").exists()
+
+
+def test_images_of_a_clock_that_was_ahead_make_room(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace", max_bytes=100, free_bytes=0)
+    old, newer = workspace.keep_file(b"o" * 40), workspace.keep_file(b"n" * 40)
+    for handle in (old, newer):
+        ahead = time.time() + 365 * 86400
+        os.utime(workspace.folder / f"{handle}.image", (ahead, ahead))
+    workspace.path(newer)  # used after the clock was set back
+    latest = workspace.keep_file(b"l" * 50)
+    assert workspace.handles() == [latest, newer]
+
+
+def test_handles_hold_128_bits_and_are_compared_in_full(workspace: Workspace) -> None:
+    handle = workspace.keep_file(b"the bytes")
+    assert len(handle.removeprefix("img_")) * 4 >= 128
+    for other in (handle[:16], handle[:-1] + "0123456789abcdef"[int(handle[-1], 16) - 1]):
+        with pytest.raises(UnknownHandle):
+            workspace.path(other)

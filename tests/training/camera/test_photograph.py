@@ -53,7 +53,7 @@ def test_noise_has_the_variance_that_the_sensor_says() -> None:
     assert exposed[0::2, 0::2, 0].var() == pytest.approx(2e-3 * 0.4 + 1e-5, rel=0.05)
 
 
-def test_a_faultless_photograph_is_its_subject(subject: FloatArray) -> None:
+def test_a_photograph_without_degradation_equals_its_subject(subject: FloatArray) -> None:
     taken = photograph(subject, GOOD, np.random.default_rng(1))
     assert psnr(taken.picture, subject) > 35
     assert psnr(taken.reference, subject) > 55
@@ -80,17 +80,25 @@ def test_each_fault_takes_the_picture_away_from_its_reference(
 
 
 @pytest.mark.parametrize("stored", [{"jpeg_quality": 60}, {"sent_on": True}])
-def test_storage_changes_what_the_sensor_saw(subject: FloatArray, stored: dict[str, Any]) -> None:
+def test_storage_changes_the_picture_of_the_sensor(subject: FloatArray, stored: dict[str, Any]) -> None:
     good, bad = (photograph(subject, one, np.random.default_rng(3)) for one in (GOOD, replace(GOOD, **stored)))
     assert psnr(bad.picture, good.picture) < 42
     assert np.array_equal(bad.without_noise, good.without_noise)
 
 
-def test_a_night_picture_and_a_foggy_morning_are_their_own_references(subject: FloatArray) -> None:
+def test_dark_and_foggy_scenes_are_their_own_references(subject: FloatArray) -> None:
     meant = replace(GOOD, exposure_stops=-3, haze=1.0, haze_is_meant=True)
     taken = photograph(subject, meant, np.random.default_rng(4))
     assert psnr(taken.picture, taken.reference) > 35
     assert taken.reference.mean() < 0.6 * subject.mean()
+
+
+def test_a_shallow_depth_of_field_is_its_own_reference(subject: FloatArray) -> None:
+    meant = replace(GOOD, blur_px=4.0, blur_is_meant=True)
+    taken = photograph(subject, meant, np.random.default_rng(1))
+    sharp = photograph(subject, GOOD, np.random.default_rng(1))
+    assert psnr(taken.picture, taken.reference) > 37
+    assert psnr(taken.picture, sharp.picture) < 35
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -103,7 +111,7 @@ def test_grey_pictures_have_one_channel(subject: FloatArray, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_is_drawn_gives_a_picture_of_the_same_size_in_range(subject: FloatArray, seed: int) -> None:
+def test_every_sample_has_the_same_size_and_is_in_range(subject: FloatArray, seed: int) -> None:
     rng = np.random.default_rng(seed)
     taken = photograph(subject[:113, :97], Conditions.draw(rng), rng)
     for picture in (taken.picture, taken.without_noise, taken.reference):

@@ -56,7 +56,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_what_is_kept_comes_back_as_it_was_and_nothing_runs_again(
+def test_stored_candidates_are_loaded_unchanged_and_nothing_runs_again(
     problem: Problem, ran: list[str], tmp_path: Path
 ) -> None:
     kept = StoredStep.fresh(problem, np.random.default_rng(1))

@@ -27,7 +27,7 @@ def _in_size(photo: FloatArray, image: Image) -> Image:
     return Image(from_numpy(np.ascontiguousarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))))
 
 
-def test_what_is_called_clean_is_like_the_photo(drawn: list[tuple[Image, Truth, float]]) -> None:
+def test_pictures_labelled_clean_resemble_the_photo(drawn: list[tuple[Image, Truth, float]]) -> None:
     clean = [ssim for _, truth, ssim in drawn if not truth.applied]
     assert len(clean) > 40
     assert min(clean) > 30
@@ -47,7 +47,7 @@ def test_a_thumbnail_shows_light_and_weather_and_is_not_reduced_again(
     assert max(failed) < 28
 
 
-def test_everything_applied_is_needed_one_level_more(drawn: list[tuple[Image, Truth, float]]) -> None:
+def test_every_applied_degradation_is_labelled_with_its_level(drawn: list[tuple[Image, Truth, float]]) -> None:
     for _, truth, _ in drawn:
         assert truth.applied.keys() <= truth.needs.keys()
         for kind, severity in truth.applied.items():

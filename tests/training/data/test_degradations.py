@@ -88,7 +88,7 @@ def test_low_resolution_is_twice_or_four_times_smaller(photo: FloatArray, severi
     assert applied.parameters["factor"] == factor
 
 
-def test_severities_are_drawn_when_none_is_asked_for(photo: FloatArray) -> None:
+def test_severities_are_sampled_unless_given(photo: FloatArray) -> None:
     rng = np.random.default_rng(4)
     drawn = {degrade(photo, Degradation.DARK, rng)[1].severity for _ in range(60)}
     assert drawn == set(Severity)

@@ -39,7 +39,7 @@ def test_a_crop_of_a_held_out_photo_is_not_trained_on() -> None:
     assert not held_out_numbers & {file.stem[:2] for file in training}
 
 
-def test_what_lies_in_a_folder_of_that_name_is_held_out_and_nothing_else(tmp_path: Path) -> None:
+def test_exactly_the_folder_named_held_out_is_held_out(tmp_path: Path) -> None:
     files = [tmp_path / f"photo/{number:02}.png" for number in range(20)]
     marked = [tmp_path / f"photo/held_out/{name}.png" for name in ("40", "03_crop")]
     training, held_out = split([*files, *marked])
@@ -69,7 +69,7 @@ def test_a_batch_depends_on_its_seed_and_number_alone(photos: Path, tmp_path: Pa
     assert torch.equal(third[1], resumed[1])
 
 
-def test_what_goes_wrong_while_a_batch_is_made_ends_the_training(photos: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_data_thread_ends_the_training(photos: Path, tmp_path: Path) -> None:
     def broken(patch: object, rng: object) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("no such patch")
 

@@ -17,7 +17,7 @@ def clean() -> FloatArray:
 
 
 @pytest.mark.parametrize("kind", [Degradation.DARK, Degradation.HAZE])
-def test_the_degradation_alone_stands_between_the_first_two_stages(kind: Degradation, clean: FloatArray) -> None:
+def test_only_the_degradation_separates_the_first_two_stages(kind: Degradation, clean: FloatArray) -> None:
     stages = [degradation_stages(clean, kind, np.random.default_rng(seed)) for seed in range(20)]
     changes = [float(one.with_it.mean() - one.without.mean()) for one in stages]
     assert all(change < 0 if kind is Degradation.DARK else change > 0 for change in changes)
@@ -27,7 +27,7 @@ def test_the_degradation_alone_stands_between_the_first_two_stages(kind: Degrada
     assert not all(later)
 
 
-def test_where_it_does_not_happen_only_the_other_degradations_show(clean: FloatArray) -> None:
+def test_without_the_degradation_only_the_others_remain(clean: FloatArray) -> None:
     stages = [
         degradation_stages(clean, Degradation.DARK, np.random.default_rng(seed), happens=False) for seed in range(20)
     ]
@@ -35,7 +35,9 @@ def test_where_it_does_not_happen_only_the_other_degradations_show(clean: FloatA
     assert any(np.abs(one.degraded - one.with_it).max() > 0.02 for one in stages)
 
 
-def test_alone_it_leaves_all_else_as_it_was(clean: FloatArray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_degradation_that_occurs_alone_is_applied_to_the_clean_photo(
+    clean: FloatArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mixed_degradations, "ALONE", 1.0)
     stages = degradation_stages(clean, Degradation.DARK, np.random.default_rng(0))
     assert np.allclose(stages.without, clean, atol=1 / 255)

@@ -41,9 +41,7 @@ def test_a_pack_is_no_larger_than_was_asked_for_and_spread_over_the_folders(fold
     assert 0.3 < sizes[0] <= 0.5 < sizes[1] <= 1.0
 
 
-def test_what_is_held_out_of_the_photos_and_of_the_faces_is_held_out_of_their_pack(
-    folders: Path, tmp_path: Path
-) -> None:
+def test_held_out_photos_and_faces_are_held_out_of_their_pack(folders: Path, tmp_path: Path) -> None:
     pack(folders, tmp_path / "pack", 1)
     held_out = {*split(photo_files(folders))[1], *split(photo_files(folders / "face"))[1]}
     training, in_pack = split(photo_files(tmp_path / "pack"))
@@ -87,7 +85,7 @@ def test_every_beginning_of_the_selection_has_its_share_of_each_folder() -> None
         assert sum(file.parent.name == "face" for file in ordered[:length]) == pytest.approx(length / 11, abs=1)
 
 
-def test_a_folder_with_something_in_it_is_left_alone(folders: Path, tmp_path: Path) -> None:
+def test_a_non_empty_folder_is_not_changed(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="not empty"):
         pack(folders, tmp_path, 1)

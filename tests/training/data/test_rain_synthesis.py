@@ -23,7 +23,7 @@ def test_a_shower_gives_a_pair_of_the_patch_s_size_within_bounds(seed: int) -> N
 
 
 @pytest.mark.parametrize(("dry", "rains"), [(0.0, True), (1.0, False)])
-def test_it_rains_in_all_but_the_dry_share(dry: float, rains: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rain_is_absent_only_in_the_dry_share(dry: float, rains: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rain_synthesis, "DRY", dry)
     for seed in range(10):
         rainy, target = rain_pair(PATCH, np.random.default_rng(seed))
@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_rain() -> None:
     assert not np.array_equal(one, other)
 
 
-def test_recipes_know_rain_synthesis_and_measure_our_rain_by_itself() -> None:
+def test_recipes_use_rain_synthesis_and_measure_synthetic_rain_separately() -> None:
     assert set(kinds("rain_synthesis", 1)) == {"rain", "rain_synthesis", "clean"}
     given, target = degrader("rain_synthesis", 1)(PATCH, np.random.default_rng(1))
     assert given.shape == target.shape

@@ -15,6 +15,6 @@ def test_known_weights_are_found_again() -> None:
     np.testing.assert_allclose(logistic(rows, truth, np.zeros(3)), weights, atol=0.15)
 
 
-def test_what_says_nothing_stays_where_it_is_drawn() -> None:
+def test_without_information_the_prior_weights_are_kept() -> None:
     found = logistic(np.zeros((10, 2)), np.ones(10), [1, 0])
     np.testing.assert_allclose(found, [1, 0], atol=1e-3)

@@ -11,7 +11,7 @@ from training.fits.old_photo import aged
 PHOTO = to_float(skimage.data.astronaut()[:128, 128:256])
 
 
-def test_an_aged_photo_keeps_its_shape_and_range_and_can_be_made_again() -> None:
+def test_ageing_a_photo_keeps_shape_and_range_and_is_reproducible() -> None:
     for seed in range(12):
         old, new = aged(PHOTO, np.random.default_rng(seed))
         assert old.shape == new.shape == PHOTO.shape

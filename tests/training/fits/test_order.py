@@ -24,18 +24,18 @@ def test_of_each_pair_the_order_that_gains_stands_in_the_table() -> None:
     assert row["cases"] == 2
 
 
-def test_orders_that_end_alike_count_for_none() -> None:
+def test_orders_with_equal_results_do_not_count() -> None:
     [row] = table_of([(HAZE, DARK, SAME_DB / 2), (DARK, HAZE, -SAME_DB / 2)])
     assert row["right"] == 0.5
 
 
-def test_what_is_written_is_read_back_sorted() -> None:
+def test_written_rows_are_read_back_sorted() -> None:
     rows = table_of([(NOISE, HAZE, 2.0), (HAZE, NOISE, -2.0), (DARK, HAZE, 1.5), (HAZE, DARK, -1.5)])
     read = tomllib.loads(written(rows))["pair"]
     assert read == sorted(rows, key=lambda row: row["first"])
 
 
-def test_what_is_known_of_other_kinds_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_priors_of_other_kinds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photo").mkdir()
     PIL.Image.fromarray(data.coffee()).save(tmp_path / "photo" / "bsds_100007.png")
     table = tmp_path / "order.toml"

@@ -34,7 +34,7 @@ def saved_step(run_dir: Path) -> int:
     return int(torch.load(run_dir / "checkpoint.pt", weights_only=True)["step"])
 
 
-def test_a_killed_training_goes_on_from_its_last_checkpoint(photos: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_from_its_last_checkpoint(photos: Path, tmp_path: Path) -> None:
     recipe, run_dir = tmp_path / "tiny.toml", tmp_path / "runs" / "tiny"
     recipe.write_text(RECIPE)
     arguments = [recipe, "--data", photos, "--run-dir", run_dir, "--threads", "1"]

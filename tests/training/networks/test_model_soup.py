@@ -43,7 +43,9 @@ def test_a_mean_of_means_says_where_it_comes_from(tmp_path: Path) -> None:
     [({"width": 4}, [1, 1]), ({"name": "sr_x2"}, [1, 1]), ({}, [1]), ({}, [1, -1])],
     ids=["another size", "another network", "a share missing", "a negative share"],
 )
-def test_what_has_no_mean_is_refused(other: dict[str, Any], shares: list[float], tmp_path: Path) -> None:
+def test_networks_that_cannot_be_averaged_are_refused(
+    other: dict[str, Any], shares: list[float], tmp_path: Path
+) -> None:
     files = [training_of(tmp_path / "a", 1.0), training_of(tmp_path / "b", 5.0, **other)]
     with pytest.raises(ValueError, match=r"trainings of one|--shares"):
         soup(files, shares, tmp_path / "mean")

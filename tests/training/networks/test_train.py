@@ -23,6 +23,7 @@ from toolbox.tasks import Degradation
 from training.data.deconvolution_pairs import deconvolution_pair, deconvolution_patches
 from training.data.loading import load_photo, photo_files, shrink
 from training.data.measure import Gain
+from training.networks import train as trainer
 from training.networks.architectures import begin, build, forward
 from training.networks.evaluate import expert_of, super_resolution_db
 from training.networks.export import cards_worth_adding, export, put_cards
@@ -45,19 +46,25 @@ def pairs(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def trained(recipe: Recipe, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
+    """A recipe and its finished run."""
+    longer, run = recipe.model_copy(update={"steps": 500, "learning_rate": 4e-3}), tmp_path_factory.mktemp("trained")
+    train(longer, photos, run)
+    return longer, run
+
+
 def log_of(run_dir: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_short_training_beats_bicubic_on_a_held_out_photo(recipe: Recipe, photos: Path, tmp_path: Path) -> None:
-    longer = recipe.model_copy(update={"steps": 900, "learning_rate": 4e-3})
-    train(longer, photos, tmp_path / "run")
-    gain = log_of(tmp_path / "run")[-1]["bicubic"]
+def test_a_short_training_beats_bicubic_on_a_held_out_photo(trained: tuple[Recipe, Path]) -> None:
+    gain = log_of(trained[1])[-1]["bicubic"]
     assert isinstance(gain, dict)
     assert gain["output_db"] > gain["input_db"]
 
 
-def test_a_training_goes_on_where_it_was_stopped(recipe: Recipe, photos: Path, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes(recipe: Recipe, photos: Path, tmp_path: Path) -> None:
     train(recipe.model_copy(update={"steps": 20}), photos, tmp_path / "run")
     first = load_file(tmp_path / "run" / "small_x2.safetensors")
     train(recipe.model_copy(update={"steps": 30}), photos, tmp_path / "run")
@@ -103,7 +110,7 @@ def test_a_training_ends_with_its_minutes_and_has_lowered_its_learning_rate(
     assert state["optimiser"]["param_groups"][0]["lr"] < 0.3 * recipe.learning_rate
 
 
-def test_a_training_that_is_told_to_stop_saves_first(recipe: Recipe, photos: Path, tmp_path: Path) -> None:
+def test_a_training_saves_before_it_stops(recipe: Recipe, photos: Path, tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     train(recipe, photos, tmp_path / "run", stop=stop)
@@ -121,8 +128,9 @@ def test_a_recipe_can_ask_for_the_photos_of_one_folder(recipe: Recipe, photos: P
 
 
 def test_a_network_can_learn_to_finish_what_a_classical_expert_begins(
-    recipe: Recipe, photos: Path, tmp_path: Path
+    recipe: Recipe, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trainer, "DECONVOLUTION_PATCHES", 8)
     preprocessor = {Degradation.DEFOCUS_BLUR: "wiener_defocus"}
     finishing = recipe.model_copy(
         update={
@@ -194,15 +202,14 @@ def test_every_recipe_has_cards_that_its_weights_keep(file: Path, tmp_path: Path
 
 
 def test_exporting_a_run_writes_weights_figures_and_cards(
-    recipe: Recipe, photos: Path, pairs: Path, tmp_path: Path
+    trained: tuple[Recipe, Path], photos: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    longer = recipe.model_copy(update={"steps": 900, "learning_rate": 4e-3})
-    train(longer, photos, tmp_path / "run")
+    recipe, run = trained
     weights, cards = tmp_path / "weights", tmp_path / "networks.toml"
     cards.write_text('[other]\ntask = "denoising"\nloader = "spandrel"\nweights = "o"\nabout = ""\nsource = ""\n')
-    export(longer, tmp_path / "run", photos, [pairs], weights, cards)
+    export(recipe, run, photos, [pairs], weights, cards)
     card = json.loads((weights / "small_x2.json").read_text())
-    assert card["steps_done"] == longer.steps
+    assert card["steps_done"] == recipe.steps
     assert card["recipe"]["seed"] == recipe.seed
     assert card["psnr_y"][pairs.name] > 20
     assert card["held_out_psnr_rgb"]["bicubic"]["output_db"] > 20
@@ -221,7 +228,7 @@ def test_a_task_that_the_network_does_not_do_gets_no_card(tmp_path: Path) -> Non
     assert list(tomllib.loads((tmp_path / "networks.toml").read_text())) == worth
 
 
-def test_an_export_leaves_how_the_network_of_a_card_is_run(recipe: Recipe, tmp_path: Path) -> None:
+def test_an_export_keeps_the_execution_keys_of_a_card(recipe: Recipe, tmp_path: Path) -> None:
     cards = tmp_path / "networks.toml"
     put_cards(recipe, list(recipe.cards), cards)
     cards.write_text(cards.read_text().replace("scale = 2", 'scale = 2\ndtype = "bfloat16"'))
@@ -229,11 +236,8 @@ def test_an_export_leaves_how_the_network_of_a_card_is_run(recipe: Recipe, tmp_p
     assert [card["dtype"] for card in tomllib.loads(cards.read_text()).values()] == ["bfloat16"]
 
 
-def test_psnr_of_a_folder_is_measured_on_the_product_s_own_output(
-    recipe: Recipe, photos: Path, pairs: Path, tmp_path: Path
-) -> None:
-    train(recipe, photos, tmp_path / "run")
-    expert = expert_of(tmp_path / "run" / "small_x2.safetensors")
+def test_psnr_of_a_folder_is_measured_on_the_product_s_own_output(trained: tuple[Recipe, Path], pairs: Path) -> None:
+    expert = expert_of(trained[1] / "small_x2.safetensors")
     whole = super_resolution_db(expert, pairs)
     for file in (pairs / "hr").iterdir():
         assert expert(read_image(pairs / "lr_x2" / file.name), ProgressToken()).width == read_image(file).width

@@ -33,18 +33,18 @@ def called(recipe: Recipe, name: str, init: str | None = None, share: float = 1.
     return recipe.model_copy(update={"name": name, "init": init, "share": share})
 
 
-def test_what_others_begin_with_comes_first_and_time_follows_the_shares(recipe: Recipe) -> None:
+def test_base_recipes_come_first_and_time_follows_the_shares(recipe: Recipe) -> None:
     recipes = [called(recipe, "b", "a"), called(recipe, "c", "a", share=2), called(recipe, "a"), called(recipe, "d")]
     assert [one.name for one in by_urgency(recipes)] == ["a", "c", "b", "d"]
     assert timetable(by_urgency(recipes), together=1) == {"a": 0.2, "c": 0.6, "b": 0.8, "d": 1.0}
     assert timetable(by_urgency(recipes), together=8) == pytest.approx({"a": 1 / 3, "c": 1, "b": 2 / 3, "d": 1 / 3})
 
 
-def test_a_beginning_that_is_not_to_be_trained_is_not_waited_for(recipe: Recipe) -> None:
+def test_a_base_recipe_that_is_not_trained_is_not_awaited(recipe: Recipe) -> None:
     assert timetable([called(recipe, "b", "trained before")], together=2) == {"b": 1.0}
 
 
-def test_what_goes_on_from_itself_waits_for_nobody(recipe: Recipe) -> None:
+def test_a_recipe_that_continues_itself_waits_for_no_other(recipe: Recipe) -> None:
     recipes = by_urgency([called(recipe, "a", "a"), called(recipe, "b", "a")])
     assert timetable(recipes, together=2) == {"a": 0.5, "b": 1.0}
 
@@ -84,7 +84,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
-def test_trainings_side_by_side_are_stopped_resumed_and_ended_in_time(command: list[str], tmp_path: Path) -> None:
+def test_parallel_trainings_are_stopped_resumed_and_ended_in_time(command: list[str], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     stopped = subprocess.Popen([*command, "--minutes", "10"], cwd=REPOSITORY)
     wait_for(lambda: log(runs, "second") and log(runs, "endless"))
@@ -119,7 +119,7 @@ def test_a_training_that_fails_is_named(command: list[str], tmp_path: Path) -> N
     assert "train nowhere first" in (tmp_path / "runs" / "broken" / "output.txt").read_text()
 
 
-def test_an_unknown_recipe_is_named_with_those_that_there_are(command: list[str]) -> None:
+def test_an_unknown_recipe_is_reported_with_the_existing_ones(command: list[str]) -> None:
     unknown = subprocess.run(
         [*command, "--minutes", "1", "--recipes", "third"], cwd=REPOSITORY, capture_output=True, text=True
     )

@@ -1,0 +1,214 @@
+"""Parts of a picture as callers name them: numbers, faces, the most active or most changed place, a mask."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.errors import RegionError
+from agent.faces.detection import face_tools, find_faces
+from imaging.convert import FloatArray, from_numpy, to_numpy
+from imaging.image import Image
+from imaging.resizing import fitted, resize
+from iqa.crops import Box, crops_of
+from toolbox.store import ModelStore
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
+CENTRE = Box(0.25, 0.25, 0.75, 0.75)
+FORMS = (
+    'give "x, y, width, height" in fractions or pixels, a polygon "x1,y1 x2,y2 x3,y3", "face 1", "faces", "centre", '
+    '"most detail", "most changed", or for a tool that changes the picture a mask image'
+)
+FACE_MARGIN = 0.3
+"""Margin on each side of a detected face, relative to its size."""
+COMPARED_SIDE = 512
+"""Longer side at which the most changed place is looked for."""
+CHANGED_WINDOW = 0.2
+FEATHER = 0.01
+"""Width of the soft edge of a region, relative to the longer side; it lies inside."""
+SAME_SHAPE = 0.02
+"""Relative difference of aspect ratio allowed between two versions of a picture."""
+LEAST_POLYGON = 6
+"""Numbers of a triangle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box, and the corners of a polygon in it where it is none; in fractions of width and height."""
+
+    box: Box
+    polygon: tuple[tuple[float, float], ...] = ()
+
+
+def is_region(text: str) -> bool:
+    """Whether a text names a part of a picture; otherwise it may name a mask image."""
+    return bool(_numbers(text)) or _plain(text) in NAMES or bool(re.fullmatch(r"faces?( \d+)?", _plain(text)))
+
+
+def regions_of(text: str, image: Image, other: Image | None = None) -> tuple[Region, ...]:
+    """The parts of `image` that a text names; only `faces` names several.
+
+    `other`: the picture that "most changed" compares with. Raises `RegionError`.
+    """
+    name = _plain(text)
+    if numbers := _numbers(text):
+        return (_of_numbers(numbers, text, image),)
+    if face := re.fullmatch(r"faces?(?: (\d+))?", name):
+        return _faces(image, int(face[1]) if face[1] else None)
+    if name not in NAMES:
+        raise RegionError(f"there is no region {text[:80]!r}", FORMS)
+    match NAMES[name]:
+        case "whole":
+            return (Region(WHOLE),)
+        case "centre":
+            return (Region(CENTRE),)
+        case "detail":
+            return (Region(crops_of(image)[0]),)
+        case _:
+            if other is None:
+                raise RegionError("most changed needs two pictures", "give `beside` too")
+            return (Region(most_changed(image, other)),)
+
+
+NAMES = {
+    "": "whole", "whole": "whole", "all": "whole", "full": "whole",
+    "centre": "centre", "center": "centre", "middle": "centre",
+    "most detail": "detail", "detail": "detail",
+    "most changed": "changed", "changed": "changed",
+}  # fmt: skip
+
+
+def most_changed(first: Image, second: Image) -> Box:
+    """The box of a fifth of the sides in which two versions of a picture differ most."""
+    import cv2
+
+    height, width = fitted(first.height, first.width, min(COMPARED_SIDE, first.long_side))
+    a, b = (to_numpy(resize(one.pixels, height, width)) for one in (first, second))
+    difference = np.abs(a - b).mean(axis=2)
+    rows, columns = max(1, round(height * CHANGED_WINDOW)), max(1, round(width * CHANGED_WINDOW))
+    sums = cv2.boxFilter(difference, -1, (columns, rows), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    inside = sums[: height - rows + 1, : width - columns + 1]
+    y, x = np.unravel_index(int(np.argmax(inside)), inside.shape)
+    return Box(int(x) / width, int(y) / height, (int(x) + columns) / width, (int(y) + rows) / height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionMask:
+    """The mask of the part of any picture that a text names, or a mask image. Workers of a batch get a copy."""
+
+    text: str
+    drawn: FloatArray | None = None
+    """(H, W, 1) in [0, 1]: the mask image; None where the text names a part."""
+
+    @classmethod
+    def of(cls, text: str, image: Image | None) -> RegionMask:
+        """The mask by the text, or of a mask image that it names."""
+        return cls(text, None if image is None else to_numpy(image.pixels.mean(dim=0, keepdim=True)))
+
+    @property
+    def key(self) -> str:
+        """The text, with a digest of the mask image: equal keys mask equally."""
+        digest = "" if self.drawn is None else hashlib.sha256(self.drawn.tobytes()).hexdigest()[:32]
+        return f"{self.text} {digest}".strip()
+
+    def __call__(self, image: Image) -> Tensor:
+        """(1, H, W): 1 where a result may replace `image`.
+
+        Raises `RegionError` for a part that the picture does not have, and for a mask image of another shape.
+        """
+        if self.drawn is None:
+            return mask_of(regions_of(self.text, image), image.height, image.width)
+        mask = from_numpy(self.drawn)
+        _require_shape((image.width, image.height), (int(mask.shape[2]), int(mask.shape[1])))
+        return mask
+
+
+def require_same_shape(first: Image, second: Image) -> None:
+    """Raise `RegionError` for two pictures that cannot be versions of one."""
+    _require_shape((first.width, first.height), (second.width, second.height))
+
+
+def _require_shape(first: tuple[int, int], second: tuple[int, int]) -> None:
+    if abs(first[0] * second[1] / (first[1] * second[0]) - 1) > SAME_SHAPE:
+        raise RegionError(
+            f"{first[0]}x{first[1]} and {second[0]}x{second[1]} do not have the same shape",
+            "give two versions of one picture, uncut, in any size",
+        )
+
+
+def mask_of(regions: tuple[Region, ...], height: int, width: int) -> Tensor:
+    """(1, height, width): 1 in the regions, 0 outside, with a soft edge inside."""
+    import cv2
+
+    drawn: FloatArray = np.zeros((height, width), np.float32)
+    for region in regions:
+        box = region.box
+        corners = region.polygon or (
+            (box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom)
+        )  # fmt: skip
+        points = np.array([(round(x * width), round(y * height)) for x, y in corners], np.int32)
+        if not region.polygon:
+            drawn[points[0][1] : points[2][1], points[0][0] : points[2][0]] = 1
+        else:
+            cv2.fillPoly(drawn, [points], 1.0)
+    sigma = max(height, width) * FEATHER
+    soft = cv2.GaussianBlur(drawn, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return from_numpy((drawn * np.clip(2 * soft - 1, 0, 1))[..., None])
+
+
+def _of_numbers(numbers: list[float], text: str, image: Image) -> Region:
+    if "%" in text:
+        numbers = [number / 100 for number in numbers]
+    if max(numbers) > 1:
+        sides = (image.width, image.height)
+        numbers = [number / sides[index % 2] for index, number in enumerate(numbers)]
+    if len(numbers) >= LEAST_POLYGON and len(numbers) % 2 == 0:
+        points = tuple((min(x, 1.0), min(y, 1.0)) for x, y in zip(numbers[::2], numbers[1::2], strict=True))
+        xs, ys = zip(*points, strict=True)
+        return Region(_checked(Box(min(xs), min(ys), max(xs), max(ys)), text), points)
+    if len(numbers) != 4:
+        raise RegionError(f"{text[:80]!r} has {len(numbers)} numbers", FORMS)
+    left, top, width, height = numbers
+    return Region(_checked(Box(left, top, min(1.0, left + width), min(1.0, top + height)), text))
+
+
+def _checked(box: Box, text: str) -> Box:
+    if not (0 <= box.left < box.right <= 1 and 0 <= box.top < box.bottom <= 1):
+        raise RegionError(f"the region {text[:80]!r} is empty or outside the picture", FORMS)
+    return box
+
+
+def _faces(image: Image, number: int | None) -> tuple[Region, ...]:
+    """All faces, the largest first, or the one with that number."""
+    found = [one.face for one in find_faces(image, image, face_tools(ModelStore()))]
+    if not found or (number is not None and not 1 <= number <= len(found)):
+        raise RegionError(f"{len(found)} faces were found", "name another region, or give its numbers")
+    regions = []
+    for face in found if number is None else [found[number - 1]]:
+        x, y = FACE_MARGIN * face.width, FACE_MARGIN * face.height
+        box = Box(
+            max(0.0, (face.left - x) / image.width),
+            max(0.0, (face.top - y) / image.height),
+            min(1.0, (face.left + face.width + x) / image.width),
+            min(1.0, (face.top + face.height + y) / image.height),
+        )
+        regions.append(Region(box))
+    return tuple(regions)
+
+
+def _numbers(text: str) -> list[float]:
+    """The numbers of a text that holds nothing else."""
+    if not re.fullmatch(r"[\s\d.,;%()\[\]-]+", text):
+        return []
+    return [float(number) for number in re.findall(r"-?\d*\.?\d+", text)]
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[_-]", " ", text.lower()).split())

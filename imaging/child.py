@@ -1,0 +1,127 @@
+"""Child processes that answer requests over pipes: foreign files are handled there, and the process can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+PIPE_BYTES = 1 << 20
+POLL_SECONDS = 0.05
+START_SECONDS = 60.0
+"""Time for a new process to load its libraries on a busy machine."""
+
+
+class Ended(Exception):
+    """The process has closed its end of the pipe."""
+
+
+class Child:
+    """A process that runs a module, and ends when its stdin is closed.
+
+    A request is a line of JSON, followed by bytes whose length it tells; answers are made in the same way.
+    """
+
+    def __init__(self, module: str, variables: Mapping[str, str] | None = None) -> None:
+        self.requests = 0
+        self.killed = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=PIPE_BYTES,
+            pipesize=PIPE_BYTES,
+            env={**os.environ, **(variables or {})},
+            start_new_session=True,  # Ctrl-C is the parent's to handle
+        )
+        assert self._process.stdin and self._process.stdout  # noqa: S101, PT018  # for the type checker
+        self.input, self.output = self._process.stdin, self._process.stdout
+        weakref.finalize(self, _end, self._process)
+
+    def send(self, request: Mapping[str, Any], data: bytes | memoryview = b"") -> None:
+        """Send a request. Raises `Ended`."""
+        self.requests += 1
+        try:
+            self.input.write(json.dumps(request).encode() + b"\n")
+            self.input.write(data)
+            self.input.flush()
+        except OSError as error:
+            raise Ended from error
+
+    def head(self) -> bytes:
+        """The line of the next answer. Raises `Ended`."""
+        line = self.output.readline(PIPE_BYTES)
+        if not line.endswith(b"\n"):
+            raise Ended
+        return line
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is over."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """Kill the process; `end` must follow."""
+        self.killed = True
+        self._process.kill()
+
+    def end(self) -> int:
+        """End the process and return its exit code."""
+        return _end(self._process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    process.kill()
+    code = process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):
+            if pipe:
+                pipe.close()
+    return code
+
+
+def read_into(stream: IO[bytes], view: memoryview) -> None:
+    """Fill the view. Raises `Ended`."""
+    place = 0
+    while place < len(view):
+        count = stream.readinto(view[place:])  # type: ignore[attr-defined]
+        if not count:
+            raise Ended
+        place += count
+
+
+@contextmanager
+def watched(child: Child, seconds: float, check: Callable[[], None]) -> Iterator[list[Exception]]:
+    """Kill the process when the time is over or `check`, which is called again and again, raises.
+
+    The list holds what it raised.
+    """
+    done = threading.Event()
+    raised = list[Exception]()
+
+    def watch() -> None:
+        end = time.monotonic() + seconds
+        while not done.wait(POLL_SECONDS):
+            try:
+                check()
+            except Exception as error:
+                raised.append(error)
+            if raised or time.monotonic() > end:
+                child.kill()
+                return
+
+    thread = threading.Thread(target=watch, name="restore4k-watch", daemon=True)
+    thread.start()
+    try:
+        yield raised
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""Decoding of foreign files, in a process of its own."""

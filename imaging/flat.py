@@ -1,0 +1,93 @@
+"""Areas of one colour in pages, drawings and screenshots, which a network may cover with ghost lines and halos."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imaging.pixels import empty, row_chunks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOLERANCE = 2 / 255
+"""By how much an enlarged area of one colour may differ from it; smooth gradients of 8 bit stay below."""
+REACH = 8
+"""Pixels from an area of one colour up to which what lies between letters is taken for a part of it."""
+
+
+def keep_flat(pixels: Tensor, before: Tensor) -> Tensor:
+    """(3, sH, sW) with the colour of (3, H, W) `before` wherever the 3x3 pixels around are exactly that colour.
+
+    Near such an area, where its colour is the brightest or the darkest around, nothing is brighter or darker: letters
+    keep their strokes and get no halos. Pixels within `TOLERANCE` stay as they are. The same tensor if there are no
+    such areas.
+    """
+    import torch
+
+    height, width = before.shape[-2:]
+    scale = pixels.shape[-1] // width
+    if pixels.shape[-2:] != (height * scale, width * scale):
+        return pixels
+    result = None
+    for rows in row_chunks(pixels):
+        top, bottom = rows.start // scale, -(-rows.stop // scale)
+        bounds = _bounds(before, top, bottom)
+        if bounds is None:
+            continue
+        if result is None:
+            result = empty(tuple(pixels.shape))
+            for some in row_chunks(pixels, result):
+                result[:, some] = pixels[:, some]
+        inner = slice(rows.start - top * scale, rows.stop - top * scale)
+        least, most = (_repeated(bound, scale)[:, inner] for bound in bounds)
+        result[:, rows] = torch.clamp(pixels[:, rows], least - TOLERANCE, most + TOLERANCE)
+    return pixels if result is None else result
+
+
+def flat_share(pixels: Tensor) -> float:
+    """The share of the pixels of (3, H, W) around which the 3x3 pixels are exactly of one colour."""
+    count = 0
+    for rows in row_chunks(pixels):
+        start = max(0, rows.start - 1)
+        flat = _is_flat(pixels[:, start : rows.stop + 1])
+        count += int(flat[rows.start - start : rows.stop - start].sum())
+    return count / pixels[0].numel()
+
+
+def _bounds(before: Tensor, top: int, bottom: int) -> tuple[Tensor, Tensor] | None:
+    """The least and the largest value that pixels of some rows may have when enlarged, beyond 0 and 1 if any.
+
+    None if there is no area of one colour.
+    """
+    import torch
+
+    start = max(0, top - REACH - 1)
+    around = before[:, start : bottom + REACH + 1]
+    flat = _is_flat(around)
+    if not flat.any():
+        return None
+    bounds = []
+    for values in (-around, around):
+        most, of_areas = (_largest(one, REACH) for one in (values, torch.where(flat, values, -2)))
+        bound = torch.where(flat, values, torch.where(of_areas == most, most, 2))
+        bounds.append(bound[:, top - start : bottom - start])
+    return -bounds[0], bounds[1]
+
+
+def _is_flat(pixels: Tensor) -> Tensor:
+    """(H, W): whether the 3x3 pixels around are exactly of one colour."""
+    same: Tensor = (_largest(pixels, 1) == -_largest(-pixels, 1)).all(dim=0)
+    return same
+
+
+def _largest(planes: Tensor, reach: int) -> Tensor:
+    """The largest of the values around, up to so many pixels away."""
+    import torch
+
+    side = 2 * reach + 1
+    tall = torch.nn.functional.max_pool2d(planes[None], (side, 1), 1, (reach, 0))
+    return torch.nn.functional.max_pool2d(tall, (1, side), 1, (0, reach))[0]
+
+
+def _repeated(planes: Tensor, scale: int) -> Tensor:
+    return planes.repeat_interleave(scale, 1).repeat_interleave(scale, 2)

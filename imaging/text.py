@@ -1,0 +1,17 @@
+"""Text from files, names, models and other servers, made fit for messages and terminals."""
+
+from __future__ import annotations
+
+import re
+
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tab and line feed, halves of surrogate pairs, and what reorders the text around it."""
+
+
+def printable(text: str) -> str:
+    r"""The text as valid Unicode that no terminal takes for a command; what it must not hold becomes an escape.
+
+    >>> print(printable("caf\udce9 \x1b[2J"))
+    caf\udce9 \x1b[2J
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,0 +1,40 @@
+"""Hosts and origins that HTTP requests may name: a foreign page may reach this machine by a name of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+
+AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+"""`host[:port]` of RFC 9110 and nothing else: no user, no path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The hosts that `Host` may name, and the origins of pages that may send requests; all in lower case."""
+
+    local: Sequence[str]
+    """On any port, over http."""
+    names: Sequence[str]
+    """`HOST[:PORT]` of this server for its clients, over https."""
+
+    def refusal(self, headers: Headers) -> Response | None:
+        """The response to a request for another host, or from a page of another origin."""
+        host = headers.get("host", "").lower()
+        if not self._is_local(host) and host not in self.names:
+            return PlainTextResponse("Invalid Host header", 421)
+        if not all(map(self._is_origin, headers.getlist("origin"))):
+            return PlainTextResponse("Invalid Origin header", 403)
+        return None
+
+    def _is_origin(self, value: str) -> bool:
+        scheme, _, authority = value.lower().partition("://")
+        return self._is_local(authority) if scheme == "http" else scheme == "https" and authority in self.names
+
+    def _is_local(self, authority: str) -> bool:
+        parsed = AUTHORITY.fullmatch(authority)
+        return parsed is not None and parsed[1] in self.local

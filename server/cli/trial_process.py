@@ -1,0 +1,142 @@
+"""Tries a custom model in a process of its own: a hostile file may loop or grow without end.
+
+The parent's side is `examined_apart`. The process takes a request from stdin, answers it on stdout, and ends with its
+parent.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from imaging.errors import RestoreError
+from imaging.progress import ProgressToken
+from server.cli.trial import Trial, try_expert
+from toolbox import errors
+from toolbox.custom_models import CustomModel, examine
+from toolbox.errors import WeightsError
+from toolbox.store import ModelStore
+
+MOST_SECONDS = 300.0
+"""The largest network takes less than a minute for the test picture on one core, and its libraries ten seconds."""
+LEAST_BYTES, BYTES_PER_BYTE = 6 << 30, 8
+"""Memory for libraries and activations, and how much more for each byte of the file."""
+MOST_ANSWER = 60_000
+POLL_SECONDS = 0.05
+
+
+class _Request(BaseModel):
+    custom: CustomModel
+    table: dict[str, Any]
+    folder: Path
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keys: dict[str, Any] = {}
+    trial: Trial | None = None
+    error: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+def examined_apart(
+    model: CustomModel, table: dict[str, Any], store: ModelStore, token: ProgressToken
+) -> tuple[dict[str, Any], Trial]:
+    """The keys of the model's card that it tells itself, and its trial.
+
+    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, also where the file ends the
+    process or exceeds its limits; other errors as `toolbox.custom_models.examine`; and `Cancelled`.
+    """
+    name = model.file.name
+    request = _Request(custom=model, table=table, folder=store.folder).model_dump_json().encode()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "server.cli.trial_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is the parent's to handle
+    ) as process:
+        assert process.stdin and process.stdout  # noqa: S101, PT018  # for the type checker
+        try:
+            with suppress(BrokenPipeError):
+                process.stdin.write(request + b"\n")
+                process.stdin.flush()
+            _wait(process, name, token)
+            told = process.stdout.read(MOST_ANSWER)
+        finally:
+            process.kill()
+    try:
+        answer = _Answer.model_validate_json(told)
+    except ValidationError as error:
+        raise WeightsError(f"{name} ended the process that tried it", "get it from its publisher again") from error
+    if answer.trial is None:
+        kind = getattr(errors, answer.error, WeightsError)
+        raise kind(answer.message, answer.hint)
+    return answer.keys, answer.trial
+
+
+def _wait(process: subprocess.Popen[bytes], name: str, token: ProgressToken) -> None:
+    """Wait for the end of the process. Raises `WeightsError` when its time is over, and `Cancelled`."""
+    end = time.monotonic() + MOST_SECONDS
+    while process.poll() is None:
+        token.check()
+        if time.monotonic() > end:
+            raise WeightsError(f"{name} takes longer than {MOST_SECONDS:g} s for the test picture")
+        time.sleep(POLL_SECONDS)
+
+
+def main() -> None:
+    """Answer one request."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # libraries print
+    request = _Request.model_validate_json(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _limit_memory(sum(file.stat().st_size for file in request.folder.rglob("*") if file.is_file()))
+    answers.write(_answered(request).model_dump_json().encode())
+    answers.flush()
+    os._exit(0)
+
+
+def _answered(request: _Request) -> _Answer:
+    trials: list[Trial] = []
+    try:
+        keys = examine(
+            request.custom,
+            request.table,
+            ModelStore(request.folder),
+            lambda expert: trials.append(try_expert(expert)),
+        )
+    except RestoreError as error:
+        return _Answer(error=type(error).__name__, message=error.message[: MOST_ANSWER // 8], hint=error.hint)
+    except Exception as error:  # whatever a hostile file brings about
+        why = f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
+        return _Answer(error="WeightsError", message=f"{request.custom.file.name} cannot be used: {why}")
+    return _Answer(keys=keys, trial=trials[0])
+
+
+def _limit_memory(size: int) -> None:
+    if sys.platform == "linux":  # elsewhere it limits something else, or nothing
+        import resource
+
+        most = LEAST_BYTES + BYTES_PER_BYTE * size
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # until the parent closes it, or ends
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The reply about a restoration: findings, steps, what was left and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.run import Restoration
+from agent.state import KEEP_INPUT, Node, Perception, Plan, RunState
+from agent.worth import SURE
+from profiles.loading import predefined_profiles
+from server.mcp.responses import fact, picture_line
+from server.schemas import Picture
+
+MOST_WARNINGS = 6
+MOST_REASONS = 4
+PLAN_GIVEN = "the profile gives the plan"
+"""Of `agent.planning`, for which the caller's plan is a part of the profile."""
+
+
+def facts_of(restored: Restoration, picture: Picture, original: Picture) -> list[str]:
+    """The reply to a finished restoration, line by line."""
+    state, taken = restored.state, [node for node in restored.path_taken() if node.step is not None]
+    return [
+        f"Restored to {picture.width}x{picture.height}: {what_was_done(restored)}; saved as {state.output}.",
+        picture_line(picture),
+        fact("file", state.output),
+        found_line(state.perception) if state.perception else "",
+        fact("steps", "; ".join(map(_step, taken))),
+        fact("left", "; ".join(_left(restored))),
+        fact("reasons", "; ".join(_reasons(state))),
+        fact("strength", state.strength if state.strength < 1 else None),
+        fact("region", "only where the region is" if state.is_masked else None),
+        *(fact("note", warning) for warning in state.warnings[:MOST_WARNINGS]),
+        fact("plan by", _planner(state)),
+        fact("run", state.id),
+        fact("seconds", round(sum(state.seconds.values()), 1)),
+        fact("models", state.model_use.summary),
+        fact("undo", f"{original.handle} is the photo as it was"),
+    ]
+
+
+def view_report(restored: Restoration, picture: Picture, original: Picture) -> dict[str, Any]:
+    """The facts that the view needs."""
+    summary = restored.summary()
+    return {
+        "summary": f"Restored to {picture.width}x{picture.height}: {what_was_done(restored)}.",
+        "image": picture.model_dump(),
+        "original": original.handle,
+        "file": summary.output,
+        "run": restored.state.id,
+        "steps": [step.model_dump() for step in summary.steps],
+        "warnings": summary.warnings,
+    }
+
+
+def found_line(perception: Perception) -> str:
+    """The findings, the worst first, with the confidence."""
+    return fact("found", "; ".join(findings_text(perception)) or "nothing that needs a step")
+
+
+def findings_text(perception: Perception) -> list[str]:
+    """Each degradation that is present, in words."""
+    found = []
+    for name in perception.present():
+        finding = perception.findings[name]
+        doubt = ", in doubt" if finding.confidence < SURE else ""
+        found.append(f"{name.value.replace('_', ' ')} {finding.severity.words} ({finding.confidence:.2f}{doubt})")
+    return found
+
+
+def plan_line(plan: Plan) -> str:
+    """Steps and final size."""
+    steps = ", ".join(map(str, plan.steps)) or "nothing to do"
+    return fact("plan", f"{steps}; to {plan.final_width}x{plan.final_height}")
+
+
+def what_was_done(restored: Restoration) -> str:
+    """The steps that changed the image; and why there are no more, or none."""
+    state, nodes = restored.state, restored.path_taken()
+    same_size = state.plan and (state.plan.final_width, state.plan.final_height) == (nodes[0].width, nodes[0].height)
+    nothing = "left as it was" if same_size else "only resized"
+    done = ", ".join(f"{node.step} by {node.expert}" for node in nodes if node.expert not in (None, KEEP_INPUT))
+    if nodes[-1].remaining_steps:  # only a spent budget leaves something on it
+        left = ", ".join(map(str, nodes[-1].remaining_steps))
+        return f"{done or nothing}, since the budget was spent before {left}"
+    if done:
+        return done
+    if state.plan and state.plan.steps:
+        return f"{nothing}, since no step of the plan made it better"
+    return f"{nothing}, since {'no step was needed' if state.profile.plan is None else 'the plan has no step'}"
+
+
+def _planner(state: RunState) -> str:
+    """The author of the plan; a plan that is in no predefined profile is the caller's."""
+    if state.profile.plan is None:
+        return state.plan.by if state.plan else ""
+    own = predefined_profiles().get(state.profile.name)
+    return "profile" if own and own.plan == state.profile.plan else "caller"
+
+
+def _step(node: Node) -> str:
+    """A step with its expert, its score and the input's."""
+    kept = next((one.score for one in node.verdicts if one.expert == KEEP_INPUT), None)
+    if node.expert == KEEP_INPUT:
+        return f"{node.step}: input kept, no expert was better"
+    against = f", input {kept:.3f}" if kept is not None else ""
+    return f"{node.step}: {node.expert} ({node.score:.3f}{against})"
+
+
+def _reasons(state: RunState) -> list[str]:
+    """Why the plan is as it is."""
+    reasons = [
+        f"the {_planner(state)} gives the plan" if reason == PLAN_GIVEN else reason
+        for reason in (state.plan.reasons if state.plan else ())
+        if " is left" not in reason
+    ]
+    expected = [
+        f"{task.value} was expected to gain {gain.median_db:.1f} dB"
+        for task, gain in (state.perception.gains if state.perception else {}).items()
+        if state.plan and task in {step.task for step in state.plan.steps} and gain.median_db > 0
+    ]
+    return [*expected, *reasons][:MOST_REASONS]
+
+
+def _left(restored: Restoration) -> list[str]:
+    """Findings and planned steps that were not restored, with reasons."""
+    state = restored.state
+    nodes = restored.path_taken()
+    done = {node.step.task for node in nodes if node.step and node.expert not in (None, KEEP_INPUT)}
+    tried = {node.step.task for node in state.nodes if node.step}
+    budget = {step.task for step in nodes[-1].remaining_steps}
+    left = []
+    for task in dict.fromkeys(step.task for step in (state.plan.steps if state.plan else ())):
+        if task in done:
+            continue
+        if task in budget:
+            why = "the budget was spent"
+        elif task in tried:
+            why = "tried; the input was better"
+        else:
+            why = "not needed any more after the steps before it"
+        left.append(f"{task.value}: {why}")
+    return [*left, *(reason for reason in (state.plan.reasons if state.plan else ()) if " is left" in reason)]

@@ -1,0 +1,276 @@
+"""Tools that measure and change nothing: quality, degradations, a plan, a comparison, lists."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from agent.perception import perceive
+from agent.planning import enlargement
+from agent.regions import require_same_shape
+from imaging.image import Image
+from imaging.progress import ProgressToken
+from iqa.features import extract_features
+from iqa.metric import default_metrics
+from profiles.loading import predefined_profiles
+from server.errors import RequestError
+from server.expert_report import ExpertReport
+from server.mcp.guides import begin_guide
+from server.mcp.inputs import (
+    DescriptionArgument,
+    DetailArgument,
+    FailedArgument,
+    FindingsArgument,
+    ImageArgument,
+    InputImage,
+    OrderArgument,
+    ProfileArgument,
+    caller,
+    task_of,
+)
+from server.mcp.jobs import Status
+from server.mcp.previews import brightness_correlation, overview_of_two
+from server.mcp.ranking import PLACES, better_by_quality, better_by_verdict, common_verdicts, judged_on, judgement_of
+from server.mcp.responses import data_response, fact, picture_response, shown
+from server.mcp.restoration_text import PLAN_GIVEN
+from server.mcp.restoring import sized
+from server.mcp.service import Service
+from server.mcp.slim_reports import slim_diagnosis, slim_plan, slim_quality
+from server.mcp.steps import verdict_parts
+from server.mcp.tool_registration import READS, add_tool
+from server.mcp.tools_restore import SizeArgument
+from server.planning import plan_report
+from server.quality_report import quality_report
+from server.schemas import Diagnosis, PlanReport
+from toolbox.availability import CAN_RUN
+from toolbox.tasks import Task
+
+LEAST_CORRELATION = 0.4
+"""Correlation of two versions of one picture in small; unrelated photos are mostly below 0.3."""
+
+
+def add_measuring_tools(server: MCPServer[Any], service: Service) -> None:
+    """Put them on the server."""
+    _add_analyze_quality(server, service)
+    _add_reason_degradations(server, service)
+    _add_plan_restoration(server, service)
+    _add_compare_images(server, service)
+    _add_list_experts(server, service)
+    _add_list_profiles(server, service)
+
+
+def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
+    async def analyze_quality(image: ImageArgument, context: Context[Any, Any]) -> CallToolResult:
+        def work(token: ProgressToken, status: Status) -> dict[str, Any]:
+            source = service.open(image, token, keep=False)
+            token.check()
+            made = judgement_of(service.workspace, source.picture.handle)
+            judged = (
+                f"score {made.verdict.score:.3f} for {judged_on(made)}; by it, not by quality, its candidates rank"
+                if made
+                else None
+            )
+            return slim_quality(quality_report(source.image, source.picture, service.experts)) | {"judged": judged}
+
+        return data_response(await service.jobs.run(context, "analyze_quality", work))
+
+    add_tool(
+        server,
+        analyze_quality,
+        title="Measure quality",
+        description=(
+            "Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions of "
+            "one use compare_images, for what is wrong reason_degradations. Seconds."
+        ),
+        annotations=READS,
+    )
+
+
+def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
+    async def reason_degradations(image: ImageArgument, context: Context[Any, Any]) -> CallToolResult:
+        def work(token: ProgressToken, status: Status) -> dict[str, Any]:
+            source = service.open(image, token, keep=False)
+            token.check()
+            features = extract_features(source.image, models=service.experts)
+            diagnosis = Diagnosis.of(perceive(source.image, features=features))
+            return {"image": source.picture.model_dump(), **slim_diagnosis(diagnosis)}
+
+        return data_response(await service.jobs.run(context, "reason_degradations", work))
+
+    add_tool(
+        server,
+        reason_degradations,
+        title="Find degradations",
+        description=(
+            "Estimate what is wrong: severity and confidence of each degradation. Before own steps, with look; trust "
+            "your eyes where they differ. Not needed before restore_to_4k. Seconds."
+        ),
+        annotations=READS,
+    )
+
+
+def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
+    async def plan_restoration(
+        image: ImageArgument,
+        context: Context[Any, Any],
+        size: SizeArgument = None,
+        profile: ProfileArgument = "default",
+        findings: FindingsArgument = None,
+        description: DescriptionArgument = None,
+        plan: OrderArgument = None,
+        failed: FailedArgument = None,
+        detail: DetailArgument = None,
+    ) -> CallToolResult:
+        def work(token: ProgressToken, status: Status) -> dict[str, Any]:
+            wanted, reasoner = service.profile(profile, order=plan, detail=detail), caller(findings, description)
+            source, extent = sized(service.open(image, token, keep=False), size)
+            token.check()
+            wanted = extent.apply_to(wanted, source.image.long_side)
+            factor = enlargement(source.image.long_side, wanted)
+            service.require_pixels(source.image.width * factor, source.image.height * factor)
+            guide = begin_guide(service, service.digest(image), source.image, wanted, reasoner)
+            report = plan_report(
+                source.image, wanted, service.experts, source.picture, token, reasoner, failed or (), guide.search
+            )
+            if extent.final:
+                report.final_width, report.final_height = extent.final
+            service.require_pixels(report.final_width, report.final_height)
+            slim = slim_plan(_by_caller(report) if plan is not None else report)
+            return slim if extent.crop else slim | {"next": guide.begin(service, extent.final, image.text, profile)}
+
+        return data_response(await service.jobs.run(context, "plan_restoration", work))
+
+    add_tool(
+        server,
+        plan_restoration,
+        title="Plan a restoration",
+        description=(
+            "What restore_to_4k would do with the same arguments: findings, steps in order, final size, reasons, and "
+            "the next call, as then the reply of each step. To show a plan, or to carry it out in steps; not needed "
+            "before restore_to_4k. Seconds."
+        ),
+        annotations=READS,
+    )
+
+
+def _by_caller(report: PlanReport) -> PlanReport:
+    reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
+    return report.model_copy(update={"by": "caller", "reasons": reasons})
+
+
+def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
+    async def compare_images(
+        first: ImageArgument, second: ImageArgument, context: Context[Any, Any]
+    ) -> CallToolResult:
+        def work(token: ProgressToken, status: Status) -> CallToolResult:
+            return _compared(service, first, second, token)
+
+        return await service.jobs.run(context, "compare_images", work)
+
+    add_tool(
+        server,
+        compare_images,
+        title="Compare two images",
+        description=(
+            "Compare two versions of one picture: which is better and by what measure, PSNR and SSIM between them "
+            "(high means alike, not good), both side by side in small. To see details use look with beside. Seconds."
+        ),
+        annotations=READS,
+    )
+
+
+def _compared(service: Service, first: InputImage, second: InputImage, token: ProgressToken) -> CallToolResult:
+    sources = service.open(first, token, keep=False), service.open(second, token, keep=False)
+    a, b = (source.image for source in sources)
+    require_same_shape(a, b)
+    correlation = brightness_correlation(a, b)
+    if correlation < LEAST_CORRELATION:
+        raise RequestError(
+            f"these are different pictures (correlation {correlation:.2f})",
+            "give two versions of one picture; look shows one",
+        )
+    reports = []
+    for source in sources:
+        token.check()
+        reports.append(quality_report(source.image, source.picture, service.experts))
+    one, two = reports
+    values = {metric.name: metric for metric in one.metrics}
+    metrics = [
+        f"{metric.name} {values[metric.name].value:.4g} -> {metric.value:.4g}"
+        + ("" if metric.higher_is_better else " (lower is better)")
+        for metric in two.metrics
+        if metric.name in values
+    ]
+    handles = [service.digest(given) for given in (first, second)]
+    judged = common_verdicts(service.workspace, handles[0], handles[1])
+    if judged:
+        scores = [f"score {verdict.score:.3f} ({verdict_parts(verdict)})" for verdict in judged[1]]
+        better = better_by_verdict(*judged)
+    else:
+        scores = [f"quality {report.quality:.4f}" for report in reports]
+        better = better_by_quality(one.quality, two.quality)
+    lines = [
+        *(
+            fact(name, f"{source.picture.handle} {source.image.width}x{source.image.height}, {score}")
+            for name, source, score in zip(PLACES, sources, scores, strict=True)
+        ),
+        better,
+        fact("metrics", "; ".join(metrics)),
+        fact("fidelity", _fidelity(a, b, token)),
+    ]
+    return picture_response(lines, shown(overview_of_two(a, b)))
+
+
+def _fidelity(a: Image, b: Image, token: ProgressToken) -> str:
+    """Full-reference metrics of the second image to the first, where their sizes are equal."""
+    if (a.width, a.height) != (b.width, b.height):
+        return "not measured, the sizes differ"
+    token.check()
+    metrics = [metric for metric in default_metrics().values() if metric.reference == "full"]
+    return ", ".join(f"{metric.name} {metric.measure(b, a):.4g}" for metric in metrics)
+
+
+def _add_list_experts(server: MCPServer[Any], service: Service) -> None:
+    async def list_experts(
+        task: Annotated[
+            Task | None,
+            BeforeValidator(task_of),
+            WithJsonSchema({"type": "string", "description": "Such as denoising."}),
+        ] = None,
+        include_missing: Annotated[bool, Field(description="Also those to install.")] = False,
+        detail: bool = False,
+    ) -> CallToolResult:
+        store = service.experts.store
+        reports = [ExpertReport.of(card, store) for card in service.catalogue if task in (None, card.task)]
+        listed = [one for one in reports if include_missing or one.state in CAN_RUN]
+        lines = [one.line(detail=detail or task is not None) for one in listed]
+        return data_response({"experts": lines, "not_shown": len(reports) - len(listed)})
+
+    add_tool(
+        server,
+        list_experts,
+        title="List experts",
+        description="List experts by name, a line each; only needed to name one yourself. Quick.",
+        annotations=READS,
+    )
+
+
+def _add_list_profiles(server: MCPServer[Any], service: Service) -> None:
+    async def list_profiles(
+        profile: Annotated[str | None, Field(max_length=80, description="All settings of this one.")] = None,
+    ) -> CallToolResult:
+        if profile:
+            return data_response(service.profile(profile).model_dump(mode="json"))
+        return data_response({"profiles": [one.known_as for one in predefined_profiles().values()]})
+
+    add_tool(
+        server,
+        list_profiles,
+        title="List profiles",
+        description="List profiles: documents, drawings, aerial, old photos, faces, fast. Quick.",
+        annotations=READS,
+    )

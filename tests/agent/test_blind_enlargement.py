@@ -1,0 +1,153 @@
+"""A blind enlarger competes on the untouched picture with the steps before the enlargement, where there is time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from agent.state import Step
+from agent.step import experts_for, too_slow
+from agent.step_context import StepContext
+from imaging.convert import from_numpy, to_float
+from imaging.image import Image
+from imaging.reading import read_image
+from imaging.resizing import resize
+from iqa.features import extract_features
+from profiles.loading import load_profile
+from profiles.schema import Profile
+from tests.agent.scripted import CLEAN, NOISY, PLAIN_2X, ScriptedPool, crash, expert, profile, run, winners
+from toolbox.pool import ExpertPool
+from toolbox.tasks import Degradation, Severity, Task
+from training.data.degradations import mix
+
+LARGE = resize(from_numpy(CLEAN), 256, 256)
+ENLARGE_4X = Step(task=Task.SUPER_RESOLUTION, scale=4)
+PLEASING = {"restore_preference": "perception", "rollback": False}
+
+
+def smooth(image: Image) -> Image:
+    """A denoiser that takes the texture away too."""
+    return image.with_pixels(resize(resize(image.pixels, 32, 32), 128, 128))
+
+
+def blind(good_on: Callable[[Image], bool]) -> Callable[[Image], Image]:
+    """An enlarger that gives the truth for the picture that it is good on."""
+    return lambda image: image.with_pixels(LARGE if good_on(image) else resize(image.pixels, 256, 256))
+
+
+def is_noisy(image: Image) -> bool:
+    return float((image.pixels - from_numpy(NOISY)).abs().mean()) < 0.01
+
+
+def is_halfway(image: Image) -> bool:
+    half = (from_numpy(NOISY) + smooth(Image(from_numpy(NOISY))).pixels) / 2
+    return float((image.pixels - half).abs().mean()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("good_on", "suffix"),
+    [(is_noisy, ".untouched"), (is_halfway, ".half_cleaned"), (lambda image: not is_noisy(image), "")],
+)
+def test_the_best_of_the_untouched_the_half_cleaned_and_the_cleaned_picture_is_kept(
+    good_on: Callable[[Image], bool], suffix: str, noisy_file: Path
+) -> None:
+    enlarger = expert("blind_2x", Task.SUPER_RESOLUTION, blind(good_on), 2, "perception")
+    pool = ScriptedPool(expert("smooth", Task.DENOISING, smooth), PLAIN_2X, enlarger)
+    restoration = run(noisy_file, profile(**PLEASING, keep_input=False), pool)
+    assert winners(restoration) == ["smooth", f"blind_2x{suffix}"]
+    tried = {verdict.expert for verdict in restoration.path_taken()[-1].verdicts}
+    assert tried == {"plain_2x", "blind_2x", "blind_2x.untouched", "blind_2x.half_cleaned"}
+    assert float((read_image(restoration.output).pixels - LARGE).abs().mean()) < 1 / 255
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"restore_preference": "fidelity"}, {**PLEASING, "restore_option": None, "plan": "super_resolution"}],
+    ids=["fidelity", "nothing cleaned"],
+)
+def test_otherwise_only_the_picture_as_it_is_is_enlarged(keys: dict[str, object], noisy_file: Path) -> None:
+    enlarger = expert("blind_2x", Task.SUPER_RESOLUTION, blind(is_noisy), 2, "perception")
+    pool = ScriptedPool(expert("smooth", Task.DENOISING, smooth), PLAIN_2X, enlarger)
+    restoration = run(noisy_file, profile(**{"keep_input": False, **keys}), pool)
+    assert all("." not in verdict.expert for verdict in restoration.path_taken()[-1].verdicts)
+
+
+@pytest.mark.parametrize("detail", [0.0, 0.25, 1.0])
+def test_detail_blends_the_faithful_and_the_textured_result(detail: float, noisy_file: Path) -> None:
+    dark = expert("faithful", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(LARGE * 0.8), 2, "fidelity")
+    light = expert("textured", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(LARGE), 2, "perception")
+    wanted = profile(restore_option=None, plan="super_resolution", detail=detail, grain=0)
+    restoration = run(noisy_file, wanted, ScriptedPool(dark, light))
+    ends = {0.0: ["faithful"], 0.25: ["faithful+textured"], 1.0: ["textured"]}
+    assert winners(restoration) == ends[detail]
+    assert float((read_image(restoration.output).pixels - LARGE * (0.8 + 0.2 * detail)).abs().mean()) < 1 / 255
+    smooth_pixels = read_image(restoration.output).pixels
+    grainy = run(noisy_file, wanted.model_copy(update={"grain": 1.0}), ScriptedPool(dark, light), overwrite=True)
+    assert float((read_image(grainy.output).pixels - smooth_pixels).abs().mean()) > 0.01
+
+
+@pytest.mark.parametrize(("texture", "winner"), [(LARGE * 0.6 + 0.2, "textured"), (None, "faithful")])
+def test_where_texture_is_wanted_the_network_that_generates_it_is_kept_unless_it_fails(
+    texture: torch.Tensor | None, winner: str, noisy_file: Path
+) -> None:
+    """Its colours are not those of the input, so that its score is lower."""
+    faithful = expert("faithful", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(LARGE), 2)
+    made = crash if texture is None else lambda image: image.with_pixels(texture)
+    textured = expert("textured", Task.SUPER_RESOLUTION, made, 2, "perception")
+    wanted = profile(restore_option=None, plan="super_resolution", **PLEASING)
+    restoration = run(noisy_file, wanted, ScriptedPool(faithful, textured))
+    assert winners(restoration) == [winner]
+    scores = {verdict.expert: verdict.score for verdict in restoration.path_taken()[-1].verdicts}
+    assert scores["faithful"] > scores["textured"]
+
+
+@pytest.mark.parametrize("streaks", [Degradation.RAIN, Degradation.MOTION_BLUR, None])
+@pytest.mark.parametrize("detail", [1.0, 0.5])
+def test_texture_that_looks_like_rain_or_motion_blur_is_rejected(
+    detail: float, streaks: Degradation | None, noisy_file: Path
+) -> None:
+    """Networks generate needles from rain, and fur from motion blur."""
+    made = to_float(skimage.data.astronaut()[20:276, 150:406])
+    if streaks:
+        made, _ = mix(made, [streaks], np.random.default_rng(1), [Severity.HIGH])
+    textured = expert(
+        "textured", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(from_numpy(made)), 2, "perception"
+    )
+    wanted = profile(restore_option=None, plan="super_resolution", detail=detail)
+    restoration = run(noisy_file, wanted, ScriptedPool(PLAIN_2X, textured))
+    assert winners(restoration) == (["plain_2x"] if streaks else ["textured" if detail == 1 else "plain_2x+textured"])
+    told = {verdict.expert: verdict.error for verdict in restoration.path_taken()[-1].verdicts}["textured"]
+    assert (told or "").endswith(streaks.value.replace("_", " ") if streaks else "")
+    named = wanted.model_copy(update={"experts": ("textured",)})
+    assert winners(run(noisy_file, named, ScriptedPool(PLAIN_2X, textured), overwrite=True)) == ["textured"]
+
+
+def context_of(side: int, wanted: Profile, seconds: float | None) -> StepContext:
+    image = Image(torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)))
+    return StepContext(image, ENLARGE_4X, wanted, ExpertPool(), extract_features(image), expert_seconds=seconds)
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(1.0, False), (1000.0, True), (None, True)])
+def test_real_esrgan_runs_where_it_fits_the_time(
+    seconds: float | None, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
+    context = context_of(128, load_profile("GenSR-s4-P"), seconds)
+    assert ("realesrgan_x4" in [card.name for card in experts_for(context)]) == runs
+
+
+def test_what_a_profile_names_runs_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
+    wanted = load_profile("GenSR-s4-P").model_copy(update={"experts": ("realesrgan_x4",)})
+    assert [card.name for card in experts_for(context_of(128, wanted, 1.0))] == ["realesrgan_x4"]
+
+
+def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: None)
+    context = context_of(128, load_profile("GenSR-s4-P"), 0.001)
+    assert not too_slow(context, context.experts.runnable(Task.SUPER_RESOLUTION, 4))

@@ -1,0 +1,287 @@
+"""Decoding cannot hurt: it happens in another process, within bounds, on bytes that were read once."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+from skimage import data
+
+from imaging import limits as bounds
+from imaging.decoding import process
+from imaging.errors import BrokenImage, Cancelled, ImageError, ImageTooLarge, NoSuchPage
+from imaging.limits import Limits
+from imaging.opening import read_small
+from imaging.progress import ProgressToken
+from imaging.reading import read_bytes, read_image
+from imaging.writing import encode_image
+
+ROOT = Path(__file__).parents[2]
+
+
+def jpeg_of_scans(scans: int) -> bytes:
+    """A progressive JPEG of many scans that each say nothing new, and cost a pass over the picture."""
+    stream = io.BytesIO()
+    PIL.Image.fromarray(data.astronaut()).resize((2000, 2000)).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    start = whole.rindex(b"\xff\xda")
+    return whole[:start] + whole[start:-2] * scans + b"\xff\xd9"
+
+
+def tiff_of_directories(count: int) -> bytes:
+    entry = struct.pack("<HHHII", 1, 256, 3, 1, 64)
+    chain = b"".join(
+        entry + struct.pack("<I", 8 + 18 * (index + 1) if index < count - 1 else 0) for index in range(count)
+    )
+    return b"II*\0" + struct.pack("<I", 8) + chain
+
+
+def tiff_of_two_widths() -> bytes:
+    """Its first width is small, its second, which some readers take, is large."""
+    tags = [
+        (256, 64),
+        (256, 20_000),
+        (257, 20_000),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 200),
+        (277, 1),
+        (278, 20_000),
+    ]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*tags, (279, 4096)])
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags) + 1)
+    return (head + table + bytes(4)).ljust(200, b"\0") + bytes(4096)
+
+
+def tiff_of_huge_tiles() -> bytes:
+    tags = [(256, 64), (257, 64), (258, 8), (259, 1), (262, 1), (277, 1), (322, 1 << 20), (323, 1 << 20), (324, 200)]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*tags, (325, 4096)])
+    return (b"II*\0" + struct.pack("<IH", 8, len(tags) + 1) + table + bytes(4)).ljust(200, b"\0") + bytes(4096)
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "60,000 directories": lambda: tiff_of_directories(60_000),
+    "a directory that follows itself": lambda: tiff_of_directories(1)[:-4] + struct.pack("<I", 8),
+    "two widths": tiff_of_two_widths,
+    "huge tiles": tiff_of_huge_tiles,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files_are_refused_in_bounded_time(kind: str) -> None:
+    with pytest.raises(ImageError):
+        read_image(HOSTILE[kind](), Limits(max_pixels=1_000_000))
+    assert read_image(png()).width == 64  # and the next one is read
+
+
+def test_decoding_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "wall_seconds", lambda pixels, size: 0.3)
+    monkeypatch.setattr(process, "START_SECONDS", 0.0)
+    process._pool.close()  # a start takes longer than that
+    with pytest.raises(ImageTooLarge, match="too long"):
+        read_image(jpeg_of_scans(400))
+    monkeypatch.undo()
+    assert read_image(png()).width == 64
+
+
+def test_the_decoder_ends_when_its_processor_time_is_spent() -> None:
+    program = (
+        "import sys, imaging.decoding.bounds as bounds\n"
+        "from imaging.limits import Limits\n"
+        "bounds.cpu_seconds = lambda pixels, size: 0\n"
+        "bounds.begin_request(Limits(), 0)\n"
+        "while True: pass\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60)
+    assert ended.returncode < 0
+
+
+def test_memory_is_bounded() -> None:
+    program = (
+        "import imaging.decoding.bounds as bounds, numpy\n"
+        "from imaging.limits import Limits\n"
+        "bounds.begin_request(Limits(max_bytes=1000, max_pixels=1000), 0)\n"
+        "try:\n    numpy.ones(2 << 30, numpy.uint8)\n"
+        "except MemoryError:\n    print('refused')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60, capture_output=True, text=True)
+    assert ended.stdout == "refused\n"
+    assert bounds.cpu_seconds(0, 0) < 10
+
+
+def test_a_cancelled_read_ends_at_once() -> None:
+    token, content, ended = ProgressToken(), jpeg_of_scans(2000), threading.Event()
+
+    def read() -> None:
+        with pytest.raises(Cancelled):
+            read_image(content, token=token)
+        ended.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    time.sleep(0.2)
+    token.cancel()
+    thread.join(10)
+    assert ended.is_set()
+    assert read_image(png()).width == 64
+
+
+def test_a_process_that_dies_costs_one_picture() -> None:
+    read_image(png())
+    process._pool._idle[-1]._process.kill()  # while nothing is decoded: another one is started
+    process._pool._idle[-1]._process.wait()
+    assert read_image(png()).width == 64
+    number, slow = process._pool._idle[-1]._process.pid, jpeg_of_scans(2000)
+    killer = threading.Timer(0.3, os.kill, (number, signal.SIGSEGV))
+    killer.start()
+    with pytest.raises(BrokenImage, match="ended the decoder"):
+        read_image(slow)
+    assert read_image(png()).width == 64
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"nonsense",
+        b"{}",
+        b'{"error": "SystemExit", "message": "", "hint": ""}',
+        b'{"shape": [1000000, 1000000, 3], "type": "uint8", "blobs": [0, 0, 0, 0]}',
+        b'{"shape": [8, 8, 3], "type": "object", "blobs": [0, 0, 0, 0]}',
+        b'{"shape": [8, 8, 3], "type": "uint8", "blobs": [0, 0, 0, 99999999999]}',
+    ],
+)
+def test_what_the_process_says_is_checked(told: bytes) -> None:
+    with pytest.raises(BrokenImage, match="confused the decoder"):
+        process._parsed(told + b"\n", "picture", Limits(), io.BytesIO())
+
+
+def png() -> bytes:
+    stream = io.BytesIO()
+    PIL.Image.fromarray(data.astronaut()[:48, :64]).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_reads_of_many_threads_do_not_mix() -> None:
+    pictures = {level: np.full((32, 40, 3), level, np.uint8) for level in range(0, 250, 25)}
+    wrong: list[int] = []
+
+    def read(level: int) -> None:
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, pictures[level], photometric="rgb")
+        found = [read_image(stream.getvalue()).pixels.mul(255).round().unique().tolist() for _ in range(5)]
+        wrong.extend(level for levels in found if levels != [level])
+
+    threads = [threading.Thread(target=read, args=(level,)) for level in pictures]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_processes_end_with_their_parent() -> None:
+    program = (
+        "import sys\nfrom imaging.decoding import process\nfrom imaging.reading import read_image\n"
+        "read_image(sys.stdin.buffer.read())\n"
+        "print(process._pool._idle[0]._process.pid, flush=True)\n"
+        "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, input=png(), capture_output=True, timeout=120)
+    number = int(ended.stdout)
+    for _ in range(100):
+        if not is_alive(number):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the decoding process outlives its parent")
+
+
+def is_alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{number}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+# Opening
+
+
+def test_links_are_followed_for_the_user_and_never_for_a_server(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "photo.png").write_bytes(png())
+    (tmp_path / "link.png").symlink_to("real/photo.png")
+    (tmp_path / "folder").symlink_to("real")
+    for path in (tmp_path / "link.png", tmp_path / "folder" / "photo.png"):
+        assert read_image(path).width == 64
+        with pytest.raises(ImageError, match="cannot be read"):
+            read_image(path, Limits(follow_links=False))
+    assert read_image((tmp_path / "real" / "photo.png").resolve(), Limits(follow_links=False)).width == 64
+
+
+def test_a_file_that_becomes_a_pipe_or_a_link_after_the_check_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The swap happens just before the file is opened; nothing waits for a writer, and nothing else is read."""
+    file, secret = tmp_path / "photo.png", tmp_path / "secret.png"
+    secret.write_bytes(png())
+    opened = os.open
+    swaps: list[Callable[[], None]] = [lambda: os.mkfifo(file), lambda: file.symlink_to(secret)]
+    for swap in swaps:
+        file.write_bytes(png())
+
+        def swapped(path: str, *arguments: int, swap: Callable[[], None] = swap, **named: int) -> int:
+            if str(path).endswith("photo.png"):
+                file.unlink()
+                swap()
+            return opened(path, *arguments, **named)
+
+        monkeypatch.setattr(os, "open", swapped)
+        with pytest.raises(ImageError):
+            read_bytes(file, Limits(follow_links=False))
+        monkeypatch.undo()
+        file.unlink()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+def test_small_files_of_our_own_are_regular_small_and_closed(tmp_path: Path) -> None:
+    (tmp_path / "good").write_bytes(b"1234")
+    (tmp_path / "large").write_bytes(b"12345")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    before = os.listdir("/proc/self/fd")
+    assert read_small(tmp_path / "good", 4) == b"1234"
+    for name in ("large", "folder", "pipe", "link", "absent"):
+        with pytest.raises(OSError, match=r"at most 4|not a regular file|No such file"):
+            read_small(tmp_path / name, 4)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_name_that_is_not_utf_8_is_read_and_told_safely(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    file.write_bytes(png())
+    assert read_image(file).width == 64
+    file.write_bytes(png()[:100])
+    with pytest.raises(ImageError) as caught:
+        read_image(file)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "JXL"])
+def test_a_page_of_a_file_without_pages_is_refused(kind: str) -> None:
+    with pytest.raises(NoSuchPage, match="one picture"):
+        read_image(encode_image(read_image(png()), kind), page=2)

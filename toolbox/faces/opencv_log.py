@@ -1,0 +1,19 @@
+"""OpenCV's own log, which its networks write warnings to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+
+
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Keep OpenCV's warnings from stderr: those about valid networks mean nothing to a user."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
