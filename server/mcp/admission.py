@@ -62,8 +62,9 @@ class _Request:
     """Its part of the bytes that the client holds."""
     status: int = 0
     """Of the response; 0 before it begins."""
-    opened: str = ""
-    """The session that the response names."""
+    session: str = ""
+    """Key of its session in the client's sessions; a request that opens one has a key of its own until the response
+    names the session."""
     is_complete: bool = False
 
     @property
@@ -219,24 +220,26 @@ class Admission:
         if not request.is_of_2025:
             yield
             return
-        name, method, calls = request.headers.get(SESSION, ""), request.scope["method"], int(not request.is_stream)
-        if is_opening := not name and method == "POST":
-            name = f"opened by {id(request)}"  # until the response names it
-            await self._make_room(client, request, name)
-        if session := client.sessions.pop(name, None):
-            client.sessions[name] = session  # the last of them
+        request.session = request.headers.get(SESSION, "")
+        method, calls = request.scope["method"], int(not request.is_stream)
+        if not request.session and method == "POST":
+            request.session = unnamed = f"opened by {id(request)}"
+            await self._make_room(client, request)
+        else:
+            unnamed = ""
+        if session := client.sessions.pop(request.session, None):
+            client.sessions[request.session] = session  # the last of them
             session.calls += calls
         try:
             yield
         finally:
-            if session and client.sessions.pop(name, None):  # it was not ended for a newer one
+            if session and client.sessions.pop(request.session, None):  # it was not ended for a newer one
                 session.calls, session.used = session.calls - calls, anyio.current_time()
                 was_ended = request.status == 404 or (method == "DELETE" and request.status < 400)
-                name = request.opened if is_opening else name
-                if name and not was_ended:
-                    client.sessions[name] = session
+                if not was_ended and request.session != unnamed:
+                    client.sessions[request.session] = session
 
-    async def _make_room(self, client: _Client, request: _Request, name: str) -> None:
+    async def _make_room(self, client: _Client, request: _Request) -> None:
         """Add a session; one more than allowed ends the least recently used idle one. Raises `_Refused`."""
         if is_full := self._sessions() >= OF_ALL.sessions:
             self._forget_expired()
@@ -246,7 +249,7 @@ class Admission:
             oldest = None
         elif oldest is None:
             raise _Refused(503 if is_full else TOO_MANY, "all sessions are in use; end one, or try again later")
-        client.sessions[name] = _Session()
+        client.sessions[request.session] = _Session()
         if oldest:
             del client.sessions[oldest]
             headers = [(key, value) for key, value in request.scope["headers"] if key == b"host"]
@@ -269,7 +272,8 @@ class Admission:
         async def sliced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
-                request.opened = Headers(raw=message["headers"]).get(SESSION, "") if request.status < 400 else ""
+                if request.status < 400:
+                    _name_session(client, request, Headers(raw=message["headers"]).get(SESSION, ""))
             body = message.get("body", b"")
             request.held += len(body)
             if body and client.held > self._each.held_bytes and client.held > request.held:
@@ -283,6 +287,13 @@ class Admission:
             request.is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         return sliced
+
+
+def _name_session(client: _Client, request: _Request, name: str) -> None:
+    """Enter an opened session by its name before the client knows it: its next request may come before this one ends."""
+    if name and name != request.session and (session := client.sessions.pop(request.session, None)):
+        client.sessions[name] = session
+        request.session = name
 
 
 async def _end(request: _Request, receive: Receive, send: Send) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from imaging.image import Image
 from server.auth.clients import NamedClient, Tokens
@@ -67,7 +70,7 @@ class Wire:
         head = "".join(f"{key}: {value}\r\n" for key, value in lines.items())
         return self.open(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + data)
 
-    def unfinished(self, name: str, length: int = 1000, **headers: str) -> socket.socket:
+    def unfinished(self, name: str | None, length: int = 1000, **headers: str) -> socket.socket:
         """A request that has been admitted and whose body does not come."""
         connection = self.post(name, "ping", length=length, Expect="100-continue", **headers)
         assert status_of(connection) == 100  # sent when the body is asked for
@@ -79,7 +82,7 @@ class Wire:
     def is_serving(self, name: str) -> bool:
         return self.status(name, "tools/list") == 200
 
-    def session(self, name: str) -> str:
+    def session(self, name: str | None) -> str:
         """Open a session of 2025, and give its name; empty where it is refused."""
         hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
         head = self.post(name, "initialize", hello).recv(65536).decode().partition("\r\n\r\n")[0].lower()
@@ -174,6 +177,36 @@ def test_a_session_in_use_does_not_end_for_another(wire: Wire, monkeypatch: pyte
     assert status_of(slow) == 400
     assert wire.session("alice")
     assert wire.ping("alice", used) == 404
+
+
+def test_a_session_is_in_use_from_the_response_that_names_it(
+    serving: Callable[..., AbstractContextManager[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request that opens it may end after the client's next one has begun."""
+    is_over = threading.Event()
+    names = iter("abc")
+
+    async def open_or_use(scope: Scope, receive: Receive, send: Send) -> None:
+        name = dict(scope["headers"]).get(b"mcp-session-id", b"").decode()
+        head = {b"mcp-session-id": (name or next(names)).encode()}
+        await send({"type": "http.response.start", "status": 200, "headers": list(head.items())})
+        await send({"type": "http.response.body", "body": b".", "more_body": True})
+        if not name:
+            await anyio.to_thread.run_sync(is_over.wait, SECONDS)
+        await send({"type": "http.response.body"})
+
+    monkeypatch.setattr("server.mcp.admission.OF_ALL", Quota(9, 9, sessions=1, held_bytes=1 << 20))
+    admitted = Admission(open_or_use, Hosts(["127.0.0.1"], []), with_tokens=False, max_body=1000)
+    with serving(admitted, path="/mcp") as url, ExitStack() as stack:
+        wire = Wire(int(url.split(":")[2].split("/")[0]), stack)
+        used = wire.session(None)
+        unfinished = wire.unfinished(None, Mcp_Session_Id=used)
+        is_over.set()
+        assert used
+        assert not wire.session(None)
+        unfinished.sendall(b" " * 999)
+        assert status_of(unfinished) == 200
+        assert wire.session(None)
 
 
 def test_a_full_server_refuses_who_has_no_session_and_forgets_those_that_expired(
