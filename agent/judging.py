@@ -103,7 +103,7 @@ class Judge:
 
     def evaluate(self, card: ExpertCard, result: Image, seconds: float) -> Candidate:
         """The verdict on an expert's result."""
-        context = self._context
+        context, known_as = self._context, card.stands_in_for or card.name
         cost = {"expert": card.name, "cost": COSTS[card.loader], "seconds": seconds}
         if _same(result, context.image):
             # An expert's prior describes its changes; here it changed nothing.
@@ -112,8 +112,8 @@ class Judge:
         with context.timer.section("scoring"):
             features = extract_features(result, context.features.crops, context.experts)
             faithful = consistency(context.step.task, context.image, result)
-            verdict = self._verdict(card.name, result, features, faithful).model_copy(update=cost)
-        least = self._least_consistency(card.name)
+            verdict = self._verdict(known_as, result, features, faithful).model_copy(update=cost)
+        least = self._least_consistency(known_as)
         if faithful < least:
             message = f"consistency {faithful:.2f} is below {least:.2f}"
             return Candidate(verdict.model_copy(update={"score": 0.0, "error": message}))

@@ -58,13 +58,14 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     """The experts for a step that can run here and that the profile allows, those of the best prior first.
 
     Filtered by licence and device memory, and by preference unless that leaves none. If the profile names experts for
-    the step, only those; cards with `named_only` run only then.
+    the step, only those; cards with `named_only` or `stands_in_for` are candidates only then.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
     named = tuple(card for card in cards if card.name in profile.experts)
     if named:
         return named
-    cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory() and not card.named_only]
+    cards = [card for card in cards if not card.named_only and not card.stands_in_for]
+    cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory()]
     cards.sort(key=lambda card: -best_prior(card.task, card.name))
     preferred = [card for card in cards if is_preferred(card, profile)]
     return tuple(preferred if preferred or profile.strict_preference else cards)
@@ -141,6 +142,18 @@ def shortlist(
     wanted = perceptual[:1] if _prefers_perception(profile, cards[0].task) else []
     unwanted = ranked.order.keys() - {*ranked.best, *wanted}
     return tuple(card for card in cards if card.name not in unwanted)
+
+
+def with_stand_ins(context: StepContext, cards: Sequence[ExpertCard]) -> tuple[ExpertCard, ...]:
+    """`cards`; on a CPU, if the image was enlarged before, with the smaller networks that stand in for them.
+
+    Experts that the profile names, and all of an exhaustive profile, stay.
+    """
+    profile, step = context.profile, context.step
+    if not context.is_enlarged or best_device().type != "cpu" or profile.exhaustive:
+        return tuple(cards)
+    smaller = {card.stands_in_for: card for card in context.experts.runnable(step.task, step.scale)}
+    return tuple(card if card.name in profile.experts else smaller.get(card.name, card) for card in cards)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from agent.faces.step import run_face_step
 from agent.judging import Candidate, Judge, Selection
-from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist
+from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, with_stand_ins
 from agent.state import Verdict
 from agent.step_context import StepContext
 from imaging.errors import Cancelled
@@ -44,7 +44,8 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
     able = candidates(context.step, context.profile, context.experts)
     slow = too_slow(context, able)
     able = tuple(card for card in able if card.name not in slow)
-    return shortlist(able, context.profile, context.image, context.features)[: context.runs_left]
+    chosen = shortlist(able, context.profile, context.image, context.features)[: context.runs_left]
+    return with_stand_ins(context, chosen)
 
 
 def too_slow(context: StepContext, able: Sequence[ExpertCard]) -> dict[str, float]:

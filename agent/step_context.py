@@ -30,6 +30,8 @@ class StepContext:
     """The picture in one sentence, for published metrics that compare a picture with a text."""
     original: Image | None = None
     """The picture before all steps, with which faces are compared; None: `image` itself."""
+    is_enlarged: bool = False
+    """Whether a step has enlarged the picture before."""
     is_requested: bool = True
     """Whether somebody asks for the step; experts of other steps must gain clearly or explain the input."""
     runs_left: int | None = None

@@ -35,6 +35,10 @@ class ExpertCard(BaseModel):
     """Whether it is a candidate by itself; otherwise it only serves as the preprocessor of another expert."""
     named_only: bool = False
     """A candidate only for profiles that name it in `experts`: made for one kind of picture, drawings for example."""
+    stands_in_for: str = ""
+    """A slower expert whose results this network was trained to reproduce on pictures that were enlarged before.
+    On a CPU it runs there in that expert's place; it is not a candidate by itself.
+    """
     about: str
     """One sentence for a person or a model that chooses an expert."""
     source: str

@@ -48,6 +48,7 @@ def context_of(search: SearchState, step: Step, profile: Profile, experts: Exper
         timer=search.timer,
         description=perception.description if perception else "",
         original=search.input_image if step.task is Task.FACE_RESTORATION else None,
+        is_enlarged=is_enlarged(search),
         is_requested=perception is None
         or not is_planned
         or is_requested(step.task, perception, search.state.profile),

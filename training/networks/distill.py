@@ -64,8 +64,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True)
     arguments, stop = run_arguments(parser)
     file: Path = arguments.recipe
-    recipe = StudentRecipe.model_validate({"name": file.stem, **tomllib.loads(file.read_text("utf-8"))})
-    distill(recipe, arguments.pairs, arguments.run_dir, arguments.minutes, stop)
+    distill(load_student_recipe(file), arguments.pairs, arguments.run_dir, arguments.minutes, stop)
+
+
+def load_student_recipe(file: Path) -> StudentRecipe:
+    """Load a recipe from a TOML file. Raises pydantic's `ValidationError` with the wrong key."""
+    return StudentRecipe.model_validate({"name": file.stem, **tomllib.loads(file.read_text("utf-8"))})
 
 
 def distill(
@@ -81,13 +85,13 @@ def distill(
             break
         losses.append(run.take_step(inputs, targets))
         if run.step % MEASURE_EVERY_STEPS == 0:
-            run.log(loss=float(np.mean(losses)), **run.figures(*held_out))
+            run.log(loss=float(np.mean(losses)), **figures_of(run.average.module, recipe, *held_out))
             losses = []
         if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
             run.save()
             saved_at = time.monotonic()
     run.save()
-    run.log(finished=True, **run.figures(*held_out))
+    run.log(finished=True, **figures_of(run.average.module, recipe, *held_out))
 
 
 def batches(recipe: StudentRecipe, folder: Path, first: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -184,22 +188,6 @@ class StudentRun(Run):
             group["lr"] = self.optimiser.param_groups[0]["lr"]
         self.judge_optimiser.step()
 
-    def figures(self, inputs: Bytes, targets: Bytes) -> dict[str, float]:
-        """PSNR of the averaged network to the teacher, and its high frequencies as a share of the teacher's."""
-        count = min(MEASURED_PAIRS, len(inputs))
-        squares, own, teachers = [], [], []
-        with torch.inference_mode():
-            for index in range(count):
-                answer = _as_tensor(targets[index : index + 1]).to(self.device)
-                output = forward(
-                    self.average.module, self.recipe, _as_tensor(inputs[index : index + 1]).to(self.device)
-                ).clamp(0, 1)
-                squares.append(float((output - answer).square().mean()))
-                own.append(float(high_frequencies(output).abs().mean()))
-                teachers.append(float(high_frequencies(answer).abs().mean()))
-        psnr = float(np.mean([-10 * math.log10(max(value, 1e-10)) for value in squares]))
-        return {"psnr_to_teacher": round(psnr, 3), "high_frequencies": round(sum(own) / sum(teachers), 3)}
-
     def save(self) -> None:
         """Write the checkpoints, the averaged weights and their description."""
         super().save()
@@ -207,6 +195,21 @@ class StudentRun(Run):
             torch.save(
                 {"network": self.judge.state_dict(), "optimiser": self.judge_optimiser.state_dict()}, temporary
             )
+
+
+def figures_of(network: nn.Module, recipe: Recipe, inputs: Bytes, targets: Bytes) -> dict[str, float]:
+    """PSNR of a network to the teacher, and its high frequencies as a share of the teacher's."""
+    squares, own, teachers = [], [], []
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        for index in range(min(MEASURED_PAIRS, len(inputs))):
+            given, answer = (_as_tensor(part[index : index + 1]).to(device) for part in (inputs, targets))
+            output = forward(network, recipe, given).clamp(0, 1)
+            squares.append(float((output - answer).square().mean()))
+            own.append(float(high_frequencies(output).abs().mean()))
+            teachers.append(float(high_frequencies(answer).abs().mean()))
+    psnr = float(np.mean([-10 * math.log10(max(value, 1e-10)) for value in squares]))
+    return {"psnr_to_teacher": round(psnr, 3), "high_frequencies": round(sum(own) / sum(teachers), 3)}
 
 
 def high_frequencies(pixels: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
     python -m training.networks.export training/recipes/sr_x4.toml --run-dir RUNS/sr_x4 \\
         --data DATA/train --pairs BENCH/set5
+    python -m training.networks.export training/recipes/students/sr_x4_second.toml --run-dir RUNS/sr_x4_second \\
+        --teacher-pairs RUNS/second_x4
 
 Works at any time, also during the training. Writes toolbox/weights/<name>.safetensors and <name>.json (recipe, steps,
 number of photos, and measurements of this file), and adds the recipe's [cards] to toolbox/cards/networks.toml, for
-the tasks in which the network improves held-out photos.
+the tasks in which the network improves held-out photos. A student is compared with its teacher on held-out pairs.
 """
 
 from __future__ import annotations
@@ -18,10 +20,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from toolbox.catalogue import parse_cards
 from toolbox.tasks import Task
 from training.data.loading import photo_files, split
 from training.data.measure import Gain
+from training.data.teacher_pairs import load_pairs
+from training.networks.architectures import build
+from training.networks.distill import StudentRecipe, figures_of, load_student_recipe
 from training.networks.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
 from training.networks.train import WEIGHTS, rows_of
 from training.recipe import Recipe, load_recipe
@@ -36,11 +43,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder of training photos")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--data", type=Path, help="folder of training photos")
+    kind.add_argument("--teacher-pairs", type=Path, help="of a student: the pairs that it was trained on")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="as for training.networks.evaluate")
     arguments = parser.parse_args()
-    recipe = load_recipe(arguments.recipe)
-    figures = export(recipe, arguments.run_dir, arguments.data, arguments.pairs)
+    if arguments.data:
+        figures = export(load_recipe(arguments.recipe), arguments.run_dir, arguments.data, arguments.pairs)
+    else:
+        figures = export_student(load_student_recipe(arguments.recipe), arguments.run_dir, arguments.teacher_pairs)
     print(json.dumps(figures, indent=2))
 
 
@@ -48,9 +59,7 @@ def export(
     recipe: Recipe, run_dir: Path, data: Path, pairs: list[Path], weights: Path = WEIGHTS, cards: Path = CARDS
 ) -> dict[str, Any]:
     """Copy and measure the weights, write both kinds of cards, and return the measurements."""
-    file = weights / f"{recipe.name}.safetensors"
-    weights.mkdir(exist_ok=True)
-    shutil.copyfile(run_dir / file.name, file)
+    file = _copied(recipe, run_dir, weights)
     expert = expert_of(file)
     _, held_out = split(photo_files(data / recipe.photos))
     gains = gains_of(expert, rows_of(recipe, held_out, cache=run_dir.parent))
@@ -59,10 +68,37 @@ def export(
         "psnr_y": {folder.name: round(super_resolution_db(expert, folder), 2) for folder in pairs},
         "megapixels_per_second": round(megapixels_per_second(expert), 2),
     }
-    history = json.loads((run_dir / f"{recipe.name}.json").read_text("utf-8"))
-    file.with_suffix(".json").write_text(json.dumps({**history, **figures}, indent=2) + "\n", "utf-8")
+    _write_model_card(file, run_dir, figures)
     put_cards(recipe, cards_worth_adding(recipe, gains), cards)
     return figures
+
+
+def export_student(
+    recipe: StudentRecipe, run_dir: Path, teacher_pairs: Path, weights: Path = WEIGHTS, cards: Path = CARDS
+) -> dict[str, Any]:
+    """As `export`, for a student: all its cards are added, and it is compared with its teacher."""
+    file = _copied(recipe, run_dir, weights)
+    network = build(recipe).eval()
+    network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+    figures = {
+        **figures_of(network, recipe, *load_pairs(teacher_pairs / "held_out")),
+        "megapixels_per_second": round(megapixels_per_second(expert_of(file)), 2),
+    }
+    _write_model_card(file, run_dir, figures)
+    put_cards(recipe, list(recipe.cards), cards)
+    return figures
+
+
+def _copied(recipe: Recipe, run_dir: Path, weights: Path) -> Path:
+    weights.mkdir(exist_ok=True)
+    file = weights / f"{recipe.name}.safetensors"
+    shutil.copyfile(run_dir / file.name, file)
+    return file
+
+
+def _write_model_card(file: Path, run_dir: Path, figures: dict[str, Any]) -> None:
+    history = json.loads((run_dir / f"{file.stem}.json").read_text("utf-8"))
+    file.with_suffix(".json").write_text(json.dumps({**history, **figures}, indent=2) + "\n", "utf-8")
 
 
 def cards_worth_adding(recipe: Recipe, gains: dict[str, Gain]) -> list[str]:
@@ -82,6 +118,7 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
     A card that exists keeps `halo`, `tile`, `self_ensemble` and `dtype`.
     """
     weights = f"{recipe.name}.safetensors"
+    folder = "students/" if isinstance(recipe, StudentRecipe) else ""
     tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
     before = {name: card for name, card in tables.items() if card["weights"] == weights}
     tables = {name: card for name, card in tables.items() if name not in before}
@@ -101,7 +138,7 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
                 "weights": weights,
                 "architecture": recipe.architecture,
                 **({"preprocessor": preprocessor} if preprocessor else {}),
-                "source": f"training/recipes/{recipe.name}.toml",
+                "source": f"training/recipes/{folder}{recipe.name}.toml",
             }
         )
     toml = "# Written by training.networks.export from the recipes.\n" + "".join(

@@ -12,10 +12,13 @@ from safetensors.torch import load_file
 
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from toolbox.catalogue import default_catalogue
+from tests.agent.scripted import expert
+from toolbox.catalogue import default_catalogue, parse_cards
 from toolbox.expert import load_expert
-from training.data.teacher_pairs import load_pairs, teacher_pairs
+from toolbox.tasks import Task
+from training.data.teacher_pairs import load_pairs, second_stage_pairs, teacher_pairs
 from training.networks.distill import StudentRecipe, artifact_map, distill
+from training.networks.export import export_student
 
 RECIPE = StudentRecipe(
     name="student",
@@ -68,6 +71,36 @@ def test_a_stopped_training_goes_on_into_its_adversarial_part(pairs: Path, tmp_p
     assert any(not torch.equal(judge[name], value) for name, value in _state(run_dir).items())
     trained = load_file(run_dir / "student.safetensors")
     assert any(not torch.equal(weights[name], value) for name, value in trained.items())
+
+
+def test_inputs_of_a_second_stage_are_cut_out_of_enlarged_pictures() -> None:
+    grey = expert(
+        "grey_2x", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(torch.full((3, 128, 128), 0.6)), 2
+    )
+    photos = [np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)]
+    teacher = load_expert(default_catalogue().card("lanczos_4x"))
+    pairs = list(second_stage_pairs(photos, teacher, np.random.default_rng(1), count=9, first_stages=[grey]))
+    assert len(pairs) >= 9
+    assert all(given.shape == (64, 64, 3) and (given == 153).all() for given, _ in pairs)
+    assert all(answer.shape == (256, 256, 3) and (answer == 153).all() for _, answer in pairs)
+
+
+def test_a_student_ships_with_its_distance_to_the_teacher(pairs: Path, tmp_path: Path) -> None:
+    card = {"task": "super_resolution", "about": "", "halo": 16, "stands_in_for": "restore4k_sr_x4"}
+    recipe = RECIPE.model_copy(update={"steps": 2, "cards": {"fast": card}})
+    distill(recipe, pairs, tmp_path / "run")
+    weights, cards = tmp_path / "weights", tmp_path / "networks.toml"
+    export_student(recipe, tmp_path / "run", pairs, weights, cards)
+    figures = json.loads((weights / "student.json").read_text())
+    assert figures["psnr_to_teacher"] == pytest.approx(figures_of_run(tmp_path / "run"), abs=0.2)
+    (found,) = parse_cards(cards.read_text(), "")
+    assert (found.name, found.stands_in_for, found.scale) == ("fast", "restore4k_sr_x4", 4)
+    assert found.source == "training/recipes/students/student.toml"
+
+
+def figures_of_run(run_dir: Path) -> float:
+    figure: float = json.loads((run_dir / "log.jsonl").read_text().splitlines()[-1])["psnr_to_teacher"]
+    return figure
 
 
 def _state(run_dir: Path) -> dict[str, torch.Tensor]:
