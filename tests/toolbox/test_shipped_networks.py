@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 import torch
 
-from imaging.convert import from_numpy
+from imaging.convert import from_numpy, to_float
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
@@ -51,7 +51,21 @@ def test_a_grey_image_stays_grey(shipped: ExpertCard) -> None:
     assert float(means.max() - means.min()) < 0.05
 
 
-@shipped_networks
+@pytest.mark.parametrize("shipped", [card for card in SHIPPED if card.stands_in_for], ids=lambda card: card.name)
+def test_a_network_that_stands_in_for_another_gives_its_result_on_enlarged_pictures(shipped: ExpertCard) -> None:
+    other, first = (
+        load_expert(default_catalogue().card(name)) for name in (shipped.stands_in_for, "restore4k_sr_x2")
+    )
+    distances = []
+    for patch in PATCHES:
+        small = resize(from_numpy(to_float(patch)), 48, 48).clamp(0, 1)
+        enlarged = run_expert(first, Image(small), ProgressToken())
+        fast, slow = (run_expert(one, enlarged, ProgressToken()) for one in (load_expert(shipped), other))
+        distances.append(psnr(fast, slow))
+    assert min(distances) > 35
+
+
+@pytest.mark.parametrize("shipped", [card for card in SHIPPED if not card.stands_in_for], ids=lambda card: card.name)
 def test_a_network_raises_the_psnr_of_degraded_photos(shipped: ExpertCard) -> None:
     recipe = load_recipe(ROOT / shipped.source)
     kind = recipe.degrade if shipped.task is Task.SUPER_RESOLUTION else shipped.task.degradation

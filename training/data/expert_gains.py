@@ -40,7 +40,7 @@ from training.data.candidate_dataset import card_version
 from training.data.degradation_sampling import draw_kinds, single_threaded
 from training.data.degradations import degrade, downscale, jpeg
 from training.data.loading import held_out_pair, photo_files
-from training.data.pairs import camera_small, real
+from training.data.pairs import camera_small, full_resolution_crop, real
 from training.data.photos import held_out, read_pixels
 
 TASKS = tuple(
@@ -61,8 +61,6 @@ field, which is meant. `full_resolution`: crops of large sensors at 100 %.
 SIDES = 240, 344
 """Long sides of the pictures; two thirds are whole photos made that small, the others crops."""
 WHOLE = 2 / 3
-PIXELS_PER_DETAIL = 1.2, 3.0
-"""Pixels of a large sensor for one of a photo that was made small."""
 SECOND = 0.5
 """Share of the pictures that are measured once more after the best step."""
 CLEAR_DB = 0.3
@@ -108,7 +106,7 @@ def draw_case(photos: list[Path], pairs: list[Path], rng: np.random.Generator, o
     if origin == "small":
         return _small_case(clean, labels, rng)
     if origin == "full_resolution":
-        clean = _full_resolution(read_pixels(photo), rng)
+        clean = full_resolution_crop(read_pixels(photo), int(rng.integers(*SIDES)), rng)
     draw = {"shallow": Conditions.shallow, "full_resolution": Conditions.full_resolution}.get(origin, Conditions.draw)
     conditions = draw(rng)
     taken = photograph(clean, conditions, rng)
@@ -124,15 +122,6 @@ def _subject(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
     side = min(side, height, width)
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
-
-
-def _full_resolution(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A crop as a large sensor sees it: the finest detail that the lens leaves is wider than a pixel."""
-    side = int(rng.integers(*SIDES))
-    crop = min(round(side / rng.uniform(*PIXELS_PER_DETAIL)), *pixels.shape[:2])
-    top, left = (int(rng.integers(length - crop + 1)) for length in pixels.shape[:2])
-    patch = pixels[top : top + crop, left : left + crop]
-    return np.asarray(cv2.resize(patch, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1), np.float32)
 
 
 def _clean_case(clean: FloatArray, labels: dict[str, Any], rng: np.random.Generator) -> Case:

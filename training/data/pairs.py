@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy
@@ -31,6 +32,8 @@ SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUT
 STORED = (Degradation.NOISE, Degradation.JPEG_ARTIFACT)
 CLEAN_SHARE = 0.05
 """Every blind network also learns to leave a clean photo alone."""
+PIXELS_PER_DETAIL = 1.2, 3.0
+"""Pixels of a large sensor for one of a photo that was made small."""
 STORED_BEFORE = 0.4
 
 
@@ -129,9 +132,20 @@ def stored(patch: Bytes, rng: np.random.Generator) -> Pair:
 
 
 def camera_noise(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """A photograph with the noise and compression of a camera, and the same without them."""
-    taken = photograph(to_float(patch), Conditions.noisy(rng), rng)
+    """A photograph with the noise and compression of a camera, and the same without them; half of them at 100 %."""
+    pixels, conditions = to_float(patch), Conditions.noisy(rng)
+    if rng.random() < 0.5:
+        pixels, conditions = full_resolution_crop(pixels, patch.shape[0], rng), Conditions.full_resolution(rng)
+    taken = photograph(pixels, conditions, rng)
     return taken.picture, taken.without_noise
+
+
+def full_resolution_crop(pixels: FloatArray, side: int, rng: np.random.Generator) -> FloatArray:
+    """A (side, side, 3) crop as a large sensor sees it: the finest detail after the lens is wider than a pixel."""
+    crop = min(round(side / rng.uniform(*PIXELS_PER_DETAIL)), *pixels.shape[:2])
+    top, left = (int(rng.integers(length - crop + 1)) for length in pixels.shape[:2])
+    patch = pixels[top : top + crop, left : left + crop]
+    return np.asarray(cv2.resize(patch, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1), np.float32)
 
 
 def camera_soft(patch: Bytes, rng: np.random.Generator) -> Pair:
