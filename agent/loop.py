@@ -73,7 +73,7 @@ def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reaso
 
 
 def _has_next_step(context: RunContext) -> bool:
-    """Whether there is a step to take; it is the first of those that remain."""
+    """Put the next step first, and return whether there is one within the budgets."""
     spent = _spent_budget(context)
     choose_next_step(context)
     if spent:
@@ -141,8 +141,8 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
     able = candidates(inputs.step, inputs.profile, inputs.experts)
     for name, seconds in too_slow(inputs, able).items():
         context.warn(
-            f"{name} was left out of {inputs.step}: about {seconds:.0f} s on this CPU; a GPU, or the profile's "
-            f"key experts = [{name!r}], lets it run"
+            f"{name} was left out of {inputs.step}: it would take about {seconds:.0f} s on this CPU; to run it, use "
+            f"a GPU or a profile with experts = [{name!r}]"
         )
 
 
@@ -173,14 +173,14 @@ def _finish(context: RunContext, experts: ExpertPool) -> Image:
 
 
 def _announce(context: RunContext, file: Path) -> None:
-    """Save which file the result will be."""
+    """Save hash and temporary name of the result before it gets its final name."""
     context.change(result=ResultFile(sha256=sha256_of(file), temporary=file.name))
     context.save()
     context.writer.flush()
 
 
 def conclude(context: RunContext) -> None:
-    """End a run whose result is at its place: state, report and trace say so, and the images of nodes go."""
+    """Finish a run whose result is written: update state, report and trace, and delete the images of the nodes."""
     context.change(finished=True)
     context.save()
     context.write_report()

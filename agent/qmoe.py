@@ -47,15 +47,15 @@ PRESCREEN_SHARE = 0.3
 PRESCREEN_ERROR = 0.02
 """Prescreen scores that differ by less are a tie: in five of five wrong choices the difference was smaller."""
 MOST_ON_THE_WHOLE = 2
-"""Experts that run on the whole of a prescreened picture if they tie. Of enlargers, whose runs take the longest, one
-runs (`python -m benchmarks.enlargers` measures what that loses).
+"""Maximum number of tied experts that run on the whole of a prescreened picture. Only one enlarger runs, because
+enlarging takes longest (`python -m benchmarks.enlargers` measures the loss).
 """
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 """Minimum memory for a tile of an expert, by the memory class of its card."""
 
 
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
-    """The experts for a step that can run here and that the profile allows, those of the best prior first.
+    """The experts for a step that can run here and that the profile allows, the best prior first.
 
     Filtered by licence and device memory, and by preference unless that leaves none. If the profile names experts for
     the step, only those; cards with `named_only` run only then.
@@ -103,7 +103,7 @@ def is_allowed(card: ExpertCard, profile: Profile) -> bool:
 
 
 def is_preferred(card: ExpertCard, profile: Profile) -> bool:
-    """Whether an expert is of a profile's preference; for enlargements that of its `detail`, if it has one."""
+    """Whether an expert matches a profile's preference; for enlargements its `detail`, if that is set."""
     if card.task is not Task.SUPER_RESOLUTION or profile.detail is None:
         return card.preference in ("any", profile.restore_preference)
     if card.preference == "perception":
@@ -116,7 +116,7 @@ def _prefers_perception(profile: Profile, task: Task) -> bool:
 
 
 def seconds_on_cpu(card: ExpertCard, pixels: int) -> float:
-    """About how long an expert takes on a CPU, by its card; 0 where it is fast, or on another device."""
+    """Estimated run time of an expert on a CPU, from its card; 0 for fast experts and on other devices."""
     speed = teraflops(best_device())
     computation = card.teraflop if isinstance(card, SpandrelCard) else 0.0
     return computation * pixels / 1e6 / speed if speed else 0.0

@@ -123,10 +123,10 @@ def restore_file(
 ) -> Restoration:
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
-    `image`: the picture, where `source` has been read already; otherwise `page` is the page or frame to read, from
-    1. `strip_metadata`: write the result without EXIF, XMP, IPTC and map. `keep_print_size`: scale the resolution by
-    the enlargement. `reasoner`: replaces the one that the profile names. `name`: of the run folder. `finishing`:
-    strength, mask and exact size of the result.
+    `name`: name of the run folder. `image`: the picture, if `source` was already read; otherwise `page` selects the
+    page or frame to read, counted from 1. `strip_metadata`: write the result without EXIF, XMP, IPTC and map.
+    `keep_print_size`: multiply the resolution by the enlargement. `reasoner`: replaces the one that the profile
+    names. `finishing`: strength, mask and exact size of the result.
     Raises `ImageError`, `RegionError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
     if the trace cannot be written, and `OutputError` if the result cannot. After the last three, `resume_run`
     continues the run.
@@ -161,7 +161,7 @@ def restore_file(
         final_size=finishing.size,
     )
     context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts)
-    with folder.held():
+    with folder.locked():
         context.start(image)
         for notice in image.warnings:
             context.warn(notice)
@@ -185,7 +185,7 @@ def resume_run(
     `OutputError` if a file exists at the path of the result that is not the run's own.
     """
     kept = RunFolder(folder)
-    with nullcontext() if kept.load_state().finished else kept.held():  # a finished one may be read-only
+    with nullcontext() if kept.load_state().finished else kept.locked():  # a finished one may be read-only
         state = kept.load_state()
         place = str(output.absolute()) if output else state.output
         if state.finished:
@@ -215,9 +215,9 @@ def _finished(state: RunState, folder: Path, output: str) -> Restoration:
 
 
 def _has_written(state: RunState, output: Path) -> bool:
-    """Whether the file at `output` is the result of a run that was killed before it could say so.
+    """Whether the file at `output` is the result of a run that was killed before its state was saved as finished.
 
-    Removes the result's temporary name.
+    Deletes the temporary file of the result.
     """
     if state.result is None:
         return False

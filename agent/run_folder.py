@@ -33,7 +33,7 @@ THUMBNAIL_SIDE = 320
 SLIDER_SIDE = 1400
 MAX_STATE_BYTES = 64 << 20
 MASK = -1
-"""The number under which a mask is kept among the images of nodes."""
+"""The number under which the mask is stored among the images of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class RunFolder:
         return cls(path)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the run for this call. Raises `RunError` where another one works on it."""
+    def locked(self) -> Iterator[None]:
+        """Lock the folder inside the block. Raises `RunError` if another process works on the run."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
             lock.acquire()
@@ -197,4 +197,4 @@ def _writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = f"{file} cannot be written: {error.strerror or error}"
-        raise RunError(f"the run cannot be kept: {why}", "free or unlock its disk") from error
+        raise RunError(f"the run cannot be saved: {why}", "free or unlock its disk") from error

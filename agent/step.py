@@ -50,7 +50,7 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
 def too_slow(context: StepContext, able: Sequence[ExpertCard]) -> dict[str, float]:
     """Experts of `able` that would take longer than the context allows, with their seconds; never all of them.
 
-    What the profile names is not too slow.
+    Experts that the profile names are never too slow.
     """
     pixels, limit = context.image.width * context.image.height, context.expert_seconds
     if limit is None:
@@ -118,7 +118,7 @@ def run_step(
 
 
 def _textured(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
-    """The names of candidates from networks that generate texture, where an enlargement shall have some."""
+    """Names of the candidates that generate texture, if the profile wants texture in this enlargement."""
     if context.step.task is not Task.SUPER_RESOLUTION or not context.profile.wants_texture:
         return set()
     networks = [card.name for card in cards if card.preference == "perception" and card.loader != "classical"]

@@ -60,8 +60,8 @@ class BatchFolder:
         self._settings = self.path / "settings.json"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Lock the folder for this process. Raises `BatchError` and `OutputError`."""
+    def locked(self) -> Iterator[None]:
+        """Lock the folder inside the block. Raises `BatchError` and `OutputError`."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)

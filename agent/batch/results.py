@@ -15,7 +15,7 @@ from imaging.errors import OutputExists
 
 
 class Results:
-    """The record of a batch and the folder of its results, kept in step."""
+    """The record of a batch and the folder of its results, kept consistent."""
 
     def __init__(self, request: BatchRequest, folder: BatchFolder, record: Record) -> None:
         self._request, self._folder, self._record = request, folder, record
@@ -92,7 +92,7 @@ class Results:
         )
 
     def _is_in_place(self, entry: Entry) -> bool:
-        """Whether the result is at its place, if need be after it is published."""
+        """Whether the result is at its place; publishes it if that has not been done yet."""
         if not self._folder.has(entry) and self._folder.has_unpublished(entry):
             with suppress(OSError):
                 self._folder.publish(entry)

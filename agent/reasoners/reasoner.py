@@ -86,7 +86,7 @@ class RuleReasoner:
         allowed = [task for task in ordered if task not in failed]
         messages = []
         if allowed and allowed[0] is not ordered[0]:
-            messages.append(f"not beginning with {', '.join(task.value for task in failed)}: failed there before")
+            messages.append(f"not starting with {', '.join(task.value for task in failed)}, which failed before")
             ordered.remove(allowed[0])
             ordered.insert(0, allowed[0])
         return Ordering(tuple(ordered), (*messages, *reasons(ordered)))

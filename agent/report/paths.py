@@ -1,4 +1,4 @@
-"""The paths to an enlargement that competed: cleaned step by step, on the photo itself, or on the mean of both."""
+"""The paths that competed for an enlargement: of the cleaned photo, of the photo itself, or of the mean of both."""
 
 from __future__ import annotations
 

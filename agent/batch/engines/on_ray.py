@@ -82,7 +82,7 @@ class RayEngine:
         os.environ.setdefault(USAGE_VARIABLE, "0")  # no usage statistics
         options: dict[str, Any] = {"include_dashboard": False, "num_cpus": self._threads * (workers or cpu_workers())}
         try:
-            with _own_signals():
+            with _sigterm_handler_kept():
                 self._ray.init(
                     address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else options)
                 )
@@ -178,8 +178,8 @@ def _stored(outcome: Outcome, data: bytes) -> Outcome:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Restore the SIGTERM handler that Ray replaces."""
+def _sigterm_handler_kept() -> Iterator[None]:
+    """Restore the SIGTERM handler that Ray replaces inside the block."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
