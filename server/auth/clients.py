@@ -22,7 +22,7 @@ from server.settings import ServerSettings
 T = TypeVar("T")
 
 CallerName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-"""Also the name of the client's folders."""
+"""Name of a client, and of its folders."""
 SHORTEST_TOKEN = 32
 MAX_BYTES = 1 << 20
 HINT = (

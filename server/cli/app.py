@@ -100,7 +100,7 @@ def restore(
             finishing=Finishing(restoration.strength, restoration.mask()),
             overwrite=work.overwrite,
         )
-        target = _output_of(image, output)
+        target = _output_path(image, output)
         if all_pages:
             _run_pages(answer, run, target, runs, work.quiet)
         else:
@@ -262,7 +262,7 @@ def _opened(image: Path) -> Image:
     return prepared(read_image(image))
 
 
-def _output_of(image: Path, output: Path | None) -> Path:
+def _output_path(image: Path, output: Path | None) -> Path:
     name = f"{image.stem}_restored.png"
     if output is None:
         return image.with_name(name)
@@ -282,7 +282,7 @@ def _run(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: boo
 
 
 def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, runs: Path, quiet: bool) -> None:
-    """Restore page after page, until there are no more, and show the results. The first error ends it."""
+    """Restore all pages and show the results; stops at the first error."""
     from server.cli.tables import show_restoration
 
     summaries: list[RestorationSummary] = []
@@ -294,7 +294,7 @@ def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, ru
     except NoSuchPage:
         pass
     except ImageError as error:
-        before = f"the {len(summaries)} before are restored; --page takes one of those after"
+        before = "the pages before it are restored; restore later ones with --page"
         raise type(error)(f"page {number}: {error.message}", before if summaries else error.hint) from error
 
     def show(console: Console) -> None:

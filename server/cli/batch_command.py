@@ -118,7 +118,7 @@ class EngineOptions:
                 RayEngine, workers=self.workers, threads=self.threads, address=self.address, memory=self.memory
             )
         if self.address is not None:
-            raise RequestError("--address is that of a Ray cluster", "give --engine ray with it")
+            raise RequestError("--address needs --engine ray", "give both, or neither")
         from agent.batch.engines.local import LocalEngine
 
         return partial(LocalEngine, workers=self.workers, threads=self.threads, memory=self.memory)
@@ -176,6 +176,6 @@ def _show(report: BatchReport, console: Console) -> None:
             console.print(f"  {failure.source}: {in_options(failure.reason)}")
     if report.passed_over:
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.passed_over.items())
-        console.print(f"passed over: {in_options(kinds)}, which are no pictures")
+        console.print(f"skipped:  {in_options(kinds)} (not pictures)")
     console.print(f"results:  {report.results}")
     console.print(f"summary:  {report.summary}")

@@ -75,7 +75,7 @@ class ToolOptions:
     tools: Annotated[
         Literal["restore", "steps", "all"],
         typer.Option(
-            help="restore: whole restorations and a look at them; steps: also a tool for each step; all: also plans, "
+            help="restore: whole restorations and `look`; steps: also a tool for each step; all: also plans, "
             "candidates, comparisons, metrics."
         ),
     ] = "steps"
@@ -123,7 +123,7 @@ def serve(folders: FolderOptions, tools: ToolOptions, http: HttpOptions, limits:
 
 
 def _settings(folders: FolderOptions, limits: LimitOptions) -> ServerSettings:
-    """Raises `RequestError` for a folder to read from that does not exist, unless results are created below it."""
+    """The settings of these options. Raises `RequestError` if a folder does not exist and is not for results."""
     from server.errors import RequestError
 
     named = [folder.expanduser().absolute() for folder in (*(folders.folders or ()), *(folders.allow or ()))]

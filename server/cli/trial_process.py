@@ -1,7 +1,7 @@
-"""Tries a custom model in a process of its own: a hostile file may loop or grow without end.
+"""Tries a custom model in a process of its own, because a hostile file may loop or grow without end.
 
-The parent's side is `examined_apart`. The process takes a request from stdin, answers it on stdout, and ends with its
-parent.
+`examine_in_process` is the parent's side. The process takes a request from stdin, answers it on stdout, and ends with
+its parent.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class _Answer(BaseModel):
     hint: str = ""
 
 
-def examined_apart(
+def examine_in_process(
     model: CustomModel, table: dict[str, Any], store: ModelStore, token: ProgressToken
 ) -> tuple[dict[str, Any], Trial]:
-    """The keys of the model's card that it tells itself, and its trial.
+    """The card keys that follow from the model file, and the result of its trial.
 
-    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, also where the file ends the
+    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, also if the file crashes the
     process or exceeds its limits; other errors as `toolbox.custom_models.examine`; and `Cancelled`.
     """
     name = model.file.name
@@ -72,11 +72,11 @@ def examined_apart(
                 process.stdin.write(request + b"\n")
                 process.stdin.flush()
             _wait(process, name, token)
-            told = process.stdout.read(MOST_ANSWER)
+            output = process.stdout.read(MOST_ANSWER)
         finally:
             process.kill()
     try:
-        answer = _Answer.model_validate_json(told)
+        answer = _Answer.model_validate_json(output)
     except ValidationError as error:
         raise WeightsError(f"{name} ended the process that tried it", "get it from its publisher again") from error
     if answer.trial is None:
@@ -86,7 +86,7 @@ def examined_apart(
 
 
 def _wait(process: subprocess.Popen[bytes], name: str, token: ProgressToken) -> None:
-    """Wait for the end of the process. Raises `WeightsError` when its time is over, and `Cancelled`."""
+    """Wait for the end of the process. Raises `WeightsError` after `MOST_SECONDS`, and `Cancelled`."""
     end = time.monotonic() + MOST_SECONDS
     while process.poll() is None:
         token.check()
@@ -118,7 +118,7 @@ def _answered(request: _Request) -> _Answer:
         )
     except RestoreError as error:
         return _Answer(error=type(error).__name__, message=error.message[: MOST_ANSWER // 8], hint=error.hint)
-    except Exception as error:  # whatever a hostile file brings about
+    except Exception as error:  # a hostile file can cause any
         why = f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
         return _Answer(error="WeightsError", message=f"{request.custom.file.name} cannot be used: {why}")
     return _Answer(keys=keys, trial=trials[0])

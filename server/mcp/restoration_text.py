@@ -1,4 +1,4 @@
-"""The reply about a restoration: findings, steps, what was left and why."""
+"""The text of the reply about a restoration: findings, steps, and what was not restored, with reasons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.schemas import Picture
 MOST_WARNINGS = 6
 MOST_REASONS = 4
 PLAN_GIVEN = "the profile gives the plan"
-"""Of `agent.planning`, for which the caller's plan is a part of the profile."""
+"""Reason of `agent.planning`, which gets the caller's plan as a part of the profile."""
 
 
 def facts_of(restored: Restoration, picture: Picture, original: Picture) -> list[str]:
@@ -75,7 +75,7 @@ def plan_line(plan: Plan) -> str:
 
 
 def what_was_done(restored: Restoration) -> str:
-    """The steps that changed the image; and why there are no more, or none."""
+    """The steps that changed the image, and why there were no more of them, or none."""
     state, nodes = restored.state, restored.path_taken()
     same_size = state.plan and (state.plan.final_width, state.plan.final_height) == (nodes[0].width, nodes[0].height)
     nothing = "left as it was" if same_size else "only resized"
@@ -108,7 +108,7 @@ def _step(node: Node) -> str:
 
 
 def _reasons(state: RunState) -> list[str]:
-    """Why the plan is as it is."""
+    """The reasons for the plan."""
     reasons = [
         f"the {_planner(state)} gives the plan" if reason == PLAN_GIVEN else reason
         for reason in (state.plan.reasons if state.plan else ())

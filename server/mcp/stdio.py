@@ -1,4 +1,4 @@
-"""The messages of a client on stdio: lines of bounded length, each of which is handled or answered with an error."""
+"""The messages of a client on stdio: lines of limited length, each of which is handled or answered with an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PIPE_BYTES = 1 << 18
 END_BYTES = 1000
-"""Length of the two ends of a line in which its `id` is looked for where it is no JSON."""
+"""Bytes at both ends of a line that are searched for its `id` if the line is not JSON."""
 ID = rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\\x00-\x1f\x7f-\xff]{1,200}")'
 FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + ID + rb"\s*,")
 LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
@@ -40,9 +40,9 @@ LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
 async def answering_stdio(
     longest: int,
 ) -> AsyncIterator[tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]]:
-    """The streams of `stdio_server`, which alone would drop what is no message, so that its sender waits for ever.
+    """The streams of `stdio_server`, which itself drops invalid lines, so that their sender waits for ever.
 
-    A line of more than `longest` bytes is refused without being kept.
+    Here they are answered; a line of more than `longest` bytes is refused without being stored.
     """
     lines = _Lines(_diverted_stdin(), longest)
     async with stdio_server(cast("anyio.AsyncFile[str]", lines)) as (read, write):
@@ -51,7 +51,7 @@ async def answering_stdio(
 
 
 def _diverted_stdin() -> BinaryIO:
-    """The client's end of stdin, in whose place child processes and libraries get an empty one."""
+    """The stdin of the client's messages; child processes and libraries get an empty one in its place."""
     wire = os.fdopen(os.dup(0), "rb", buffering=PIPE_BYTES)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
@@ -60,7 +60,7 @@ def _diverted_stdin() -> BinaryIO:
 
 
 class _Lines:
-    """The lines that are messages; others are answered."""
+    """Iterates over the lines that are messages, and answers the others with an error."""
 
     answers: WriteStream[SessionMessage]
 
@@ -72,7 +72,7 @@ class _Lines:
             refusal = self._refusal(line)
             if refusal is None:
                 yield line.decode("utf-8", "replace")
-            elif _is_reply(line):  # whoever waits for it in this server gets the error
+            elif _is_reply(line):  # the request of this server that waits for it gets the error
                 yield refusal.model_dump_json(by_alias=True)
             elif line.strip():
                 await self.answers.send(SessionMessage(refusal))
