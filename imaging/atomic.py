@@ -1,4 +1,4 @@
-"""Writing a file so that it is complete whenever it exists under its name."""
+"""Atomic writing of files: a file that exists under its name is complete."""
 
 from __future__ import annotations
 

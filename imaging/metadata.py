@@ -1,4 +1,4 @@
-"""Metadata as it is written: EXIF that is true for the picture, and a form for run folders."""
+"""Metadata as it is written: EXIF that matches the picture, and a JSON form for run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = ("associated_alpha", "notes_history", "keeps_print_size")
 
 
 def written_exif(image: Image) -> bytes | None:
-    """The image's EXIF block with its present size and resolution; None if there is nothing to tell."""
+    """The image's EXIF block with its present size and resolution; None if it would be empty."""
     if not image.exif and not image.dpi:
         return None
     exif = read_exif(image.exif)

@@ -1,4 +1,4 @@
-"""The fidelity-aware score of a candidate: quality, removal, prior of its expert, consistency."""
+"""The fidelity-aware score of a candidate, from its quality, removal, expert prior and consistency."""
 
 from __future__ import annotations
 

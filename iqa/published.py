@@ -78,7 +78,7 @@ def published_metrics() -> Mapping[str, PublishedMetric]:
 
 
 def missing_for(metric: PublishedMetric, store: ModelStore) -> str:
-    """What a metric needs and how to install it; empty if library and weights are there. Loads neither."""
+    """What a metric lacks and how to install it; empty if library and weights are installed. Loads neither."""
     if find_spec(metric.library) is None:
         return f"needs {metric.library}: {EXTRA} ({metric.licence})"
     return "" if store.has(metric.file.name) else f"needs {metric.file.name}: restore4k models pull {metric.name}"
@@ -172,7 +172,7 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
 
     module_name, class_name, arguments = _CONSTRUCTORS[metric.name]
     given = {name: str(file) if value is FILE else value for name, value in arguments.items()}
-    with redirect_stdout(io.StringIO()), needed_by_clip():  # it prints the files that it loads
+    with redirect_stdout(io.StringIO()), pkg_resources_provided():  # pyiqa prints the files that it loads
         module = importlib.import_module(f"pyiqa.archs.{module_name}")
         if metric.name == "maniqa":  # It asks for a trained backbone in any case; the file includes the backbone.
             module.timm = SimpleNamespace(create_model=_untrained)  # type: ignore[attr-defined]
@@ -182,8 +182,8 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
 
 
 @contextmanager
-def needed_by_clip() -> Iterator[None]:
-    """Provide the module `pkg_resources`, which openai-clip imports and setuptools no longer has."""
+def pkg_resources_provided() -> Iterator[None]:
+    """Provide the module `pkg_resources`, which openai-clip imports and setuptools no longer contains."""
     import packaging
     import packaging.version
 

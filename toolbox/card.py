@@ -34,7 +34,7 @@ class ExpertCard(BaseModel):
     standalone: bool = True
     """Whether it is a candidate by itself; otherwise it only serves as the preprocessor of another expert."""
     named_only: bool = False
-    """A candidate only for profiles that name it in `experts`: made for one kind of picture, drawings for example."""
+    """Whether only profiles that name it in `experts` use it, because it is for one kind of picture, as drawings."""
     about: str
     """One sentence for a person or a model that chooses an expert."""
     source: str
@@ -158,7 +158,7 @@ class SpandrelCard(TiledCard):
     extra: Literal["", "extra-arches"] = ""
     """The extra of restore4k that contains the architecture."""
     teraflop: float = Field(default=0.0, ge=0)
-    """Computation per megapixel of input, in 10^12 operations, where it is much: 0 is not counted."""
+    """Computation per megapixel of input, in 10^12 operations; 0: negligible."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> SpandrelCard:

@@ -1,4 +1,4 @@
-"""The process of an ONNX graph, as its parent sees it: killed where it takes too long or nobody waits for it."""
+"""The parent's side of the process that runs an ONNX graph; kills it when it takes too long or is cancelled."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a graph says of itself."""
+    """The inputs and outputs that a graph declares."""
 
     shapes: list[list[int | str | None]]
-    """Of its inputs."""
+    """Shapes of the inputs."""
     types: list[str]
     outputs: int
 
@@ -97,7 +97,7 @@ class GraphProcess:
         check: Check,
         parse: Callable[[dict[str, Any], Child], T],
     ) -> T:
-        """The answer; a process that has not given one is ended, since another call would get it."""
+        """The answer of the process, which is ended if it has not answered: the next call would get that answer."""
         child, raised = self._child, list[Exception]()
         assert child is not None  # noqa: S101  # for the type checker
         try:
@@ -131,7 +131,7 @@ class GraphProcess:
 
 
 def _array_for(given: tuple[int, ...]) -> Callable[[dict[str, Any], Child], NDArray[np.float32]]:
-    """Reads the result for a tile of that shape; a hostile process may announce one of any size."""
+    """A function that reads the result for a tile of that shape, and refuses one that is too large."""
 
     def read(told: dict[str, Any], child: Child) -> NDArray[np.float32]:
         shape = tuple(int(side) for side in told["shape"])

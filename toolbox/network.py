@@ -88,7 +88,7 @@ class NetworkExpert:
 
     def of_batch(self, tiles: Tensor) -> Tensor:
         """The network's results for (B, 3, h, w) tiles in one pass, on its device; without self-ensemble."""
-        # Always a copy: some published networks (RCAN) write into their input.
+        # Always a copy, because some published networks (RCAN) write into their input.
         return self._scaled(to_device(tiles, self.device).contiguous(memory_format=_layout(self.descriptor)))
 
     def _tile(self) -> int:

@@ -15,7 +15,7 @@ import typer
 from agent.errors import RunError
 from imaging.device import keep_buffers
 from imaging.errors import Cancelled, ImageError, NoSuchPage, OutputError
-from imaging.lasting import import_lasting
+from imaging.heavy_imports import import_heavy
 from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
 from server.cli.batch_command import batch
@@ -250,7 +250,7 @@ def _start_engine() -> None:
     from imaging.decoding.process import warm_up
 
     warm_up()
-    import_lasting("agent.run")
+    import_heavy("agent.run")
 
 
 def _opened(image: Path) -> Image:

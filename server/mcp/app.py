@@ -30,7 +30,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from imaging.decoding.process import warm_up
-from imaging.lasting import import_lasting
+from imaging.heavy_imports import import_heavy
 from server.auth.clients import Callers
 from server.auth.hosts import Hosts
 from server.errors import RequestError
@@ -172,7 +172,7 @@ class _Server(MCPServer[Any]):
 def _load() -> None:
     """Start the decoding process, and import torch."""
     warm_up()
-    import_lasting("torch")
+    import_heavy("torch")
 
 
 def serve(
