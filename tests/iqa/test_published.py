@@ -14,7 +14,7 @@ import torch
 from imaging.convert import from_numpy
 from imaging.image import Image
 from iqa.errors import MetricMissing
-from iqa.published import measure_published, missing_for, needed_by_clip, published_metrics
+from iqa.published import measure_published, missing_for, pkg_resources_provided, published_metrics
 from toolbox.errors import WeightsError
 from toolbox.pool import ModelPool
 from toolbox.store import ModelStore
@@ -42,7 +42,7 @@ def random_brisque(file: Path) -> None:
 
 
 def random_clip(file: Path) -> None:
-    with needed_by_clip():
+    with pkg_resources_provided():
         from clip.model import CLIP
 
     torch.manual_seed(0)
