@@ -132,8 +132,7 @@ class Judge:
 
     def _verdict(self, expert: str, image: Image, features: ImageFeatures, faithful: float) -> Verdict:
         pool, description = self._context.experts, self._context.description
-        measured = measure_published(self._metrics, [image], pool, pool.store, description)
-        published = {name: values[0] for name, values in measured.items()}
+        published = measure_published(self._metrics, image, pool, pool.store, description)
         weight = self._context.profile.fidelity_weight
         return verdict_on(expert, features, self._origin, faithful, weight, published, self._gains)
 

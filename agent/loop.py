@@ -35,7 +35,10 @@ def run_loop(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> Im
     if context.state.plan is None:
         _perceive_and_plan(context, experts, reasoner)
     while _has_next_step(context):
-        _take_step(context, experts, reasoner)
+        child, image, features = _run_next_step(context, experts, reasoner)
+        context.events.emit(StepFinished(node=child))
+        follow(context, child, image, features, reasoner)
+        context.save()
     return _finish(context, experts)
 
 
@@ -97,14 +100,6 @@ def _spent_budget(context: RunContext) -> str:
 def _runs_left(context: RunContext) -> int | None:
     most = context.state.profile.max_expert_runs
     return None if most is None else max(0, most - context.state.expert_runs)
-
-
-def _take_step(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
-    """Run the next step and continue from its result; if it failed, from the node that rollback chooses."""
-    child, image, features = _run_next_step(context, experts, reasoner)
-    context.events.emit(StepFinished(node=child))
-    follow(context, child, image, features, reasoner)
-    context.save()
 
 
 def _run_next_step(

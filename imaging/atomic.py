@@ -1,4 +1,4 @@
-"""Atomic writing of files: a file that exists under its name is complete."""
+"""Writing of files: atomically, so that a file that exists under its name is complete; and errors of writing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from imaging.errors import OutputError
+
+
+@contextmanager
+def output_errors(what: str, hint: str = "free its disk") -> Iterator[None]:
+    """Raise `OutputError`, which names `what`, for an `OSError` inside the block."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{what} cannot be written: {error.strerror}", hint) from error
 
 
 @contextmanager

@@ -100,16 +100,15 @@ def chosen(reflection: str, non_commercial: bool, store: ModelStore) -> tuple[st
 
 
 def measure_published(
-    names: Sequence[str], images: Sequence[Image], pool: ModelPool, store: ModelStore, description: str = ""
-) -> dict[str, list[float]]:
-    """Measure some metrics of some images; images of the same size are one batch.
+    names: Sequence[str], image: Image, pool: ModelPool, store: ModelStore, description: str = ""
+) -> dict[str, float]:
+    """The values of some metrics of an image, by name.
 
     `description`: the text for HPSv2. Raises `MetricMissing` for a metric that is unknown or not installed.
     """
     import torch
 
-    inputs = [_fitting(image) for image in images] if names else []
-    values: dict[str, list[float]] = {}
+    values = dict[str, float]()
     for name in names:
         metric = published_metrics().get(name)
         if metric is None:
@@ -117,15 +116,8 @@ def measure_published(
         if advice := missing_for(metric, store):
             raise MetricMissing(f"{name} is not installed", advice)
         loaded = pool.hold(f"metric {name}", partial(_load, metric, store.path(metric.file.name)))
-        row = [0.0] * len(inputs)
-        for size in {tensor.shape for tensor in inputs}:
-            alike = [index for index, tensor in enumerate(inputs) if tensor.shape == size]
-            with torch.inference_mode():
-                batch = torch.stack([inputs[index] for index in alike]).to(best_device())
-                scores = loaded.score(batch, description).float().flatten().tolist()
-            for index, score in zip(alike, scores, strict=True):
-                row[index] = score
-        values[name] = row
+        with torch.inference_mode():
+            values[name] = float(loaded.score(_fitting(image)[None].to(best_device()), description))
     return values
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.batch.pictures import BATCH_FOLDER
 from agent.batch.record import Entry
 from agent.errors import BatchError
-from imaging.atomic import atomic_write, rename_new
+from imaging.atomic import atomic_write, output_errors, rename_new
 from imaging.errors import OutputError
 from profiles.schema import Profile
 
@@ -128,11 +128,9 @@ class BatchFolder:
 
     def save_thumbnails(self, source: str, before: bytes, after: bytes) -> None:
         """Save thumbnails for the summary."""
-        try:
+        with output_errors(str(self.path)):
             for file, data in zip(self.thumbnails(source), (before, after), strict=True):
                 file.write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}", "free its disk") from error
 
 
 def key_of(source: str) -> str:

@@ -16,8 +16,7 @@ from agent.batch.record import Entry
 from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, words
 from agent.state import KEEP_INPUT
-from imaging.atomic import atomic_write
-from imaging.errors import OutputError
+from imaging.atomic import atomic_write, output_errors
 
 PER_PAGE = 100
 MOST_FAILURES = 200
@@ -88,7 +87,7 @@ def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry
     Raises `OutputError` where they cannot be written.
     """
     totals = Totals()
-    try:
+    with output_errors(f"the summary in {folder.path}"):
         with (folder.path / "failures.jsonl").open("w", encoding="utf-8") as failures:
             pages = _pages(folder, totals.counted(entries, failures))
             first = next(pages, ())
@@ -99,10 +98,6 @@ def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry
                 page = following
         _write(folder, settings, 1, first, totals, is_last=number == 1)
         _remove_after(folder, number)
-    except OSError as error:
-        raise OutputError(
-            f"the summary in {folder.path} cannot be written: {error.strerror}", "free its disk"
-        ) from error
 
 
 def _pages(folder: BatchFolder, entries: Iterable[Entry]) -> Iterator[tuple[PictureView, ...]]:

@@ -138,9 +138,8 @@ def describe(perception: Perception) -> str:
     """The degradations of a picture in one sentence."""
     kind = perception.content.value if perception.content_confidence >= SURE else "picture"
     size = f"A {perception.width}x{perception.height} {kind}"
-    found = [_phrase(name, perception.findings[name]) for name in perception.present()]
+    found = [
+        f"{name.value.replace('_', ' ')} ({perception.findings[name].severity.words})"
+        for name in perception.present()
+    ]
     return f"{size} with {', '.join(found)}." if found else f"{size} without visible degradation."
-
-
-def _phrase(name: Degradation, finding: Finding) -> str:
-    return f"{name.value.replace('_', ' ')} ({finding.severity.words})"

@@ -274,11 +274,7 @@ def _run(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: boo
     from server.cli.tables import show_restoration
 
     summary = _restored(answer, run, runs, quiet)
-
-    def show(console: Console) -> None:
-        show_restoration(console, summary)
-
-    answer.write(summary.model_dump(mode="json"), show)
+    answer.write(summary.model_dump(mode="json"), lambda console: show_restoration(console, summary))
 
 
 def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, runs: Path, quiet: bool) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType, TracebackType
 from typing import IO, Any
 
@@ -58,11 +58,10 @@ class Answer:
         self._as_json = as_json
         self._stdout = sys.stdout
         # Prints of libraries must not end up in the JSON document.
-        self._redirected = redirect_stdout(sys.stderr) if as_json else None
+        self._redirected = redirect_stdout(sys.stderr) if as_json else nullcontext()
 
     def __enter__(self) -> Answer:
-        if self._redirected:
-            self._redirected.__enter__()
+        self._redirected.__enter__()
         return self
 
     def write(self, document: object, show: Callable[[Console], None]) -> None:
@@ -85,8 +84,7 @@ class Answer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._redirected:
-            self._redirected.__exit__(kind, error, trace)
+        self._redirected.__exit__(kind, error, trace)
         if error is None or isinstance(error, (typer.Exit, SystemExit)):
             return
         if isinstance(error, KeyboardInterrupt):

@@ -18,8 +18,7 @@ from agent.batch.engines.local import cpu_workers
 from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import BatchError, WorkerDied
-from imaging.atomic import atomic_write
-from imaging.errors import OutputError
+from imaging.atomic import atomic_write, output_errors
 from imaging.progress import ProgressToken
 from imaging.reading import read_bytes
 
@@ -104,9 +103,8 @@ class ActorHandle:
         """Send a picture."""
         data = read_bytes(work.file, self._config.limits)
         self._result = self._actor.restore.remote(work, data)
-        self._progress = (
-            self._progress or self._actor.fraction.remote()
-        )  # one at a time: they wait in the actor's threads
+        # One call at a time, because each waits in a thread of the actor.
+        self._progress = self._progress or self._actor.fraction.remote()
 
     def pending(self) -> tuple[Any, Any]:
         """The calls that are pending."""
@@ -169,11 +167,8 @@ class Actor:
 def _stored(outcome: Outcome, data: bytes) -> Outcome:
     if outcome.figures:
         file = outcome.work.result
-        try:
-            with atomic_write(file, sync=True) as temporary:
-                temporary.write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"{file} cannot be written: {error.strerror}", "free its disk") from error
+        with output_errors(str(file)), atomic_write(file, sync=True) as temporary:
+            temporary.write_bytes(data)
     return outcome
 
 
