@@ -181,22 +181,22 @@ def resume_run(
     """Continue a run without a result from its last finished step; a finished run is only returned.
 
     `output`: another path for the result; `overwrite`: replace an existing file. Raises `RunError` if the folder is
-    not a run, if another process works on it, or if the run is finished and its result is elsewhere or gone;
-    `OutputError` if a file exists at the path of the result that is not the run's own.
+    not a run, if another process works on it, or if the run is finished and its result is elsewhere or missing;
+    `OutputError` if another file exists at the path of the result.
     """
-    kept = RunFolder(folder)
-    with nullcontext() if kept.load_state().finished else kept.locked():  # a finished one may be read-only
-        state = kept.load_state()
-        place = str(output.absolute()) if output else state.output
+    stored = RunFolder(folder)
+    with nullcontext() if stored.load_state().finished else stored.locked():  # a finished one may be read-only
+        state = stored.load_state()
+        target = str(output.absolute()) if output else state.output
         if state.finished:
-            return _finished(state, folder, place)
-        is_written = _has_written(state, Path(place))
-        state = state.model_copy(update={"output": place, "overwrite": state.overwrite or overwrite})
+            return _finished(state, folder, target)
+        is_written = _has_written(state, Path(target))
+        state = state.model_copy(update={"output": target, "overwrite": state.overwrite or overwrite})
         if not is_written:
-            check_output(Path(place), state.overwrite)
+            check_output(Path(target), state.overwrite)
         experts = experts or ExpertPool()
         reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
-        context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener, experts)
+        context = RunContext(state, stored, Timer(state.seconds), token or ProgressToken(), listener, experts)
         context.start()
         if not is_written:
             return _run_to_end(context, experts, reasoner, warning)

@@ -69,14 +69,14 @@ def run_step(
 ) -> StepResult:
     """Run the experts of `cards` and choose among their results and the input.
 
-    `observe` is called with every candidate as soon as it has its verdict. `judge` is given the candidates whose
-    scores are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile
-    names compete among themselves alone, and so do networks that generate texture where the profile wants it in
-    enlargements: consistency would prefer what has none. When the time is up, the best result so far is taken.
-    Texture that was generated from rain or motion blur is rejected where a network without texture runs too.
+    `observe` is called with every candidate as soon as it has its verdict. `judge` gets the candidates whose scores
+    are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile names
+    compete only with each other. So do networks that generate texture, if the profile wants texture in enlargements,
+    because consistency would prefer results without it. Texture that was generated from rain or motion blur is
+    rejected if a network without texture runs too. When the time is up, the best result so far is taken.
     """
     selection, generative, verdicts = Selection(), Selection(), list[Verdict]()
-    kept = dict[bool, Candidate]()
+    best_by_texture = dict[bool, Candidate]()
     textured = _textured(context, cards)
 
     def watch(fraction: float) -> None:
@@ -96,14 +96,15 @@ def run_step(
             observe(candidate)
             if context.profile.blended_detail is not None and candidate.image is not None:
                 kind = candidate.verdict.expert in textured
-                kept[kind] = max(kept.get(kind, candidate), candidate, key=lambda one: one.verdict.score)
+                known = best_by_texture.get(kind, candidate)
+                best_by_texture[kind] = max(known, candidate, key=lambda one: one.verdict.score)
             if not named or candidate.verdict.expert in named or candidate.faces:
                 selection.add(candidate)
                 if candidate.verdict.expert in textured:
                     generative.add(candidate)
             if selection.winner and context.is_out_of_time:
                 break
-    if context.profile.blended_detail is not None and (blend := _blended(context, cards, kept)) is not None:
+    if context.profile.blended_detail is not None and (blend := _blended(context, cards, best_by_texture)):
         verdicts.append(blend.verdict)
         observe(blend)
         return StepResult(blend, tuple(verdicts), None)
@@ -137,20 +138,20 @@ def _without_streaks(candidate: Candidate) -> Candidate:
     return Candidate(candidate.verdict.model_copy(update={"score": 0.0, "error": message}))
 
 
-def _blended(context: StepContext, cards: Sequence[ExpertCard], kept: Mapping[bool, Candidate]) -> Candidate | None:
-    """The best textured and the best faithful result, mixed as the profile's `detail` says; None if one is missing.
+def _blended(context: StepContext, cards: Sequence[ExpertCard], best: Mapping[bool, Candidate]) -> Candidate | None:
+    """The best faithful and the best textured result, blended by the profile's `detail`; None if one is missing.
 
-    `kept`: the best results by whether they are textured.
+    `best`: the best result without texture (False) and with texture (True).
     """
     share = context.profile.blended_detail
-    if share is None or len(kept) < 2:
+    if share is None or len(best) < 2:
         return None
-    faithful, textured = kept[False].image, kept[True].image
+    faithful, textured = best[False].image, best[True].image
     if faithful is None or textured is None:
         return None
     mixed = textured.with_pixels(faithful.pixels.lerp(textured.pixels, share), clamp=False)
-    name = kept[True].verdict.expert
+    name = best[True].verdict.expert
     card = next(card for card in cards if name.startswith(card.name) and card.preference == "perception")
     candidate = Judge(context).evaluate(card, mixed, 0.0)
-    both = f"{kept[False].verdict.expert}+{name}"
+    both = f"{best[False].verdict.expert}+{name}"
     return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": both}))

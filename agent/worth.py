@@ -49,8 +49,8 @@ def ranking_gains(features: ImageFeatures, task: Task) -> Mapping[str, ExpectedG
     """The expected gains by which the experts of a task are ranked on a picture; none for global tone
     adjustments, whose experts are ranked by priors.
 
-    Their gain depends above all on whether the picture was meant to be so. Such a step is planned where that is
-    settled, by a clear gain or a request.
+    Their gain depends mostly on whether the tones of the picture are intended. Such a step is planned only after that
+    is settled, by a clear gain or a request.
     """
     return {} if task.spec.is_global else expected_gains(features, task)
 

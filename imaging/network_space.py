@@ -145,7 +145,7 @@ def _with_primaries(space: _Space, profile: bytes) -> _Space:
 
 
 def _by_profile(values: Values, profile: bytes) -> Values | None:
-    """(n, 1 or 3) values of a profile -> (n, 3) linear sRGB, by LittleCMS; None where it cannot."""
+    """(n, 1 or 3) values of a profile -> (n, 3) linear sRGB, by LittleCMS; None if it cannot."""
     import imagecodecs
 
     from imaging.decoding.colour import rgb_profile

@@ -65,8 +65,8 @@ def expected_gains(features: ImageFeatures, task: Task | None = None) -> Mapping
     quantiles = model(model_input(features)[None])[0].tolist()
     return {
         name: ExpectedGain(low - shift, median)
-        for name, of, (low, median), shift in zip(model.experts, model.tasks, quantiles, model.shifts, strict=True)
-        if task is None or of == task.value
+        for name, known, (low, median), shift in zip(model.experts, model.tasks, quantiles, model.shifts, strict=True)
+        if task is None or known == task.value
     }
 
 

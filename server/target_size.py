@@ -63,7 +63,7 @@ class TargetSize:
     second: float = 0.0
 
     def of(self, width: int, height: int) -> Extent:
-        """The size for an image. Raises `RequestError` where no result can have it."""
+        """The size of the result for an image. Raises `RequestError` if it is not supported."""
         if self.kind == "scale" and self.first in SCALES:
             return Extent(scale=int(self.first))
         if self.kind == "crop":

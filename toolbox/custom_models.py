@@ -228,7 +228,7 @@ def _scale_keys(model: CustomModel, scale: int) -> dict[str, int]:
 def _probed_range(card: SpandrelCard | OnnxCard, store: ModelStore) -> ValueRange:
     """The value range of a network: [0, 1], unless only [0, 255] gives a result that is near to the input.
 
-    What takes [-1, 1] cannot be told from [0, 1] in this way; the card of a published network of the same
+    [-1, 1] cannot be distinguished from [0, 1] in this way; the card of a published network of the same
     architecture says it, or the user.
     """
     if card.value_range != "unit" or card.task.spec.is_global:

@@ -28,7 +28,7 @@ SHARE_OF_MEMORY = 0.75
 
 T = TypeVar("T")
 Check = Callable[[], None]
-"""Raises where the result is no longer wanted."""
+"""Raises if the result is no longer wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Signature:
 
 
 class GraphProcess:
-    """A graph in a process of its own, which is started at the first call, and again where it has ended.
+    """A graph in a process of its own, which is started at the first call, and again if it has ended.
 
     Thread-safe: one tile at a time.
     """
@@ -87,7 +87,7 @@ class GraphProcess:
         }
         self._end()
         self._child = Child(WORKER)
-        return self._asked(request, b"", OPEN_SECONDS, check, lambda told, _: Signature(**told))
+        return self._asked(request, b"", OPEN_SECONDS, check, lambda head, _: Signature(**head))
 
     def _asked(
         self,
@@ -103,8 +103,8 @@ class GraphProcess:
         try:
             with watched(child, seconds, check) as raised:
                 child.send(request, data)
-                told = json.loads(child.head())
-                answer = None if "error" in told else parse(told, child)
+                head = json.loads(child.head())
+                answer = None if "error" in head else parse(head, child)
         except (Ended, ValueError, TypeError, KeyError) as broken:
             self._end()
             if raised:
@@ -116,7 +116,7 @@ class GraphProcess:
         if child.killed:  # just after its answer
             self._end()
         if answer is None:
-            raise ExpertError(str(told["error"]))
+            raise ExpertError(str(head["error"]))
         return answer
 
     def _why(self, child: Child, seconds: float) -> str:
@@ -133,10 +133,10 @@ class GraphProcess:
 def _array_for(given: tuple[int, ...]) -> Callable[[dict[str, Any], Child], NDArray[np.float32]]:
     """A function that reads the result for a tile of that shape, and refuses one that is too large."""
 
-    def read(told: dict[str, Any], child: Child) -> NDArray[np.float32]:
-        shape = tuple(int(side) for side in told["shape"])
+    def read(head: dict[str, Any], child: Child) -> NDArray[np.float32]:
+        shape = tuple(int(side) for side in head["shape"])
         if min(shape, default=0) < 1 or math.prod(shape) > math.prod(given) * MOST_SCALE**2:
-            raise ExpertError(f"maps {given} to {shape}, which is no picture")
+            raise ExpertError(f"maps {given} to {shape}, which is not a picture")
         result = np.empty(shape, np.float32)
         read_into(child.output, result.data.cast("B"))
         return result

@@ -45,7 +45,7 @@ class Layer:
     """Its arrays by key: -23310 is stored as 10."""
 
     def integer(self, key: int) -> int:
-        """A whole number; 0 where the key is missing."""
+        """A whole number; 0 if the key is missing."""
         return int(self.options.get(key, 0))
 
 

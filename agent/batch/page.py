@@ -84,7 +84,7 @@ class PictureView:
 def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry]) -> None:
     """Write summary.html, summary-2.html, ... and failures.jsonl. Holds two pages in memory at most.
 
-    Raises `OutputError` where they cannot be written.
+    Raises `OutputError` if they cannot be written.
     """
     totals = Totals()
     with output_errors(f"the summary in {folder.path}"):

@@ -22,7 +22,7 @@ class Results:
         self._digest = request.settings().digest
 
     def earlier(self, picture: Picture) -> Entry | None:
-        """The entry of an earlier call that still counts; None where the picture must be restored.
+        """The entry of an earlier call that still counts; None if the picture must be restored.
 
         A result that was recorded but not published, because its process was killed, is published now.
         """
@@ -36,7 +36,7 @@ class Results:
         return None if retried else entry
 
     def obstacle(self, picture: Picture) -> str:
-        """Why the result cannot be written to its place; empty where it can."""
+        """Why the result cannot be written to its place; empty if it can."""
         target = self._folder.results / picture.restored_name(self._request.suffix)
         if not target.exists() or (self._request.overwrite and target.is_file()):
             return ""

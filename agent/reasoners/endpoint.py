@@ -230,7 +230,7 @@ class _Refused(Exception):
 
     status: int
     retry_after: float
-    """Seconds that the endpoint asks to wait; 0 where it does not."""
+    """Seconds that the endpoint asks to wait; 0 if it does not."""
     answer: bytes
 
 

@@ -28,7 +28,7 @@ def compression(inputs: MeasurementInputs) -> dict[str, float]:
     `grid_excess`: probability that a difference between two pixels is a local maximum on the grid, minus that off it,
     in [0, 1]; `grid_z`: the same in standard errors of the other positions; `zero_excess`: share of zero coefficients
     on the grid, minus that off it; `quantization_relative_to_q50`: the estimated steps (Fan and de Queiroz 2003),
-    relative to JPEG quality 50; 0 where the coefficients are not multiples of a step.
+    relative to JPEG quality 50; 0 if the coefficients are not multiples of a step.
     """
     grid, excess, z = _grid(inputs.lumas)
     on = _coefficients(inputs.lumas, grid)

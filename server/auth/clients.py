@@ -109,7 +109,7 @@ class Tokens:
 
 
 def current_client() -> str:
-    """The name of the calling client; empty where no token is required."""
+    """The name of the calling client; empty if no token is required."""
     token = get_access_token()
     return token.client_id if token else ""
 

@@ -98,7 +98,7 @@ def load_oauth(file: Path) -> OAuthSettings:
     if len({person.subject for person in settings.people.values()}) < len(settings.people):
         raise RequestError(f"{file} has two people with the same subject", HINT)
     if not settings.people and not settings.others:
-        raise RequestError(f"{file} allows nobody", "name people, or set others = true")
+        raise RequestError(f"{file} allows no client", "name people, or set others = true")
     return settings
 
 

@@ -52,7 +52,7 @@ def short(value: Any) -> Any:
 
 
 def fact(name: str, value: object) -> str:
-    """One line; empty where there is no value."""
+    """One line; empty if there is no value."""
     if isinstance(value, float):
         value = short(value)
     return f"{name}: {' '.join(str(value).split())}" if value not in (None, "", (), []) else ""

@@ -112,7 +112,7 @@ def _is_reply(line: bytes) -> bool:
 
 
 def _id_in(line: bytes) -> str | int | None:
-    """The `id` of a message that cannot be read; None where it is not certain."""
+    """The `id` of a message that cannot be read; None if it is not certain."""
     message: Any = None
     try:
         message = json.loads(line)  # more lenient: lone surrogates, deeper nesting

@@ -121,7 +121,7 @@ def judge_candidates(
 def select_candidate(service: Service, handles: Sequence[str], choice: str | None, options: StepOptions) -> Reply:
     """Save the best of the candidates of one step, or `choice` among them, as the agent finishes a step.
 
-    Raises `RequestError` where the handles are not candidates of one and the same step.
+    Raises `RequestError` if the handles are not candidates of one and the same step.
     """
     handles = [*handles, choice] if choice and choice not in handles else handles
     found = {handle: _candidate(service, handle) for handle in handles}
@@ -208,7 +208,7 @@ def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
 
 
 def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequence[str]) -> tuple[ExpertCard, ...]:
-    """The cards of experts; `RequestError` where one does another step, or the profile does not allow it."""
+    """The cards of experts; `RequestError` if one does another step, or the profile does not allow it."""
     named = tuple(service.catalogue.card(name) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):

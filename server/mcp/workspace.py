@@ -118,7 +118,7 @@ class Workspace:
     def load(self, handle: str, limits: Limits | None = None, token: ProgressToken | None = None) -> Image:
         """Load the image of a handle, prepared for experts.
 
-        Raises `UnknownHandle`, and `ImageError` where its file is damaged.
+        Raises `UnknownHandle`, and `ImageError` if its file is damaged.
         """
         image = read_image(self.path(handle), limits, token=token)
         origin = self._read_origin(handle)
