@@ -47,15 +47,15 @@ PRESCREEN_SHARE = 0.3
 PRESCREEN_ERROR = 0.02
 """Prescreen scores that differ by less are a tie: in five of five wrong choices the difference was smaller."""
 MOST_ON_THE_WHOLE = 2
-"""Maximum number of tied experts that run on the whole of a prescreened picture. Only one enlarger runs, because
-enlarging takes longest (`python -m benchmarks.enlargers` measures the loss).
+"""Experts that run on the whole of a prescreened picture if they tie. Of enlargers, whose runs take the longest, one
+runs (`python -m benchmarks.enlargers` measures what that loses).
 """
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 """Minimum memory for a tile of an expert, by the memory class of its card."""
 
 
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
-    """The experts for a step that can run here and that the profile allows, the best prior first.
+    """The experts for a step that can run here and that the profile allows, those of the best prior first.
 
     Filtered by licence and device memory, and by preference unless that leaves none. If the profile names experts for
     the step, only those; cards with `named_only` run only then.

@@ -86,7 +86,7 @@ NAMES = {
 
 
 def most_changed(first: Image, second: Image) -> Box:
-    """The box, a fifth of the picture wide and high, in which two versions of it differ most."""
+    """The box of a fifth of the sides in which two versions of a picture differ most."""
     import cv2
 
     height, width = fitted(first.height, first.width, min(COMPARED_SIDE, first.long_side))

@@ -161,7 +161,7 @@ def restore_file(
         final_size=finishing.size,
     )
     context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts)
-    with folder.locked():
+    with folder.held():
         context.start(image)
         for notice in image.warnings:
             context.warn(notice)
@@ -185,7 +185,7 @@ def resume_run(
     `OutputError` if another file exists at the path of the result.
     """
     stored = RunFolder(folder)
-    with nullcontext() if stored.load_state().finished else stored.locked():  # a finished one may be read-only
+    with nullcontext() if stored.load_state().finished else stored.held():  # a finished one may be read-only
         state = stored.load_state()
         target = str(output.absolute()) if output else state.output
         if state.finished:

@@ -55,7 +55,7 @@ class RunFolder:
         return cls(path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Lock the folder inside the block. Raises `RunError` if another process works on the run."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
@@ -197,4 +197,4 @@ def _writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = f"{file} cannot be written: {error.strerror or error}"
-        raise RunError(f"the run cannot be saved: {why}", "free or unlock its disk") from error
+        raise RunError(f"the run cannot be kept: {why}", "free or unlock its disk") from error

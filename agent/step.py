@@ -69,14 +69,14 @@ def run_step(
 ) -> StepResult:
     """Run the experts of `cards` and choose among their results and the input.
 
-    `observe` is called with every candidate as soon as it has its verdict. `judge` gets the candidates whose scores
-    are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile names
-    compete only with each other. So do networks that generate texture, if the profile wants texture in enlargements,
-    because consistency would prefer results without it. Texture that was generated from rain or motion blur is
-    rejected if a network without texture runs too. When the time is up, the best result so far is taken.
+    `observe` is called with every candidate as soon as it has its verdict. `judge` is given the candidates whose
+    scores are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile
+    names compete among themselves alone, and so do networks that generate texture where the profile wants it in
+    enlargements: consistency would prefer what has none. When the time is up, the best result so far is taken.
+    Texture that was generated from rain or motion blur is rejected where a network without texture runs too.
     """
     selection, generative, verdicts = Selection(), Selection(), list[Verdict]()
-    best_by_texture = dict[bool, Candidate]()
+    kept = dict[bool, Candidate]()
     textured = _textured(context, cards)
 
     def watch(fraction: float) -> None:
@@ -96,15 +96,14 @@ def run_step(
             observe(candidate)
             if context.profile.blended_detail is not None and candidate.image is not None:
                 kind = candidate.verdict.expert in textured
-                known = best_by_texture.get(kind, candidate)
-                best_by_texture[kind] = max(known, candidate, key=lambda one: one.verdict.score)
+                kept[kind] = max(kept.get(kind, candidate), candidate, key=lambda one: one.verdict.score)
             if not named or candidate.verdict.expert in named or candidate.faces:
                 selection.add(candidate)
                 if candidate.verdict.expert in textured:
                     generative.add(candidate)
             if selection.winner and context.is_out_of_time:
                 break
-    if context.profile.blended_detail is not None and (blend := _blended(context, cards, best_by_texture)):
+    if context.profile.blended_detail is not None and (blend := _blended(context, cards, kept)) is not None:
         verdicts.append(blend.verdict)
         observe(blend)
         return StepResult(blend, tuple(verdicts), None)
@@ -119,7 +118,7 @@ def run_step(
 
 
 def _textured(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
-    """Names of the candidates that generate texture, if the profile wants texture in this enlargement."""
+    """The names of candidates from networks that generate texture, where an enlargement shall have some."""
     if context.step.task is not Task.SUPER_RESOLUTION or not context.profile.wants_texture:
         return set()
     networks = [card.name for card in cards if card.preference == "perception" and card.loader != "classical"]
@@ -138,20 +137,20 @@ def _without_streaks(candidate: Candidate) -> Candidate:
     return Candidate(candidate.verdict.model_copy(update={"score": 0.0, "error": message}))
 
 
-def _blended(context: StepContext, cards: Sequence[ExpertCard], best: Mapping[bool, Candidate]) -> Candidate | None:
-    """The best faithful and the best textured result, blended by the profile's `detail`; None if one is missing.
+def _blended(context: StepContext, cards: Sequence[ExpertCard], kept: Mapping[bool, Candidate]) -> Candidate | None:
+    """The best textured and the best faithful result, mixed as the profile's `detail` says; None if one is missing.
 
-    `best`: the best result without texture (False) and with texture (True).
+    `kept`: the best results by whether they are textured.
     """
     share = context.profile.blended_detail
-    if share is None or len(best) < 2:
+    if share is None or len(kept) < 2:
         return None
-    faithful, textured = best[False].image, best[True].image
+    faithful, textured = kept[False].image, kept[True].image
     if faithful is None or textured is None:
         return None
     mixed = textured.with_pixels(faithful.pixels.lerp(textured.pixels, share), clamp=False)
-    name = best[True].verdict.expert
+    name = kept[True].verdict.expert
     card = next(card for card in cards if name.startswith(card.name) and card.preference == "perception")
     candidate = Judge(context).evaluate(card, mixed, 0.0)
-    both = f"{best[False].verdict.expert}+{name}"
+    both = f"{kept[False].verdict.expert}+{name}"
     return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": both}))

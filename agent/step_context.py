@@ -31,7 +31,7 @@ class StepContext:
     original: Image | None = None
     """The picture before all steps, with which faces are compared; None: `image` itself."""
     is_requested: bool = True
-    """Whether the step was requested; otherwise an expert must have a clear expected gain or explain the input."""
+    """Whether somebody asks for the step; experts of other steps must gain clearly or explain the input."""
     runs_left: int | None = None
     """Remaining expert runs of the budget; None: no limit."""
     expert_seconds: float | None = None

@@ -1,4 +1,4 @@
-"""Writing of files: atomically, so that a file that exists under its name is complete; and errors of writing."""
+"""Atomic writing of files: a file that exists under its name is complete."""
 
 from __future__ import annotations
 
@@ -8,24 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imaging.errors import OutputError
-
-
-@contextmanager
-def output_errors(what: str, hint: str = "free its disk") -> Iterator[None]:
-    """Raise `OutputError`, which names `what`, for an `OSError` inside the block."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{what} cannot be written: {error.strerror}", hint) from error
-
 
 @contextmanager
 def atomic_write(file: Path, *, sync: bool = False, overwrite: bool = True, suffix: str = "") -> Iterator[Path]:
     """Yield a temporary path beside `file`, and rename it to `file` at the end of the block.
 
     If the block raises, the temporary file is deleted and `file` stays as it was. With `sync` the data is on disk
-    before it is renamed. Without `overwrite`, raises `FileExistsError` if `file` exists. `suffix` ends the
+    before it is renamed. Without `overwrite`, raises `FileExistsError` where `file` exists. `suffix` ends the
     temporary name, for writers that choose the format by it. `OSError` passes.
     """
     temporary = file.with_name(f".{secrets.token_hex(8)}.part{suffix}")  # short, whatever the length of the name
@@ -43,7 +32,7 @@ def atomic_write(file: Path, *, sync: bool = False, overwrite: bool = True, suff
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, or raise `FileExistsError` if `target` exists; the name `source` may remain."""
+    """Rename `source` to `target`, or raise `FileExistsError` where `target` exists; the name `source` may remain."""
     try:
         target.hardlink_to(source)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""A check of the free disk space before work is done."""
+"""Free disk space, checked before work is done."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class ExpertCard(BaseModel):
     standalone: bool = True
     """Whether it is a candidate by itself; otherwise it only serves as the preprocessor of another expert."""
     named_only: bool = False
-    """Whether only profiles that name it in `experts` use it, because it is for one kind of picture, as drawings."""
+    """A candidate only for profiles that name it in `experts`: made for one kind of picture, drawings for example."""
     about: str
     """One sentence for a person or a model that chooses an expert."""
     source: str

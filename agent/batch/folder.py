@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.batch.pictures import BATCH_FOLDER
 from agent.batch.record import Entry
 from agent.errors import BatchError
-from imaging.atomic import atomic_write, output_errors, rename_new
+from imaging.atomic import atomic_write, rename_new
 from imaging.errors import OutputError
 from profiles.schema import Profile
 
@@ -60,7 +60,7 @@ class BatchFolder:
         self._settings = self.path / "settings.json"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Lock the folder inside the block. Raises `BatchError` and `OutputError`."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
@@ -128,9 +128,11 @@ class BatchFolder:
 
     def save_thumbnails(self, source: str, before: bytes, after: bytes) -> None:
         """Save thumbnails for the summary."""
-        with output_errors(str(self.path)):
+        try:
             for file, data in zip(self.thumbnails(source), (before, after), strict=True):
                 file.write_bytes(data)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}", "free its disk") from error
 
 
 def key_of(source: str) -> str:

@@ -16,7 +16,8 @@ from agent.batch.record import Entry
 from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, words
 from agent.state import KEEP_INPUT
-from imaging.atomic import atomic_write, output_errors
+from imaging.atomic import atomic_write
+from imaging.errors import OutputError
 
 PER_PAGE = 100
 MOST_FAILURES = 200
@@ -84,10 +85,10 @@ class PictureView:
 def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry]) -> None:
     """Write summary.html, summary-2.html, ... and failures.jsonl. Holds two pages in memory at most.
 
-    Raises `OutputError` if they cannot be written.
+    Raises `OutputError` where they cannot be written.
     """
     totals = Totals()
-    with output_errors(f"the summary in {folder.path}"):
+    try:
         with (folder.path / "failures.jsonl").open("w", encoding="utf-8") as failures:
             pages = _pages(folder, totals.counted(entries, failures))
             first = next(pages, ())
@@ -98,6 +99,10 @@ def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry
                 page = following
         _write(folder, settings, 1, first, totals, is_last=number == 1)
         _remove_after(folder, number)
+    except OSError as error:
+        raise OutputError(
+            f"the summary in {folder.path} cannot be written: {error.strerror}", "free its disk"
+        ) from error
 
 
 def _pages(folder: BatchFolder, entries: Iterable[Entry]) -> Iterator[tuple[PictureView, ...]]:

@@ -12,7 +12,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.batch.engines.work import Figures
-from imaging.atomic import output_errors
 from imaging.errors import OutputError
 
 
@@ -73,11 +72,13 @@ class Record:
 
     def append(self, entry: Entry) -> None:
         """Append a line and sync it to disk. Raises `OutputError`."""
-        with output_errors("the record"):
+        try:
             place = self._stream.seek(0, os.SEEK_END)
             self._stream.write(entry.model_dump_json().encode() + b"\n")
             self._stream.flush()
             os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise OutputError(f"the record cannot be written: {error.strerror}", "free the disk") from error
         self._note(entry.source, place)
 
     def latest(self, source: str) -> Entry | None:

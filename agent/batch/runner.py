@@ -126,7 +126,7 @@ def run_batch(
     started = time.monotonic()
     settings = request.settings()
     folder = BatchFolder(request.results.resolve())
-    with folder.locked():
+    with folder.held():
         folder.adopt(settings, overwrite=request.overwrite)
         with Record(folder.record) as record:
             results = Results(request, folder, record)

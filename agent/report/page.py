@@ -10,7 +10,8 @@ from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, size
 from agent.report.tree import NodeTree, origin
 from agent.state import KEEP_INPUT, Finding, Node, RunState, Verdict
-from imaging.atomic import atomic_write, output_errors
+from imaging.atomic import atomic_write
+from imaging.errors import OutputError
 from toolbox.starter import PULL_STARTER
 from toolbox.tasks import Degradation
 
@@ -26,8 +27,11 @@ def write_report(state: RunState, folder: Path) -> Path:
     """
     file = folder / "report.html"
     page = report_page(state, folder)
-    with output_errors(f"the report {file}", "free its folder"), atomic_write(file) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "replace"))
+    try:
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise OutputError(f"the report {file} cannot be written: {error.strerror}", "free its folder") from error
     return file
 
 

@@ -14,7 +14,7 @@ from server.schemas import Picture
 MOST_WARNINGS = 6
 MOST_REASONS = 4
 PLAN_GIVEN = "the profile gives the plan"
-"""Reason of `agent.planning`, which gets the caller's plan as a part of the profile."""
+"""Of `agent.planning`, for which the caller's plan is a part of the profile."""
 
 
 def facts_of(restored: Restoration, picture: Picture, original: Picture) -> list[str]:
@@ -108,7 +108,7 @@ def _step(node: Node) -> str:
 
 
 def _reasons(state: RunState) -> list[str]:
-    """The reasons for the plan."""
+    """Why the plan is as it is."""
     reasons = [
         f"the {_planner(state)} gives the plan" if reason == PLAN_GIVEN else reason
         for reason in (state.plan.reasons if state.plan else ())

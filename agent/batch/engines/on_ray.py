@@ -18,7 +18,8 @@ from agent.batch.engines.local import cpu_workers
 from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import BatchError, WorkerDied
-from imaging.atomic import atomic_write, output_errors
+from imaging.atomic import atomic_write
+from imaging.errors import OutputError
 from imaging.progress import ProgressToken
 from imaging.reading import read_bytes
 
@@ -167,8 +168,11 @@ class Actor:
 def _stored(outcome: Outcome, data: bytes) -> Outcome:
     if outcome.figures:
         file = outcome.work.result
-        with output_errors(str(file)), atomic_write(file, sync=True) as temporary:
-            temporary.write_bytes(data)
+        try:
+            with atomic_write(file, sync=True) as temporary:
+                temporary.write_bytes(data)
+        except OSError as error:
+            raise OutputError(f"{file} cannot be written: {error.strerror}", "free its disk") from error
     return outcome
 
 

@@ -61,7 +61,7 @@ def test_a_signal_ends_a_server_on_stdio(
         state = RunFolder(folder).load_state()
         assert not state.finished
         assert state.plan
-        with RunFolder(folder).locked():
+        with RunFolder(folder).held():
             assert RunFolder(folder).load_image(state.current).width == state.nodes[state.current].width
     assert len(list(tmp_path.glob("runs/*"))) == works
     assert list(tmp_path.glob("output/*")) == []
