@@ -85,7 +85,7 @@ def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: Expert
 
 
 def helpful_downloads(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
-    """The downloads of the starter set that would have taken part in these steps, and what each gains."""
+    """The downloads of the starter set that these steps would have used, and what each gains."""
     missing, done = missing_starters(experts.store), {(step.task, step.scale) for step in steps}
     names = [
         card.name

@@ -272,7 +272,7 @@ class RunState(_Frozen):
     result: ResultFile | None = None
     """Set just before the result is renamed, so that a resumed run recognises it after a kill."""
     helpful_downloads: tuple[str, ...] = ()
-    """Downloads of the starter set that would have taken part in a step, and what they gain."""
+    """Downloads of the starter set that a step would have used, and what they gain."""
     finished: bool = False
 
     def with_node(self, node: Node) -> RunState:
