@@ -240,7 +240,7 @@ def _run_to_end(context: RunContext, experts: ExpertPool, reasoner: Reasoner, wa
         context.write_report()
         raise
     except OutputExists as error:
-        raise OutputExists(error.message, "resume the run with another output, or with overwriting") from error
+        raise OutputExists(error.message, "resume the run with another output, or ask for overwriting") from error
     finally:
         context.writer.close()
     return Restoration(context.state, context.folder.path, result)

@@ -79,7 +79,7 @@ class RunFolder:
         try:
             return RunState.model_validate_json(read_small(file, MAX_STATE_BYTES))
         except OSError as error:
-            raise RunError(f"{self.path} is no run folder: {file.name}: {error.strerror}") from error
+            raise RunError(f"{self.path} is not a run folder: {file.name}: {error.strerror}") from error
         except ValidationError as error:
             raise RunError(f"{file} is damaged or of another version: {error.errors()[0]['msg']}") from error
 

@@ -78,7 +78,7 @@ def read_ncnn(file: Path) -> dict[str, Tensor]:
             except ValueError as error:
                 raise WeightsError(f"{param.name} does not fit {weights.name}: {error}") from error
     raise WeightsError(
-        f"{param.name} is no RRDBNet (ESRGAN), Compact network or SPAN; no others are read from ncnn's format",
+        f"{param.name} is not an RRDBNet (ESRGAN), Compact network or SPAN; no others are read from ncnn's format",
         "use the .pth or .safetensors file of the network, or export it to .onnx",
     )
 

@@ -87,7 +87,7 @@ def restore(
         from server.errors import RequestError
 
         if all_pages and page is not None:
-            raise RequestError("--page with --all-pages", "give one of them")
+            raise RequestError("--page and --all-pages exclude each other", "give one of them")
         profile = plan.choose(budget.max_seconds, budget.max_runs)
         runs = (work.runs or default_runs()).absolute()
         run = partial(

@@ -97,9 +97,9 @@ class _Lines:
             first = error.errors(include_url=False, include_input=False)[0]
             if first["type"] == "json_invalid":
                 return _error(PARSE_ERROR, first["msg"], _id_in(line))
-            return _error(INVALID_REQUEST, "this is no JSON-RPC request, notification or response", _id_in(line))
+            return _error(INVALID_REQUEST, "not a JSON-RPC request, notification or response", _id_in(line))
         if isinstance(message, JSONRPCNotification) and "id" in from_json(line.decode("utf-8", "replace")):
-            return _error(INVALID_REQUEST, "the id of a request is a string or an integer", None)
+            return _error(INVALID_REQUEST, "the id of a request must be a string or an integer", None)
         return None
 
 
