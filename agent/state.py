@@ -13,7 +13,7 @@ from toolbox.tasks import Degradation, Severity, Task
 KEEP_INPUT = "keep_input"
 """The candidate that keeps the step's input."""
 UNTOUCHED, HALF_CLEANED = ".untouched", ".half_cleaned"
-"""Suffixes of the names of candidates that enlarge the photo before cleaning, or its mean with the cleaned photo."""
+"""Suffixes of candidates of an enlargement: on the photo before cleaning, and on its mean with the cleaned one."""
 
 
 class _Frozen(BaseModel):

@@ -200,7 +200,7 @@ def _step_context(
 
 
 def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
-    """The cards; raises `RequestError` if there are none for the step."""
+    """Raise `RequestError` where no expert can do a step."""
     if not cards:
         hint = "call super_resolve with 4 twice" if step.scale == 16 else "list_experts shows what there is"
         raise RequestError(f"no expert for {step} is installed", hint)
@@ -208,7 +208,7 @@ def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
 
 
 def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequence[str]) -> tuple[ExpertCard, ...]:
-    """The cards of experts; `RequestError` if one does another step, or the profile does not allow it."""
+    """The cards of experts; `RequestError` where one does another step, or the profile does not allow it."""
     named = tuple(service.catalogue.card(name) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
