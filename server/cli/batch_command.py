@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from imaging.progress import ProgressToken
-from server.cli.console import SIGNALLED, Answer, in_options, stopped_by_signals
+from server.cli.console import SIGNALLED, Answer, stopped_by_signals, with_option_names
 from server.cli.options import (
     BudgetOptions,
     JsonOption,
@@ -173,9 +173,9 @@ def _show(report: BatchReport, console: Console) -> None:
         again = f", {report.failed_before} of them in earlier calls (--retry-failed)" if report.failed_before else ""
         console.print(f"failed:   {failed}{again}")
         for failure in report.failures:
-            console.print(f"  {failure.source}: {in_options(failure.reason)}")
+            console.print(f"  {failure.source}: {with_option_names(failure.reason)}")
     if report.passed_over:
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.passed_over.items())
-        console.print(f"skipped:  {in_options(kinds)} (not pictures)")
+        console.print(f"skipped:  {kinds} (not pictures)")
     console.print(f"results:  {report.results}")
     console.print(f"summary:  {report.summary}")

@@ -42,7 +42,7 @@ def _document(document: object) -> str:
     return UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"
 
 
-def in_options(advice: str) -> str:
+def with_option_names(advice: str) -> str:
     """The advice of an error with the option of the command line in place of general words."""
     return advice.replace("ask for overwriting", "give --overwrite")
 
@@ -73,7 +73,7 @@ class Answer:
 
     def fail(self, kind: str, message: str, hint: str, code: int, **more: str) -> typer.Exit:
         """Report an error, and return the exit to raise."""
-        message, hint = " ".join(message.split()), in_options(" ".join(hint.split()))
+        message, hint = " ".join(message.split()), with_option_names(" ".join(hint.split()))
         line = f"error: {message}; {hint}" if hint else f"error: {message}"
         print(printable(line), file=sys.stderr)  # noqa: T201
         if self._as_json:
