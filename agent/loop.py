@@ -136,8 +136,8 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
     able = candidates(inputs.step, inputs.profile, inputs.experts)
     for name, seconds in too_slow(inputs, able).items():
         context.warn(
-            f"{name} was left out of {inputs.step}: it would take about {seconds:.0f} s on this CPU; to run it, use "
-            f"a GPU or a profile with experts = [{name!r}]"
+            f"{name} was left out of {inputs.step}: about {seconds:.0f} s on this CPU; a GPU, or the profile's "
+            f"key experts = [{name!r}], lets it run"
         )
 
 

@@ -1,4 +1,4 @@
-"""Ends a server on stdio when it receives a signal."""
+"""The end of a server on stdio by a signal."""
 
 from __future__ import annotations
 

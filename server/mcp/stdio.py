@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PIPE_BYTES = 1 << 18
 END_BYTES = 1000
-"""Bytes at both ends of a line that are searched for its `id` if the line is not JSON."""
+"""Length of the two ends of a line in which its `id` is looked for where it is no JSON."""
 ID = rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\\x00-\x1f\x7f-\xff]{1,200}")'
 FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + ID + rb"\s*,")
 LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
@@ -40,9 +40,9 @@ LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
 async def answering_stdio(
     longest: int,
 ) -> AsyncIterator[tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]]:
-    """The streams of `stdio_server`, which itself drops invalid lines, so that their sender waits for ever.
+    """The streams of `stdio_server`, which alone would drop what is no message, so that its sender waits for ever.
 
-    Here they are answered; a line of more than `longest` bytes is refused without being stored.
+    A line of more than `longest` bytes is refused without being kept.
     """
     lines = _Lines(_diverted_stdin(), longest)
     async with stdio_server(cast("anyio.AsyncFile[str]", lines)) as (read, write):
