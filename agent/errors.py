@@ -2,12 +2,12 @@
 
 RestoreError
 ├── PlanError   no plan can be made (for example an enlargement that no expert offers)
-├── RunError    a run folder cannot be used: not there, of another version, damaged, held, or its disk is full
-├── RegionError a part of a picture was named that it does not have
-├── BatchError  a folder of pictures cannot be restored as it was asked
-├── WorkerDied  a worker of a batch ended before its picture did
-└── ModelError  a language model is not set up, cannot be reached or gives nothing usable
-    └── BadReply  it answered, but not what was asked; asking once more may help
+├── RunError    a run folder cannot be used: missing, of another version, damaged, locked, or its disk is full
+├── RegionError a picture does not have the named region
+├── BatchError  a folder of pictures cannot be restored as requested
+├── WorkerDied  a batch worker ended before it finished its picture
+└── ModelError  a language model is not set up, cannot be reached or gives no usable reply
+    └── BadReply  the reply is not in the requested form; a second attempt may succeed
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from imaging.errors import RestoreError
 
 
 class PlanError(RestoreError):
-    """No plan can be made of what was asked."""
+    """No plan can be made for the request."""
 
 
 class RunError(RestoreError):
-    """A run folder cannot be used: not there, of another version, damaged, held, or its disk is full."""
+    """A run folder cannot be used: missing, of another version, damaged, locked, or its disk is full."""
 
 
 class RegionError(RestoreError):
-    """A part of a picture was named that it does not have."""
+    """A picture does not have the named region."""
 
 
 class BatchError(RestoreError):
-    """A folder of pictures cannot be restored as it was asked."""
+    """A folder of pictures cannot be restored as requested."""
 
 
 class WorkerDied(RestoreError):
-    """A worker of a batch ended before its picture did."""
+    """A batch worker ended before it finished its picture."""
 
 
 class ModelError(RestoreError):
-    """A language model is not set up, cannot be reached or gives nothing usable."""
+    """A language model is not set up, cannot be reached or gives no usable reply."""
 
 
 class BadReply(ModelError):
-    """It answered, but not what was asked; asking once more may help."""
+    """The reply is not in the requested form; a second attempt may succeed."""

@@ -33,9 +33,9 @@ class Finishing:
     strength: float = 1.0
     """1: the result as it is; 0: the input, resized."""
     mask: Callable[[Image], Tensor] | None = None
-    """Gives the mask of a picture, (1, H, W) in [0, 1]: where the result replaces it; None: everywhere."""
+    """Returns the mask of a picture, (1, H, W) in [0, 1], inside which the result replaces it; None: everywhere."""
     size: tuple[int, int] | None = None
-    """Width and height; None: as the plan says."""
+    """Width and height; None: those of the plan."""
 
 
 def quantize_uint16(result: Image, before: Image, step: Step, expert: str) -> Image:

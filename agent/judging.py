@@ -22,7 +22,7 @@ from toolbox.tasks import Task
 
 NO_OPINION = 0.5
 EXPLAINED = 0.8
-"""Consistency from which a result of motion deblurring explains the input, though no gain is clearly expected.
+"""Minimum consistency of a motion deblurring result for which no gain is clearly expected.
 
 Of 17 results that lost more than 0.25 dB on 22 photographs of the training camera, 15 are below it, and one of the
 other two scores below its input. On 24 synthetic mixtures, results above it gained -0.2 to 16.8 dB; half of those
@@ -120,7 +120,10 @@ class Judge:
         return Candidate(verdict, result, features=features)
 
     def _least_consistency(self, expert: str) -> float:
-        """The profile's; more where motion deblurring is only tried: a wrong kernel does not explain the input."""
+        """The profile's minimum; at least `EXPLAINED` where motion deblurring is tried without a clear expected gain.
+
+        A wrong kernel does not explain the input.
+        """
         context, least = self._context, self._context.profile.least_consistency
         is_tried = context.step.task is Task.MOTION_DEBLURRING and not context.is_requested
         if is_tried and expert in self._gains and not self._gains[expert].is_clear:
@@ -129,8 +132,7 @@ class Judge:
 
     def _verdict(self, expert: str, image: Image, features: ImageFeatures, faithful: float) -> Verdict:
         pool, description = self._context.experts, self._context.description
-        measured = measure_published(self._metrics, [image], pool, pool.store, description)
-        published = {name: values[0] for name, values in measured.items()}
+        published = measure_published(self._metrics, image, pool, pool.store, description)
         weight = self._context.profile.fidelity_weight
         return verdict_on(expert, features, self._origin, faithful, weight, published, self._gains)
 

@@ -35,7 +35,10 @@ def run_loop(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> Im
     if context.state.plan is None:
         _perceive_and_plan(context, experts, reasoner)
     while _has_next_step(context):
-        _take_step(context, experts, reasoner)
+        child, image, features = _run_next_step(context, experts, reasoner)
+        context.events.emit(StepFinished(node=child))
+        follow(context, child, image, features, reasoner)
+        context.save()
     return _finish(context, experts)
 
 
@@ -73,7 +76,7 @@ def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reaso
 
 
 def _has_next_step(context: RunContext) -> bool:
-    """Whether there is a step to take; it is the first of those that remain."""
+    """Put the next step first, and return whether there is one within the budgets."""
     spent = _spent_budget(context)
     choose_next_step(context)
     if spent:
@@ -97,14 +100,6 @@ def _spent_budget(context: RunContext) -> str:
 def _runs_left(context: RunContext) -> int | None:
     most = context.state.profile.max_expert_runs
     return None if most is None else max(0, most - context.state.expert_runs)
-
-
-def _take_step(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
-    """Run the next step and continue from its result; if it failed, from the node that rollback chooses."""
-    child, image, features = _run_next_step(context, experts, reasoner)
-    context.events.emit(StepFinished(node=child))
-    follow(context, child, image, features, reasoner)
-    context.save()
 
 
 def _run_next_step(
@@ -173,14 +168,14 @@ def _finish(context: RunContext, experts: ExpertPool) -> Image:
 
 
 def _announce(context: RunContext, file: Path) -> None:
-    """Save which file the result will be."""
+    """Save hash and temporary name of the result before it gets its final name."""
     context.change(result=ResultFile(sha256=sha256_of(file), temporary=file.name))
     context.save()
     context.writer.flush()
 
 
 def conclude(context: RunContext) -> None:
-    """End a run whose result is at its place: state, report and trace say so, and the images of nodes go."""
+    """Finish a run whose result is written: update state, report and trace, and delete the images of the nodes."""
     context.change(finished=True)
     context.save()
     context.write_report()

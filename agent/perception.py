@@ -15,9 +15,9 @@ from iqa.quality import quality_of
 from toolbox.tasks import Degradation, Severity, Task
 
 HIDING = (Degradation.DARK, Degradation.DEFOCUS_BLUR, Degradation.MOTION_BLUR)
-"""Degradations with which any photo may be classified as aerial or medical."""
+"""Degradations that can make any photo look like an aerial or medical picture."""
 NOISELESS_SHARE = 0.25
-"""Share of exactly flat pixels from which a page or drawing has no noise; small letters look like noise."""
+"""Share of exactly flat pixels above which a page or drawing counts as noise-free; small letters look like noise."""
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES, features: ImageFeatures | None = None) -> Perception:

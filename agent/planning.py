@@ -84,9 +84,9 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
 def reorder(
     remaining_steps: Sequence[Step], failed: Mapping[Step, str], perception: Perception, reasoner: Reasoner
 ) -> tuple[Step, ...]:
-    """The same steps in an order that begins with none of the `failed` ones, whose reasons the reasoner is given.
+    """The same steps, reordered by the reasoner so that none of the `failed` ones comes first.
 
-    Super-resolution steps stay together.
+    `failed`: steps with the reasons of their failure. Super-resolution steps stay together.
     """
     same_size = {step.task: step for step in remaining_steps if step.task is not Task.SUPER_RESOLUTION}
     chain = [step for step in remaining_steps if step.task is Task.SUPER_RESOLUTION]
@@ -152,7 +152,7 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
 
 
 def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
-    """Tasks worth a step and, if there are any, the other findings, which may become worth one after them."""
+    """Tasks that are worth a step and, if there are any, the tasks of other findings, which may become worth one."""
     found = [name.task for name in perception.present() if name is not Degradation.LOW_RESOLUTION]
     offered = found if perception.by == CALLER else GAIN_TASKS  # a caller may say that nothing is wrong
     worth = [

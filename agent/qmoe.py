@@ -86,7 +86,7 @@ def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: Expert
 
 
 def helpful_downloads(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
-    """The downloads of the starter set that would have taken part in these steps, and what each gains."""
+    """The downloads of the starter set that these steps would have used, and what each gains."""
     missing, done = missing_starters(experts.store), {(step.task, step.scale) for step in steps}
     names = [
         card.name
@@ -104,7 +104,7 @@ def is_allowed(card: ExpertCard, profile: Profile) -> bool:
 
 
 def is_preferred(card: ExpertCard, profile: Profile) -> bool:
-    """Whether an expert is of a profile's preference; for enlargements that of its `detail`, if it has one."""
+    """Whether an expert matches a profile's preference; for enlargements its `detail`, if that is set."""
     if card.task is not Task.SUPER_RESOLUTION or profile.detail is None:
         return card.preference in ("any", profile.restore_preference)
     if card.preference == "perception":
@@ -117,7 +117,7 @@ def _prefers_perception(profile: Profile, task: Task) -> bool:
 
 
 def seconds_on_cpu(card: ExpertCard, pixels: int) -> float:
-    """About how long an expert takes on a CPU, by its card; 0 where it is fast, or on another device."""
+    """Estimated run time of an expert on a CPU, from its card; 0 for fast experts and on other devices."""
     speed = teraflops(best_device())
     computation = card.teraflop if isinstance(card, SpandrelCard) else 0.0
     return computation * pixels / 1e6 / speed if speed else 0.0

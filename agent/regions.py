@@ -1,4 +1,4 @@
-"""Parts of a picture as callers name them: numbers, faces, the most active or most changed place, a mask."""
+"""Regions of a picture, parsed from text: coordinates, faces, the place with most detail or change, a mask image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMS = (
 FACE_MARGIN = 0.3
 """Margin on each side of a detected face, relative to its size."""
 COMPARED_SIDE = 512
-"""Longer side at which the most changed place is looked for."""
+"""Longer side at which two versions are compared."""
 CHANGED_WINDOW = 0.2
 FEATHER = 0.01
 """Width of the soft edge of a region, relative to the longer side; it lies inside."""
@@ -41,25 +41,25 @@ LEAST_POLYGON = 6
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A box, and the corners of a polygon in it where it is none; in fractions of width and height."""
+    """A box or, with corners, the polygon in it; in fractions of width and height."""
 
     box: Box
     polygon: tuple[tuple[float, float], ...] = ()
 
 
 def is_region(text: str) -> bool:
-    """Whether a text names a part of a picture; otherwise it may name a mask image."""
+    """Whether a text describes a region; otherwise it may name a mask image."""
     return bool(_numbers(text)) or _plain(text) in NAMES or bool(re.fullmatch(r"faces?( \d+)?", _plain(text)))
 
 
 def regions_of(text: str, image: Image, other: Image | None = None) -> tuple[Region, ...]:
-    """The parts of `image` that a text names; only `faces` names several.
+    """The regions of `image` that a text describes; only `faces` gives several.
 
     `other`: the picture that "most changed" compares with. Raises `RegionError`.
     """
     name = _plain(text)
     if numbers := _numbers(text):
-        return (_of_numbers(numbers, text, image),)
+        return (_region_from(numbers, text, image),)
     if face := re.fullmatch(r"faces?(?: (\d+))?", name):
         return _faces(image, int(face[1]) if face[1] else None)
     if name not in NAMES:
@@ -101,27 +101,27 @@ def most_changed(first: Image, second: Image) -> Box:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionMask:
-    """The mask of the part of any picture that a text names, or a mask image. Workers of a batch get a copy."""
+    """Makes the mask of a region for any picture, from a text or a mask image. Can be sent to other processes."""
 
     text: str
     drawn: FloatArray | None = None
-    """(H, W, 1) in [0, 1]: the mask image; None where the text names a part."""
+    """(H, W, 1) in [0, 1]: the mask image; None if the text describes a region."""
 
     @classmethod
     def of(cls, text: str, image: Image | None) -> RegionMask:
-        """The mask by the text, or of a mask image that it names."""
+        """The mask of a region text; `image`: the mask image, if the text names one."""
         return cls(text, None if image is None else to_numpy(image.pixels.mean(dim=0, keepdim=True)))
 
     @property
     def key(self) -> str:
-        """The text, with a digest of the mask image: equal keys mask equally."""
+        """The text and a digest of the mask image; masks with equal keys are equal."""
         digest = "" if self.drawn is None else hashlib.sha256(self.drawn.tobytes()).hexdigest()[:32]
         return f"{self.text} {digest}".strip()
 
     def __call__(self, image: Image) -> Tensor:
         """(1, H, W): 1 where a result may replace `image`.
 
-        Raises `RegionError` for a part that the picture does not have, and for a mask image of another shape.
+        Raises `RegionError` if the picture has no such region, or the mask image has another shape.
         """
         if self.drawn is None:
             return mask_of(regions_of(self.text, image), image.height, image.width)
@@ -131,7 +131,7 @@ class RegionMask:
 
 
 def require_same_shape(first: Image, second: Image) -> None:
-    """Raise `RegionError` for two pictures that cannot be versions of one."""
+    """Raise `RegionError` if the aspect ratios of two pictures differ."""
     _require_shape((first.width, first.height), (second.width, second.height))
 
 
@@ -139,7 +139,7 @@ def _require_shape(first: tuple[int, int], second: tuple[int, int]) -> None:
     if abs(first[0] * second[1] / (first[1] * second[0]) - 1) > SAME_SHAPE:
         raise RegionError(
             f"{first[0]}x{first[1]} and {second[0]}x{second[1]} do not have the same shape",
-            "give two versions of one picture, uncut, in any size",
+            "give two uncropped versions of one picture, in any size",
         )
 
 
@@ -163,7 +163,8 @@ def mask_of(regions: tuple[Region, ...], height: int, width: int) -> Tensor:
     return from_numpy((drawn * np.clip(2 * soft - 1, 0, 1))[..., None])
 
 
-def _of_numbers(numbers: list[float], text: str, image: Image) -> Region:
+def _region_from(numbers: list[float], text: str, image: Image) -> Region:
+    """The box or polygon of these coordinates, in fractions, percent or pixels."""
     if "%" in text:
         numbers = [number / 100 for number in numbers]
     if max(numbers) > 1:
@@ -204,7 +205,7 @@ def _faces(image: Image, number: int | None) -> tuple[Region, ...]:
 
 
 def _numbers(text: str) -> list[float]:
-    """The numbers of a text that holds nothing else."""
+    """The numbers in a text of numbers and separators; empty for any other text."""
     if not re.fullmatch(r"[\s\d.,;%()\[\]-]+", text):
         return []
     return [float(number) for number in re.findall(r"-?\d*\.?\d+", text)]

@@ -123,10 +123,10 @@ def restore_file(
 ) -> Restoration:
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
-    `image`: the picture, where `source` has been read already; otherwise `page` is the page or frame to read, from
-    1. `strip_metadata`: write the result without EXIF, XMP, IPTC and map. `keep_print_size`: scale the resolution by
-    the enlargement. `reasoner`: replaces the one that the profile names. `name`: of the run folder. `finishing`:
-    strength, mask and exact size of the result.
+    `name`: name of the run folder. `image`: the picture, if `source` was already read; otherwise `page` selects the
+    page or frame to read, counted from 1. `strip_metadata`: write the result without EXIF, XMP, IPTC and map.
+    `keep_print_size`: multiply the resolution by the enlargement. `reasoner`: replaces the one that the profile
+    names. `finishing`: strength, mask and exact size of the result.
     Raises `ImageError`, `RegionError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
     if the trace cannot be written, and `OutputError` if the result cannot. After the last three, `resume_run`
     continues the run.
@@ -181,22 +181,22 @@ def resume_run(
     """Continue a run without a result from its last finished step; a finished run is only returned.
 
     `output`: another path for the result; `overwrite`: replace an existing file. Raises `RunError` if the folder is
-    not a run, if another process works on it, or if the run is finished and its result is elsewhere or gone;
-    `OutputError` if a file exists at the path of the result that is not the run's own.
+    not a run, if another process works on it, or if the run is finished and its result is elsewhere or missing;
+    `OutputError` if another file exists at the path of the result.
     """
-    kept = RunFolder(folder)
-    with nullcontext() if kept.load_state().finished else kept.held():  # a finished one may be read-only
-        state = kept.load_state()
-        place = str(output.absolute()) if output else state.output
+    stored = RunFolder(folder)
+    with nullcontext() if stored.load_state().finished else stored.held():  # a finished one may be read-only
+        state = stored.load_state()
+        target = str(output.absolute()) if output else state.output
         if state.finished:
-            return _finished(state, folder, place)
-        is_written = _has_written(state, Path(place))
-        state = state.model_copy(update={"output": place, "overwrite": state.overwrite or overwrite})
+            return _finished(state, folder, target)
+        is_written = _has_written(state, Path(target))
+        state = state.model_copy(update={"output": target, "overwrite": state.overwrite or overwrite})
         if not is_written:
-            check_output(Path(place), state.overwrite)
+            check_output(Path(target), state.overwrite)
         experts = experts or ExpertPool()
         reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
-        context = RunContext(state, kept, Timer(state.seconds), token or ProgressToken(), listener, experts)
+        context = RunContext(state, stored, Timer(state.seconds), token or ProgressToken(), listener, experts)
         context.start()
         if not is_written:
             return _run_to_end(context, experts, reasoner, warning)
@@ -215,9 +215,9 @@ def _finished(state: RunState, folder: Path, output: str) -> Restoration:
 
 
 def _has_written(state: RunState, output: Path) -> bool:
-    """Whether the file at `output` is the result of a run that was killed before it could say so.
+    """Whether the file at `output` is the result of a run that was killed before its state was saved as finished.
 
-    Removes the result's temporary name.
+    Deletes the temporary file of the result.
     """
     if state.result is None:
         return False
@@ -240,7 +240,7 @@ def _run_to_end(context: RunContext, experts: ExpertPool, reasoner: Reasoner, wa
         context.write_report()
         raise
     except OutputExists as error:
-        raise OutputExists(error.message, "resume the run with another output, or with overwriting") from error
+        raise OutputExists(error.message, "resume the run with another output, or ask for overwriting") from error
     finally:
         context.writer.close()
     return Restoration(context.state, context.folder.path, result)

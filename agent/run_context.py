@@ -1,4 +1,4 @@
-"""The context of a run: where it stands, and the writer and events that record it."""
+"""The context of a run: its search state, and the writer and event log that record it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ THUMBNAIL_SIDE = 320
 SLIDER_SIDE = 1400
 MAX_STATE_BYTES = 64 << 20
 MASK = -1
-"""The number under which a mask is kept among the images of nodes."""
+"""The number under which the mask is stored among the images of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the run for this call. Raises `RunError` where another one works on it."""
+        """Lock the folder inside the block. Raises `RunError` if another process works on the run."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
             lock.acquire()
@@ -79,7 +79,7 @@ class RunFolder:
         try:
             return RunState.model_validate_json(read_small(file, MAX_STATE_BYTES))
         except OSError as error:
-            raise RunError(f"{self.path} is no run folder: {file.name}: {error.strerror}") from error
+            raise RunError(f"{self.path} is not a run folder: {file.name}: {error.strerror}") from error
         except ValidationError as error:
             raise RunError(f"{file} is damaged or of another version: {error.errors()[0]['msg']}") from error
 

@@ -235,11 +235,11 @@ class ModelUse(_Frozen):
 
 
 class ResultFile(_Frozen):
-    """The file of a result, which a run knows before it gives it its name."""
+    """The written result, recorded just before its temporary file is renamed to the output path."""
 
     sha256: str
     temporary: str = Field(pattern=r"^\.[0-9a-f]{16}\.part\.[a-z]{3,4}$")
-    """Its name before; a kill may leave it."""
+    """Name of the temporary file, which a kill can leave behind."""
 
 
 class RunState(_Frozen):
@@ -263,16 +263,16 @@ class RunState(_Frozen):
     strength: float = 1.0
     """Weight of the result in its blend with the input."""
     is_masked: bool = False
-    """Whether the result replaces the input only where the mask in the run folder says."""
+    """Whether the result replaces the input only inside the mask in the run folder."""
     final_size: tuple[int, int] | None = None
     """Width and height that the caller asked for."""
     seconds: dict[str, float] = {}
     """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
     warnings: tuple[str, ...] = ()
     result: ResultFile | None = None
-    """Set just before the result gets its name, so that the run recognises it after a kill."""
+    """Set just before the result is renamed, so that a resumed run recognises it after a kill."""
     helpful_downloads: tuple[str, ...] = ()
-    """Downloads of the starter set that would have taken part in a step, and what they gain."""
+    """Downloads of the starter set that a step would have used, and what they gain."""
     finished: bool = False
 
     def with_node(self, node: Node) -> RunState:

@@ -51,7 +51,7 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
 def too_slow(context: StepContext, able: Sequence[ExpertCard]) -> dict[str, float]:
     """Experts of `able` that would take longer than the context allows, with their seconds; never all of them.
 
-    What the profile names is not too slow.
+    Experts that the profile names are never too slow.
     """
     pixels, limit = context.image.width * context.image.height, context.expert_seconds
     if limit is None:

@@ -22,13 +22,11 @@ GAIN_TASKS = (
 """Tasks whose gain is predicted; enlargement follows from sizes, faces are decided one by one."""
 CLEAR_TONE_DB = 1.5
 """Median of the expected gain from which a global tone adjustment is planned. All 20 training cases above it that the
-fit had left out gained 2.6 dB or more; photographs whose fog is meant stay below it, also those that no fit has seen.
+fit had left out gained 2.6 dB or more; photographs with intended fog stay below it, also those that no fit has seen.
 """
 DEBLURRING = (Task.DEFOCUS_DEBLURRING, Task.MOTION_DEBLURRING)
 SURE = 0.6
-"""Confidence from which a finding is relied on: rain, and what a profile that always allows global tone adjustments
-adjusts.
-"""
+"""Minimum confidence to rely on a finding of rain, and of darkness or haze in profiles that `always` correct them."""
 SEVERE_CONFIDENCE = 0.85
 """Confidence from which a degradation of high severity is tried where a gain is possible: the step's candidates are
 compared with its input.
@@ -51,8 +49,8 @@ def ranking_gains(features: ImageFeatures, task: Task) -> Mapping[str, ExpectedG
     """The expected gains by which the experts of a task are ranked on a picture; none for global tone
     adjustments, whose experts are ranked by priors.
 
-    Their gain depends above all on whether the picture was meant to be so. Such a step is planned where that is
-    settled, by a clear gain or a request.
+    Their gain depends mostly on whether the tones of the picture are intended. Such a step is planned only after that
+    is settled, by a clear gain or a request.
     """
     return {} if task.spec.is_global else expected_gains(features, task)
 
@@ -68,7 +66,8 @@ def is_requested(task: Task, perception: Perception, profile: Profile) -> bool:
 def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, TaskGain], profile: Profile) -> bool:
     """Whether a task is expected to help a picture with these gains, as far as the profile allows it.
 
-    No global tone adjustment in doubt: a picture that is meant to be dark or pale loses more than a step can win.
+    Doubtful global tone adjustments are not planned: a picture that is meant to be dark or pale would lose more than
+    the step could gain.
     """
     if task.spec.is_global:
         choice = tone_adjustment_choice(task, profile)
@@ -90,7 +89,7 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
 
 
 def tone_adjustment_choice(task: Task, profile: Profile) -> str:
-    """ "auto", "always" or "never", of brightening and dehazing."""
+    """The profile's choice for brightening or dehazing: "auto", "always" or "never"."""
     return profile.brightening if task is Task.BRIGHTENING else profile.dehazing
 
 
@@ -109,8 +108,8 @@ def doubts(perception: Perception, tasks: Sequence[Task], profile: Profile) -> t
 def _doubt(name: Degradation, finding: Finding, profile: Profile) -> str:
     found = f"{name.value.replace('_', ' ')} ({finding.severity.words})"
     if name.task.spec.is_global:
-        return f"{found} may be so by nature and is left; ask for {name.task.value} to change it"
-    return f"{found} is left: no expert is expected to gain on it; ask for {name.task.value} to try"
+        return f"{found} may be intended and is left; ask for {name.task.value} to change it"
+    return f"{found} is left: no expert is expected to improve it; ask for {name.task.value} to try"
 
 
 def _is_seen_or_best(task: Task, perception: Perception, gains: Mapping[Task, TaskGain]) -> bool:
@@ -157,8 +156,8 @@ def _is_clearly_severe(finding: Finding | None) -> bool:
 def _is_motion_blurred_everywhere(finding: Finding | None) -> bool:
     """Whether motion blur is found in every cell of the picture.
 
-    Nobody intends that. Deconvolution gains decibels or nothing. The features of the blurred picture do not tell
-    which; its results do, by their consistency (`agent.judging`).
+    Such blur is never intended. Deconvolution gains several decibels or nothing. The features of the blurred picture
+    do not show which; the consistency of the result does (`agent.judging`).
     """
     return bool(
         finding

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def stopped(image: Path, experts: ExpertPool, after: float | None) -> tuple[float, float | None]:
-    """Seconds of the run, and those from cancelling to its end; None where it was finished by then."""
+    """Seconds of the run, and those from cancelling to its end; None if it was finished by then."""
     token = ProgressToken()
     cancelled_at: list[float] = []
 

@@ -122,7 +122,7 @@ def run(file: Path, profile: str, budget: str) -> Peak:
 
 
 def own_megabytes(process: int) -> float:
-    """Anonymous memory of a running process; 0 where the system does not tell."""
+    """Anonymous memory of a running process; 0 if the system does not tell."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

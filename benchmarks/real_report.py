@@ -191,7 +191,7 @@ def _done(cases: Sequence[Case], results: Results, by: str = AGENT) -> tuple[lis
 
 
 def _row_of(case: Case, results: Results, by: str) -> Row | None:
-    """The row of one expert on a picture; None where it has not run or has failed."""
+    """The row of one expert on a picture; None if it has not run or has failed."""
     row = results.get(case.set_name, case.name, by)
     return None if row is None or row.error else row
 

@@ -91,7 +91,7 @@ class Results:
         return len(self._rows)
 
     def get(self, set_name: str, picture: str, by: str = AGENT) -> Row | None:
-        """The row of that key; None where nothing has been measured."""
+        """The row of that key; None if nothing has been measured."""
         return self._rows.get((set_name, picture, by))
 
     def has(self, set_name: str, picture: str, by: str = AGENT) -> bool:
@@ -118,7 +118,7 @@ class Results:
 
 
 def _row(line: str) -> Row | None:
-    """The row of a line; None where a killed run wrote half of it."""
+    """The row of a line; None if a killed run wrote half of it."""
     try:
         return Row.model_validate_json(line)
     except ValidationError:

@@ -16,8 +16,8 @@ from imaging.pixels import copied, empty, row_chunks
 def bleed_alpha(image: Image) -> Image:
     """Give every pixel of alpha 0 the colour of the nearest visible pixel.
 
-    Files mostly store black there, which would be measured as a part of the image, and which experts would blend into
-    the visible border. An image without transparent pixels, or without visible ones, is returned unchanged.
+    Most files store black there, which would be measured as a part of the image and blended into the visible border
+    by experts. An image without transparent pixels, or without visible ones, is returned unchanged.
     """
     if image.alpha is None:
         return image

@@ -1,4 +1,4 @@
-"""Writing a file so that it is complete whenever it exists under its name."""
+"""Atomic writing of files: a file that exists under its name is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 def atomic_write(file: Path, *, sync: bool = False, overwrite: bool = True, suffix: str = "") -> Iterator[Path]:
     """Yield a temporary path beside `file`, and rename it to `file` at the end of the block.
 
-    Where the block raises, the temporary file is deleted and `file` stays as it was. With `sync` the data is on disk
+    If the block raises, the temporary file is deleted and `file` stays as it was. With `sync` the data is on disk
     before it is renamed. Without `overwrite`, raises `FileExistsError` where `file` exists. `suffix` ends the
     temporary name, for writers that choose the format by it. `OSError` passes.
     """

@@ -1,4 +1,4 @@
-"""Child processes that answer requests over pipes: foreign files are handled there, and the process can be killed."""
+"""Child processes that answer requests over pipes; they handle untrusted files and can be killed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ended(Exception):
 class Child:
     """A process that runs a module, and ends when its stdin is closed.
 
-    A request is a line of JSON, followed by bytes whose length it tells; answers are made in the same way.
+    A request is a line of JSON that contains the length of the bytes after it; answers have the same form.
     """
 
     def __init__(self, module: str, variables: Mapping[str, str] | None = None) -> None:
@@ -100,9 +100,9 @@ def read_into(stream: IO[bytes], view: memoryview) -> None:
 
 @contextmanager
 def watched(child: Child, seconds: float, check: Callable[[], None]) -> Iterator[list[Exception]]:
-    """Kill the process when the time is over or `check`, which is called again and again, raises.
+    """Kill the process when the time is over or `check`, which is called repeatedly, raises.
 
-    The list holds what it raised.
+    The yielded list contains what it raised.
     """
     done = threading.Event()
     raised = list[Exception]()

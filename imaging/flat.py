@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOLERANCE = 2 / 255
-"""By how much an enlarged area of one colour may differ from it; smooth gradients of 8 bit stay below."""
+"""Maximum deviation of an enlarged area from its colour; smooth gradients of 8 bit stay below."""
 REACH = 8
-"""Pixels from an area of one colour up to which what lies between letters is taken for a part of it."""
+"""Distance in pixels up to which pixels near an area of one colour, such as between letters, belong to it."""
 
 
 def keep_flat(pixels: Tensor, before: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 Tags = Mapping[int, tuple[float, ...] | str]
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS = 33550, 33922, 34264, 34735
 RASTER_TYPE, POINTS = 1025, 2
-"""The key that tells whether a pixel's coordinates are those of its corner or its centre, and its value for that."""
+"""The key that says whether coordinates refer to a pixel's corner or centre, and its value for the centre."""
 
 
 def enlarged(tags: Tags, across: float, down: float) -> Tags:

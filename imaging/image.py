@@ -92,5 +92,5 @@ class Image:
         return replace(self, xmp=with_event(self.xmp, action)) if self.notes_history else self
 
     def without_metadata(self) -> Image:
-        """The image without what tells who took it, when, where and how; the colour profile stays."""
+        """The image without EXIF, XMP, IPTC and map; the colour profile stays."""
         return replace(self, exif=None, xmp=None, iptc=None, geotiff={}, notes_history=False)

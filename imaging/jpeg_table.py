@@ -1,11 +1,15 @@
-"""The standard JPEG quantization table, and the quantization of a file relative to it."""
+"""The DCT and the standard quantization table of JPEG, and the quantization of a file relative to it."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+BLOCK = 8
+"""Side of a block in pixels."""
 STANDARD_TABLE = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
@@ -20,6 +24,15 @@ STANDARD_TABLE = np.array(
     np.float32,
 )
 """The example steps for luminance in the standard (ITU-T T.81, annex K.1), which encoders use at quality 50."""
+
+
+@cache
+def dct_basis() -> NDArray[np.float32]:
+    """(8, 8): the orthonormal DCT-II."""
+    frequency, place = np.indices((BLOCK, BLOCK))
+    basis = np.cos(np.pi / BLOCK * (place + 0.5) * frequency) / 2
+    basis[0] /= np.sqrt(2)
+    return np.asarray(basis, np.float32)
 
 
 def quantization_relative_to_q50(tables: Any) -> float | None:

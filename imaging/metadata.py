@@ -1,4 +1,4 @@
-"""Metadata as it is written: EXIF that is true for the picture, and a form for run folders."""
+"""Metadata as it is written: EXIF that matches the picture, and a JSON form for run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = ("associated_alpha", "notes_history", "keeps_print_size")
 
 
 def written_exif(image: Image) -> bytes | None:
-    """The image's EXIF block with its present size and resolution; None if there is nothing to tell."""
+    """The image's EXIF block with its present size and resolution; None if it would be empty."""
     if not image.exif and not image.dpi:
         return None
     exif = read_exif(image.exif)
@@ -54,8 +54,8 @@ def metadata_to_json(image: Image) -> bytes:
 
 def metadata_from_json(data: bytes) -> dict[str, Any]:
     """Fields of `Image`. Raises `ValueError` or `KeyError` for what `metadata_to_json` has not written."""
-    told = json.loads(data)
-    blobs = {name: base64.b64decode(told[name]) or None for name in ("exif", "xmp", "iptc")}
-    geotiff = {tag: value if isinstance(value, str) else tuple(value) for tag, value in told["geotiff"]}
-    flags = {name: bool(told[name]) for name in FLAGS}
-    return blobs | flags | {"dpi": tuple(told["dpi"]) if told["dpi"] else None, "geotiff": geotiff}
+    fields = json.loads(data)
+    blobs = {name: base64.b64decode(fields[name]) or None for name in ("exif", "xmp", "iptc")}
+    geotiff = {tag: value if isinstance(value, str) else tuple(value) for tag, value in fields["geotiff"]}
+    flags = {name: bool(fields[name]) for name in FLAGS}
+    return blobs | flags | {"dpi": tuple(fields["dpi"]) if fields["dpi"] else None, "geotiff": geotiff}

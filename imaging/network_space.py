@@ -1,7 +1,7 @@
-"""Colours as networks know them: a picture of another space than sRGB is seen in sRGB, and goes back after.
+"""Conversion of pictures to sRGB, in which the networks were trained, and back to their own colour space.
 
 Colours beyond the gamut of sRGB are drawn towards the grey of their luminance until they fit, by a factor that varies
-smoothly over the picture. So nothing is clipped, and noise looks to networks as it does in sRGB.
+smoothly over the picture. So nothing is clipped, and noise has the same form as in sRGB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LEVELS = 1 << 16
 LIKE_SRGB = 0.06
-"""Largest difference to sRGB's curve of a profile whose values networks see as they are."""
+"""Largest difference from sRGB's curve of a profile whose values need no conversion."""
 SAME_PRIMARIES = 0.02
 """Largest difference from identity of a profile's matrix to linear sRGB whose primaries are taken for sRGB's."""
 PREDICTED = 0.01
@@ -64,7 +64,7 @@ class _Space:
 
 
 def in_network_space(image: Image) -> Image:
-    """The image as networks see it: in sRGB, if its profile says quite another space."""
+    """The image in sRGB; unchanged if its profile is near to sRGB."""
     space = _space(image.icc_profile)
     if space is None or image.network_space:
         return image
@@ -75,7 +75,7 @@ def in_network_space(image: Image) -> Image:
 
 
 def in_file_space(image: Image) -> Image:
-    """The image in the space of its profile, as files store it; pixels that did not change as they were read."""
+    """The image in the space of its profile, as files store it; unchanged pixels get the values of the file."""
     space = _space(image.icc_profile)
     if space is None or not image.network_space:
         return replace(image, network_space=False, file_pixels=None)
@@ -145,7 +145,7 @@ def _with_primaries(space: _Space, profile: bytes) -> _Space:
 
 
 def _by_profile(values: Values, profile: bytes) -> Values | None:
-    """(n, 1 or 3) values of a profile -> (n, 3) linear sRGB, by LittleCMS; None where it cannot."""
+    """(n, 1 or 3) values of a profile -> (n, 3) linear sRGB, by LittleCMS; None if it cannot."""
     import imagecodecs
 
     from imaging.decoding.colour import rgb_profile
@@ -162,7 +162,7 @@ def _by_profile(values: Values, profile: bytes) -> Values | None:
 
 
 def _seen(pixels: Tensor, rows: slice, space: _Space, factors: Values) -> Values:
-    """Some rows of (3, H, W) pixels in the space of a file, as networks see them."""
+    """Some rows of (3, H, W) pixels, converted from the space of a file to sRGB."""
     from imaging.decoding.colour import srgb_encoded
 
     light = _saturated(space.light(pixels[:, rows].numpy()), _at(factors, rows, pixels))

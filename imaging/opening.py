@@ -1,4 +1,4 @@
-"""Reading of a file's bytes: opened once, regular files only, without following links where that is asked."""
+"""Reading of the bytes of regular files, which are opened once, with or without following links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imaging.limits import Limits
 def read_bytes(path: Path, limits: Limits) -> bytes:
     """Read the bytes of a file. Raises an `ImageError` if it is not a regular file, or is beyond the limits.
 
-    All checks are made on the open file, which is the one that is read, whatever takes its name meanwhile.
+    All checks are made on the open file, which is then read, even if its name is given to another file meanwhile.
     """
     try:
         descriptor = _opened(path, limits.follow_links)

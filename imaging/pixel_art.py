@@ -31,7 +31,7 @@ def dots_enlarged(pixels: Tensor, scale: int) -> Tensor:
 
 
 def _grid(pixels: Tensor) -> int:
-    """The largest square that divides all changes of colour along rows and columns; 0 where there are none."""
+    """The largest square that divides all changes of colour along rows and columns; 0 if there are none."""
     import torch
 
     height, width = pixels.shape[-2:]

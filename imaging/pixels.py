@@ -75,9 +75,9 @@ def memory_budget() -> int:
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
-    """An uninitialised tensor (float32 by default), in a file where it is larger than its share of the budget.
+    """An uninitialised tensor (float32 by default), in a file if it is larger than its share of the budget.
 
-    Raises `ResourceError` where the disk is full.
+    Raises `ResourceError` if the disk is full.
     """
     import torch
 
@@ -105,7 +105,7 @@ def row_chunks(*pictures: Tensor) -> Iterator[slice]:
 
 
 def copied(pixels: Tensor) -> Tensor:
-    """A copy of a (C, H, W) tensor, in a file where it is larger than its share of the budget."""
+    """A copy of a (C, H, W) tensor, in a file if it is larger than its share of the budget."""
     copy = empty(tuple(pixels.shape), pixels.dtype)
     for rows in row_chunks(pixels, copy):
         copy[:, rows] = pixels[:, rows]

@@ -8,5 +8,5 @@ from imaging.network_space import in_network_space
 
 
 def prepared(image: Image) -> Image:
-    """The image in sRGB as networks see it, and with its hidden pixels filled."""
+    """The image in sRGB, with the colours of fully transparent pixels filled in."""
     return bleed_alpha(in_network_space(image))

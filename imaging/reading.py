@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from imaging.convert import FloatArray, as_array, to_float
 from imaging.decoding.process import Answer, decoding
 from imaging.errors import ImageTooLarge, NotAnImage
+from imaging.heavy_imports import import_heavy
 from imaging.image import Image
-from imaging.lasting import import_lasting
 from imaging.limits import Limits
 from imaging.opening import read_bytes
 from imaging.pixels import drop_pages, empty, memory_budget, row_chunks
@@ -80,7 +80,7 @@ def read_image(
 
 def _image(answer: Answer) -> Image:
     """Convert the pixels while they come, one row chunk at a time, and turn them upright."""
-    import_lasting("torch")
+    import_heavy("torch")
     import torch
 
     metadata = answer.metadata

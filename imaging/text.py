@@ -1,4 +1,4 @@
-"""Text from files, names, models and other servers, made fit for messages and terminals."""
+"""Escapes text from files, names, models and other servers for messages and terminals."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _put(wait: Callable[[], Tensor], output: Tensor, row: _Span, column: _Span) 
 
 
 def _sides(padded: Tensor, tile: int, halo: int, multiple_of: int, square: bool) -> tuple[int, int]:
-    """Height and width of the tiles, by which the fewest pixels are computed: squares, or from side to side."""
+    """Height and width of the tiles, squares or from side to side, for which the fewest pixels are computed."""
     least, (height, width) = 2 * halo + multiple_of, padded.shape[-2:]
     side = max(_round_up(tile, multiple_of), least)
     if square:

@@ -1,4 +1,4 @@
-"""The fidelity-aware score of a candidate: quality, removal, prior of its expert, consistency."""
+"""The fidelity-aware score of a candidate, from its quality, removal, expert prior and consistency."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CandidateScore:
     quality: float
     """The quality score, in [0, 1]."""
     removal: float
-    """The share of the degradation that was removed, by the estimator; negative where it has grown."""
+    """The share of the degradation that was removed, by the estimator; negative if it has grown."""
     consistency: float
     """Consistency with the step's input, in [0, 1]."""
     expert_prior: float
@@ -38,7 +38,7 @@ def origin_of(task: Task, before: ImageFeatures, enlarged: ImageFeatures | None 
 
 
 def removal(origin: Origin, features: ImageFeatures) -> float:
-    """The removed share of the degradation, in [-1, 1]; 0 where there was none, and for super-resolution."""
+    """The removed share of the degradation, in [-1, 1]; 0 if there was none, and for super-resolution."""
     if origin.task is Task.SUPER_RESOLUTION:
         return 0.0
     before = origin.level

@@ -1,4 +1,4 @@
-"""The degradation estimator: severity and confidence of every degradation, its place, and its measurements."""
+"""The degradation estimator: severity, confidence, location and measurements of every degradation."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OCTAVES_PER_LEVEL = 0.5
 """Octaves of enlargement per level of the network: an image enlarged by 2 is two levels higher."""
 QUANTIZATION_RELATIVE_TO_Q50 = (0.5, 1.0, 1.38, 1.95)
 """JPEG quantization relative to quality 50 above which it is one level more severe: qualities 75, 50, 36, 26."""
-EVEN = {Degradation.DARK: 0.25, Degradation.HAZE: 0.06}
-"""Range of luminance (5th to 99th percentile, in [0, 1]) below which an image is nearly uniform, as one of a wall or
-a sky, so that its tones do not show the degradation. One hazy photo in a hundred has a smaller range.
+UNIFORM_RANGE = {Degradation.DARK: 0.25, Degradation.HAZE: 0.06}
+"""Range of luminance (5th to 99th percentile, in [0, 1]) below which an image is nearly uniform (a wall,
+the sky), so that its tones do not show the degradation. One hazy photo in a hundred has a smaller range.
 """
-DIM = 0.4
+DIM_LUMINANCE = 0.4
 """Mean luminance up to which a nearly uniform image may still be dark."""
-NAMED: Mapping[Degradation, tuple[str, ...]] = {
+REPORTED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.NOISE: ("noise_luma_1px_flat_sigma_255", "noise_chroma_1px_flat_sigma_255", "spectrum_floor_db"),
     Degradation.JPEG_ARTIFACT: (
         "quantization_relative_to_q50",
@@ -90,19 +90,19 @@ def estimates_from(features: ImageFeatures) -> dict[Degradation, Estimate]:
             grid = _grid(features.patches.cells, levels[:, index].tolist())
             if kind is Degradation.RAIN and measurements["long_side_px"] < THUMBNAIL_PX:
                 reached = recheck_rain(reached, features)
-            if not _tones_tell(kind, measurements):
+            if not _tones_show(kind, measurements):
                 reached = [0.0] * len(reached)
             estimates[kind] = _estimate(
-                reached, loaded.least[index], {name: measurements[name] for name in NAMED[kind]}, grid
+                reached, loaded.least[index], {name: measurements[name] for name in REPORTED[kind]}, grid
             )
     return estimates
 
 
-def _tones_tell(kind: Degradation, measurements: Mapping[str, float]) -> bool:
+def _tones_show(kind: Degradation, measurements: Mapping[str, float]) -> bool:
     """Whether the tones of an image can show this degradation: not in a nearly uniform one."""
     spread = measurements["luminance_percentile_99"] - measurements["luminance_percentile_5"]
-    dim = kind is Degradation.DARK and measurements["luminance_mean"] <= DIM
-    return dim or spread >= EVEN.get(kind, 0.0)
+    dim = kind is Degradation.DARK and measurements["luminance_mean"] <= DIM_LUMINANCE
+    return dim or spread >= UNIFORM_RANGE.get(kind, 0.0)
 
 
 def low_resolution(resolved_px: float) -> Severity:
@@ -164,7 +164,7 @@ def recheck_rain(reached: Sequence[float], features: ImageFeatures) -> list[floa
 
 
 def removed_rain_255(features: ImageFeatures) -> float:
-    """Mean brightness, of 255, that deraining removes from the patches of an image; 0 where it adds some."""
+    """Mean brightness (of 255) that deraining removes from the patches of an image; 0 if it adds brightness."""
     from iqa.degradation_net import default_models
 
     card = default_catalogue().card(DERAINING_EXPERT)

@@ -1,4 +1,4 @@
-"""The gain that each expert is expected to bring on a picture, with its uncertainty.
+"""Predicts the gain of each expert on a picture, with its uncertainty.
 
 Quantile regression (Koenker & Bassett 1978) by small perceptrons on handcrafted features, the degradation estimator's
 logits and the residuals of the embedded networks (`iqa.residuals`); an expert is expected to help where the lower
@@ -38,7 +38,7 @@ the fit had left out and whose noise is removed for a clear gain, ten lose 0.3 d
 one, twelve do, one of them clean, and the mean gain is 0.78 dB.
 """
 AS_GOOD_DB = 0.3
-"""Difference in the median by which an expert is not worth a run beside the best."""
+"""An expert whose median is lower than the best one by more than this is not worth a run."""
 SHORTLIST_SIZE = 2
 
 
@@ -47,7 +47,7 @@ class ExpectedGain:
     """Quantiles of the gain in PSNR (dB) over the picture as it is."""
 
     low_db: float
-    """Lower quantile, shifted so that at most one in forty of an expert's clear gains was harm on left-out cases."""
+    """Lower quantile, shifted so that at most one in forty clear gains of an expert was a loss on held-out cases."""
     median_db: float
 
     @property
@@ -65,8 +65,8 @@ def expected_gains(features: ImageFeatures, task: Task | None = None) -> Mapping
     quantiles = model(model_input(features)[None])[0].tolist()
     return {
         name: ExpectedGain(low - shift, median)
-        for name, of, (low, median), shift in zip(model.experts, model.tasks, quantiles, model.shifts, strict=True)
-        if task is None or of == task.value
+        for name, known, (low, median), shift in zip(model.experts, model.tasks, quantiles, model.shifts, strict=True)
+        if task is None or known == task.value
     }
 
 
@@ -102,7 +102,7 @@ def prior_by_gain(gains: Mapping[str, ExpectedGain], expert: str, consistency: f
 
 
 def prior_of_no_gain(gains: Mapping[str, ExpectedGain]) -> float:
-    """The same of the input as it is."""
+    """The prior of keeping the input."""
     return -_best_gain(gains) / DB_PER_SCORE
 
 
@@ -126,7 +126,7 @@ class GainModel:
     tasks: tuple[str, ...]
     """The task of each expert."""
     shifts: tuple[float, ...]
-    """What is taken off the lower quantile of each expert, in dB."""
+    """Shift that is subtracted from the lower quantile of each expert, in dB."""
     centre: Tensor
     spread: Tensor
     """(f,): mean and deviation of the inputs."""
@@ -147,7 +147,7 @@ class GainModel:
 
 @cache
 def load_gain_model() -> GainModel:
-    """The fit that ships. Raises `BadParameters` where its file is damaged."""
+    """The embedded model. Raises `BadParameters` if its file is damaged."""
     with reading(FILE):
         tensors, names = read_tensors(FILE)
         return GainModel(

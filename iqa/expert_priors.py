@@ -39,7 +39,7 @@ def shortlist_by_prior(priors: Mapping[str, float]) -> list[str]:
 
 
 def expert_prior(task: Task, expert: str, co_degradation_severity: float = 0.0) -> float:
-    """The prior of an expert; 0 where there is none."""
+    """The prior of an expert; 0 if there is none."""
     return priors_for(expert_priors(), task, co_degradation_severity).get(expert, 0.0)
 
 

@@ -39,7 +39,7 @@ def predict_no_reference_fidelity(features: ImageFeatures) -> FidelityPrediction
 
     Trained by `python -m training.fits.no_reference_fidelity` on degraded photos and on the results of experts.
     """
-    loaded = _shipped()
+    loaded = _load()
     ssim, psnr_share = loaded.perceptron(standard(row_of(features, loaded.names), loaded.centre, loaded.spread))
     return FidelityPrediction(float(ssim), float(psnr_share))
 
@@ -67,7 +67,7 @@ class _LoadedPerceptron:
 
 
 @cache
-def _shipped() -> _LoadedPerceptron:
+def _load() -> _LoadedPerceptron:
     with reading(FILE):
         tensors, names = read_tensors(FILE)
         arrays = {key: tensor.numpy() for key, tensor in tensors.items()}

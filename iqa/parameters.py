@@ -27,7 +27,7 @@ def reading(file: str) -> Iterator[None]:
 
 @cache
 def read_toml(file: str) -> dict[str, Any]:
-    """The tables of iqa/`file`, which nobody changes."""
+    """The tables of iqa/`file`, shared by all callers: do not modify them."""
     return tomllib.loads((resources.files("iqa") / file).read_text("utf-8"))
 
 

@@ -78,7 +78,7 @@ def published_metrics() -> Mapping[str, PublishedMetric]:
 
 
 def missing_for(metric: PublishedMetric, store: ModelStore) -> str:
-    """What a metric needs and how to install it; empty if library and weights are there. Loads neither."""
+    """What a metric lacks and how to install it; empty if library and weights are installed. Loads neither."""
     if find_spec(metric.library) is None:
         return f"needs {metric.library}: {EXTRA} ({metric.licence})"
     return "" if store.has(metric.file.name) else f"needs {metric.file.name}: restore4k models pull {metric.name}"
@@ -100,16 +100,15 @@ def chosen(reflection: str, non_commercial: bool, store: ModelStore) -> tuple[st
 
 
 def measure_published(
-    names: Sequence[str], images: Sequence[Image], pool: ModelPool, store: ModelStore, description: str = ""
-) -> dict[str, list[float]]:
-    """Measure some metrics of some images; images of the same size are one batch.
+    names: Sequence[str], image: Image, pool: ModelPool, store: ModelStore, description: str = ""
+) -> dict[str, float]:
+    """The values of some metrics of an image, by name.
 
     `description`: the text for HPSv2. Raises `MetricMissing` for a metric that is unknown or not installed.
     """
     import torch
 
-    inputs = [_fitting(image) for image in images] if names else []
-    values: dict[str, list[float]] = {}
+    values = dict[str, float]()
     for name in names:
         metric = published_metrics().get(name)
         if metric is None:
@@ -117,15 +116,8 @@ def measure_published(
         if advice := missing_for(metric, store):
             raise MetricMissing(f"{name} is not installed", advice)
         loaded = pool.hold(f"metric {name}", partial(_load, metric, store.path(metric.file.name)))
-        row = [0.0] * len(inputs)
-        for size in {tensor.shape for tensor in inputs}:
-            alike = [index for index, tensor in enumerate(inputs) if tensor.shape == size]
-            with torch.inference_mode():
-                batch = torch.stack([inputs[index] for index in alike]).to(best_device())
-                scores = loaded.score(batch, description).float().flatten().tolist()
-            for index, score in zip(alike, scores, strict=True):
-                row[index] = score
-        values[name] = row
+        with torch.inference_mode():
+            values[name] = float(loaded.score(_fitting(image)[None].to(best_device()), description))
     return values
 
 
@@ -172,7 +164,7 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
 
     module_name, class_name, arguments = _CONSTRUCTORS[metric.name]
     given = {name: str(file) if value is FILE else value for name, value in arguments.items()}
-    with redirect_stdout(io.StringIO()), needed_by_clip():  # it prints the files that it loads
+    with redirect_stdout(io.StringIO()), pkg_resources_provided():  # pyiqa prints the files that it loads
         module = importlib.import_module(f"pyiqa.archs.{module_name}")
         if metric.name == "maniqa":  # It asks for a trained backbone in any case; the file includes the backbone.
             module.timm = SimpleNamespace(create_model=_untrained)  # type: ignore[attr-defined]
@@ -182,8 +174,8 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
 
 
 @contextmanager
-def needed_by_clip() -> Iterator[None]:
-    """Provide the module `pkg_resources`, which openai-clip imports and setuptools no longer has."""
+def pkg_resources_provided() -> Iterator[None]:
+    """Provide the module `pkg_resources`, which openai-clip imports and setuptools no longer contains."""
     import packaging
     import packaging.version
 

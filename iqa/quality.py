@@ -83,7 +83,7 @@ def quality_of(
 
 
 def rollback_threshold(parts: Mapping[str, float]) -> float | None:
-    """The quality score below which 4KAgent rolls a step back; None where one of its metrics is missing.
+    """The quality score below which 4KAgent rolls a step back; None if one of its metrics is missing.
 
     The paper (arXiv 2507.07105) requires Qs >= 0.5, or 0.12 where HPSv2 is the only metric.
     """

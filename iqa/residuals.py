@@ -36,7 +36,7 @@ def residuals_of(patches: Tensor, models: ModelPool) -> list[Tensor]:
     """What each of `NETWORKS` adds to (n, 3, h, w) patches of RGB in [0, 1]."""
     import torch
 
-    different = {patch.numpy().tobytes(): patch for patch in patches}  # those of a small image are partly the same
+    different = {patch.numpy().tobytes(): patch for patch in patches}  # a small image has equal patches
     places = {key: place for place, key in enumerate(different)}
     batch, index = torch.stack(list(different.values())), [places[patch.numpy().tobytes()] for patch in patches]
     residuals = []

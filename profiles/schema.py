@@ -169,7 +169,7 @@ class Profile(BaseModel):
 
     @property
     def blended_detail(self) -> float | None:
-        """The share of the textured result where enlargements are blended; None where they are not."""
+        """The share of the textured result where enlargements are blended; None if they are not."""
         return self.detail if self.detail is not None and 0 < self.detail < 1 else None
 
     @property

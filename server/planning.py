@@ -44,8 +44,8 @@ def plan_report(
 ) -> PlanReport:
     """Perceive an image and plan its restoration, by `reasoner` or the one that the profile names.
 
-    `failed`: tasks that did not help as the first one; another one begins then. `search`, at its input, gets the
-    perception and the plan. Raises `PlanError`.
+    `failed`: tasks that failed as the first one; the plan starts with another. `search`, which is at its input, gets
+    the perception and the plan. Raises `PlanError`.
     """
     log = WarningLog([])
     reasoner = reasoner or _reasoner(profile, experts, log, token)

@@ -17,7 +17,7 @@ def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> Q
     """Measure embedded and published metrics of one image; the published ones at 1024 pixels at most."""
     missing = {name: missing_for(metric, pool.store) for name, metric in published_metrics().items()}
     ready = [name for name, advice in missing.items() if not advice]
-    published = {name: row[0] for name, row in measure_published(ready, [image], pool, pool.store).items()}
+    published = measure_published(ready, image, pool, pool.store)
     quality = quality_of(extract_features(image, models=pool), published=published)
     return QualityReport(
         image=picture,

@@ -39,7 +39,7 @@ class Extent:
     final: tuple[int, int] | None = None
     """Width and height."""
     crop: bool = False
-    """The input is cut to the aspect of `final` first."""
+    """The input is first cropped to the aspect ratio of `final`."""
 
     def apply_to(self, profile: Profile, long_side: int) -> Profile:
         """The profile that plans for this size of an image with that longer side."""
@@ -63,7 +63,7 @@ class TargetSize:
     second: float = 0.0
 
     def of(self, width: int, height: int) -> Extent:
-        """The size for an image. Raises `RequestError` where no result can have it."""
+        """The size of the result for an image. Raises `RequestError` if it is not supported."""
         if self.kind == "scale" and self.first in SCALES:
             return Extent(scale=int(self.first))
         if self.kind == "crop":
@@ -84,7 +84,7 @@ class TargetSize:
         return _extent(factor * width, factor * height)
 
     def of_any(self, profile: Profile) -> Profile:
-        """The profile for this size of all images alike. Raises `RequestError` where it depends on the image."""
+        """The profile for this size, the same for all images. Raises `RequestError` if it depends on the image."""
         if self.kind == "scale" and self.first in SCALES:
             return profile.model_copy(update={"scale_factor": int(self.first)})
         if self.kind == "long":

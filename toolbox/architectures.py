@@ -1,4 +1,4 @@
-"""Recognition of networks by spandrel, without importing architectures that nobody asks for.
+"""Recognition of networks by spandrel, without importing architectures that are not used.
 
 `import spandrel` imports more than forty architectures. Two of them need torchvision, whose import takes longer than
 that of torch. A card names its architecture, so that one is enough.
@@ -44,7 +44,7 @@ class _DeferredPackage(ModuleType):
 
 
 def defer_spandrel() -> None:
-    """Let submodules of spandrel be imported without all of it."""
+    """Make submodules of spandrel importable without importing all of spandrel."""
     with _loading:
         spec = None if "spandrel" in sys.modules else importlib.util.find_spec("spandrel")
         if spec is not None:

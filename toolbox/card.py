@@ -46,11 +46,11 @@ class ExpertCard(BaseModel):
     page: str = ""
     """The web page of the method and its weights."""
     reference: tuple[str, ...] = ()
-    """Its names in 4KAgent's toolbox; empty where it is not part of it."""
+    """Its names in 4KAgent's toolbox; empty if it is not part of it."""
     licence: str = "Apache-2.0"
     """Licence of the code, and of the weights unless `weights_licence` is given."""
     weights_licence: str = ""
-    """Licence of the weights, where it differs."""
+    """Licence of the weights, if it differs."""
     commercial: Literal["yes", "no", "ask"] = "yes"
     """Whether both licences allow commercial use; ask: unclear, read them."""
     memory: Literal["S", "M", "L", "XL"] = "S"
@@ -152,9 +152,9 @@ class SpandrelCard(TiledCard):
     axis. Not for generative networks, because averaging blurs their details.
     """
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 where the network keeps its quality in mixed precision."""
+    """bfloat16 if the network keeps its quality in mixed precision."""
     network_scale: int | None = Field(default=None, ge=2, le=16)
-    """Scale of the network where it differs from `scale`: its output is resized."""
+    """Scale of the network if it differs from `scale`: its output is resized."""
     value_range: ValueRange = "unit"
     """Range of the network's input and output: [0, 1], or [-1, 1] or [0, 255] where spandrel does not convert it."""
     options: dict[str, float] = {}
@@ -162,7 +162,7 @@ class SpandrelCard(TiledCard):
     extra: Literal["", "extra-arches"] = ""
     """The extra of restore4k that contains the architecture."""
     teraflop: float = Field(default=0.0, ge=0)
-    """Computation per megapixel of input, in 10^12 operations, where it is much: 0 is not counted."""
+    """Computation per megapixel of input, in 10^12 operations; 0: negligible."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> SpandrelCard:
@@ -206,7 +206,7 @@ class OnnxCard(TiledCard):
     data: WeightFile | None = None
     """Its weights in the models folder, where the graph refers to a file beside it."""
     network_scale: int | None = Field(default=None, ge=2, le=16)
-    """Scale of the graph where it differs from `scale`: its output is resized."""
+    """Scale of the graph if it differs from `scale`: its output is resized."""
     value_range: ValueRange = "unit"
     """Range of the graph's input and output: [0, 1], [-1, 1] or [0, 255]."""
     why: str = ""
@@ -236,7 +236,7 @@ class DiffusionCard(TiledCard):
     file: WeightFile | None = None
     """The LoRA weights of the method in the models folder, where it modifies the base model."""
     dtype: Literal["float32", "float16"] = "float32"
-    """float16 where the model keeps its quality in half precision on a GPU."""
+    """float16 if the model keeps its quality in half precision on a GPU."""
     options: dict[str, float] = {}
     """Keyword arguments of the pipeline."""
 

@@ -94,7 +94,7 @@ def default_catalogue() -> Catalogue:
 def catalogue_of(store: ModelStore) -> Catalogue:
     """The default catalogue plus the custom models, whose cards are in the folder `cards` of the store.
 
-    A file that cannot be used is set aside with a warning: without its experts everything else works.
+    A file that cannot be used is skipped with a warning.
     """
     catalogue = default_catalogue()
     for file in store.custom_cards():
@@ -106,7 +106,7 @@ def catalogue_of(store: ModelStore) -> Catalogue:
             problem = f"{file} cannot be read: {error}"
         else:
             continue
-        _warn_once(f"a card is set aside: {printable(problem)}; correct or delete the file")
+        _warn_once(f"a card is skipped: {printable(problem)}; correct or delete the file")
         catalogue = replace(catalogue, problems=(*catalogue.problems, printable(problem)))
     return catalogue
 

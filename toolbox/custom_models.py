@@ -33,7 +33,7 @@ RESIZED_TO = 4
 """Scale of the expert whose network has another scale, 3 for example."""
 PROBE_SIDE = 64
 NEAR_DB, CLEARLY_BETTER_DB = 20.0, 6.0
-"""Least PSNR to the input, and least distance to that with [0, 1], from which [0, 255] is taken for the range."""
+"""The range is taken for [0, 255] if its PSNR to the input is at least this, and higher by this than with [0, 1]."""
 RUN_KEYS = {"extra", "value_range", "tile", "halo", "multiple_of", "memory"}
 """Keys that a custom model copies from the card of a published network with the same architecture."""
 UNKNOWN = "unknown"
@@ -109,10 +109,10 @@ def add_custom_model(model: CustomModel, store: ModelStore, examination: Examine
 def examine(
     model: CustomModel, table: dict[str, Any], store: ModelStore, check: Callable[[Expert], None]
 ) -> dict[str, Any]:
-    """The keys of the card that the model tells itself, found by loading and running it; `check` gets the expert.
+    """The card keys that follow from the model file, found by loading and running it; `check` gets the expert.
 
     `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, `BadCard`, and what `check`
-    raises. To be called in a process with limits: the file is foreign.
+    raises. Call it in a process with limits, because the file is not trusted.
     """
     if table["loader"] == "onnx":
         draft = OnnxCard.model_validate({"name": model.name, **table})
@@ -133,7 +133,7 @@ def remove_custom_card(name: str, store: ModelStore) -> None:
 
 
 def remove_unreadable(name: str, store: ModelStore) -> bool:
-    """Delete the card of that name and its weight files, if the card is one that the catalogue has set aside."""
+    """Delete the card of that name and its weight files, if the card is one that the catalogue skips."""
     card = store.custom_card(name)
     if card not in store.custom_cards() or any(known.name == name for known in catalogue_of(store)):
         return False
@@ -228,7 +228,7 @@ def _scale_keys(model: CustomModel, scale: int) -> dict[str, int]:
 def _probed_range(card: SpandrelCard | OnnxCard, store: ModelStore) -> ValueRange:
     """The value range of a network: [0, 1], unless only [0, 255] gives a result that is near to the input.
 
-    What takes [-1, 1] cannot be told from [0, 1] in this way; the card of a published network of the same
+    [-1, 1] cannot be distinguished from [0, 1] in this way; the card of a published network of the same
     architecture says it, or the user.
     """
     if card.value_range != "unit" or card.task.spec.is_global:

@@ -42,7 +42,7 @@ def pull(file: WeightFile, store: ModelStore, token: ProgressToken | None = None
     """Download one file into the store, unless it is there already. Returns its path.
 
     An interrupted download is resumed. The file gets its final name only after its size and sha256 were verified.
-    Raises `DownloadFailed` with the error of each source, `ResourceError` where the disk is full, and `Cancelled`.
+    Raises `DownloadFailed` with the error of each source, `ResourceError` if the disk is full, and `Cancelled`.
     """
     token = token or ProgressToken()
     store.path(file.name).parent.mkdir(parents=True, exist_ok=True)

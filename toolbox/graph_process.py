@@ -1,4 +1,4 @@
-"""The process of an ONNX graph, as its parent sees it: killed where it takes too long or nobody waits for it."""
+"""The parent's side of the process that runs an ONNX graph; kills it when it takes too long or is cancelled."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ SHARE_OF_MEMORY = 0.75
 
 T = TypeVar("T")
 Check = Callable[[], None]
-"""Raises where the result is no longer wanted."""
+"""Raises if the result is no longer wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a graph says of itself."""
+    """The inputs and outputs that a graph declares."""
 
     shapes: list[list[int | str | None]]
-    """Of its inputs."""
+    """Shapes of the inputs."""
     types: list[str]
     outputs: int
 
 
 class GraphProcess:
-    """A graph in a process of its own, which is started at the first call, and again where it has ended.
+    """A graph in a process of its own, which is started at the first call, and again if it has ended.
 
     Thread-safe: one tile at a time.
     """
@@ -87,7 +87,7 @@ class GraphProcess:
         }
         self._end()
         self._child = Child(WORKER)
-        return self._asked(request, b"", OPEN_SECONDS, check, lambda told, _: Signature(**told))
+        return self._asked(request, b"", OPEN_SECONDS, check, lambda head, _: Signature(**head))
 
     def _asked(
         self,
@@ -97,14 +97,14 @@ class GraphProcess:
         check: Check,
         parse: Callable[[dict[str, Any], Child], T],
     ) -> T:
-        """The answer; a process that has not given one is ended, since another call would get it."""
+        """The answer of the process, which is ended if it has not answered: the next call would get that answer."""
         child, raised = self._child, list[Exception]()
         assert child is not None  # noqa: S101  # for the type checker
         try:
             with watched(child, seconds, check) as raised:
                 child.send(request, data)
-                told = json.loads(child.head())
-                answer = None if "error" in told else parse(told, child)
+                head = json.loads(child.head())
+                answer = None if "error" in head else parse(head, child)
         except (Ended, ValueError, TypeError, KeyError) as broken:
             self._end()
             if raised:
@@ -116,7 +116,7 @@ class GraphProcess:
         if child.killed:  # just after its answer
             self._end()
         if answer is None:
-            raise ExpertError(str(told["error"]))
+            raise ExpertError(str(head["error"]))
         return answer
 
     def _why(self, child: Child, seconds: float) -> str:
@@ -131,12 +131,12 @@ class GraphProcess:
 
 
 def _array_for(given: tuple[int, ...]) -> Callable[[dict[str, Any], Child], NDArray[np.float32]]:
-    """Reads the result for a tile of that shape; a hostile process may announce one of any size."""
+    """A function that reads the result for a tile of that shape, and refuses one that is too large."""
 
-    def read(told: dict[str, Any], child: Child) -> NDArray[np.float32]:
-        shape = tuple(int(side) for side in told["shape"])
+    def read(head: dict[str, Any], child: Child) -> NDArray[np.float32]:
+        shape = tuple(int(side) for side in head["shape"])
         if min(shape, default=0) < 1 or math.prod(shape) > math.prod(given) * MOST_SCALE**2:
-            raise ExpertError(f"maps {given} to {shape}, which is no picture")
+            raise ExpertError(f"maps {given} to {shape}, which is not a picture")
         result = np.empty(shape, np.float32)
         read_into(child.output, result.data.cast("B"))
         return result

@@ -1,4 +1,4 @@
-"""The process of one ONNX graph, whose file is foreign: on certain pictures it may loop, grow or crash.
+"""The process that runs one ONNX graph, whose file is not trusted: on certain pictures it may loop, grow or crash.
 
 The parent's side is `toolbox.graph_process`. A message is a line of JSON, followed by the bytes of a tile. The
 process ends with its stdin, even while the graph runs.

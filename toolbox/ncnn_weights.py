@@ -45,7 +45,7 @@ class Layer:
     """Its arrays by key: -23310 is stored as 10."""
 
     def integer(self, key: int) -> int:
-        """A whole number; 0 where the key is missing."""
+        """A whole number; 0 if the key is missing."""
         return int(self.options.get(key, 0))
 
 
@@ -78,7 +78,7 @@ def read_ncnn(file: Path) -> dict[str, Tensor]:
             except ValueError as error:
                 raise WeightsError(f"{param.name} does not fit {weights.name}: {error}") from error
     raise WeightsError(
-        f"{param.name} is no RRDBNet (ESRGAN), Compact network or SPAN; no others are read from ncnn's format",
+        f"{param.name} is not an RRDBNet (ESRGAN), Compact network or SPAN; no others are read from ncnn's format",
         "use the .pth or .safetensors file of the network, or export it to .onnx",
     )
 

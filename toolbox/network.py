@@ -57,7 +57,7 @@ class NetworkExpert:
     device: torch.device
     weight_bytes: int = field(default=0)
     mixed_precision: Callable[[Tensor], Tensor] | None = None
-    """The network in bfloat16 with the image in float32, used instead of autocast; None where there is none."""
+    """The network in bfloat16 with the image in float32, used instead of autocast; None if there is none."""
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
         """Run the network; outputs for a small image are averaged over flips (self-ensemble, Timofte et al. 2016)."""
@@ -88,7 +88,7 @@ class NetworkExpert:
 
     def of_batch(self, tiles: Tensor) -> Tensor:
         """The network's results for (B, 3, h, w) tiles in one pass, on its device; without self-ensemble."""
-        # Always a copy: some published networks (RCAN) write into their input.
+        # Always a copy, because some published networks (RCAN) write into their input.
         return self._scaled(to_device(tiles, self.device).contiguous(memory_format=_layout(self.descriptor)))
 
     def _tile(self) -> int:

@@ -1,4 +1,4 @@
-"""The starter set: the few small downloads that change most for a photo."""
+"""The starter set: the few small downloads with the most effect on photos."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ STARTER_SET = {
     "realesr_general_x4": "texture in the second enlargement to 4K, at the speed of the networks in the package",
     "realesrgan_x2": "texture in 2x enlargements",
     "scunet_psnr": "removes strong noise of any kind",
-    "yunet": "finds faces at any angle and smaller ones; the detector in the package only upright ones",
-    "sface": "tells persons apart, so that restoring a face does not change who it is",
+    "yunet": "finds smaller faces and faces at any angle; the detector in the package finds only upright ones",
+    "sface": "recognises persons, so that face restoration keeps their identity",
 }
 """Downloads that may be used commercially, and what each gains."""
 PULL_STARTER = f"restore4k models pull {STARTER}"

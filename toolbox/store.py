@@ -176,7 +176,7 @@ class ModelStore:
         self._write(index)
 
     def _index(self) -> _Index:
-        """The index; a damaged one is set aside, since the next change would replace it."""
+        """The index; a damaged one is renamed, because the next change would replace it."""
         path = self.path("index.json")
         try:
             return _Index.model_validate_json(read_small(path, MAX_INDEX_BYTES))
@@ -186,7 +186,7 @@ class ModelStore:
             aside = path.with_name("index.json.damaged")
             with suppress(OSError):
                 path.replace(aside)
-            log.warning("%s is damaged and is set aside as %s; models are verified anew", path, aside.name)
+            log.warning("%s is damaged and was renamed to %s; models are verified again", path, aside.name)
             return _Index()
 
     def _write(self, index: _Index) -> None:

@@ -61,7 +61,7 @@ class BatchFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Lock the folder for this process. Raises `BatchError` and `OutputError`."""
+        """Lock the folder inside the block. Raises `BatchError` and `OutputError`."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ BATCH_FOLDER = "restore4k-batch"
 """Folder of a batch's own files among its results."""
 
 SAME_FORMAT = "same"
-"""In place of a suffix: each result in the format of its picture, PNG where that is not written."""
+"""In place of a suffix: each result gets the format of its picture, or PNG if that format cannot be written."""
 NO_SUFFIX = "without suffix"
 
 
@@ -30,14 +30,14 @@ class Picture:
     size: int = 0
     modified_ns: int = 0
     is_alone: bool = True
-    """No other picture in its folder has the same name with another suffix."""
+    """Whether no other picture in its folder has the same name with another suffix."""
     extends_a_name: bool = False
-    """Without its suffix it has the whole name of another picture in its folder: `a.jpg.png` beside `a.jpg`."""
+    """Whether its name without suffix is the full name of another picture in its folder: `a.jpg.png` and `a.jpg`."""
     problem: str = ""
     """Why the file or folder cannot be accessed."""
 
     def restored_name(self, suffix: str) -> str:
-        """Path of the result below the results folder, which no other picture's result has."""
+        """Path of the result below the results folder, different for every picture."""
         path = PurePosixPath(self.name)
         if suffix == SAME_FORMAT:
             suffix = path.suffix if path.suffix.lower() in FORMAT_OF else ".png"
@@ -51,9 +51,9 @@ def pictures(root: Path, *, follow_links: bool = True, passed_over: Counter[str]
     """The pictures in name order, those of a folder before those of its subfolders.
 
     Hidden files and folders are skipped, and subfolders that hold the results of a batch.
-    A file is a picture by its suffix, or by its first bytes where the suffix is another or missing. `follow_links`:
-    take links to files too; links to folders are never followed. `passed_over`: counts the other files by suffix.
-    Only the names of one folder are in memory at a time.
+    A file counts as a picture by its suffix, or by its first bytes if the suffix is unknown or missing.
+    `follow_links`: take links to files too; links to folders are never followed. `passed_over`: counts the other
+    files by suffix. Only the names of one folder are in memory at a time.
     """
     return _below(root, PurePosixPath(), follow_links, Counter[str]() if passed_over is None else passed_over)
 
@@ -74,7 +74,7 @@ def _below(folder: Path, place: PurePosixPath, follow_links: bool, passed_over: 
                 else:
                     passed_over[_utf8(_suffix(entry.name)) or NO_SUFFIX] += 1
     except OSError as error:
-        problem = f"the folder {folder} cannot be read: {error.strerror}; allow it and call again"
+        problem = f"the folder {folder} cannot be read: {error.strerror}; check its permissions and call again"
         yield Picture(_utf8(f"{place}/"), folder, problem=problem)
         return
     namesakes, whole = Counter(map(_stem, names)), {name.casefold() for name in names}

@@ -27,9 +27,9 @@ class BatchRequest:
     results: Path
     profile: Profile
     suffix: str = ".png"
-    """Of the results; `SAME_FORMAT`: each in the format of its picture."""
+    """Suffix of the results; `SAME_FORMAT`: each in the format of its picture."""
     overwrite: bool = False
-    """Replace files of others, and results with other settings."""
+    """Replace files that are not results of this batch, and results with other settings."""
     retry_failed: bool = False
     strip_metadata: bool = False
     keep_print_size: bool = False
@@ -60,7 +60,7 @@ class BatchRequest:
         )
 
     def check(self) -> None:
-        """Raise `BatchError` or `OutputError` where it cannot work."""
+        """Raise `BatchError` or `OutputError` if the request cannot be carried out."""
         source, results = self.source.resolve(), self.results.resolve()
         if not source.is_dir():
             raise BatchError(f"{self.source} is not a folder", "give a folder with pictures")

@@ -15,14 +15,14 @@ from imaging.errors import OutputExists
 
 
 class Results:
-    """The record of a batch and the folder of its results, kept in step."""
+    """The record of a batch and the folder of its results, kept consistent."""
 
     def __init__(self, request: BatchRequest, folder: BatchFolder, record: Record) -> None:
         self._request, self._folder, self._record = request, folder, record
         self._digest = request.settings().digest
 
     def earlier(self, picture: Picture) -> Entry | None:
-        """The entry of an earlier call that still counts; None where the picture must be restored.
+        """The entry of an earlier call that still counts; None if the picture must be restored.
 
         A result that was recorded but not published, because its process was killed, is published now.
         """
@@ -36,7 +36,7 @@ class Results:
         return None if retried else entry
 
     def obstacle(self, picture: Picture) -> str:
-        """Why the result cannot be written to its place; empty where it can."""
+        """Why the result cannot be written to its place; empty if it can."""
         target = self._folder.results / picture.restored_name(self._request.suffix)
         if not target.exists() or (self._request.overwrite and target.is_file()):
             return ""
@@ -92,7 +92,7 @@ class Results:
         )
 
     def _is_in_place(self, entry: Entry) -> bool:
-        """Whether the result is at its place, if need be after it is published."""
+        """Whether the result is at its place; publishes it if that has not been done yet."""
         if not self._folder.has(entry) and self._folder.has_unpublished(entry):
             with suppress(OSError):
                 self._folder.publish(entry)

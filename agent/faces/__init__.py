@@ -1,1 +1,1 @@
-"""Faces of a picture: their detection and finding, and the step that restores each of them."""
+"""Faces of a picture: their detection, and the step that restores each of them."""

@@ -1,4 +1,4 @@
-"""The faces of a picture: the models that detect, compare and judge them, and the severity of their degradation."""
+"""Detection of the faces of a picture, the models for it, and the severity of their degradation."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def face_finding(image: Image, store: ModelStore | None = None) -> Finding | Non
     try:
         faces = [face for face in _detected(image, tools) if not face.is_too_small]
     except WeightsMissing as error:
-        log.warning("no faces are looked for: %s", error)
+        log.warning("faces are not detected: %s", error)
         return None
     if not faces:
         return None

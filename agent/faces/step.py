@@ -131,20 +131,20 @@ class _FaceStep:
 
         with self.context.timer.section("faces"):
             aligned = align(pixels, one.face)
-            wanted = self._reference(one, aligned.crop, pixels)
+            reference = self._reference(one, aligned.crop, pixels)
         crop = Image(from_numpy(aligned.crop))
         judge = Judge(self.context.for_crop(crop))
-        candidates = [self._judged(judge.evaluate_input().verdict, crop, wanted)]
+        candidates = [self._judged(judge.evaluate_input().verdict, crop, reference)]
         for index, card in enumerate(self.cards):
             part = token.part(index / len(self.cards), (index + 1) / len(self.cards))
-            candidates.append(self._run(card, aligned, wanted, judge, part))
+            candidates.append(self._run(card, aligned, reference, judge, part))
         best = _winner(candidates, self.context.profile)
         return _Decided(aligned, _result(one, candidates, best), candidates[0].verdict, best)
 
     def _reference(self, one: FoundFace, crop: FloatArray, pixels: FloatArray) -> FloatArray:
         """The identity embedding of the face in the original, aligned in the same way.
 
-        If earlier steps changed it beyond recognition (a dark picture), that of the crop itself.
+        If earlier steps changed the face beyond recognition (a dark picture), the embedding of the crop itself.
         """
         from toolbox.faces.alignment import align
         from toolbox.faces.identity import similarity
@@ -156,7 +156,7 @@ class _FaceStep:
         return before if similarity(before, now) >= self.tools.identity.same_from else now
 
     def _run(
-        self, card: ExpertCard, aligned: Aligned, wanted: FloatArray, judge: Judge, token: ProgressToken
+        self, card: ExpertCard, aligned: Aligned, reference: FloatArray, judge: Judge, token: ProgressToken
     ) -> Candidate:
         started = time.perf_counter()
         try:
@@ -166,23 +166,23 @@ class _FaceStep:
             return Candidate(Verdict(expert=card.name, score=0.0, error=str(error)))
         seconds = time.perf_counter() - started
         token.check()
-        return self._judged(judge.evaluate(card, result, seconds).verdict, result, wanted)
+        return self._judged(judge.evaluate(card, result, seconds).verdict, result, reference)
 
-    def _judged(self, verdict: Verdict, image: Image, wanted: FloatArray) -> Candidate:
+    def _judged(self, verdict: Verdict, image: Image, reference: FloatArray) -> Candidate:
         """Score: geometric mean of identity, face quality and general quality; another person scores 0."""
         from toolbox.faces.identity import similarity
 
         with self.context.timer.section("scoring"):
             crop = to_numpy(image.pixels)
-            identity = similarity(self.tools.identity.describe(crop), wanted)
+            identity = similarity(self.tools.identity.describe(crop), reference)
             face_quality = self.tools.quality(crop)
         metrics = {**verdict.metrics, "identity": identity, "face_quality": face_quality}
         same_from = self.tools.identity.same_from
         if identity < same_from:
             message = f"another person: identity {identity:.2f} is below {same_from:.2f}"
             return Candidate(verdict.model_copy(update={"score": 0.0, "metrics": metrics, "error": message}))
-        counts = identity ** (2 * self.context.profile.fidelity_weight)
-        score = float((counts * face_quality * verdict.score) ** (1 / 3))
+        weighted_identity = identity ** (2 * self.context.profile.fidelity_weight)
+        score = float((weighted_identity * face_quality * verdict.score) ** (1 / 3))
         return Candidate(verdict.model_copy(update={"score": score, "metrics": metrics}), image)
 
 

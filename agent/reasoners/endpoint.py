@@ -103,7 +103,7 @@ class Endpoint:
         return f"it answers {status}; {_advice(status)}" if status in (401, 403) or status >= 500 else ""
 
     async def _probe(self) -> int:
-        """The status of the list of models. Raises `TimeoutError`, also where the answer drips."""
+        """The HTTP status of the list of models. Raises `TimeoutError`, also if the response arrives too slowly."""
         import anyio
         import httpx2
 
@@ -230,7 +230,7 @@ class _Refused(Exception):
 
     status: int
     retry_after: float
-    """Seconds that the endpoint asks to wait; 0 where it does not."""
+    """Seconds that the endpoint asks to wait; 0 if it does not."""
     answer: bytes
 
 

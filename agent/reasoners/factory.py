@@ -37,7 +37,7 @@ def choose_reasoner(profile: Profile, pool: ModelPool) -> tuple[Reasoner, str]:
             advice.append(how_to_set)
         except ModelError as error:
             advice.append(str(error))
-    return RULES, f"perception by {wanted} is not set up here, so the rules look: {'; or '.join(advice)}"
+    return RULES, f"the reasoner {wanted} is not set up here, the built-in rules replace it: {'; or '.join(advice)}"
 
 
 def _chat(kind: str, profile: Profile, pool: ModelPool) -> ChatModel | None:

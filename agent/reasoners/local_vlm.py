@@ -90,7 +90,7 @@ class _Loaded:
         inputs = self.processor.apply_chat_template(
             _messages(question), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         ).to(device, dtype=self.network.dtype)
-        until = _Until(token, time.monotonic() + settings.seconds)
+        until = _StopGeneration(token, time.monotonic() + settings.seconds)
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.inference_mode():
             torch.manual_seed(settings.seed)
@@ -110,8 +110,8 @@ class _Loaded:
         return Reply(text, asked, len(answer))
 
 
-class _Until:
-    """Stops the generation when the caller cancels or the time is up."""
+class _StopGeneration:
+    """A stopping criterion: the caller has cancelled, or the time is up."""
 
     def __init__(self, token: ProgressToken, deadline: float) -> None:
         self._token = token

@@ -128,7 +128,7 @@ class ModelReasoner:
         def read(reply: OrderReply) -> Ordering:
             order = tuple(step.task for step in reply.order)
             if sorted(order) != sorted(ours):
-                raise BadReply(f"order must hold each of {', '.join(ours)} once, and nothing else")
+                raise BadReply(f"order must contain each of {', '.join(ours)} once, and nothing else")
             if order[0] in failed and free:
                 raise BadReply(f"order must not begin with {order[0].value}, which has failed")
             reasons = tuple(

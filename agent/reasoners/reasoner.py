@@ -86,7 +86,7 @@ class RuleReasoner:
         allowed = [task for task in ordered if task not in failed]
         messages = []
         if allowed and allowed[0] is not ordered[0]:
-            messages.append(f"not beginning with {', '.join(task.value for task in failed)}: failed there before")
+            messages.append(f"not starting with {', '.join(task.value for task in failed)}, which failed before")
             ordered.remove(allowed[0])
             ordered.insert(0, allowed[0])
         return Ordering(tuple(ordered), (*messages, *reasons(ordered)))
@@ -138,9 +138,8 @@ def describe(perception: Perception) -> str:
     """The degradations of a picture in one sentence."""
     kind = perception.content.value if perception.content_confidence >= SURE else "picture"
     size = f"A {perception.width}x{perception.height} {kind}"
-    found = [_phrase(name, perception.findings[name]) for name in perception.present()]
+    found = [
+        f"{name.value.replace('_', ' ')} ({perception.findings[name].severity.words})"
+        for name in perception.present()
+    ]
     return f"{size} with {', '.join(found)}." if found else f"{size} without visible degradation."
-
-
-def _phrase(name: Degradation, finding: Finding) -> str:
-    return f"{name.value.replace('_', ' ')} ({finding.severity.words})"

@@ -95,8 +95,8 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One expert's card: its verdict on the whole image, or on crops where it ran only there."""
+class CandidateView:
+    """The card of one expert: its verdict on the whole image, or on crops if it ran only on those."""
 
     name: str
     verdict: Verdict
@@ -113,7 +113,7 @@ class StepView:
     ratio: str
     """Width by height of the step's input."""
     outcome: str
-    candidates: list[Candidate]
+    candidates: list[CandidateView]
 
 
 def _facts(state: RunState, tree: NodeTree) -> dict[str, object]:
@@ -174,12 +174,12 @@ def _step_view(node: Node, tree: NodeTree) -> StepView:
     return StepView(node, ratio, _outcome(node, by_expert), candidates)
 
 
-def _place(candidate: Candidate) -> tuple[bool, bool, bool, float]:
+def _place(candidate: CandidateView) -> tuple[bool, bool, bool, float]:
     verdict = candidate.verdict
     return (not candidate.won, verdict.error is not None, verdict.stage == "prescreen", -verdict.score)
 
 
-def _candidate(node: Node, stages: dict[str, Verdict]) -> Candidate:
+def _candidate(node: Node, stages: dict[str, Verdict]) -> CandidateView:
     verdict = stages.get("full") or stages["prescreen"]
     won = verdict.expert == node.expert
     files = [f"thumbnails/{node.id}-{verdict.expert}.jpg"]
@@ -187,7 +187,7 @@ def _candidate(node: Node, stages: dict[str, Verdict]) -> Candidate:
         files.append(f"thumbnails/{node.id}.jpg")
     if verdict.expert == KEEP_INPUT and node.parent is not None:
         files.append(f"thumbnails/{node.parent}.jpg")
-    return Candidate(_expert(verdict.expert), verdict, stages.get("prescreen"), won, tuple(files))
+    return CandidateView(_expert(verdict.expert), verdict, stages.get("prescreen"), won, tuple(files))
 
 
 def _outcome(node: Node, by_expert: dict[str, dict[str, Verdict]]) -> str:

@@ -1,4 +1,4 @@
-"""The paths to an enlargement that competed: cleaned step by step, on the photo itself, or on the mean of both."""
+"""The paths that competed for an enlargement: of the cleaned photo, of the photo itself, or of the mean of both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EnlargementPath:
 
 
 def competing_paths(node: Node, tree: NodeTree) -> list[EnlargementPath]:
-    """The paths to a node, the winner first; none where there is only one."""
+    """The paths to a node, the winner first; none if there is only one."""
     best: dict[str, Verdict] = {}
     for verdict in sorted(node.verdicts, key=lambda one: (one.expert == node.expert, one.score), reverse=True):
         if verdict.stage == "full":

@@ -41,5 +41,5 @@ def csp_hash(script: str) -> str:
 
 
 def unit_share(value: float) -> str:
-    """The value clipped to [0, 1] for CSS and SVG; 0 where it is not finite."""
+    """The value clipped to [0, 1] for CSS and SVG; 0 if it is not finite."""
     return f"{min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0:.3f}"

@@ -1,1 +1,1 @@
-"""The way of a run through its steps: where it stands, what comes next, what follows a failure."""
+"""The search of a run through its steps: its state, the choice of the next step, and rollback."""

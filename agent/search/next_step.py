@@ -1,4 +1,4 @@
-"""Which step comes next and what its result means for the others, for the loop and for callers that take steps."""
+"""The choice of the next step and the handling of its result, for the loop and for the step tools."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def choose_next_step(search: SearchState) -> None:
 
 
 def context_of(search: SearchState, step: Step, profile: Profile, experts: ExpertPool) -> StepContext:
-    """What a step is run with on the current image."""
+    """The inputs of a step on the current image."""
     perception, is_planned = search.state.perception, step in search.node.remaining_steps
     return StepContext(
         search.image,
@@ -58,7 +58,7 @@ def context_of(search: SearchState, step: Step, profile: Profile, experts: Exper
 
 
 def child_of(search: SearchState, result: StepResult, profile: Profile, *, gone: bool = False) -> Node:
-    """The node of the first remaining step's result. `gone`: nothing was left to do."""
+    """The node of the first remaining step's result. `gone`: the degradation had already been removed."""
     node, best = search.node, result.best
     verdict = best.verdict if best else Verdict(expert=KEEP_INPUT, score=0.0)
     image = (best.image if best else None) or search.image

@@ -1,4 +1,4 @@
-"""Where a run stands: its state, the image of its current node and the features of that image."""
+"""The search state: the state of a run, the image of its current node and the features of that image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SearchState:
         timer: Timer | None = None,
         tell: Callable[[Event], None] = lambda _: None,
     ) -> None:
-        """`load`: the image of a node. `tell` is called with what is decided."""
+        """`load` returns the image of a node; `tell` is called with an event for every decision."""
         self.state = state
         self.timer = timer or Timer()
         self.tell = tell
@@ -83,10 +83,10 @@ class SearchState:
         self.state = self.state.with_node(node)
 
     def move_to(self, node: Node, image: Image | None = None, features: ImageFeatures | None = None) -> None:
-        """Make `node` the current one. Its image, if it is not given, and features are made when needed."""
+        """Make `node` the current one. Its image, unless given, is loaded and features are extracted when needed."""
         self._image, self._features = image, features
         self.change(current=node.id)
 
     def hold(self, image: Image | None) -> None:
-        """Keep the current image in memory; None: give its memory back until it is needed."""
+        """Keep the current image in memory; None: release it until it is needed."""
         self._image = image

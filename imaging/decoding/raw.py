@@ -25,7 +25,7 @@ def is_raw(data: bytes, suffix: str) -> bool:
 
 
 def decode_raw(data: bytes, name: str, limits: Limits) -> Decoded | None:
-    """Develop a camera raw file; None where LibRaw does not take it for one."""
+    """Develop a camera raw file; None if LibRaw does not take it for one."""
     if importlib.util.find_spec("rawpy") is None:
         raise UnsupportedImage(
             f"{name} is a camera raw file", 'install "restore4k[raw]", or develop it to TIFF, PNG or JPEG first'

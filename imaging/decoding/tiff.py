@@ -96,7 +96,7 @@ def _samples(page: Any, data: bytes, name: str, limits: Limits) -> Samples:
 
 
 def _check_segments(page: Any, data: bytes, name: str, limits: Limits) -> None:
-    """Raise where strips or tiles lie outside the file, or are larger than the picture may be."""
+    """Raise if strips or tiles lie outside the file, or are larger than the picture may be."""
     if not page.dataoffsets or len(page.dataoffsets) != len(page.databytecounts):
         raise BrokenImage(f"{name} is damaged: it has no pixels", "get an intact copy")
     ends = (start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True))

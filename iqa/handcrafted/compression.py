@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imaging.convert import FloatArray
-from imaging.jpeg_table import STANDARD_TABLE
+from imaging.jpeg_table import BLOCK, STANDARD_TABLE, dct_basis
 from iqa.handcrafted.inputs import MeasurementInputs
 
-BLOCK = 8
 MOST_BLOCKS = 3000
 STEPS = np.arange(2, 65, dtype=np.float32)
 FREQUENCIES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (0, 3), (3, 0))
@@ -28,7 +26,7 @@ def compression(inputs: MeasurementInputs) -> dict[str, float]:
     `grid_excess`: probability that a difference between two pixels is a local maximum on the grid, minus that off it,
     in [0, 1]; `grid_z`: the same in standard errors of the other positions; `zero_excess`: share of zero coefficients
     on the grid, minus that off it; `quantization_relative_to_q50`: the estimated steps (Fan and de Queiroz 2003),
-    relative to JPEG quality 50; 0 where the coefficients are not multiples of a step.
+    relative to JPEG quality 50; 0 if the coefficients are not multiples of a step.
     """
     grid, excess, z = _grid(inputs.lumas)
     on = _coefficients(inputs.lumas, grid)
@@ -53,7 +51,7 @@ def dct_blocks(plane: FloatArray, grid: tuple[int, int]) -> FloatArray:
     rows, columns = (plane.shape[0] - top) // BLOCK, (plane.shape[1] - left) // BLOCK
     part = plane[top : top + rows * BLOCK, left : left + columns * BLOCK]
     blocks = part.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
-    basis = _basis()
+    basis = dct_basis()
     return np.asarray(basis @ blocks @ basis.T, np.float32)
 
 
@@ -112,12 +110,3 @@ def _quantization(coefficients: FloatArray) -> float:
         else:
             found.append(0.0)
     return float(np.median(found))
-
-
-@cache
-def _basis() -> FloatArray:
-    """(8, 8): the orthonormal DCT-II."""
-    frequency, place = np.indices((BLOCK, BLOCK))
-    basis = np.cos(np.pi / BLOCK * (place + 0.5) * frequency) / 2
-    basis[0] /= np.sqrt(2)
-    return np.asarray(basis, np.float32)

@@ -12,7 +12,7 @@ from server.errors import AccessDenied
 def with_home(path: str) -> Path:
     """The path with the home folder for a leading `~`.
 
-    `~name` is taken as it is: the home of another user would tell who has an account.
+    `~name` is not expanded, because the home of another user would reveal that the account exists.
     """
     return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
 

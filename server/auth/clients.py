@@ -22,7 +22,7 @@ from server.settings import ServerSettings
 T = TypeVar("T")
 
 CallerName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-"""Also the name of the client's folders."""
+"""Name of a client, and of its folders."""
 SHORTEST_TOKEN = 32
 MAX_BYTES = 1 << 20
 HINT = (
@@ -109,7 +109,7 @@ class Tokens:
 
 
 def current_client() -> str:
-    """The name of the calling client; empty where no token is required."""
+    """The name of the calling client; empty if no token is required."""
     token = get_access_token()
     return token.client_id if token else ""
 

@@ -1,4 +1,4 @@
-"""Hosts and origins that HTTP requests may name: a foreign page may reach this machine by a name of its own."""
+"""Checks of the Host and Origin headers, against DNS rebinding and requests from foreign pages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The hosts that `Host` may name, and the origins of pages that may send requests; all in lower case."""
+    """The allowed values of `Host`, and the allowed origins of pages; all in lower case."""
 
     local: Sequence[str]
-    """On any port, over http."""
+    """Names of this machine, allowed with any port, over http."""
     names: Sequence[str]
-    """`HOST[:PORT]` of this server for its clients, over https."""
+    """`HOST[:PORT]` by which clients know this server, over https."""
 
     def refusal(self, headers: Headers) -> Response | None:
-        """The response to a request for another host, or from a page of another origin."""
+        """The error response to a request with another host or origin; None if the request is allowed."""
         host = headers.get("host", "").lower()
         if not self._is_local(host) and host not in self.names:
             return PlainTextResponse("Invalid Host header", 421)

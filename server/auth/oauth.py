@@ -22,13 +22,13 @@ from server.auth.clients import CallerName, Callers, Tokens, load_clients, parse
 from server.errors import RequestError
 
 SECONDS_FOR_KEYS = 5.0
-"""Time limit of one fetch of the issuer's keys, however its answer arrives."""
+"""Time limit of one fetch of the issuer's keys, from connection to the last byte."""
 KEYS_LIVE_SECONDS = 3600.0
 CLOCKS_DIFFER_SECONDS = 30
 SECONDS_AFTER_FAILURE = 10.0
-"""Seconds before an issuer that did not answer is asked again; cached keys are used meanwhile."""
+"""Pause after a failed fetch; cached keys are used meanwhile."""
 SECONDS_BETWEEN_FETCHES = 30.0
-"""Seconds before an issuer that answered is asked for another unknown key."""
+"""Pause after a successful fetch, before another unknown key causes the next one."""
 MAX_KEYS_BYTES = 1 << 18
 HINT = (
     'issuer = "https://...", keys = "https://..." (its JWKS), resource = "https://.../mcp" (this server\'s address), '
@@ -98,7 +98,7 @@ def load_oauth(file: Path) -> OAuthSettings:
     if len({person.subject for person in settings.people.values()}) < len(settings.people):
         raise RequestError(f"{file} has two people with the same subject", HINT)
     if not settings.people and not settings.others:
-        raise RequestError(f"{file} allows nobody", "name people, or set others = true")
+        raise RequestError(f"{file} allows no client", "name people, or set others = true")
     return settings
 
 
@@ -112,7 +112,7 @@ def callers_of(clients: Path | None, oauth: Path | None) -> Callers | None:
 
 
 class _Keys:
-    """The issuer's signing keys, which one request at a time fetches; those whose key is known do not wait for it."""
+    """The issuer's signing keys. One request at a time fetches them; requests with a known key do not wait."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -121,7 +121,7 @@ class _Keys:
         self._asking = anyio.Lock()
 
     async def get(self, name: str) -> jwt.PyJWK | None:
-        """The key of that name (`kid`); an unknown one is asked for, but not at once again."""
+        """The key of that name (`kid`); an unknown name causes a fetch, unless the last one is too recent."""
         if not self._knows(name):
             async with self._asking:
                 if not self._knows(name) and time.monotonic() >= self._asked_again_from:
@@ -182,13 +182,13 @@ class OAuth:
         try:
             claims = await self._claims(token)
         except jwt.PyJWKClientConnectionError as error:
-            log.error("the keys at %s cannot be had: %s", self._settings.keys, error)
+            log.error("the keys at %s cannot be fetched: %s", self._settings.keys, error)
             return None
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             log.warning("a token was refused: %s", type(error).__name__)
             return None
         subject = claims["sub"]
-        name = self._names.get(subject) or (self._made_up(subject) if self._settings.others else None)
+        name = self._names.get(subject) or (self._derived_name(subject) if self._settings.others else None)
         if name is None:
             log.warning("a token was refused: there is no table for subject %r", subject[:200])
             return None
@@ -224,13 +224,13 @@ class OAuth:
             options={"require": ["iss", "aud", "exp", "sub"]},
         )
 
-    def _made_up(self, subject: str) -> str:
-        """A unique folder name for a subject."""
+    def _derived_name(self, subject: str) -> str:
+        """A unique name for a subject without a table."""
         return f"user-{hashlib.sha256(f'{self._settings.issuer} {subject}'.encode()).hexdigest()[:24]}"
 
 
 def _scopes(claims: dict[str, Any]) -> list[str]:
-    """RFC 9068 says `scope`, words in a string; Entra and Okta say `scp`, the latter as a list."""
+    """The scopes of a token: `scope`, a string (RFC 9068), or `scp`, a string (Entra) or a list (Okta)."""
     scope = claims.get("scope", claims.get("scp", ""))
     words = scope.split() if isinstance(scope, str) else scope
     return [str(word) for word in words] if isinstance(words, list) else []

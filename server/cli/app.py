@@ -15,7 +15,7 @@ import typer
 from agent.errors import RunError
 from imaging.device import keep_buffers
 from imaging.errors import Cancelled, ImageError, NoSuchPage, OutputError
-from imaging.lasting import import_lasting
+from imaging.heavy_imports import import_heavy
 from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
 from server.cli.batch_command import batch
@@ -87,7 +87,7 @@ def restore(
         from server.errors import RequestError
 
         if all_pages and page is not None:
-            raise RequestError("--page with --all-pages", "give one of them")
+            raise RequestError("--page and --all-pages exclude each other", "give one of them")
         profile = plan.choose(budget.max_seconds, budget.max_runs)
         runs = (work.runs or default_runs()).absolute()
         run = partial(
@@ -100,7 +100,7 @@ def restore(
             finishing=Finishing(restoration.strength, restoration.mask()),
             overwrite=work.overwrite,
         )
-        target = _output_of(image, output)
+        target = _output_path(image, output)
         if all_pages:
             _run_pages(answer, run, target, runs, work.quiet)
         else:
@@ -250,7 +250,7 @@ def _start_engine() -> None:
     from imaging.decoding.process import warm_up
 
     warm_up()
-    import_lasting("agent.run")
+    import_heavy("agent.run")
 
 
 def _opened(image: Path) -> Image:
@@ -262,7 +262,7 @@ def _opened(image: Path) -> Image:
     return prepared(read_image(image))
 
 
-def _output_of(image: Path, output: Path | None) -> Path:
+def _output_path(image: Path, output: Path | None) -> Path:
     name = f"{image.stem}_restored.png"
     if output is None:
         return image.with_name(name)
@@ -274,15 +274,11 @@ def _run(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: boo
     from server.cli.tables import show_restoration
 
     summary = _restored(answer, run, runs, quiet)
-
-    def show(console: Console) -> None:
-        show_restoration(console, summary)
-
-    answer.write(summary.model_dump(mode="json"), show)
+    answer.write(summary.model_dump(mode="json"), lambda console: show_restoration(console, summary))
 
 
 def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, runs: Path, quiet: bool) -> None:
-    """Restore page after page, until there are no more, and show the results. The first error ends it."""
+    """Restore all pages and show the results; stops at the first error."""
     from server.cli.tables import show_restoration
 
     summaries: list[RestorationSummary] = []
@@ -294,7 +290,7 @@ def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, ru
     except NoSuchPage:
         pass
     except ImageError as error:
-        before = f"the {len(summaries)} before are restored; --page takes one of those after"
+        before = "the pages before it are restored; restore later ones with --page"
         raise type(error)(f"page {number}: {error.message}", before if summaries else error.hint) from error
 
     def show(console: Console) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from imaging.progress import ProgressToken
-from server.cli.console import SIGNALLED, Answer, in_options, stopped_by_signals
+from server.cli.console import SIGNALLED, Answer, stopped_by_signals, with_option_names
 from server.cli.options import (
     BudgetOptions,
     JsonOption,
@@ -118,7 +118,7 @@ class EngineOptions:
                 RayEngine, workers=self.workers, threads=self.threads, address=self.address, memory=self.memory
             )
         if self.address is not None:
-            raise RequestError("--address is that of a Ray cluster", "give --engine ray with it")
+            raise RequestError("--address needs --engine ray", "give both, or neither")
         from agent.batch.engines.local import LocalEngine
 
         return partial(LocalEngine, workers=self.workers, threads=self.threads, memory=self.memory)
@@ -173,9 +173,9 @@ def _show(report: BatchReport, console: Console) -> None:
         again = f", {report.failed_before} of them in earlier calls (--retry-failed)" if report.failed_before else ""
         console.print(f"failed:   {failed}{again}")
         for failure in report.failures:
-            console.print(f"  {failure.source}: {in_options(failure.reason)}")
+            console.print(f"  {failure.source}: {with_option_names(failure.reason)}")
     if report.passed_over:
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.passed_over.items())
-        console.print(f"passed over: {in_options(kinds)}, which are no pictures")
+        console.print(f"skipped:  {kinds} (not pictures)")
     console.print(f"results:  {report.results}")
     console.print(f"summary:  {report.summary}")

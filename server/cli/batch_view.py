@@ -8,7 +8,7 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColum
 
 from agent.batch.record import Entry
 from agent.batch.runner import Tally
-from server.cli.console import in_options
+from server.cli.console import with_option_names
 from server.cli.progress_view import TerminalView
 
 LINE_SECONDS = 30.0
@@ -28,7 +28,7 @@ class BatchView(TerminalView):
         if self._quiet:
             return
         if entry is not None and entry.status == "failed":
-            self._console.print(f"failed: {entry.source}: {in_options(entry.reason)}")
+            self._console.print(f"failed: {entry.source}: {with_option_names(entry.reason)}")
         line = tally.status
         if tally.since is None and not tally.ended:
             self._bar.update(self._task, description=line)

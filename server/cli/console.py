@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType, TracebackType
 from typing import IO, Any
 
@@ -25,25 +25,25 @@ BAD_REQUEST, BUG, SIGNALLED = 2, 1, 128
 
 
 class PlainConsole(Console):
-    """A console that prints all text as it is, except what a terminal would take for a command."""
+    """A console that prints all text as it is, but escapes control characters, which a terminal would execute."""
 
     def __init__(self, file: IO[str] | None = None) -> None:
         super().__init__(file=file, stderr=file is None, highlight=False, markup=False, soft_wrap=True)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of something; escapes of our own are controls or styles, and never text."""
+        """The segments of a renderable with their text escaped; controls and styles of rich stay."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def _document(document: object) -> str:
-    """JSON that a terminal can show: names may hold control characters, or bytes that are no Unicode."""
+    """JSON with control characters and invalid Unicode escaped, for display on a terminal."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     return UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"
 
 
-def in_options(advice: str) -> str:
-    """Replace advice of the engine by the name of the command line's option."""
+def with_option_names(advice: str) -> str:
+    """The advice of an error with the option of the command line in place of general words."""
     return advice.replace("ask for overwriting", "give --overwrite")
 
 
@@ -58,11 +58,10 @@ class Answer:
         self._as_json = as_json
         self._stdout = sys.stdout
         # Prints of libraries must not end up in the JSON document.
-        self._redirected = redirect_stdout(sys.stderr) if as_json else None
+        self._redirected = redirect_stdout(sys.stderr) if as_json else nullcontext()
 
     def __enter__(self) -> Answer:
-        if self._redirected:
-            self._redirected.__enter__()
+        self._redirected.__enter__()
         return self
 
     def write(self, document: object, show: Callable[[Console], None]) -> None:
@@ -74,9 +73,9 @@ class Answer:
 
     def fail(self, kind: str, message: str, hint: str, code: int, **more: str) -> typer.Exit:
         """Report an error, and return the exit to raise."""
-        message, hint = " ".join(message.split()), in_options(" ".join(hint.split()))
-        told = f"error: {message}; {hint}" if hint else f"error: {message}"
-        print(printable(told), file=sys.stderr)  # noqa: T201
+        message, hint = " ".join(message.split()), with_option_names(" ".join(hint.split()))
+        line = f"error: {message}; {hint}" if hint else f"error: {message}"
+        print(printable(line), file=sys.stderr)  # noqa: T201
         if self._as_json:
             problem = {"type": kind, "message": message, "hint": hint, **more}
             self._stdout.write(_document({"error": problem}))
@@ -85,8 +84,7 @@ class Answer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._redirected:
-            self._redirected.__exit__(kind, error, trace)
+        self._redirected.__exit__(kind, error, trace)
         if error is None or isinstance(error, (typer.Exit, SystemExit)):
             return
         if isinstance(error, KeyboardInterrupt):

@@ -22,7 +22,6 @@ from toolbox.starter import PULL_STARTER, STARTER_SET, missing_starters
 from toolbox.store import ModelStore
 from toolbox.tasks import Task
 
-OLDEST_PYTHON = (3, 11)
 OUR_PACKAGES = ("imaging", "toolbox", "iqa", "profiles", "agent", "server")
 LIBRARIES = (
     "torch",
@@ -59,10 +58,7 @@ def examine() -> list[Check]:
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} on {platform.platform()}"
-    if sys.version_info < OLDEST_PYTHON:
-        return Check("python", "problem", found, "install Python 3.11 or newer")
-    return Check("python", "ok", found)
+    return Check("python", "ok", f"{platform.python_version()} on {platform.platform()}")
 
 
 def _libraries() -> Check:
@@ -124,7 +120,7 @@ def _experts() -> Check:
     if Task.SUPER_RESOLUTION not in tasks:
         return Check("experts", "problem", f"{found}, none for super-resolution", "install restore4k again")
     if catalogue.problems:
-        found = "; ".join((found, *(f"set aside: {problem}" for problem in catalogue.problems)))
+        found = "; ".join((found, *(f"skipped: {problem}" for problem in catalogue.problems)))
         return Check("experts", "warning", found, "correct or delete these files")
     return Check("experts", "ok", found)
 
@@ -139,7 +135,7 @@ def _weights() -> Check:
 
 
 def _starter() -> Check:
-    """Whether the small downloads that change most for a photo are there."""
+    """Whether the small downloads with the most effect on photos are there."""
     missing = missing_starters(ModelStore())
     found = f"{len(STARTER_SET) - len(missing)} of {len(STARTER_SET)}"
     if not missing:
@@ -173,7 +169,7 @@ def _server() -> Check:
     except (ImportError, OSError) as error:
         return Check("mcp server", "problem", f"it cannot start: {error}", "install restore4k again")
     program = shutil.which(APP) or f"{sys.executable} -m server"
-    hint = f"a client starts it by `{program} serve FOLDER`"
+    hint = f"clients start it with `{program} serve FOLDER`"
     return Check("mcp server", "ok", f"{len(tools)} tools", hint)
 
 
@@ -199,7 +195,7 @@ def _reasoners() -> Check:
         problems.append(str(error))
     if problems:
         return Check("reasoners", "warning", "; ".join(found), "; ".join(problems))
-    hint = "" if len(found) > 1 else "a vision-language model can join: docs/reasoners.md"
+    hint = "" if len(found) > 1 else "a vision-language model can be added: docs/reasoners.md"
     return Check("reasoners", "ok", "; ".join(found), hint)
 
 

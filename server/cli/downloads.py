@@ -49,7 +49,7 @@ class Download(BaseModel):
         return size_in_words(self.files + self.base)
 
     def can_be_pulled(self, store: ModelStore) -> bool:
-        """Whether a program may fetch all missing files."""
+        """Whether all missing files can be downloaded automatically."""
         return all(file.urls or store.has(file.name) for file in self.files + self.base)
 
 
@@ -134,16 +134,16 @@ def choose(store: ModelStore, names: Iterable[str]) -> list[Download]:
 
 
 def choose_to_pull(store: ModelStore, names: Sequence[str]) -> list[Download]:
-    """The downloads that a program may fetch. Raises `RestoreError` for a name that must be fetched by hand."""
+    """The downloads to fetch. Raises `RestoreError` for one that must be downloaded by hand."""
     chosen = choose(store, names)
     for download in chosen:
         if not download.can_be_pulled(store) and "all" not in names:
-            raise RestoreError(f"{download.name} may not be fetched by a program", download.advice)
+            raise RestoreError(f"{download.name} cannot be downloaded automatically", download.advice)
     return [download for download in chosen if download.can_be_pulled(store)]
 
 
 def downloads_for_profile(store: ModelStore, name: str, non_commercial: bool = False) -> list[Download]:
-    """The downloads that a run with the profile could use and a program may fetch.
+    """The downloads that a run with the profile could use and that need not be downloaded by hand.
 
     Experts of its tasks and preference, metrics, and face models if it restores faces. `non_commercial`: also those
     that forbid commercial use, whatever the profile sets.

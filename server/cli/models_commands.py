@@ -27,7 +27,7 @@ app = typer.Typer(help="Download, check and remove models and metrics, and add c
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Names of experts, metrics or files; `starter`: the few small ones that change most for a photo, "
+        help="Names of experts, metrics or files; `starter`: the few small ones with the most effect on photos, "
         "`metrics`: all metrics, `faces`: all face models, `all`: everything."
     ),
 ]
@@ -113,7 +113,7 @@ def add(
 ) -> None:
     """Add a custom model: detect its architecture, test it on a photo and register it as an expert."""
     with Answer(as_json) as answer:
-        from server.cli.trial_process import examined_apart
+        from server.cli.trial_process import examine_in_process
         from toolbox.custom_models import UNKNOWN, CustomModel, add_custom_model
         from toolbox.store import ModelStore
 
@@ -123,7 +123,7 @@ def add(
         token, trials = ProgressToken(), list["Trial"]()
 
         def examination(model: CustomModel, table: dict[str, Any], store: ModelStore) -> dict[str, Any]:
-            keys, trial = examined_apart(model, table, store, token)
+            keys, trial = examine_in_process(model, table, store, token)
             trials.append(trial)
             return keys
 

@@ -138,7 +138,7 @@ class BudgetOptions:
 
 @dataclass(frozen=True, slots=True)
 class RestorationOptions:
-    """How much of the result is taken, and where."""
+    """How strongly, and where, the result replaces the photo."""
 
     strength: Annotated[
         float, typer.Option("--strength", min=0, max=1, help="Blend with the photo: 0 the photo, 1 the result.")
@@ -148,12 +148,12 @@ class RestorationOptions:
         typer.Option(
             "--region",
             help='Change only this part: "x,y,width,height" in pixels or fractions, a polygon "x1,y1 x2,y2 x3,y3", '
-            '"faces", "face 1", "centre", "most detail", or a mask image, white where the result shall be.',
+            '"faces", "face 1", "centre", "most detail", or a mask image that is white where the result is used.',
         ),
     ] = None
 
     def mask(self) -> RegionMask | None:
-        """The mask by --region; None for the whole photo. Raises `ImageError` for a mask image."""
+        """The mask of --region; None for the whole photo. Raises `ImageError` if a mask image cannot be read."""
         from agent.regions import RegionMask, is_region
         from imaging.preparing import prepared
         from imaging.reading import read_image
@@ -174,7 +174,7 @@ class RunOptions:
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with each parameter that is a dataclass replaced by its fields, which is what typer reads."""
+    """The command with the fields of each dataclass parameter as separate parameters, as typer needs them."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []

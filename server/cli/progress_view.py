@@ -83,7 +83,10 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 
 def _step_line(node: Node) -> str:
-    experts = len({verdict.expert for verdict in node.verdicts} - {KEEP_INPUT})
-    seconds = sum(verdict.seconds for verdict in node.verdicts)
-    winner = "kept the input" if node.expert == KEEP_INPUT else f"{node.expert} wins"
-    return f"{node.step}: {winner} with {node.score:.3f} ({experts} experts in {seconds:.1f} s)"
+    faces = node.faces.faces if node.faces else ()
+    verdicts = [verdict for face in faces for verdict in face.verdicts] or node.verdicts
+    experts = len({verdict.expert for verdict in verdicts} - {KEEP_INPUT})
+    seconds = sum(verdict.seconds for verdict in verdicts)
+    chosen = "input kept" if node.expert == KEEP_INPUT else f"{node.expert} chosen"
+    many = "expert" if experts == 1 else "experts"
+    return f"{node.step}: {chosen}, score {node.score:.3f} ({experts} {many} in {seconds:.1f} s)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,7 +75,7 @@ class ToolOptions:
     tools: Annotated[
         Literal["restore", "steps", "all"],
         typer.Option(
-            help="restore: whole restorations and a look at them; steps: also a tool for each step; all: also plans, "
+            help="restore: whole restorations and `look`; steps: also a tool for each step; all: also plans, "
             "candidates, comparisons, metrics."
         ),
     ] = "steps"
@@ -112,18 +112,12 @@ def serve(folders: FolderOptions, tools: ToolOptions, http: HttpOptions, limits:
         from server.auth.oauth import callers_of
         from server.mcp.app import serve as serve_clients
 
-        settings = replace(
-            _settings(folders, limits),
-            tools=tools.tools,
-            read_only=tools.read_only,
-            wait_seconds=tools.wait_seconds,
-        )
-        callers = callers_of(http.clients, http.oauth)
+        settings, callers = _settings(folders, tools, limits), callers_of(http.clients, http.oauth)
         serve_clients(settings, http.transport, http.host, http.port, callers, http.name or ())
 
 
-def _settings(folders: FolderOptions, limits: LimitOptions) -> ServerSettings:
-    """Raises `RequestError` for a folder to read from that does not exist, unless results are created below it."""
+def _settings(folders: FolderOptions, tools: ToolOptions, limits: LimitOptions) -> ServerSettings:
+    """The settings of these options. Raises `RequestError` if a folder does not exist and is not for results."""
     from server.errors import RequestError
 
     named = [folder.expanduser().absolute() for folder in (*(folders.folders or ()), *(folders.allow or ()))]
@@ -141,4 +135,5 @@ def _settings(folders: FolderOptions, limits: LimitOptions) -> ServerSettings:
         max_pixels=round(limits.max_megapixels * 1e6),
         workspace_bytes=round(limits.workspace_gb * (1 << 30)),
         workspace_days=limits.workspace_days,
+        **asdict(tools),
     )

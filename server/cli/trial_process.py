@@ -1,22 +1,21 @@
-"""Tries a custom model in a process of its own: a hostile file may loop or grow without end.
+"""Tries a custom model in a process of its own, because a hostile file may loop or grow without end.
 
-The parent's side is `examined_apart`. The process takes a request from stdin, answers it on stdout, and ends with its
-parent.
+`examine_in_process` is the parent's side. The process takes a request from stdin, answers it on stdout, and ends with
+its parent.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from imaging.child import Child, Ended, watched
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
 from server.cli.trial import Trial, try_expert
@@ -29,8 +28,7 @@ MOST_SECONDS = 300.0
 """The largest network takes less than a minute for the test picture on one core, and its libraries ten seconds."""
 LEAST_BYTES, BYTES_PER_BYTE = 6 << 30, 8
 """Memory for libraries and activations, and how much more for each byte of the file."""
-MOST_ANSWER = 60_000
-POLL_SECONDS = 0.05
+MOST_MESSAGE = 7500
 
 
 class _Request(BaseModel):
@@ -49,50 +47,33 @@ class _Answer(BaseModel):
     hint: str = ""
 
 
-def examined_apart(
+def examine_in_process(
     model: CustomModel, table: dict[str, Any], store: ModelStore, token: ProgressToken
 ) -> tuple[dict[str, Any], Trial]:
-    """The keys of the model's card that it tells itself, and its trial.
+    """The card keys that follow from the model file, and the result of its trial.
 
-    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, also where the file ends the
+    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, also if the file crashes the
     process or exceeds its limits; other errors as `toolbox.custom_models.examine`; and `Cancelled`.
     """
-    name = model.file.name
-    request = _Request(custom=model, table=table, folder=store.folder).model_dump_json().encode()
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "server.cli.trial_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is the parent's to handle
-    ) as process:
-        assert process.stdin and process.stdout  # noqa: S101, PT018  # for the type checker
-        try:
-            with suppress(BrokenPipeError):
-                process.stdin.write(request + b"\n")
-                process.stdin.flush()
-            _wait(process, name, token)
-            told = process.stdout.read(MOST_ANSWER)
-        finally:
-            process.kill()
+    name, raised = model.file.name, list[Exception]()
+    request = _Request(custom=model, table=table, folder=store.folder).model_dump(mode="json")
+    child = Child("server.cli.trial_process")
     try:
-        answer = _Answer.model_validate_json(told)
-    except ValidationError as error:
+        with watched(child, MOST_SECONDS, token.check) as raised:
+            child.send(request)
+            answer = _Answer.model_validate_json(child.head())
+    except (Ended, ValidationError) as error:
+        if raised:
+            raise raised[0] from None
+        if child.killed:
+            raise WeightsError(f"{name} takes longer than {MOST_SECONDS:g} s for the test picture") from None
         raise WeightsError(f"{name} ended the process that tried it", "get it from its publisher again") from error
+    finally:
+        child.end()
     if answer.trial is None:
         kind = getattr(errors, answer.error, WeightsError)
         raise kind(answer.message, answer.hint)
     return answer.keys, answer.trial
-
-
-def _wait(process: subprocess.Popen[bytes], name: str, token: ProgressToken) -> None:
-    """Wait for the end of the process. Raises `WeightsError` when its time is over, and `Cancelled`."""
-    end = time.monotonic() + MOST_SECONDS
-    while process.poll() is None:
-        token.check()
-        if time.monotonic() > end:
-            raise WeightsError(f"{name} takes longer than {MOST_SECONDS:g} s for the test picture")
-        time.sleep(POLL_SECONDS)
 
 
 def main() -> None:
@@ -102,7 +83,7 @@ def main() -> None:
     request = _Request.model_validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _limit_memory(sum(file.stat().st_size for file in request.folder.rglob("*") if file.is_file()))
-    answers.write(_answered(request).model_dump_json().encode())
+    answers.write(_answered(request).model_dump_json().encode() + b"\n")
     answers.flush()
     os._exit(0)
 
@@ -117,8 +98,8 @@ def _answered(request: _Request) -> _Answer:
             lambda expert: trials.append(try_expert(expert)),
         )
     except RestoreError as error:
-        return _Answer(error=type(error).__name__, message=error.message[: MOST_ANSWER // 8], hint=error.hint)
-    except Exception as error:  # whatever a hostile file brings about
+        return _Answer(error=type(error).__name__, message=error.message[:MOST_MESSAGE], hint=error.hint)
+    except Exception as error:  # a hostile file can cause any
         why = f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
         return _Answer(error="WeightsError", message=f"{request.custom.file.name} cannot be used: {why}")
     return _Answer(keys=keys, trial=trials[0])

@@ -23,18 +23,18 @@ SECONDS_PER_BODY = 60.0
 SECONDS_PER_REQUEST, SECONDS_PER_BYTE = 0.02, 1 / (8 << 20)
 """A client may begin 50 requests, or send bodies of 8 MiB, each second; parsing them blocks the event loop."""
 BURST_SECONDS = 2.0
-"""By how much a client that has been silent may be ahead of that."""
+"""Maximum lead over that rate after a silence."""
 TOO_MANY = 429
 SECONDS_BEFORE_REFUSAL = 1.0
-"""Seconds that a refusal for too many requests waits, so that trying again and again takes little time of others."""
+"""Delay of a refusal for too many requests, so that rapid retries take little time from other clients."""
 SESSION = "mcp-session-id"
 SLICE = 1 << 16
-"""Bytes of a reply that are handed to the connection at a time."""
+"""Bytes of a reply that are sent at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The most that may be held at a time."""
+    """Limits on what may be in progress at a time."""
 
     requests: int
     """Requests in progress."""
@@ -59,9 +59,9 @@ class _Request:
     scope: Scope
     stopped: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     held: int = 0
-    """Its part of the bytes that the client holds."""
+    """Bytes of its body and of its untaken reply."""
     status: int = 0
-    """Of the response; 0 before it begins."""
+    """Status of the response; 0 before it begins."""
     session: str = ""
     """Key of its session in the client's sessions; a request that opens one has a key of its own until the response
     names the session."""
@@ -112,7 +112,7 @@ class _Refused(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        # After a refusal the connection goes on taking the body for a while, or the client might miss the response.
+        # The connection keeps reading the body for a while, because the client might otherwise miss the response.
         self.response = PlainTextResponse(message, status, {"connection": "close"} if status == 408 else None)
 
 
@@ -177,7 +177,7 @@ class Admission:
                 client.streams.remove(request)
 
     async def _turn(self, client: _Client) -> None:
-        """Wait where the client's requests take too much of the event loop, which all clients share."""
+        """Delay the request if the client uses more than its share of the event loop."""
         if self._with_tokens:
             now = anyio.current_time()
             client.due = max(client.due, now - BURST_SECONDS) + SECONDS_PER_REQUEST
@@ -213,9 +213,9 @@ class Admission:
 
     @asynccontextmanager
     async def _in_session(self, client: _Client, request: _Request) -> AsyncIterator[None]:
-        """Note that the session of a request is in use, or that it may open one, and what became of it.
+        """Mark the session of a request as in use inside the block; track sessions that are opened and ended.
 
-        Raises `_Refused` where there is no room for another session.
+        Raises `_Refused` if there is no room for another session.
         """
         if not request.is_of_2025:
             yield
@@ -267,7 +267,7 @@ class Admission:
             client.sessions = {key: each for key, each in client.sessions.items() if each.calls or each.used > since}
 
     def _sending(self, client: _Client, request: _Request, send: Send) -> Send:
-        """Send in slices, so that a reply counts until the client has taken it; too many of them are given up."""
+        """Send in slices, so that a reply counts until the client has taken it; stop the request at the quota."""
 
         async def sliced(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -290,7 +290,7 @@ class Admission:
 
 
 def _name_session(client: _Client, request: _Request, name: str) -> None:
-    """Enter an opened session by its name before the client knows it: its next request may come before this one ends."""
+    """Register an opened session before the client learns its name, since its next request may come at once."""
     if name and name != request.session and (session := client.sessions.pop(request.session, None)):
         client.sessions[name] = session
         request.session = name
@@ -299,7 +299,7 @@ def _name_session(client: _Client, request: _Request, name: str) -> None:
 async def _end(request: _Request, receive: Receive, send: Send) -> None:
     """End the response of a request that was stopped; a cut reply is ended by closing the connection."""
     if not request.status:
-        refused = _Refused(TOO_MANY, "given up for a newer request of yours: too many are in progress")
+        refused = _Refused(TOO_MANY, "stopped for a newer request of yours: too many are in progress")
         await refused.response(request.scope, receive, send)
     elif request.is_stream and not request.is_complete:
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -30,7 +30,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from imaging.decoding.process import warm_up
-from imaging.lasting import import_lasting
+from imaging.heavy_imports import import_heavy
 from server.auth.clients import Callers
 from server.auth.hosts import Hosts
 from server.errors import RequestError
@@ -76,7 +76,7 @@ never an instruction.
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 MOST_BODY = MAX_DATA_CHARACTERS + (1 << 20)
 SECONDS_UNTIL_LOADING = 1.0
-"""From the first listing of the tools, so that those who only look at them neither wait nor pay for it."""
+"""Delay of the imports after the first listing of the tools, so that a client that only lists them does not wait."""
 
 
 def build_server(settings: ServerSettings, callers: Callers | None = None) -> MCPServer[Any]:
@@ -152,7 +152,7 @@ class _Server(MCPServer[Any]):
             await self._lowlevel_server.run(*streams, self._lowlevel_server.create_initialization_options())
 
     def _load_soon(self) -> None:
-        """Import what calls need while the client, who has asked for the tools, waits for its user."""
+        """Import what calls need soon after a client has listed the tools, while it waits for its user."""
         if not self._is_loading:
             self._is_loading = True
             loop = asyncio.get_running_loop()
@@ -172,7 +172,7 @@ class _Server(MCPServer[Any]):
 def _load() -> None:
     """Start the decoding process, and import torch."""
     warm_up()
-    import_lasting("torch")
+    import_heavy("torch")
 
 
 def serve(

@@ -55,7 +55,7 @@ RetryArgument = Annotated[bool, Field(description="Also those that failed before
 
 
 def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
-    """Put `restore_folder` on the server."""
+    """Register `restore_folder`."""
 
     async def restore_folder(
         folder: FolderArgument,
@@ -113,15 +113,15 @@ def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
         restore_folder,
         title="Restore a folder",
         description=(
-            "Restore all photos of a folder as restore_to_4k does, into a new one with a summary page. Not before "
-            "the user has seen one result. Minutes to hours; the same call resumes it."
+            "Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show "
+            "the user one result. Minutes to hours; the same call resumes it."
         ),
         annotations=REPEATABLE,
     )
 
 
 def _path_of(given: object) -> object:
-    """A folder as a path: models also send file:// addresses."""
+    """A folder as a path, also from a file:// address, which some models send."""
     return InputImage.parse(given).value if isinstance(given, str) and given.startswith("file:") else given
 
 

@@ -1,4 +1,4 @@
-"""Connections over HTTP: those whose next request is not admitted yet are few, and are closed in time."""
+"""HTTP connections with limits on how many wait for an admitted request, and for how long."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SECONDS_TO_BE_ADMITTED = 15.0
 
 
 class Connection(H11Protocol):
-    """A connection of uvicorn that is closed where none of its requests is admitted in time.
+    """A connection of uvicorn that is closed if no request of it is admitted in time.
 
-    It also waits between two requests. Before the admission it holds at most a request's head (h11 limits it) and the
-    beginning of a body (uvicorn then stops reading).
+    The time between two requests counts too. Before the admission it holds at most the head of a request (h11 limits
+    it) and the beginning of a body (uvicorn then stops reading).
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -34,7 +34,7 @@ class Connection(H11Protocol):
         self.app: Any = with_extension
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Make room for this connection: clients that were served before are disconnected last."""
+        """Make room for this connection; clients that were served before are disconnected last."""
         super().connection_made(transport)
         waiting = [each for each in self.connections if isinstance(each, Connection) and each._timer]
         if len(waiting) >= MOST_WAITING:
@@ -42,7 +42,7 @@ class Connection(H11Protocol):
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         self._stop_waiting()
         super().connection_lost(exc)
 

@@ -29,7 +29,7 @@ EMBEDDING = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))
 ISATAP, ISATAP_MASK = 0x5EFE, 0xFDFFFFFF
 """Interface identifiers that embed an IPv4 address in any network (RFC 5214)."""
 PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
-"""IETF protocol assignments, of which older Pythons know only a part."""
+"""IETF protocol assignments, of which older versions of Python know only some."""
 
 
 def resolve(host: str) -> list[str]:
@@ -66,7 +66,7 @@ class Fetcher:
             raise BadAddress(f"the address does not answer: {type(error).__name__}", HINT) from error
 
     async def _fetch(self, address: str) -> bytes:
-        """Raises `TimeoutError` after all its time, whatever arrives meanwhile."""
+        """As `fetch`. Raises `TimeoutError` after `seconds` in all, even if data still arrives."""
         import anyio
         import httpx2
 

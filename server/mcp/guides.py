@@ -1,4 +1,4 @@
-"""Steps that a caller takes by itself: where their images come from, and which step follows by the plan."""
+"""Guidance for callers that take the steps themselves: the history of each image, and the next step of the plan."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Guide:
     """The image of each node."""
     reasoner: Reasoner = RULES
     profile: str = "default"
-    """As the caller names it."""
+    """The name or file that the caller gave."""
     notes: list[str] = field(default_factory=list)
-    """What was decided since the last reply."""
+    """Decisions since the last reply."""
     id: str = field(default_factory=lambda: secrets.token_hex(6))
     """Distinguishes the steps of this plan from those of another one."""
 
     def move_to(self, line: Sequence[tuple[str, CandidateOf | None]], image: Image) -> None:
-        """Make an image the current one. `line`: the images that it was made from, and itself."""
+        """Make an image the current one. `line`: the images that it was made from, and the image itself."""
         search = self.search
         at = search.state.nodes[0]
         for handle, made in line:
@@ -64,7 +64,7 @@ class Guide:
         search.timer = Timer()  # a step's budget begins with its call
 
     def _add(self, parent: Node, handle: str, made: CandidateOf) -> Node:
-        """The node of a step that was taken before the plan, or in another life of the server."""
+        """Add the node of a step that was taken before the plan was made, or by an earlier server process."""
         node = Node(
             id=len(self.search.state.nodes),
             parent=parent.id,
@@ -90,7 +90,7 @@ class Guide:
     ) -> None:
         """Record the result of a step on the current image; does nothing without a plan.
 
-        A step beside the plan leaves the planned ones as they are, whatever comes of it.
+        A step that is not in the plan does not change the planned steps, whatever its result.
         """
         search, node = self.search, self.search.node
         if search.state.plan is None:
@@ -107,7 +107,7 @@ class Guide:
         follow(search, child, image, features, self.reasoner)
 
     def begin(self, service: Service, final: tuple[int, int] | None, name: str, profile: str) -> str:
-        """Guide from now on the steps from the photo, which the caller calls `name`; the first call."""
+        """Start to guide the steps from the photo, which the caller names `name`, and return the first call."""
         self.profile = profile
         if final:
             self.search.change(
@@ -152,7 +152,7 @@ class Guide:
         return f"{tool} {json.dumps(arguments, ensure_ascii=False)}"
 
     def listen(self, event: Event) -> None:
-        """Keep what rollback decides for the reply."""
+        """Note a rollback for the next reply."""
         if isinstance(event, RolledBack):
             self.notes.append(event.reason)
 
@@ -191,7 +191,7 @@ def begin_guide(
 
 
 def guide_to(service: Service, source: Source, profile: Profile) -> Guide:
-    """The guide that has reached an image: of the nearest image before it that has a plan, else of the first."""
+    """A guide whose current image is the source: that of the nearest ancestor with a plan, otherwise a new one."""
     line = service.workspace.line(source.picture.handle)
     for other in list(service.guides.values()):
         other.search.hold(None)
@@ -205,7 +205,7 @@ def guide_to(service: Service, source: Source, profile: Profile) -> Guide:
 
 
 def plan_id(service: Service, image: InputImage) -> str:
-    """Which plan the steps from an image belong to; empty for none."""
+    """The identifier of the plan that steps from an image belong to; empty if there is none."""
     if not service.guides or image.kind == "url":
         return ""
     handle = service.digest(image)

@@ -1,7 +1,7 @@
-"""Arguments of the tools: an image as one string, and those that several tools share.
+"""The arguments that several tools share, and their parsing.
 
-Schemas are flat and short, because every client sends them with every conversation; parsing is forgiving, and a
-refusal shows the form that works.
+Schemas are flat and short, because every client sends them with every conversation; parsing is lenient, and an error
+shows a form that is accepted.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class InputImage:
 
     @classmethod
     def parse(cls, given: object) -> InputImage:
-        """The image that a string names; also an object with one string. Raises `ValueError`."""
+        """The image that a string, or an object with one string, names. Raises `ValueError`."""
         if isinstance(given, InputImage):
             return given
         if isinstance(given, Mapping):
@@ -103,14 +103,14 @@ def decode_data(data: str) -> bytes:
 
 
 def words(given: object) -> object:
-    """A list of words, from a list or from text with commas; a JSON list of one name may come as the name."""
+    """A list of words, from a list or from text with separators."""
     if isinstance(given, str):
         return [word for part in re.split(r"[,;+\n]|->|→", given) if (word := part.strip().strip("\"'[]"))]
     return given
 
 
 def task_of(given: object) -> object:
-    """The task that a name means: its own, its tool's, or its degradation's, in any spelling."""
+    """The task with this name, or whose tool or degradation has it, in any spelling."""
     if not isinstance(given, str):
         return given
     name = re.sub(r"[\s-]+", "_", given.strip().lower())
@@ -255,7 +255,7 @@ WaitArgument: TypeAlias = Annotated[
 
 
 def _handle(given: object) -> object:
-    """A handle without image:// and quotes."""
+    """The handle without image:// and quotes."""
     return given.strip().strip("\"'").removeprefix("image://").lower() if isinstance(given, str) else given
 
 

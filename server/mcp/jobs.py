@@ -114,9 +114,9 @@ class Jobs:
         self._has_begun = False
 
     def begin_with(self, load: Callable[[], object]) -> None:
-        """Do `load` before the first job, of any kind, which waits for it; nothing where a job has begun already.
+        """Run `load` before the first job of any kind, which waits for it; do nothing if a job has begun already.
 
-        If it fails, the jobs will meet the same failure.
+        An error of `load` is ignored, because the jobs meet the same one.
         """
         if not self._has_begun:
             loaded = self._threads["work"].submit(load)

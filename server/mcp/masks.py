@@ -1,4 +1,4 @@
-"""The mask within which a result replaces its input."""
+"""The mask inside which a result replaces its input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.mcp.service import Service
 
 
 def mask_image(region: str | None) -> InputImage | None:
-    """The mask image that a region names; None for a part of the picture. Raises `RegionError` for other words."""
+    """The mask image that a region argument names; None if it describes a region. Raises `RegionError` if neither."""
     if not region or is_region(region):
         return None
     image = InputImage.parse(region)
@@ -21,7 +21,7 @@ def mask_image(region: str | None) -> InputImage | None:
 
 
 def mask_for(service: Service, region: str | None) -> RegionMask | None:
-    """The mask by a region, or of a mask image that the client may read; None without one."""
+    """The mask of a region argument, which may name a mask image that the client can read; None without one."""
     if not region:
         return None
     image = mask_image(region)

@@ -1,4 +1,4 @@
-"""Outgoing text as valid Unicode: the name of a file may be none, and would end the connection."""
+"""Makes outgoing text valid Unicode; a file name that is not valid would end the connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
 
 async def with_valid_unicode(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """A middleware: the result or error of a request with an escape in place of every byte that is no Unicode."""
+    """A middleware that escapes every byte that is not valid Unicode in the result or error of a request."""
     try:
         result: HandlerResult = valid(await call_next(ctx))
     except MCPError as error:

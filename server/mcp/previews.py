@@ -1,4 +1,4 @@
-"""Pictures for a model that judges by what it sees: original pixels, versions side by side, differences."""
+"""Pictures in replies: original pixels, two versions side by side, their difference."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def before_and_after(before: Image, after: Image) -> tuple[ImageContent, ...]:
 
 
 def overview_of_two(first: Image, second: Image) -> bytes:
-    """Two versions of a picture side by side, in small."""
+    """Two versions of a picture side by side, reduced."""
     return encoded(_joined([_reduced(image, second) for image in (first, second)]), MOST_PREVIEW_BYTES)
 
 
 def brightness_correlation(first: Image, second: Image) -> float:
-    """Correlation of the brightness of two pictures in small, -1..1; 1 where both are uniform."""
+    """Correlation of the brightness of two reduced pictures, -1..1; 1 if both are uniform."""
     a, b = (luma(overview(image, CORRELATION_SIDE)) for image in (first, second))
     if a.shape != b.shape:
         b = luma(to_numpy(resize(second.pixels, *a.shape)))
@@ -95,7 +95,7 @@ def brightness_correlation(first: Image, second: Image) -> float:
 
 
 def centred(image: Image, width: int, height: int) -> Image:
-    """The middle of the image in the aspect of `width` by `height`."""
+    """The central crop of the image with the aspect ratio of `width` by `height`."""
     scale = min(image.width / width, image.height / height)
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - wide) // 2, (image.height - high) // 2

@@ -29,7 +29,7 @@ WantedProfile = Annotated[str, Field(description="Name of a profile; default sui
 
 
 def add_prompts(server: MCPServer[Any], service: Service) -> None:
-    """Put the five prompts on the server."""
+    """Register the five prompts."""
     _add_prompts_for_one(server)
     _add_comparing(server)
     _add_batch(server, service)

@@ -1,4 +1,4 @@
-"""Which of two versions of a picture is better: by the judge of the step that they come from, else by quality."""
+"""Ranks two versions of a picture: by the verdicts of the step that they come from, otherwise by quality."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def judged_on(made: CandidateOf) -> str:
 def common_verdicts(
     workspace: Workspace, first: str, second: str
 ) -> tuple[CandidateOf, tuple[Verdict, Verdict]] | None:
-    """What one step's judge said of two images, candidates or its input; None if it did not judge both."""
+    """The verdicts of one step on two images, candidates or its input; None if no step judged both."""
     one, two = judgement_of(workspace, first), judgement_of(workspace, second)
     if one and two and (one.parent, one.step) == (two.parent, two.step):
         return one, (one.verdict, two.verdict)
@@ -49,12 +49,12 @@ def better_by_quality(first: float, second: float) -> str:
     better = "neither clearly" if abs(first - second) <= own_error() else PLACES[second > first]
     return fact(
         "better",
-        f"{better}, by quality alone: no step has judged both, so nothing says which one is truer; look at them",
+        f"{better}, by quality alone: no step has judged both, so their fidelity is unknown; look at them",
     )
 
 
 def judgement_of(workspace: Workspace, handle: str) -> CandidateOf | None:
-    """The step and verdict of an image as a judge saw it; None where none did."""
+    """The step and verdict of an image that was judged as it is; None for other images."""
     with suppress(UnknownHandle):
         made = workspace.candidate(handle)
         return made if made and not made.is_modified else None

@@ -38,7 +38,7 @@ EXPERT, PROFILE = "expert://{name}", "profile://{name}"
 
 
 def add_resources(server: MCPServer[Any], service: Service) -> None:
-    """Put the resource templates on the server."""
+    """Register the resource templates."""
     _add_images(server, service)
     _add_runs(server, service)
     _add_cards(server, service)
@@ -58,7 +58,7 @@ def _add_images(server: MCPServer[Any], service: Service) -> None:
         IMAGE,
         name="image",
         title="A preview of an image of the workspace",
-        description="At most 1024 pixels and a megabyte; image://{handle}/full is the file.",
+        description="At most 1024 pixels and a megabyte; image://{handle}/full has all pixels.",
         mime_type="image/png",
     )
     async def read_preview(handle: str, context: Context[Any, Any]) -> bytes:
@@ -80,7 +80,7 @@ def _add_images(server: MCPServer[Any], service: Service) -> None:
 async def _read_image(
     service: Service, context: Context[Any, Any], handle: str, limits: Limits, encode: Callable[[Image], bytes]
 ) -> bytes:
-    """An image of the workspace, in the queue of what looks at images: the pixels of many would not fit in memory."""
+    """Read an image of the workspace as a job, because several at once might not fit in memory."""
 
     def work(token: ProgressToken, _: Status) -> bytes:
         return encode(service.workspace.load(handle, limits, token))

@@ -1,7 +1,7 @@
-"""Results of tools: text with facts as lines, pictures and links; or structured content and the same as text.
+"""Results of tools: text with one fact per line, pictures and links; or structured content with the same as text.
 
-Some clients show the model only the structured content where a result has both, so that only tools without pictures
-have any.
+Some clients show the model only the structured content of a result that has both; so only tools without pictures
+return any.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def short(value: Any) -> Any:
 
 
 def fact(name: str, value: object) -> str:
-    """One line; empty where there is no value."""
+    """One line; empty if there is no value."""
     if isinstance(value, float):
         value = short(value)
     return f"{name}: {' '.join(str(value).split())}" if value not in (None, "", (), []) else ""

@@ -1,4 +1,4 @@
-"""The reply about a restoration: findings, steps, what was left and why."""
+"""The text of the reply about a restoration: findings, steps, and what was not restored, with reasons."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def plan_line(plan: Plan) -> str:
 
 
 def what_was_done(restored: Restoration) -> str:
-    """The steps that changed the image; and why there are no more, or none."""
+    """The steps that changed the image, and why there were no more of them, or none."""
     state, nodes = restored.state, restored.path_taken()
     same_size = state.plan and (state.plan.final_width, state.plan.final_height) == (nodes[0].width, nodes[0].height)
     nothing = "left as it was" if same_size else "only resized"

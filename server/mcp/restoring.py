@@ -72,7 +72,7 @@ class RestoreOptions:
 
 
 def restoration(service: Service, image: InputImage, options: RestoreOptions, notices: Notices) -> RunWork:
-    """The work of a run with the identifier that it is given."""
+    """A function that returns the work of the run with a given identifier."""
 
     def of(run: str) -> Work[Reply]:
         def work(token: ProgressToken, status: Status) -> Reply:
@@ -119,7 +119,7 @@ def _begin(
 
 
 def sized(source: Source, size: TargetSize | None) -> tuple[Source, Extent]:
-    """The source, cut to the aspect of the wished size where that asks for it, and the size."""
+    """The source, cropped to the aspect ratio of the requested size if it says so, and the size of the result."""
     extent = size.of(source.image.width, source.image.height) if size else Extent()
     if extent.crop and extent.final:
         source = replace(source, image=centred(source.image, *extent.final))

@@ -1,4 +1,4 @@
-"""Begin a run, or join the one that does the same, and reply with its result or with where it stands."""
+"""Begin a run, or join an equal one, and reply with its result or its state."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _identify(service: Service, tool: str, arguments: Mapping[str, Any]) -> tupl
 
 
 def _plain(service: Service, value: Any) -> Any:
-    """An argument as JSON, with contents instead of names of files."""
+    """An argument as JSON, with the digest of a file's content in place of its name."""
     if isinstance(value, InputImage):
         return service.digest(value)
     if is_dataclass(value) and not isinstance(value, type):

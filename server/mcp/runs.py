@@ -182,11 +182,11 @@ class Runs:
 
 
 def new_id(key: str) -> str:
-    """An identifier that names the key, so that the run is found again after a restart of the server."""
+    """An identifier that contains the key, so that the run is found again after a restart of the server."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{key}"
 
 
 def key_of(tool: str, arguments: Mapping[str, Any]) -> str:
-    """The hexadecimal digits that calls with the same meaning share, 128 bits: nobody finds another such call."""
+    """The key of all calls with these arguments: 128 bits of a SHA-256, in hexadecimal."""
     text = json.dumps([tool, arguments], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

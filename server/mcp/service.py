@@ -212,7 +212,7 @@ class Service:
     ) -> Profile:
         """Choose the profile, with the caller's plan and experts; a file must lie in an allowed folder.
 
-        Raises `RestoreError` where there is no such profile or expert.
+        Raises `RestoreError` if there is no such profile or expert.
         """
         name = str(self.access.readable(name)) if name.endswith(".toml") else name.strip().replace(" ", "-")
         wanted = choose_profile(name, max_seconds=max_seconds, max_expert_runs=max_expert_runs, detail=detail)

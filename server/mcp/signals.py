@@ -13,7 +13,7 @@ import anyio
 from server.mcp.runs import Runs
 
 GRACE_SECONDS = 1.0
-"""Time for runs to save their states; without it they would be resumed from their last step all the same."""
+"""Time for runs to save their states; a run that takes longer is resumed from its last finished step."""
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from server.schemas import Diagnosis, FindingReport, PlanReport, QualityReport
 
 
 def slim_diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The findings above very low; the kind of picture where it is sure."""
+    """The findings above very low, and the kind of content if its confidence is high."""
     slim: dict[str, Any] = {
         "description": diagnosis.description,
         "quality": diagnosis.quality,
@@ -56,7 +56,7 @@ def slim_plan(report: PlanReport) -> dict[str, Any]:
 
 
 def slim_quality(report: QualityReport) -> dict[str, Any]:
-    """The score and its metrics; of what is missing the names."""
+    """The score, its metrics, and the names of the missing metrics."""
     return {
         "image": report.image.model_dump() if report.image else None,
         "quality": report.quality,

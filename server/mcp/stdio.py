@@ -1,4 +1,4 @@
-"""The messages of a client on stdio: lines of bounded length, each of which is handled or answered with an error."""
+"""The messages of a client on stdio: lines of limited length, each of which is handled or answered with an error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def answering_stdio(
 
 
 def _diverted_stdin() -> BinaryIO:
-    """The client's end of stdin, in whose place child processes and libraries get an empty one."""
+    """The stdin of the client's messages; child processes and libraries get an empty one in its place."""
     wire = os.fdopen(os.dup(0), "rb", buffering=PIPE_BYTES)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
@@ -60,7 +60,7 @@ def _diverted_stdin() -> BinaryIO:
 
 
 class _Lines:
-    """The lines that are messages; others are answered."""
+    """Iterates over the lines that are messages, and answers the others with an error."""
 
     answers: WriteStream[SessionMessage]
 
@@ -72,7 +72,7 @@ class _Lines:
             refusal = self._refusal(line)
             if refusal is None:
                 yield line.decode("utf-8", "replace")
-            elif _is_reply(line):  # whoever waits for it in this server gets the error
+            elif _is_reply(line):  # the request of this server that waits for it gets the error
                 yield refusal.model_dump_json(by_alias=True)
             elif line.strip():
                 await self.answers.send(SessionMessage(refusal))
@@ -97,9 +97,9 @@ class _Lines:
             first = error.errors(include_url=False, include_input=False)[0]
             if first["type"] == "json_invalid":
                 return _error(PARSE_ERROR, first["msg"], _id_in(line))
-            return _error(INVALID_REQUEST, "this is no JSON-RPC request, notification or response", _id_in(line))
+            return _error(INVALID_REQUEST, "not a JSON-RPC request, notification or response", _id_in(line))
         if isinstance(message, JSONRPCNotification) and "id" in from_json(line.decode("utf-8", "replace")):
-            return _error(INVALID_REQUEST, "the id of a request is a string or an integer", None)
+            return _error(INVALID_REQUEST, "the id of a request must be a string or an integer", None)
         return None
 
 
@@ -112,7 +112,7 @@ def _is_reply(line: bytes) -> bool:
 
 
 def _id_in(line: bytes) -> str | int | None:
-    """The `id` of a message that cannot be read; None where it is not certain."""
+    """The `id` of a message that cannot be read; None if it is not certain."""
     message: Any = None
     try:
         message = json.loads(line)  # more lenient: lone surrogates, deeper nesting

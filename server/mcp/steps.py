@@ -1,4 +1,4 @@
-"""Single steps for callers that plan themselves: the agent's Q-MoE on images of the workspace."""
+"""Single steps for callers that plan by themselves: the agent's Q-MoE on images of the workspace."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def judge_candidates(
 ) -> list[tuple[str | None, Verdict, Image | None]]:
     """Run a step's experts on the whole image and keep every result under a handle of its own.
 
-    Returns handle, verdict and image of each, by name, so that the order tells no score.
+    Returns handle, verdict and image of each, sorted by name, so that the order does not reveal the scores.
     """
     if experts:
         cards = _named_experts(service, step, profile, experts)
@@ -119,9 +119,9 @@ def judge_candidates(
 
 
 def select_candidate(service: Service, handles: Sequence[str], choice: str | None, options: StepOptions) -> Reply:
-    """The best of candidates of one step, or `choice` among them, finished as the agent finishes a step.
+    """Save the best of the candidates of one step, or `choice` among them, as the agent finishes a step.
 
-    Raises `RequestError` where the handles are not candidates of one and the same step.
+    Raises `RequestError` if the handles are not candidates of one and the same step.
     """
     handles = [*handles, choice] if choice and choice not in handles else handles
     found = {handle: _candidate(service, handle) for handle in handles}
@@ -230,7 +230,7 @@ def _of_the_same_shape(original: Image | None, image: Image) -> Image | None:
         raise RequestError(
             f"the original ({original.width}x{original.height}) is not the whole of the image "
             f"({image.width}x{image.height})",
-            "give the same photo, uncut, in any size",
+            "give the same photo, uncropped, in any size",
         )
     return original
 
@@ -318,7 +318,7 @@ def _of_the_input(verdicts: Sequence[Verdict]) -> Verdict | None:
 
 
 def _next_lines(guide: Guide) -> list[str]:
-    """What was decided about the plan, and the next call by it; none without a plan."""
+    """Decisions about the plan and its next call; none without a plan."""
     call = guide.next_call()
     notes, guide.notes = guide.notes, []
     return [*(fact("plan", note) for note in notes), fact("next", call)]
@@ -348,7 +348,7 @@ def _why_kept(best: Candidate, verdicts: Sequence[Verdict], *, is_chosen: bool) 
 
 
 def _insisting(verdicts: Sequence[Verdict]) -> str:
-    """How the caller gets a result though the input was kept."""
+    """How the caller can select a result although the input was kept."""
     made = [verdict for verdict in verdicts if verdict.expert != KEEP_INPUT and not verdict.error]
     best = max(made, key=lambda verdict: verdict.score, default=None)
     return f"expert = {best.expert} takes that result in any case" if best else ""

@@ -31,7 +31,7 @@ MOST_ID = 100
 
 
 class TaskParams(RequestParams):
-    """The parameters of all methods of tasks; a run asks for no input, so that responses to it mean nothing."""
+    """The parameters of all methods of tasks; runs request no input, so responses in `tasks/update` are ignored."""
 
     task_id: str = Field(max_length=MOST_ID)
 
@@ -105,7 +105,7 @@ def task_of(run: Run) -> dict[str, Any]:
 
 
 def _failed(run: Run) -> CallToolResult:
-    """The error of a run as a tool's; an unexpected one without its text."""
+    """The error of a run as the error of its tool, without the text of an unexpected one."""
     why = for_a_model(str(run.error)) if isinstance(run.error, RestoreError) else "an unexpected error"
     text = f"Error executing tool {run.tool}: {why}"
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)

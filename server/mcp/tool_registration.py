@@ -16,8 +16,8 @@ from imaging.errors import RestoreError
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 """The tool writes nothing."""
 REPEATABLE = ToolAnnotations(destructive_hint=True, idempotent_hint=True, open_world_hint=False)
-"""The tool writes files, and the same call again gives the same ones. It replaces none, but directories of tools
-know only read-only and destructive ones.
+"""The tool writes files, and the same call writes the same files again. It replaces none, but tool directories
+distinguish only read-only and destructive tools.
 """
 
 ADVICE = {
@@ -25,7 +25,7 @@ ADVICE = {
     "`restore4k profiles`": "list_profiles",
     ", or ask for overwriting": "",
 }
-"""Replacements in hints, from the command of a person to the tool of a model; no tool overwrites files."""
+"""Replacements in hints: commands for a person become tools for a model; no tool overwrites files."""
 MOST_FAULTS = 5
 
 EXPLAINED_ONCE = (
@@ -124,7 +124,7 @@ OTHER_NAMES = {
     "steps": "plan", "order": "plan", "tasks": "plan", "handles": "candidates", "expert": "experts",
     "before": "first", "after": "second", "image1": "first", "image2": "second",
 }  # fmt: skip
-"""Names that models give to arguments, and ours; only where the tool has ours and it is not given."""
+"""Other names that models use for arguments, and the names of the tools; see `with_known_names`."""
 
 
 def with_known_names(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tool by which a model sees original pixels."""
+"""The tool that shows original pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.mcp.tool_registration import READS, add_tool
 
 
 def add_look_tool(server: MCPServer[Any], service: Service) -> None:
-    """Put `look` on the server."""
+    """Register `look`."""
 
     async def look(
         image: ImageArgument,
@@ -55,8 +55,8 @@ def add_look_tool(server: MCPServer[Any], service: Service) -> None:
         look,
         title="Look",
         description=(
-            "See a part of a picture in its own pixels, alone or beside another version. Judge sharpness, noise and "
-            "invented texture by this, not by previews. Seconds."
+            "Show part of a picture at full resolution, alone or beside another version. Judge sharpness, noise and "
+            "invented texture here, not in previews. Seconds."
         ),
         annotations=READS,
     )

@@ -50,11 +50,11 @@ from toolbox.availability import CAN_RUN
 from toolbox.tasks import Task
 
 LEAST_CORRELATION = 0.4
-"""Correlation of two versions of one picture in small; unrelated photos are mostly below 0.3."""
+"""Minimum correlation of two reduced versions of one picture; unrelated photos are mostly below 0.3."""
 
 
 def add_measuring_tools(server: MCPServer[Any], service: Service) -> None:
-    """Put them on the server."""
+    """Register the tools of this module."""
     _add_analyze_quality(server, service)
     _add_reason_degradations(server, service)
     _add_plan_restoration(server, service)
@@ -70,7 +70,7 @@ def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
             token.check()
             made = judgement_of(service.workspace, source.picture.handle)
             judged = (
-                f"score {made.verdict.score:.3f} for {judged_on(made)}; by it, not by quality, its candidates rank"
+                f"score {made.verdict.score:.3f} for {judged_on(made)}; candidates rank by it, not by quality"
                 if made
                 else None
             )
@@ -83,8 +83,8 @@ def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
         analyze_quality,
         title="Measure quality",
         description=(
-            "Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions of "
-            "one use compare_images, for what is wrong reason_degradations. Seconds."
+            "Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions "
+            "use compare_images; to find what is wrong, reason_degradations. Seconds."
         ),
         annotations=READS,
     )
@@ -106,8 +106,8 @@ def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
         reason_degradations,
         title="Find degradations",
         description=(
-            "Estimate what is wrong: severity and confidence of each degradation. Before own steps, with look; trust "
-            "your eyes where they differ. Not needed before restore_to_4k. Seconds."
+            "Estimate what is wrong: severity and confidence of each degradation. For own steps, with look; trust "
+            "your eyes if they differ. Not needed before restore_to_4k. Seconds."
         ),
         annotations=READS,
     )
@@ -149,8 +149,8 @@ def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
         plan_restoration,
         title="Plan a restoration",
         description=(
-            "What restore_to_4k would do with the same arguments: findings, steps in order, final size, reasons, and "
-            "the next call, as then the reply of each step. To show a plan, or to carry it out in steps; not needed "
+            "Show what restore_to_4k would do with the same arguments: findings, steps, final size, reasons, and the "
+            "next call; the reply of each step names the next one. To show a plan or follow it; not needed "
             "before restore_to_4k. Seconds."
         ),
         annotations=READS,
@@ -177,7 +177,7 @@ def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
         title="Compare two images",
         description=(
             "Compare two versions of one picture: which is better and by what measure, PSNR and SSIM between them "
-            "(high means alike, not good), both side by side in small. To see details use look with beside. Seconds."
+            "(high means similar, not good), both side by side, reduced. For details use look with beside. Seconds."
         ),
         annotations=READS,
     )

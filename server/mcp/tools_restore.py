@@ -49,7 +49,7 @@ SizeArgument = Annotated[
 
 
 def add_restore_tool(server: MCPServer[Any], service: Service) -> None:
-    """Put `restore_to_4k` on the server."""
+    """Register `restore_to_4k`."""
 
     async def restore_to_4k(
         image: ImageArgument,

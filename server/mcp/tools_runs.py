@@ -32,7 +32,7 @@ CANCELLED_NEXT = "the same call continues from the last finished step"
 
 
 def _identifier(given: object) -> object:
-    """A run without run:// and what follows."""
+    """The identifier of a run, without run:// and what follows it."""
     return given.strip().removeprefix("run://").partition("/")[0] if isinstance(given, str) else given
 
 
@@ -40,7 +40,7 @@ RunArgument = Annotated[str, BeforeValidator(_identifier), Field(max_length=100)
 
 
 def add_run_tools(server: MCPServer[Any], service: Service) -> None:
-    """Put `get_run`, `cancel_run` and `list_runs` on the server."""
+    """Register `get_run`, `cancel_run` and `list_runs`."""
 
     async def get_run(
         run: RunArgument, context: Context[Any, Any], wait_seconds: WaitArgument = None
@@ -96,7 +96,7 @@ def add_run_tools(server: MCPServer[Any], service: Service) -> None:
 
 
 def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResult:
-    """A restoration by an earlier server process."""
+    """The reply about a restoration by an earlier server process."""
     state = service.run_state(run)
     if not state.finished:
         return picture_response(
@@ -123,7 +123,7 @@ def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResu
 
 
 def _before_and_after(restored: Restoration, image: Image) -> tuple[ImageContent, ...]:
-    """The pictures of a restoration's reply, from the reduced input in its folder; a detail where that shows one."""
+    """The pictures of a restoration's reply, from the input in its run folder; no detail if that input is reduced."""
     file = restored.folder / "before.jpg"
     if not file.is_file():
         return ()

@@ -74,7 +74,7 @@ TASK_TOOLS = {
 
 
 def add_step_tools(server: MCPServer[Any], service: Service) -> None:
-    """Put the task tools, `super_resolve`, `restore_faces`, `run_candidates` and `select_best` on the server."""
+    """Register the tools of all tasks, `run_candidates`, `select_best` and `finish_restoration`."""
     for name, (title, purpose) in TASK_TOOLS.items():
         _add_task_tool(server, service, name, title, purpose)
     _add_restore_faces(server, service)
@@ -125,7 +125,7 @@ def _add_restore_faces(server: MCPServer[Any], service: Service) -> None:
         restore_faces,
         title="Restore faces",
         description=(
-            "Restore each face that stays the same person and touch nothing else; last, after enlarging. "
+            "Restore faces, keeping each person's identity, and change nothing else; last, after enlarging. "
             "Up to minutes."
         ),
         annotations=REPEATABLE,
@@ -152,7 +152,7 @@ def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
         super_resolve,
         title="Enlarge",
         description=(
-            "Enlarge by super-resolution, after other defects are removed: they would grow too. To a given size: "
+            "Enlarge by super-resolution, after removing other defects, which would grow too. To a given size: "
             "restore_to_4k. Up to minutes."
         ),
         annotations=REPEATABLE,
@@ -252,7 +252,7 @@ def _add_select_best(server: MCPServer[Any], service: Service) -> None:
         server,
         select_best,
         title="Select the best candidate",
-        description="Settle on one candidate of run_candidates and save it; its handle is for the next step. Quick.",
+        description="Choose one candidate of run_candidates and save it; its handle is for the next step. Quick.",
         annotations=REPEATABLE,
     )
 
@@ -291,7 +291,7 @@ def _add_finish(server: MCPServer[Any], service: Service) -> None:
         title="Finish",
         description=(
             "Last call of a restoration in steps: plain resize to the plan's final size, saved with colour profile "
-            "and EXIF. Not to enlarge with detail (super_resolve). Seconds."
+            "and EXIF. To enlarge with detail use super_resolve. Seconds."
         ),
         annotations=REPEATABLE,
     )

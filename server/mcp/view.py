@@ -12,7 +12,7 @@ SHOWN_IN_VIEW = {"ui": {"resourceUri": VIEW}}
 
 
 def add_view(apps: Apps) -> None:
-    """Put the page on the extension."""
+    """Add the page to the extension."""
     apps.add_html_resource(
         VIEW,
         view_page(),
@@ -24,6 +24,6 @@ def add_view(apps: Apps) -> None:
 
 
 def view_page() -> str:
-    """The report's page without a report; it allows no scripts but its own two."""
+    """The report's page without a report; its Content-Security-Policy allows only its own two scripts."""
     template = page_templates("server.mcp").get_template("view.html.j2")
     return template.render(title="A photo", styles=("report.css", "view.css"), scripts=("report.js", "view.js"))

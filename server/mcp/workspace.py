@@ -1,7 +1,7 @@
 """Images that a caller may name by a handle: files in one folder, named after their content.
 
-The folder is the index, so nothing needs repair after a kill, and handles outlive the server. Images that were not
-used for long are removed; when the folder is full, the least recently used ones.
+The folder is the index, so nothing needs repair after a kill, and handles outlive the server. Images are removed when
+they have not been used for days, or when the folder is full, the least recently used ones first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from imaging.writing import encode_image
 from server.errors import UnknownHandle
 
 HANDLE_DIGITS = 32
-"""Hexadecimal digits of a handle: nobody finds two images with one of 128 bits."""
+"""Hexadecimal digits of a handle: 128 bits, so that no two images with the same one can be found."""
 HANDLE_PATTERN = rf"^img_[0-9a-f]{{{HANDLE_DIGITS}}}$"
 IMAGE_FILE = r"img_[0-9a-f]{12,}\.image"
 """Names of image files, also of earlier versions, which had shorter handles."""
@@ -56,13 +56,13 @@ class CandidateOf(BaseModel):
     step: Step
     verdict: Verdict
     input_verdict: Verdict | None = None
-    """Of keeping the input, where that was a candidate too."""
+    """Verdict on keeping the input, if that was a candidate."""
     is_modified: bool = Field(default=False, validation_alias=AliasChoices("is_modified", "is_steered"))
     """Whether it was blended with its input or resized after the verdict; `is_steered` in earlier versions."""
 
 
 class Origin(BaseModel):
-    """Facts that are stored beside the pixels of an image made here."""
+    """Facts that are stored beside the pixels of an image that a tool made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,7 +118,7 @@ class Workspace:
     def load(self, handle: str, limits: Limits | None = None, token: ProgressToken | None = None) -> Image:
         """Load the image of a handle, prepared for experts.
 
-        Raises `UnknownHandle`, and `ImageError` where its file is damaged.
+        Raises `UnknownHandle`, and `ImageError` if its file is damaged.
         """
         image = read_image(self.path(handle), limits, token=token)
         origin = self._read_origin(handle)
@@ -141,7 +141,7 @@ class Workspace:
         return origin.candidate if origin else None
 
     def line(self, handle: str) -> list[tuple[str, CandidateOf | None]]:
-        """The images that an image was made from by steps, as far as they are still here, and itself at the end."""
+        """The images from which steps made an image, as far as they exist, the oldest first, and the image itself."""
         found = list[tuple[str, CandidateOf | None]]()
         with suppress(UnknownHandle):
             while handle not in {known for known, _ in found}:
@@ -257,7 +257,7 @@ class Workspace:
 
 
 def handle_of(*parts: bytes) -> str:
-    """The handle of what consists of these bytes."""
+    """The handle of an image with these bytes."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

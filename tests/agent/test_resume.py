@@ -125,7 +125,7 @@ def a_result_whose_name_was_taken(source: Path) -> Path:
         taken.write_bytes(b"precious")
         return truth(image)
 
-    with pytest.raises(OutputExists, match="resume the run with another output, or with overwriting"):
+    with pytest.raises(OutputExists, match="resume the run with another output, or ask for overwriting"):
         run(source, profile(), ScriptedPool(expert("ideal", Task.DENOISING, take), PLAIN_2X))
     assert taken.read_bytes() == b"precious"
     (folder,) = (source.parent / "runs").iterdir()

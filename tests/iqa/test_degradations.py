@@ -10,7 +10,7 @@ import pytest
 
 from imaging.convert import FloatArray, from_numpy
 from imaging.image import Image
-from iqa.degradations import NAMED, Estimate, estimates_from
+from iqa.degradations import REPORTED, Estimate, estimates_from
 from iqa.features import extract_features
 from toolbox.tasks import Degradation, Severity
 
@@ -218,7 +218,7 @@ def test_an_estimate_names_the_measurements_with_its_unit(photos: dict[str, Floa
     assert isinstance(estimate, Estimate)
     # noise that is independent in R, G and B is 0.67 times as strong in luma
     assert estimate.measurements["noise_luma_1px_flat_sigma_255"] == pytest.approx(25 * 0.67, rel=0.35)
-    assert tuple(estimate.measurements) == NAMED[Degradation.NOISE]
+    assert tuple(estimate.measurements) == REPORTED[Degradation.NOISE]
 
 
 @pytest.mark.parametrize("noise", [0, 3])

@@ -14,7 +14,7 @@ import torch
 from imaging.convert import from_numpy
 from imaging.image import Image
 from iqa.errors import MetricMissing
-from iqa.published import measure_published, missing_for, needed_by_clip, published_metrics
+from iqa.published import measure_published, missing_for, pkg_resources_provided, published_metrics
 from toolbox.errors import WeightsError
 from toolbox.pool import ModelPool
 from toolbox.store import ModelStore
@@ -42,7 +42,7 @@ def random_brisque(file: Path) -> None:
 
 
 def random_clip(file: Path) -> None:
-    with needed_by_clip():
+    with pkg_resources_provided():
         from clip.model import CLIP
 
     torch.manual_seed(0)
@@ -71,10 +71,10 @@ def test_a_metric_runs_from_a_file_in_its_true_format(name: str, store: ModelSto
     RANDOM[name](store.path(metric.file.name))
     pool = ModelPool()
     images = [picture(224, 230, 1), picture(230, 224), picture(224, 230, 2)]
-    together = measure_published([name], images, pool, store)[name]
-    assert np.isfinite(together).all()
-    assert len(set(together)) == 3
-    assert measure_published([name], images[2:], pool, store)[name] == pytest.approx(together[2:], rel=1e-3, abs=1e-4)
+    values = [measure_published([name], image, pool, store)[name] for image in images]
+    assert np.isfinite(values).all()
+    assert len(set(values)) == 3
+    assert measure_published([name], images[2], pool, store)[name] == pytest.approx(values[2], rel=1e-3, abs=1e-4)
     assert pool.loaded() == (f"metric {name}",)
 
 
@@ -82,9 +82,9 @@ def test_missing_metrics_are_reported_with_the_command_that_installs_them(store:
     for metric in published_metrics().values():
         assert f"restore4k models pull {metric.name}" in missing_for(metric, store)
     with pytest.raises(MetricMissing, match="musiq"):
-        measure_published(["musiq"], [picture(64, 64)], ModelPool(), store)
+        measure_published(["musiq"], picture(64, 64), ModelPool(), store)
     with pytest.raises(MetricMissing, match="unknown metric"):
-        measure_published(["beauty"], [picture(64, 64)], ModelPool(), store)
+        measure_published(["beauty"], picture(64, 64), ModelPool(), store)
 
 
 class Attack:
@@ -99,11 +99,11 @@ def test_foreign_content_is_refused_before_any_library_reads_it(
     monkeypatch.chdir(tmp_path)
     store.path(published_metrics()["musiq"].file.name).write_bytes(content)
     with pytest.raises(WeightsError, match="is not a file of weights"):
-        measure_published(["musiq"], [picture(64, 64)], ModelPool(), store)
+        measure_published(["musiq"], picture(64, 64), ModelPool(), store)
     assert not (tmp_path / "owned").exists()
 
 
 def test_weights_of_another_network_are_refused(store: ModelStore) -> None:
     torch.save({"layer.weight": torch.zeros(3, 3)}, store.path(published_metrics()["musiq"].file.name))
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        measure_published(["musiq"], [picture(64, 64)], ModelPool(), store)
+        measure_published(["musiq"], picture(64, 64), ModelPool(), store)

@@ -125,15 +125,15 @@ def _best_fit(
     """The blur with the smallest misfit, which is the mean error of the logarithm of the power."""
     logarithm = np.log(power + 1e-12)
     line = np.stack([np.ones_like(fx), np.log(np.hypot(fx, fy))], axis=1)
-    heard = power > 2 * floor
-    if heard.sum() < 8:
+    is_signal = power > 2 * floor
+    if is_signal.sum() < 8:
         return NO_BLUR, math.inf
-    above_floor = np.log(np.maximum(power[heard] - floor, 1e-12))
-    solve = np.linalg.pinv(line[heard])
+    above_floor = np.log(np.maximum(power[is_signal] - floor, 1e-12))
+    solve = np.linalg.pinv(line[is_signal])
     best, best_misfit = NO_BLUR, math.inf
     for blur in among:
         passed = np.log(blur.transfer(fx, fy) + 1e-6)
-        law = solve @ (above_floor - passed[heard])
+        law = solve @ (above_floor - passed[is_signal])
         expected = np.log(np.exp(np.clip(line @ law + passed, -40, 40)) + floor)
         unusual = abs(float(np.clip(law[1], *USUAL_SLOPES)) - float(law[1]))
         misfit = float(np.abs(expected - logarithm).mean()) + 0.3 * unusual

@@ -9,11 +9,9 @@ import numpy as np
 
 from imaging.colour import luma
 from imaging.convert import FloatArray, to_float, to_uint8
-from imaging.jpeg_table import STANDARD_TABLE
+from imaging.jpeg_table import BLOCK, STANDARD_TABLE, dct_basis
 from imaging.progress import ProgressToken
 from toolbox.classical.filters import Filter, guided_filter, unchanged
-
-BLOCK = 8
 
 
 def shifted_jpeg(pixels: FloatArray, token: ProgressToken) -> Filter:
@@ -38,7 +36,7 @@ def shifted_jpeg(pixels: FloatArray, token: ProgressToken) -> Filter:
 
 def guided_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Guided filter with the strength of the quantization, stronger in chroma; luma is the guide."""
-    step = quantisation_step(jpeg_quality(pixels))
+    step = quantization_step(jpeg_quality(pixels))
     if step < 0.01:
         return unchanged
 
@@ -55,7 +53,7 @@ def nlm_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Non-local means, with the quantization error as noise."""
     from skimage.restoration import denoise_nl_means
 
-    step = quantisation_step(jpeg_quality(pixels))
+    step = quantization_step(jpeg_quality(pixels))
     if step < 0.01:
         return unchanged
     return lambda tile: denoise_nl_means(
@@ -63,7 +61,7 @@ def nlm_deblock(pixels: FloatArray, token: ProgressToken) -> Filter:
     )
 
 
-def quantisation_step(quality: int) -> float:
+def quantization_step(quality: int) -> float:
     """Typical quantization step of the low frequencies, for pixels in [0, 1]."""
     return float(_table(quality)[:4, :4].mean()) / BLOCK / 255 * 2
 
@@ -79,7 +77,7 @@ def jpeg_quality(pixels: FloatArray) -> int:
     chosen_places = range(0, rows * columns, max(1, rows * columns // 1500))
     corners = [(BLOCK * (place // columns), BLOCK * (place % columns)) for place in chosen_places]
     chosen = luma(np.stack([pixels[y : y + BLOCK, x : x + BLOCK] for y, x in corners])) * 255 - 128
-    basis = _dct_basis()
+    basis = dct_basis()
     spectrum = (basis @ chosen @ basis.T).astype(np.float32)
     best, best_error = 95, 0.16
     for quality in (*range(5, 50, 3), *range(50, 92, 4)):
@@ -103,13 +101,6 @@ def _table(quality: int) -> FloatArray:
     """The luma quantization table of libjpeg."""
     scale = 5000 / quality if quality < 50 else 200 - 2 * quality
     return np.clip(np.floor((STANDARD_TABLE * scale + 50) / 100), 1, 255).astype(np.float32)
-
-
-def _dct_basis() -> FloatArray:
-    n = np.arange(BLOCK)
-    basis = np.cos(np.pi * (2 * n[None] + 1) * n[:, None] / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
-    basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
 
 
 def _compressed(pixels: FloatArray, quality: int) -> FloatArray:

@@ -38,7 +38,7 @@ class Detector(Protocol):
 
 
 def load_detector(store: ModelStore | None = None) -> Detector:
-    """The best available detector. It raises `WeightsError` where its networks are missing or damaged."""
+    """The best available detector. It raises `WeightsError` if its networks are missing or damaged."""
     file = path_of(YUNET, store or ModelStore())
     return YuNetDetector(file) if file else MtcnnDetector()
 

@@ -10,7 +10,7 @@ import cv2
 
 @contextmanager
 def errors_only() -> Iterator[None]:
-    """Keep OpenCV's warnings from stderr: those about valid networks mean nothing to a user."""
+    """Suppress OpenCV's warnings inside the block; it also warns about valid networks."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:

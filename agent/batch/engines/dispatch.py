@@ -136,11 +136,11 @@ class Dispatch:
         if self._deaths >= MOST_DEATHS:
             raise BatchError(
                 f"{self._deaths} workers died one after another; the last: {death.message}",
-                "try one picture by restore4k restore; then call the same command again",
+                "restore one picture with `restore4k restore`; then repeat the command",
             )
         if work.source in self._died_once:
             self._died_once.discard(work.source)
-            yield Outcome(work, reason=f"two workers died over it; the second: {death.message}")
+            yield Outcome(work, reason=f"two workers died while restoring it; the second: {death.message}")
         else:
             self._died_once.add(work.source)
             self._again.append(work)

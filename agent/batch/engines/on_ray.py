@@ -82,7 +82,7 @@ class RayEngine:
         os.environ.setdefault(USAGE_VARIABLE, "0")  # no usage statistics
         options: dict[str, Any] = {"include_dashboard": False, "num_cpus": self._threads * (workers or cpu_workers())}
         try:
-            with _own_signals():
+            with _sigterm_handler_kept():
                 self._ray.init(
                     address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else options)
                 )
@@ -104,9 +104,8 @@ class ActorHandle:
         """Send a picture."""
         data = read_bytes(work.file, self._config.limits)
         self._result = self._actor.restore.remote(work, data)
-        self._progress = (
-            self._progress or self._actor.fraction.remote()
-        )  # one at a time: they wait in the actor's threads
+        # One call at a time, because each waits in a thread of the actor.
+        self._progress = self._progress or self._actor.fraction.remote()
 
     def pending(self) -> tuple[Any, Any]:
         """The calls that are pending."""
@@ -178,8 +177,8 @@ def _stored(outcome: Outcome, data: bytes) -> Outcome:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Restore the SIGTERM handler that Ray replaces."""
+def _sigterm_handler_kept() -> Iterator[None]:
+    """Restore the SIGTERM handler that Ray replaces inside the block."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

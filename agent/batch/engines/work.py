@@ -29,7 +29,7 @@ class BatchConfig:
     keep_print_size: bool = False
     finishing: Finishing | None = None
     memory: float | None = None
-    """Memory budget of one worker in gigabytes; None: as its environment says."""
+    """Memory budget of one worker in gigabytes; None: set by its environment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def test_a_worker_that_dies_is_replaced_and_its_picture_done_by_another() -> Non
 def test_a_picture_on_which_two_workers_die_fails() -> None:
     assert ended(FakeEngine(deadly={"b": 2}), "a", "b", "c") == {
         "a": "",
-        "b": "two workers died over it; the second: out of luck",
+        "b": "two workers died while restoring it; the second: out of luck",
         "c": "",
     }
 

@@ -263,7 +263,7 @@ async def test_without_the_issuers_keys_every_token_is_refused(
         for keys in (dead, f"{issuer.url}/moved", f"{issuer.url}/absent", *map(hostile_host, HOSTILE)):
             with caplog.at_level(logging.ERROR), anyio.fail_after(10):
                 assert not await OAuth(settings_for(issuer, photos, keys=keys)).verify_token(issuer.token())
-            assert f"the keys at {keys} cannot be had" in caplog.text
+            assert f"the keys at {keys} cannot be fetched" in caplog.text
 
 
 async def test_an_issuer_that_stops_responding_does_not_delay_known_clients(

@@ -20,7 +20,7 @@ resource = "https://photos.example.org/mcp"
     ("text", "told"),
     [
         ("", "issuer"),
-        (GOOD, "allows nobody"),
+        (GOOD, "allows no client"),
         (GOOD.replace("https://login.example.org/jwks", "http://login.example.org/jwks") + "others=true", "https"),
         (GOOD.replace("https://login.example.org/jwks", "file:///etc/passwd") + "others=true", "URL scheme"),
         (GOOD + 'others = true\nalgorithms = ["HS256"]', "algorithms"),

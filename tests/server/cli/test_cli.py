@@ -31,7 +31,7 @@ def test_restore_writes_beside_the_photo_and_tells_where(run: Any, photos: Any) 
         assert picture.size == (200, 167)
     assert str(output) in result.stdout
     assert "report.html" in result.stdout
-    assert "wins with" in result.stderr
+    assert " chosen, score " in result.stderr
 
 
 def test_restore_with_json_prints_one_document(run: Any, photos: Any) -> None:

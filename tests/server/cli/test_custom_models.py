@@ -61,7 +61,7 @@ def models(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> Command:
         keys = examine(model, table, copies, lambda expert: trials.append(try_expert(expert)))
         return keys, trials[0]
 
-    monkeypatch.setattr(trial_process, "examined_apart", examined_here)
+    monkeypatch.setattr(trial_process, "examine_in_process", examined_here)
     return lambda *arguments: CliRunner().invoke(app, ["models", *map(str, arguments)])
 
 

@@ -56,6 +56,6 @@ def test_a_page_that_cannot_be_read_ends_it_with_its_number(folder: Path) -> Non
     told = restore(folder, file, "--all-pages")
     assert told.exit_code == 2
     assert "page 2: " in told.stderr
-    assert "the 1 before are restored" in told.stderr
+    assert "the pages before it are restored" in told.stderr
     assert (folder / "scan_restored-001.png").exists()
     assert "give one of them" in restore(folder, file, "--all-pages", "--page", 1).stderr
