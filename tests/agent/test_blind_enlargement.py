@@ -17,10 +17,11 @@ from imaging.convert import from_numpy, to_float
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.resizing import resize
+from imaging.writing import write_image
 from iqa.features import extract_features
 from profiles.loading import load_profile
 from profiles.schema import Profile
-from tests.agent.scripted import CLEAN, NOISY, PLAIN_2X, ScriptedPool, crash, expert, profile, run, winners
+from tests.agent.scripted import CLEAN, NOISY, PLAIN_2X, ScriptedPool, crash, enlarge, expert, profile, run, winners
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 from training.data.degradations import mix
@@ -125,6 +126,50 @@ def test_texture_that_looks_like_rain_or_motion_blur_is_rejected(
     assert (told or "").endswith(streaks.value.replace("_", " ") if streaks else "")
     named = wanted.model_copy(update={"experts": ("textured",)})
     assert winners(run(noisy_file, named, ScriptedPool(PLAIN_2X, textured), overwrite=True)) == ["textured"]
+
+
+def test_rain_that_is_in_the_input_already_does_not_reject_texture(tmp_path: Path) -> None:
+    """The enlargement of what looks like rain does, too: fur, grass, bars, or rain that every expert keeps."""
+    rainy, _ = mix(CLEAN, [Degradation.RAIN], np.random.default_rng(1), [Severity.HIGH])
+    source = tmp_path / "rainy.png"
+    write_image(Image(from_numpy(np.clip(rainy, 0, 1))), source)
+    textured = expert("textured", Task.SUPER_RESOLUTION, enlarge(2), 2, "perception")
+    wanted = profile(restore_option=None, plan="super_resolution", detail=1.0)
+    assert winners(run(source, wanted, ScriptedPool(PLAIN_2X, textured))) == ["textured"]
+
+
+@pytest.mark.parametrize("texture", ["brick", "gravel", "grass"])
+def test_an_enlargement_from_which_cleaning_took_the_texture_is_rejected(texture: str, tmp_path: Path) -> None:
+    """Although it agrees best with the cleaned picture."""
+    grey = to_float(getattr(skimage.data, texture)())[:256:2, :256:2]
+    source = tmp_path / "fine.png"
+    write_image(Image(from_numpy(np.stack([grey, grey, grey], -1))), source)
+    enlarger = expert("blind_2x", Task.SUPER_RESOLUTION, enlarge(2), 2, "perception")
+    pool = ScriptedPool(expert("smooth", Task.DENOISING, smooth), PLAIN_2X, enlarger)
+    wanted = profile(**PLEASING, keep_input=False, fidelity_weight=1)
+    last = run(source, wanted, pool).path_taken()[-1]
+    assert last.expert in ("blind_2x.untouched", "blind_2x.half_cleaned")
+    assert {verdict.expert: verdict.error for verdict in last.verdicts}[
+        "blind_2x"
+    ] == "cleaning took its texture away"
+
+
+@pytest.mark.parametrize(("detail", "winner"), [(1.0, "textured"), (0.5, "faithful+textured"), (0.0, "faithful")])
+def test_on_a_large_picture_a_network_that_generates_texture_is_not_compared_with_one_that_does_not(
+    detail: float, winner: str, tmp_path: Path
+) -> None:
+    source, side = tmp_path / "large.png", 600
+    write_image(Image(resize(from_numpy(CLEAN), side, side).clamp(0, 1)), source)
+    faithful = expert("faithful", Task.SUPER_RESOLUTION, enlarge(2), 2, "fidelity")
+    pale = expert(
+        "textured",
+        Task.SUPER_RESOLUTION,
+        lambda image: image.with_pixels(enlarge(2)(image).pixels * 0.6 + 0.2),
+        2,
+        "perception",
+    )
+    wanted = profile(restore_option=None, plan="super_resolution", detail=detail)
+    assert winners(run(source, wanted, ScriptedPool(faithful, pale))) == [winner]
 
 
 def context_of(side: int, wanted: Profile, seconds: float | None) -> StepContext:
