@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,17 @@ def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.qmoe.teraflops", lambda device: None)
     context = context_of(128, load_profile("GenSR-s4-P"), 0.001)
     assert not too_slow(context, context.experts.runnable(Task.SUPER_RESOLUTION, 4))
+
+
+@pytest.mark.parametrize("max_seconds", [None, 300.0])
+def test_why_an_expert_is_too_slow_is_told_with_what_helps(
+    max_seconds: float | None, noisy_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
+    slow = expert("slow", Task.SUPER_RESOLUTION, crash, 2, "perception")
+    slow = replace(slow, card=slow.card.model_copy(update={"teraflop": 1e6}))
+    wanted = profile(restore_option=None, plan="super_resolution", max_seconds=max_seconds, **PLEASING)
+    restoration = run(noisy_file, wanted, ScriptedPool(PLAIN_2X, slow))
+    (warning,) = (one for one in restoration.state.warnings if "slow" in one)
+    assert "s on this CPU, more than the " in warning
+    assert ("max_seconds" in warning) == (max_seconds is not None)
