@@ -155,13 +155,16 @@ def test_an_enlargement_from_which_cleaning_took_the_texture_is_rejected(texture
     ] == "cleaning took its texture away"
 
 
-@pytest.mark.parametrize(("detail", "winner"), [(1.0, "textured"), (0.5, "faithful+textured"), (0.0, "faithful")])
+@pytest.mark.parametrize(
+    ("keys", "winner"),
+    [(PLEASING, "textured"), ({"detail": 0.5}, "plain_2x+textured"), ({"detail": 0.0}, "plain_2x")],
+    ids=["perception", "half", "none"],
+)
 def test_on_a_large_picture_a_network_that_generates_texture_is_not_compared_with_one_that_does_not(
-    detail: float, winner: str, tmp_path: Path
+    keys: dict[str, object], winner: str, tmp_path: Path
 ) -> None:
     source, side = tmp_path / "large.png", 600
     write_image(Image(resize(from_numpy(CLEAN), side, side).clamp(0, 1)), source)
-    faithful = expert("faithful", Task.SUPER_RESOLUTION, enlarge(2), 2, "fidelity")
     pale = expert(
         "textured",
         Task.SUPER_RESOLUTION,
@@ -169,8 +172,8 @@ def test_on_a_large_picture_a_network_that_generates_texture_is_not_compared_wit
         2,
         "perception",
     )
-    wanted = profile(restore_option=None, plan="super_resolution", detail=detail)
-    assert winners(run(source, wanted, ScriptedPool(faithful, pale))) == [winner]
+    wanted = profile(restore_option=None, plan="super_resolution", **keys)
+    assert winners(run(source, wanted, ScriptedPool(PLAIN_2X, pale))) == [winner]
 
 
 def context_of(side: int, wanted: Profile, seconds: float | None) -> StepContext:
