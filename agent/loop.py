@@ -134,10 +134,11 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
     if is_enlarged(context):
         return
     able = candidates(inputs.step, inputs.profile, inputs.experts)
+    limit, more_time = inputs.expert_seconds or 0.0, "a larger max_seconds, " if inputs.profile.max_seconds else ""
     for name, seconds in too_slow(inputs, able).items():
         context.warn(
-            f"{name} was left out of {inputs.step}: about {seconds:.0f} s on this CPU; a GPU, or the profile's "
-            f"key experts = [{name!r}], lets it run"
+            f"{name} was left out of {inputs.step}: about {seconds:.0f} s on this CPU, more than the {limit:.0f} s "
+            f"that it may take; {more_time}a GPU, or the profile's key experts = [{name!r}], lets it run"
         )
 
 

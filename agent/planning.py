@@ -20,7 +20,9 @@ from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Task
 
 SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 16: (4, 4)}
-"""The super-resolution steps of each enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4)."""
+"""The super-resolution steps of each enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4). Where texture is wanted,
+8 = 4 x 2: networks that generate it are slow, and run before the picture has four times as many pixels.
+"""
 FOUR_K_TOLERANCE = 4000 / 4096
 """4KAgent accepts 4000 of 4096 pixels from the experts; the rest is resized."""
 
@@ -178,7 +180,7 @@ def _with_scales(tasks: Sequence[Task], factor: int, profile: Profile) -> tuple[
 
     A profile's own plan may name super-resolution several times: its entries then take the chain's scales in turn.
     """
-    chain = list(SCALE_CHAINS[factor])
+    chain = sorted(SCALE_CHAINS[factor], reverse=profile.wants_texture)
     named = sum(task is Task.SUPER_RESOLUTION for task in tasks)
     steps: list[Step] = []
     for task in tasks:

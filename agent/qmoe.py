@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -48,7 +48,7 @@ PRESCREEN_ERROR = 0.02
 """Prescreen scores that differ by less are a tie: in five of five wrong choices the difference was smaller."""
 MOST_ON_THE_WHOLE = 2
 """Experts that run on the whole of a prescreened picture if they tie. Of enlargers, whose runs take the longest, one
-runs (`python -m benchmarks.enlargers` measures what that loses).
+runs (`python -m benchmarks.enlargers` measures what that loses), or one with and one without generated texture.
 """
 LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 """Minimum memory for a tile of an expert, by the memory class of its card."""
@@ -185,8 +185,9 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
 
     "Keep the input" comes first, except in super-resolution. Large images are prescreened: all experts run on a few
     informative crops, and only the best of them on the whole image, or the best two if their prescreen scores tie and
-    they do not enlarge; the others yield only their prescreen verdict. If the budget allows fewer runs than there are
-    cards, the first ones run, and prescreening is skipped if it would exceed the budget.
+    they do not enlarge; the others yield only their prescreen verdict. Enlargers that generate texture, where it is
+    wanted, compete among themselves: the best of them runs, and the best of the others. If the budget allows fewer
+    runs than there are cards, the first ones run, and prescreening is skipped if it would exceed the budget.
     """
     judge, token = Judge(context), context.token
     if context.profile.keep_input and context.step.task is not Task.SUPER_RESOLUTION:
@@ -194,16 +195,37 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
     whole, prescreens = context, _is_prescreened(context, len(cards))
     cards = cards[: context.runs_left]
     if prescreens and len(cards) > 1:
-        prescreened = []
-        for verdict in prescreen(replace(context, token=token.part(0.0, PRESCREEN_SHARE)), cards):
-            prescreened.append(verdict)
-            yield Candidate(verdict)
-        most = 1 if context.step.task is Task.SUPER_RESOLUTION else MOST_ON_THE_WHOLE
-        worth = worth_a_run([verdict for verdict in prescreened if verdict.error is None], most)
-        cards = [card for card in cards if card.name in worth]
+        generative = textured(context, cards)
+        kinds = [[card for card in cards if card not in generative], generative]
+        cards = []
+        for n, kind in enumerate(kinds):
+            part = token.part(PRESCREEN_SHARE * n / len(kinds), PRESCREEN_SHARE * (n + 1) / len(kinds))
+            cards += yield from _best_on_crops(replace(context, token=part), kind)
         whole = replace(context, token=token.part(PRESCREEN_SHARE, 1.0))
     yield from _judged(whole, cards, judge)
     yield from _on_other_inputs(context, cards, judge)
+
+
+def textured(context: StepContext, cards: Sequence[ExpertCard]) -> list[ExpertCard]:
+    """The networks of `cards` that generate texture, where an enlargement shall have some."""
+    if context.step.task is not Task.SUPER_RESOLUTION or not context.profile.wants_texture:
+        return []
+    return [card for card in cards if card.preference == "perception" and card.loader != "classical"]
+
+
+def _best_on_crops(
+    context: StepContext, cards: Sequence[ExpertCard]
+) -> Generator[Candidate, None, Sequence[ExpertCard]]:
+    """Prescreen `cards`, if there are several; returns those to run on the whole image."""
+    if len(cards) < 2:
+        return cards
+    verdicts = list[Verdict]()
+    for verdict in prescreen(context, cards):
+        verdicts.append(verdict)
+        yield Candidate(verdict)
+    most = 1 if context.step.task is Task.SUPER_RESOLUTION else MOST_ON_THE_WHOLE
+    worth = worth_a_run([verdict for verdict in verdicts if verdict.error is None], most)
+    return [card for card in cards if card.name in worth]
 
 
 def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:

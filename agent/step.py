@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agent.faces.step import run_face_step
 from agent.judging import Candidate, Judge, Selection
-from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, with_stand_ins
+from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, textured, with_stand_ins
 from agent.state import Verdict
 from agent.step_context import StepContext
 from imaging.errors import Cancelled
@@ -16,11 +16,14 @@ from iqa.degradations import estimates_from
 from toolbox.card import ExpertCard
 from toolbox.tasks import Degradation, Task
 
-STREAKS = (Degradation.RAIN, Degradation.MOTION_BLUR)
-"""Degradations from which networks generate texture: needles from rain, fur and grass from motion blur."""
 MOST_STREAKS = 1.0
-"""Level of a streak degradation in a textured result from which it is rejected. Of 18 enlargements of mixtures and
-real photos, those with generated needles had 1.2 or more, the others 0.3 or less.
+"""Level of motion blur in a textured result, and of rain beyond that of the step's input, from which it is rejected.
+
+Networks generate fur and grass from motion blur, needles from motion blur and noise. Of 18 enlargements of mixtures
+and real photos, those with generated needles had 1.2 or more, the others 0.3 or less. Rain counts as far as it has
+grown: fur, grass and bars look like it to the estimator before an enlargement (levels up to 3.6) and after it (0.7
+more at most on eight pieces of training photos; needles from motion blur 3.7 more), and what rain is left in an input
+is in every enlargement of it.
 """
 
 
@@ -74,42 +77,38 @@ def run_step(
     scores are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile
     names compete among themselves alone, and so do networks that generate texture where the profile wants it in
     enlargements: consistency would prefer what has none. When the time is up, the best result so far is taken.
-    Texture that was generated from rain or motion blur is rejected where a network without texture runs too.
+    Texture that was generated from streaks is rejected where a network without texture runs too, and so are results
+    from which cleaning took the texture.
     """
-    selection, generative, verdicts = Selection(), Selection(), list[Verdict]()
-    kept = dict[bool, Candidate]()
-    textured = _textured(context, cards)
+    faithful, generative, verdicts = Selection(), Selection(compares_detail=True), list[Verdict]()
+    generated = _names_of_textured(context, cards)
 
     def watch(fraction: float) -> None:
         context.token.report(fraction)
-        if selection.winner and context.is_out_of_time:
+        if (faithful.winner or generative.winner) and context.is_out_of_time:
             raise _TimeIsUp
 
     watched = replace(context, token=context.token.watched_by(watch))
     run = run_face_step if context.step.task is Task.FACE_RESTORATION else run_candidates
     named = {card.name for card in cards} & set(context.profile.experts)
-    has_alternative = not named and any(card.name not in textured for card in cards)
+    has_alternative = not named and any(card.name not in generated for card in cards)
     with suppress(_TimeIsUp):
         for candidate in run(watched, cards):
-            if candidate.verdict.expert in textured and has_alternative:
-                candidate = _without_streaks(candidate)
+            is_generated = candidate.verdict.expert in generated
+            if is_generated and has_alternative:
+                candidate = _without_streaks(context, candidate)
             verdicts.append(candidate.verdict)
             observe(candidate)
-            if context.profile.blended_detail is not None and candidate.image is not None:
-                kind = candidate.verdict.expert in textured
-                kept[kind] = max(kept.get(kind, candidate), candidate, key=lambda one: one.verdict.score)
             if not named or candidate.verdict.expert in named or candidate.faces:
-                selection.add(candidate)
-                if candidate.verdict.expert in textured:
-                    generative.add(candidate)
-            if selection.winner and context.is_out_of_time:
+                (generative if is_generated else faithful).add(candidate)
+            if (faithful.winner or generative.winner) and context.is_out_of_time:
                 break
-    if context.profile.blended_detail is not None and (blend := _blended(context, cards, kept)) is not None:
+    verdicts = [_explained(verdict, generative) for verdict in verdicts]
+    if (blend := _blended(context, cards, faithful.winner, generative.winner)) is not None:
         verdicts.append(blend.verdict)
         observe(blend)
         return StepResult(blend, tuple(verdicts), None)
-    if generative.winner:
-        selection = generative
+    selection = generative if generative.winner else faithful
     best = selection.winner
     if len(selection.tied) > 1:
         with context.timer.section("scoring"):
@@ -118,40 +117,43 @@ def run_step(
     return StepResult(best, tuple(verdicts), selection.margin)
 
 
-def _textured(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
+def _names_of_textured(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
     """The names of candidates from networks that generate texture, where an enlargement shall have some."""
-    if context.step.task is not Task.SUPER_RESOLUTION or not context.profile.wants_texture:
-        return set()
-    networks = [card.name for card in cards if card.preference == "perception" and card.loader != "classical"]
-    return {f"{name}{suffix}" for name in networks for suffix in ("", *context.other_inputs)}
+    return {f"{card.name}{suffix}" for card in textured(context, cards) for suffix in ("", *context.other_inputs)}
 
 
-def _without_streaks(candidate: Candidate) -> Candidate:
+def _without_streaks(context: StepContext, candidate: Candidate) -> Candidate:
     """The candidate, or a rejected one without image if its texture was generated from rain or motion blur."""
     if candidate.features is None:
         return candidate
-    estimates = estimates_from(candidate.features)
-    found = [kind.value.replace("_", " ") for kind in STREAKS if estimates[kind].level >= MOST_STREAKS]
+    now = estimates_from(candidate.features)
+    levels = {kind: now[kind].level for kind in (Degradation.RAIN, Degradation.MOTION_BLUR)}
+    if levels[Degradation.RAIN] >= MOST_STREAKS:
+        levels[Degradation.RAIN] -= estimates_from(context.features)[Degradation.RAIN].level
+    found = [kind.value.replace("_", " ") for kind, level in levels.items() if level >= MOST_STREAKS]
     if not found:
         return candidate
     message = f"its texture looks like {' and '.join(found)}"
     return Candidate(candidate.verdict.model_copy(update={"score": 0.0, "error": message}))
 
 
-def _blended(context: StepContext, cards: Sequence[ExpertCard], kept: Mapping[bool, Candidate]) -> Candidate | None:
-    """The best textured and the best faithful result, mixed as the profile's `detail` says; None if one is missing.
+def _explained(verdict: Verdict, selection: Selection) -> Verdict:
+    """The verdict, with the reason where `selection` rejects it for lack of detail."""
+    if verdict.expert not in selection.smeared:
+        return verdict
+    return verdict.model_copy(update={"score": 0.0, "error": "cleaning took its texture away"})
 
-    `kept`: the best results by whether they are textured.
-    """
+
+def _blended(
+    context: StepContext, cards: Sequence[ExpertCard], faithful: Candidate | None, textured: Candidate | None
+) -> Candidate | None:
+    """The best faithful and the best textured result, mixed by the profile's `detail`; None if one is missing."""
     share = context.profile.blended_detail
-    if share is None or len(kept) < 2:
+    if share is None or not (faithful and faithful.image and textured and textured.image):
         return None
-    faithful, textured = kept[False].image, kept[True].image
-    if faithful is None or textured is None:
-        return None
-    mixed = textured.with_pixels(faithful.pixels.lerp(textured.pixels, share), clamp=False)
-    name = kept[True].verdict.expert
+    mixed = textured.image.with_pixels(faithful.image.pixels.lerp(textured.image.pixels, share), clamp=False)
+    name = textured.verdict.expert
     card = next(card for card in cards if name.startswith(card.name) and card.preference == "perception")
     candidate = Judge(context).evaluate(card, mixed, 0.0)
-    both = f"{kept[False].verdict.expert}+{name}"
+    both = f"{faithful.verdict.expert}+{name}"
     return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": both}))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SIDE = 96
 """Pixels of the side of each patch, and of the downscaled whole."""
 COUNT = GRID * GRID
+FINE_PX = 5
+"""Details that are finer than this many pixels are fine."""
 BLOCK = 8
 """Patches begin at multiples of this, so that JPEG blocks are aligned alike in all of them."""
 
@@ -50,6 +52,15 @@ def extract_patches(
         for box in boxes
     )
     return Patches(near, resize((small or image).pixels, SIDE, SIDE), cells)
+
+
+def fine_detail(patches: Patches) -> tuple[float, ...]:
+    """Mean absolute difference of each patch from its local mean, in [0, 1]."""
+    from torch.nn.functional import avg_pool2d
+
+    grey = patches.near.mean(1, keepdim=True)
+    local = avg_pool2d(grey, FINE_PX, 1, FINE_PX // 2, count_include_pad=False)
+    return tuple((grey - local).abs().mean((1, 2, 3)).tolist())
 
 
 def _window(image: Image, box: Box, enlarged: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from imaging.convert import from_numpy, to_float
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.resizing import resize
+from imaging.writing import write_image
 from iqa.features import extract_features
 from profiles.loading import load_profile
 from profiles.schema import Profile
-from tests.agent.scripted import CLEAN, NOISY, PLAIN_2X, ScriptedPool, crash, expert, profile, run, winners
+from tests.agent.scripted import CLEAN, NOISY, PLAIN_2X, ScriptedPool, crash, enlarge, expert, profile, run, winners
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 from training.data.degradations import mix
@@ -127,6 +129,53 @@ def test_texture_that_looks_like_rain_or_motion_blur_is_rejected(
     assert winners(run(noisy_file, named, ScriptedPool(PLAIN_2X, textured), overwrite=True)) == ["textured"]
 
 
+def test_rain_that_is_in_the_input_already_does_not_reject_texture(tmp_path: Path) -> None:
+    """The enlargement of what looks like rain does, too: fur, grass, bars, or rain that every expert keeps."""
+    rainy, _ = mix(CLEAN, [Degradation.RAIN], np.random.default_rng(1), [Severity.HIGH])
+    source = tmp_path / "rainy.png"
+    write_image(Image(from_numpy(np.clip(rainy, 0, 1))), source)
+    textured = expert("textured", Task.SUPER_RESOLUTION, enlarge(2), 2, "perception")
+    wanted = profile(restore_option=None, plan="super_resolution", detail=1.0)
+    assert winners(run(source, wanted, ScriptedPool(PLAIN_2X, textured))) == ["textured"]
+
+
+@pytest.mark.parametrize("texture", ["brick", "gravel", "grass"])
+def test_an_enlargement_from_which_cleaning_took_the_texture_is_rejected(texture: str, tmp_path: Path) -> None:
+    """Although it agrees best with the cleaned picture."""
+    grey = to_float(getattr(skimage.data, texture)())[:256:2, :256:2]
+    source = tmp_path / "fine.png"
+    write_image(Image(from_numpy(np.stack([grey, grey, grey], -1))), source)
+    enlarger = expert("blind_2x", Task.SUPER_RESOLUTION, enlarge(2), 2, "perception")
+    pool = ScriptedPool(expert("smooth", Task.DENOISING, smooth), PLAIN_2X, enlarger)
+    wanted = profile(**PLEASING, keep_input=False, fidelity_weight=1)
+    last = run(source, wanted, pool).path_taken()[-1]
+    assert last.expert in ("blind_2x.untouched", "blind_2x.half_cleaned")
+    assert {verdict.expert: verdict.error for verdict in last.verdicts}[
+        "blind_2x"
+    ] == "cleaning took its texture away"
+
+
+@pytest.mark.parametrize(
+    ("keys", "winner"),
+    [(PLEASING, "textured"), ({"detail": 0.5}, "plain_2x+textured"), ({"detail": 0.0}, "plain_2x")],
+    ids=["perception", "half", "none"],
+)
+def test_on_a_large_picture_a_network_that_generates_texture_is_not_compared_with_one_that_does_not(
+    keys: dict[str, object], winner: str, tmp_path: Path
+) -> None:
+    source, side = tmp_path / "large.png", 600
+    write_image(Image(resize(from_numpy(CLEAN), side, side).clamp(0, 1)), source)
+    pale = expert(
+        "textured",
+        Task.SUPER_RESOLUTION,
+        lambda image: image.with_pixels(enlarge(2)(image).pixels * 0.6 + 0.2),
+        2,
+        "perception",
+    )
+    wanted = profile(restore_option=None, plan="super_resolution", **keys)
+    assert winners(run(source, wanted, ScriptedPool(PLAIN_2X, pale))) == [winner]
+
+
 def context_of(side: int, wanted: Profile, seconds: float | None) -> StepContext:
     image = Image(torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)))
     return StepContext(image, ENLARGE_4X, wanted, ExpertPool(), extract_features(image), expert_seconds=seconds)
@@ -151,3 +200,17 @@ def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.qmoe.teraflops", lambda device: None)
     context = context_of(128, load_profile("GenSR-s4-P"), 0.001)
     assert not too_slow(context, context.experts.runnable(Task.SUPER_RESOLUTION, 4))
+
+
+@pytest.mark.parametrize("max_seconds", [None, 300.0])
+def test_why_an_expert_is_too_slow_is_told_with_what_helps(
+    max_seconds: float | None, noisy_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
+    slow = expert("slow", Task.SUPER_RESOLUTION, crash, 2, "perception")
+    slow = replace(slow, card=slow.card.model_copy(update={"teraflop": 1e6}))
+    wanted = profile(restore_option=None, plan="super_resolution", max_seconds=max_seconds, **PLEASING)
+    restoration = run(noisy_file, wanted, ScriptedPool(PLAIN_2X, slow))
+    (warning,) = (one for one in restoration.state.warnings if "slow" in one)
+    assert "s on this CPU, more than the " in warning
+    assert ("max_seconds" in warning) == (max_seconds is not None)

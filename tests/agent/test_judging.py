@@ -52,6 +52,17 @@ def winner(*candidates: Candidate) -> str:
     return selection.winner.verdict.expert if selection.winner else "nobody"
 
 
+@pytest.mark.parametrize(("cleaned", "untouched", "smeared"), [(9, 1, {"net"}), (1, 9, set()), (1, 1, set())])
+def test_only_detail_that_cleaning_took_away_counts(cleaned: int, untouched: int, smeared: set[str]) -> None:
+    """More detail after cleaning may be what a denoiser has left along edges."""
+    sharp = from_numpy(to_float(skimage.data.astronaut()[:288, :288]))[None]
+    selection = Selection(compares_detail=True)
+    for name, blur in (("net", cleaned), ("net.untouched", untouched), ("other", 9)):
+        image = Image(torch.nn.functional.avg_pool2d(sharp, blur, 1, blur // 2)[0])
+        selection.add(Candidate(Verdict(expert=name, score=0.5), image, features=extract_features(image)))
+    assert selection.smeared == smeared
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_clear_lead_wins_over_faithfulness(first: bool) -> None:
     bold = candidate("bold", 0.7, consistency=0.5)

@@ -11,6 +11,7 @@ from agent.ordering import best_order, gain_db
 from agent.planning import enlargement, plan, reorder
 from agent.reasoners.reasoner import RULES
 from agent.state import Finding, Perception, Step, TaskGain
+from profiles.loading import load_profile
 from profiles.schema import Profile
 from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
@@ -111,6 +112,14 @@ def test_a_scale_factor_outranks_4k() -> None:
     planned = plan(seen(), profile(scale_factor=8), CATALOGUE)
     assert [str(step) for step in planned.steps] == ["super_resolution 2x", "super_resolution 4x"]
     assert (planned.final_width, planned.final_height) == (2048, 2048)
+
+
+@pytest.mark.parametrize("name", ["Gen4K-P", "Gen4K-F", "default"])
+def test_where_texture_is_wanted_the_first_enlargement_is_the_one_by_4(name: str) -> None:
+    """Networks that generate texture enlarge by 4, and take sixteen times as long on what is enlarged already."""
+    wanted = load_profile(name)
+    scales = [step.scale for step in plan(seen(width=512, height=288), wanted, CATALOGUE).steps if step.scale > 1]
+    assert scales == ([4, 2] if wanted.wants_texture else [2, 4])
 
 
 @pytest.mark.parametrize(("longer", "factor"), [(299, 4), (300, 1)])
