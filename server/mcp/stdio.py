@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PIPE_BYTES = 1 << 18
 END_BYTES = 1000
 """Length of the two ends of a line in which its `id` is looked for where it is no JSON."""
-ID = rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\\x00-\x1f\x7f-\xff]{1,200}")'
+ID = rb'"id"\s*:\s*(0|-?[1-9]\d{0,17}|"[^"\\\x00-\x1f\x7f-\xff]{1,200}")'
 FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + ID + rb"\s*,")
 LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
 """The `id` where clients write it: before everything else, or as the last key of the outermost object."""
