@@ -23,9 +23,15 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("resources/subscribe", {"uri": "run://nobody/trace"}),
     ("prompts/list", {}),
     ("prompts/get", {"name": "restore_photo", "arguments": {"photo": "x"}}),
-    ("completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}, "argument": {"name": "photo", "value": "x"}}),
+    (
+        "completion/complete",
+        {"ref": {"type": "ref/prompt", "name": "x"}, "argument": {"name": "photo", "value": "x"}},
+    ),
     ("logging/setLevel", {"level": "info"}),
-    ("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}),
+    (
+        "initialize",
+        {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+    ),
     ("notifications/progress", {"progressToken": 1, "progress": 1.0}),
     ("notifications/cancelled", {"requestId": "of nobody", "reason": "x"}),
     ("notifications/initialized", {}),
@@ -34,7 +40,19 @@ ODD: list[Any] = [
     None, True, False, 0, -1, 1.5, 10**30, -(10**300), "", "x" * 100_000, "\0", "\u2028\u0085\ufeff", "../../etc/passwd",
     [], [None], {}, {"": {}}, [[[[[]]]]], {"a": [{"b": None}]}, "NaN", "1e999", "\U0001f600",
 ]  # fmt: skip
-RAW = [b"NaN", b"-Infinity", b"1e999", b"1" * 5000, b"01", b"'x'", b'"\xff\xfe"', rb'"\ud800"', b'"\x01"', b'"\t"', b"{}}"]
+RAW = [
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"1" * 5000,
+    b"01",
+    b"'x'",
+    b'"\xff\xfe"',
+    rb'"\ud800"',
+    b'"\x01"',
+    b'"\t"',
+    b"{}}",
+]
 """Values that are no JSON, or that some parsers take."""
 
 

@@ -330,7 +330,14 @@ def test_whatever_a_decoder_raises_is_an_image_error(
 def test_metadata_of_any_type_is_no_reason_to_refuse_a_picture(tag: int) -> None:
     for kind in range(14):
         for count, value in ((0, 0), (1, 8), (2, 200), (9, 1 << 31)):
-            tags = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 4, 1, 8), (259, 4, 1, 1), (262, 4, 1, 1), (273, 4, 1, 300)]
+            tags = [
+                (256, 4, 1, 16),
+                (257, 4, 1, 16),
+                (258, 4, 1, 8),
+                (259, 4, 1, 1),
+                (262, 4, 1, 1),
+                (273, 4, 1, 300),
+            ]
             tags += [(277, 4, 1, 1), (278, 4, 1, 16), (279, 4, 1, 256), (tag, kind, count, value)]
             table = b"".join(struct.pack("<HHII", *one) for one in sorted(tags))
             whole = (b"II*\0" + struct.pack("<IH", 8, len(tags)) + table + bytes(4)).ljust(300, b"\x01") + bytes(256)

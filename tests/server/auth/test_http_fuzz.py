@@ -15,7 +15,11 @@ from server.settings import ServerSettings
 from tests.fuzzed_messages import identifier, messages
 
 ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-HELLO: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+HELLO: dict[str, Any] = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "t", "version": "1"},
+}
 
 
 def answers(text: str, kind: str) -> list[dict[str, Any]]:
@@ -45,6 +49,8 @@ def test_every_request_among_random_bodies_gets_one_answer(
             told = [one["id"] for one in answers(answer.text, answer.headers.get("content-type", "")) if "id" in one]
             if of is not None:
                 refused = answer.status_code == 400  # before its id was read
-                assert told == [None if refused and told == [None] else of], f"{body[:500]!r}: {answer.status_code} {answer.text[:500]}"
+                assert told == [None if refused and told == [None] else of], (
+                    f"{body[:500]!r}: {answer.status_code} {answer.text[:500]}"
+                )
         pong = http.post(url, json={"jsonrpc": "2.0", "id": 9, "method": "ping"}, headers=session)
         assert answers(pong.text, pong.headers["content-type"])[-1]["result"] == {}
