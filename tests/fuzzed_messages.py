@@ -1,4 +1,4 @@
-"""JSON-RPC messages of a client, changed at random but the same in every run: some are still requests, most are not."""
+"""JSON-RPC messages of a client, changed at random but the same in every run; some are still requests."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("notifications/initialized", {}),
 ]
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1.5, 10**30, -(10**300), "", "x" * 100_000, "\0", "\u2028\u0085\ufeff", "../../etc/passwd",
-    [], [None], {}, {"": {}}, [[[[[]]]]], {"a": [{"b": None}]}, "NaN", "1e999", "\U0001f600",
+    None, True, False, 0, -1, 1.5, 10**30, -(10**300), "", "x" * 100_000, "\0", "\u2028\u0085\ufeff",
+    "../../etc/passwd", [], [None], {}, {"": {}}, [[[[[]]]]], {"a": [{"b": None}]}, "NaN", "1e999", "\U0001f600",
 ]  # fmt: skip
 RAW = [
     b"NaN",

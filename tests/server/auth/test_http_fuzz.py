@@ -1,4 +1,4 @@
-"""Random bodies over real HTTP, of both generations of the protocol: a refusal or one answer, and the server goes on."""
+"""Random bodies over real HTTP: each gets a refusal or one answer, and the server goes on."""
 
 from __future__ import annotations
 
