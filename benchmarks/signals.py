@@ -59,7 +59,10 @@ def ended(image: Path, work: dict[str, Any] | None, number: signal.Signals | Non
         ) as server:
             if server.stdin is None or server.stdout is None:
                 raise SystemExit("no pipes")
-            messages = [{"id": 1, "method": "initialize", "params": HELLO}, {"method": "notifications/initialized"}]
+            messages: list[dict[str, Any]] = [
+                {"id": 1, "method": "initialize", "params": HELLO},
+                {"method": "notifications/initialized"},
+            ]
             messages += [{"id": 2, "method": "tools/call", "params": work}] if work else []
             for message in messages:
                 server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")

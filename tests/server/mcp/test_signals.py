@@ -1,4 +1,4 @@
-"""A signal, or a client that leaves, ends a server on stdio that waits or works; its run goes on from where it was."""
+"""A signal, or a client that leaves, ends a server on stdio; its run goes on from where it was."""
 
 from __future__ import annotations
 
