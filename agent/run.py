@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,8 +145,6 @@ def restore_file(
     mask = finishing.mask(image) if finishing.mask else None
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = RunFolder.create(runs / (name or f"{stamp}-{secrets.token_hex(3)}"))
-    if mask is not None:
-        folder.save_image(MASK, Image(mask.expand(3, -1, -1)))
     root = Node(id=0, width=image.width, height=image.height, remaining_steps=())
     state = RunState(
         id=folder.path.name,
@@ -161,11 +159,16 @@ def restore_file(
         final_size=finishing.size,
     )
     context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts)
-    with folder.held():
-        context.start(image)
-        for notice in image.warnings:
-            context.warn(notice)
-        return _run_to_end(context, experts, reasoner, warning)
+    with ExitStack() as unless_begun:
+        unless_begun.callback(folder.delete)  # nothing in it could be resumed
+        with folder.held():
+            if mask is not None:
+                folder.save_image(MASK, Image(mask.expand(3, -1, -1)))
+            context.start(image)
+            unless_begun.pop_all()
+            for notice in image.warnings:
+                context.warn(notice)
+            return _run_to_end(context, experts, reasoner, warning)
 
 
 def resume_run(

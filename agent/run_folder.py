@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from agent.events import Event
 from agent.state import RunState
 from imaging.atomic import atomic_write
 from imaging.convert import to_float, to_uint16
+from imaging.disk import FREE_IT
 from imaging.image import Image
 from imaging.metadata import metadata_from_json, metadata_to_json
 from imaging.opening import read_small
@@ -49,8 +51,12 @@ class RunFolder:
             (path / "nodes").mkdir(parents=True)
             (path / "thumbnails").mkdir()
         except OSError as error:
+            if not isinstance(error, FileExistsError):
+                for made in (path / "nodes", path):
+                    with suppress(OSError):
+                        made.rmdir()
             raise RunError(
-                f"the run folder {path} cannot be made: {error.strerror}", "free its disk, or choose another folder"
+                f"the run folder {path} cannot be made: {error.strerror}", f"{FREE_IT}, or choose another folder"
             ) from error
         return cls(path)
 
@@ -63,11 +69,15 @@ class RunFolder:
         except filelock.Timeout as error:
             raise RunError(f"another process works on run {self.path.name}", "wait until it has ended") from error
         except OSError as error:
-            raise RunError(f"the run folder {self.path} cannot be written: {error.strerror}") from error
+            raise RunError(f"the run folder {self.path} cannot be written: {error.strerror}", FREE_IT) from error
         try:
             yield
         finally:
             lock.release()
+
+    def delete(self) -> None:
+        """Delete the folder, as far as possible."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def save_state(self, state: RunState) -> None:
         """Replace the state atomically."""
@@ -197,4 +207,4 @@ def _writing(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = f"{file} cannot be written: {error.strerror or error}"
-        raise RunError(f"the run cannot be kept: {why}", "free or unlock its disk") from error
+        raise RunError(f"the run cannot be kept: {why}", FREE_IT) from error

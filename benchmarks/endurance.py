@@ -1,27 +1,37 @@
-"""2,000 light calls of 20 clients over HTTP, each tenth of them cut: what the server holds before and after.
+"""2,000 light calls of 20 clients over HTTP, then restorations of killed clients: what the server holds in between.
 
     python -m benchmarks.endurance
 
 A real server process with 20 tokens. Every client calls in turn what reads and measures; after each ninth call it
-begins one more on a connection of its own and leaves without waiting for the answer. Memory, descriptors, threads and
-child processes of the server are counted after a first round, which loads everything, and at the end.
+begins one more on a connection of its own and leaves without waiting for the answer. Then each has, three times, a
+process that begins a restoration and is killed when it hears of its progress; the run goes on, and is waited for.
+Memory, descriptors, threads and child processes of the server are counted after a first round of both, which loads
+everything, after the calls, and at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import os
 import secrets
 import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.to_thread
+import numpy as np
+import PIL.Image
 
 from benchmarks.flood import META
 from benchmarks.load import LIGHT, Tally, client_of, first_image, held_by, one_call, start_server
@@ -30,6 +40,15 @@ from benchmarks.report import reported
 KINDS = (*LIGHT, "analyze_quality", "list_profiles", "read_own_image")
 """Nine calls of a client, which the cut one follows."""
 REST_SECONDS = 10
+DOOMED = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+connection.sendall(sys.stdin.buffer.read())
+while (data := connection.recv(65536)) and b"notifications/progress" not in data: pass
+print("begun" if data else "refused", flush=True)
+while connection.recv(65536): pass
+"""
+"""The process of a client that is killed: sends a request, says when it hears of its progress, and listens on."""
 
 
 @reported("endurance", "A server before and after 2,000 calls", preformatted=True)
@@ -38,12 +57,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--clients", type=int, default=20)
     options.add_argument("--calls", type=int, default=2000, help="of all clients together")
+    options.add_argument("--kills", type=int, default=3, help="of each client")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(anyio.run(measure, Path(folder), asked.clients, asked.calls), indent=1))
+        print(json.dumps(anyio.run(measure, Path(folder), asked.clients, asked.calls, asked.kills), indent=1))
 
 
-async def measure(folder: Path, count: int, calls: int) -> dict[str, Any]:
+async def measure(folder: Path, count: int, calls: int, kills: int) -> dict[str, Any]:
     """All figures."""
     tokens = [secrets.token_urlsafe(32) for _ in range(count)]
     process, url = start_server(folder, {f"client-{number}": token for number, token in enumerate(tokens)})
@@ -51,10 +71,15 @@ async def measure(folder: Path, count: int, calls: int) -> dict[str, Any]:
         handles = [await first_image(url, token, number) for number, token in enumerate(tokens)]
         rounds = max(1, calls // (count * (len(KINDS) + 1)))
         await burst(url, tokens, handles, 1, Tally())
+        await killed(url, tokens, 0)
         held = [await holdings(process.pid)]
         tally, began = Tally(), time.perf_counter()
         await burst(url, tokens, handles, rounds, tally)
         seconds = time.perf_counter() - began
+        held.append(await holdings(process.pid))
+        runs = Counter[str]()
+        for number in range(kills):
+            runs += await killed(url, tokens, number + 1)
         held.append(await holdings(process.pid))
         answered = [one for each in tally.seconds.values() for one in each]
         return {
@@ -68,7 +93,10 @@ async def measure(folder: Path, count: int, calls: int) -> dict[str, Any]:
             "worst_ms": round(1000 * max(answered)),
             "load_average": round(os.getloadavg()[0], 1),
             "before": held[0],
-            "after": held[1],
+            "after_calls": held[1],
+            "killed": kills * count,
+            "their_runs": dict(runs),
+            "after_kills": held[2],
         }
     finally:
         process.terminate()
@@ -101,16 +129,58 @@ async def one_client(url: str, token: str, own: str, foreign: str, rounds: int, 
 def cut_call(url: str, token: str, handle: str) -> None:
     """Begin to measure an image, and leave."""
     address = urlsplit(url)
-    params = {"name": "analyze_quality", "arguments": {"image": handle}, "_meta": META}
+    with socket.create_connection((address.hostname or "", address.port or 80)) as connection:
+        connection.sendall(request(url, token, "analyze_quality", {"image": handle}))
+
+
+def request(url: str, token: str, tool: str, arguments: dict[str, Any]) -> bytes:
+    """A call of a tool as bytes."""
+    address = urlsplit(url)
+    params = {"name": tool, "arguments": arguments, "_meta": {**META, "progressToken": 1}}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
     head = [
         f"POST {address.path} HTTP/1.1", "MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call",
-        "Mcp-Name: analyze_quality", f"Host: {address.netloc}", f"Authorization: Bearer {token}",
+        f"Mcp-Name: {tool}", f"Host: {address.netloc}", f"Authorization: Bearer {token}",
         "Accept: application/json, text/event-stream", "Content-Type: application/json",
         f"Content-Length: {len(body)}", "", "",
     ]  # fmt: skip
-    with socket.create_connection((address.hostname or "", address.port or 80)) as connection:
-        connection.sendall("\r\n".join(head).encode() + body)
+    return "\r\n".join(head).encode() + body
+
+
+async def killed(url: str, tokens: list[str], number: int) -> Counter[str]:
+    """Let a process of each client begin to restore a photo of that number, kill it; how the runs end."""
+    noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(noise).save(stream, "PNG")
+    photo = f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    arguments = {"image": photo, "size": 128, "plan": "super_resolution", "experts": "lanczos_2x"}
+    address = urlsplit(url)
+
+    def begin_and_kill(token: str) -> None:
+        command = [sys.executable, "-c", DOOMED, address.hostname or "", str(address.port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            assert client.stdin  # noqa: S101  # for the type checker
+            assert client.stdout  # noqa: S101  # for the type checker
+            client.stdin.write(request(url, token, "restore_to_4k", arguments))
+            client.stdin.close()
+            client.stdout.readline()
+            client.kill()
+
+    async with anyio.create_task_group() as group:
+        for token in tokens:
+            group.start_soon(anyio.to_thread.run_sync, begin_and_kill, token)
+    return sum([await ended(url, token) for token in tokens], Counter[str]())
+
+
+async def ended(url: str, token: str) -> Counter[str]:
+    """The state of a client's latest run, once it has ended."""
+    async with client_of(url, token) as client:
+        while True:
+            listed = (await client.call_tool("list_runs", {})).structured_content or {}
+            state = next(run["state"] for run in listed["runs"] if run["tool"] == "restore_to_4k")
+            if state not in ("queued", "running"):
+                return Counter([state])
+            await anyio.sleep(0.5)
 
 
 async def holdings(server: int) -> dict[str, int]:

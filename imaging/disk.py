@@ -1,11 +1,16 @@
-"""Free disk space, checked before work is done."""
+"""Free disk space, checked before work is done; and errors of a disk that is full all the same."""
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 from imaging.errors import ResourceError
+
+FREE_IT = "free or unlock its disk"
+"""What to do where a file cannot be written."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def require_space(folder: Path, size: int) -> None:
@@ -14,3 +19,12 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(there).free
     if free < size:
         raise ResourceError(f"the disk of {folder} has only {free >> 20} MiB left", "free some of it")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or the one that caused it, is that of a full disk or a spent quota."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__
+    return False

@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from imaging.atomic import atomic_write
 from imaging.decoding.exif import EXIF_IFD, GPS_IFD
 from imaging.decoding.wavelets import jxl_boxes
+from imaging.disk import FREE_IT
 from imaging.errors import OutputError, OutputExists
 from imaging.image import Image
 from imaging.metadata import read_exif, written_exif
@@ -65,7 +66,7 @@ def write_image(
     except FileExistsError as error:
         raise OutputExists(f"{path} exists already", "choose another name, or ask for overwriting") from error
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}", FREE_IT) from error
 
 
 def encode_image(image: Image, kind: str, quality: int = 95) -> bytes:

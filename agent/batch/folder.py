@@ -16,6 +16,7 @@ from agent.batch.pictures import BATCH_FOLDER
 from agent.batch.record import Entry
 from agent.errors import BatchError
 from imaging.atomic import atomic_write, rename_new
+from imaging.disk import FREE_IT
 from imaging.errors import OutputError
 from profiles.schema import Profile
 
@@ -72,7 +73,9 @@ class BatchFolder:
         except filelock.Timeout as error:
             raise BatchError(f"another batch is writing to {self.results}", "wait until it has ended") from error
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be used: {error.strerror}", "choose another folder") from error
+            raise OutputError(
+                f"{self.path} cannot be used: {error.strerror}", f"{FREE_IT}, or choose another folder"
+            ) from error
         try:
             yield
         finally:
@@ -96,7 +99,7 @@ class BatchFolder:
                 f"{self.results} holds results {_difference(before, settings)}",
                 "choose another folder for these, or ask for overwriting",
             )
-        with atomic_write(self._settings) as temporary:
+        with self._writing(), atomic_write(self._settings) as temporary:
             temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
 
     def finished(self, source: str, suffix: str) -> Path:
@@ -128,11 +131,17 @@ class BatchFolder:
 
     def save_thumbnails(self, source: str, before: bytes, after: bytes) -> None:
         """Save thumbnails for the summary."""
-        try:
+        with self._writing():
             for file, data in zip(self.thumbnails(source), (before, after), strict=True):
                 file.write_bytes(data)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn an `OSError` into an `OutputError`."""
+        try:
+            yield
         except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}", "free its disk") from error
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}", FREE_IT) from error
 
 
 def key_of(source: str) -> str:

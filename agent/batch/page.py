@@ -17,6 +17,7 @@ from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, words
 from agent.state import KEEP_INPUT
 from imaging.atomic import atomic_write
+from imaging.disk import FREE_IT
 from imaging.errors import OutputError
 
 PER_PAGE = 100
@@ -100,9 +101,7 @@ def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry
         _write(folder, settings, 1, first, totals, is_last=number == 1)
         _remove_after(folder, number)
     except OSError as error:
-        raise OutputError(
-            f"the summary in {folder.path} cannot be written: {error.strerror}", "free its disk"
-        ) from error
+        raise OutputError(f"the summary in {folder.path} cannot be written: {error.strerror}", FREE_IT) from error
 
 
 def _pages(folder: BatchFolder, entries: Iterable[Entry]) -> Iterator[tuple[PictureView, ...]]:

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.batch.engines.work import Figures
+from imaging.disk import FREE_IT
 from imaging.errors import OutputError
 
 
@@ -61,14 +62,15 @@ class Record:
             self._index.execute("CREATE TABLE latest (source TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
             self._read()
         except OSError as error:
-            raise OutputError(f"the record {file} cannot be opened: {error.strerror}", "free or unlock it") from error
+            raise OutputError(f"the record {file} cannot be opened: {error.strerror}", FREE_IT) from error
 
     def __enter__(self) -> Record:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._index.close()
-        self._stream.close()
+        with suppress(OSError):  # again of the line that `append` could not write
+            self._stream.close()
 
     def append(self, entry: Entry) -> None:
         """Append a line and sync it to disk. Raises `OutputError`."""
@@ -78,7 +80,7 @@ class Record:
             self._stream.flush()
             os.fsync(self._stream.fileno())
         except OSError as error:
-            raise OutputError(f"the record cannot be written: {error.strerror}", "free the disk") from error
+            raise OutputError(f"the record cannot be written: {error.strerror}", FREE_IT) from error
         self._note(entry.source, place)
 
     def latest(self, source: str) -> Entry | None:

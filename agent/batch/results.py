@@ -11,7 +11,8 @@ from agent.batch.folder import BatchFolder
 from agent.batch.pictures import Picture
 from agent.batch.record import Entry, Record
 from agent.batch.request import BatchRequest
-from imaging.errors import OutputExists
+from imaging.disk import FREE_IT, is_disk_full
+from imaging.errors import OutputError, OutputExists
 
 
 class Results:
@@ -63,6 +64,9 @@ class Results:
         try:
             self._folder.publish(entry)
         except OSError as error:
+            if is_disk_full(error):  # the next call publishes it
+                full = f"{self._folder.results} cannot be written: {error.strerror}"
+                raise OutputError(full, FREE_IT) from error
             outcome.work.result.unlink(missing_ok=True)
             blocked = isinstance(error, FileExistsError)
             target = self._folder.results / entry.output

@@ -256,7 +256,11 @@ class _Batch:
                     self._notify()
                 else:
                     self._tally.under_way.pop(source, None)
-                    self._count(self._results.store(self._pictures.pop(source), update))
+                    picture = self._pictures.pop(source)
+                    if update.is_disk_full:
+                        self._full = ResourceError(update.reason)
+                    else:
+                        self._count(self._results.store(picture, update))
         finally:
             engine.close()
 

@@ -11,6 +11,7 @@ from agent.report.text import decimal, duration, size
 from agent.report.tree import NodeTree, origin
 from agent.state import KEEP_INPUT, Finding, Node, RunState, Verdict
 from imaging.atomic import atomic_write
+from imaging.disk import FREE_IT
 from imaging.errors import OutputError
 from toolbox.starter import PULL_STARTER
 from toolbox.tasks import Degradation
@@ -31,7 +32,7 @@ def write_report(state: RunState, folder: Path) -> Path:
         with atomic_write(file) as temporary:
             temporary.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:
-        raise OutputError(f"the report {file} cannot be written: {error.strerror}", "free its folder") from error
+        raise OutputError(f"the report {file} cannot be written: {error.strerror}", FREE_IT) from error
     return file
 
 

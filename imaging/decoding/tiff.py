@@ -210,7 +210,9 @@ def _bytes(page: Any, tag: int) -> bytes | None:
     value = page.tags.valueof(tag)
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, tuple) and all(isinstance(one, int) for one in value):  # IPTC is often declared as LONG
+    if isinstance(value, tuple) and all(
+        isinstance(one, int) and 0 <= one < 1 << 32 for one in value
+    ):  # IPTC is often declared as LONG
         return np.array(value, "<u4" if page.parent.byteorder == "<" else ">u4").tobytes()
     return bytes(value) if isinstance(value, (bytes, np.ndarray)) and len(value) else None
 

@@ -44,7 +44,7 @@ from server.mcp.prompts import add_prompts
 from server.mcp.resources import add_resources, latest
 from server.mcp.roots import knowing_roots
 from server.mcp.service import Service
-from server.mcp.signals import ended_by_signals
+from server.mcp.signals import ended_in_time
 from server.mcp.stdio import answering_stdio
 from server.mcp.tasks import Tasks
 from server.mcp.tool_registration import in_words, is_reading, slim, with_known_names, with_open_world
@@ -148,7 +148,7 @@ class _Server(MCPServer[Any]):
         return [tool for tool in listed if is_reading(tool)] if settings.read_only else listed
 
     async def run_stdio_async(self) -> None:
-        async with ended_by_signals(self._service.runs), answering_stdio(MOST_BODY) as streams:
+        async with ended_in_time(self._service.runs) as left, answering_stdio(MOST_BODY, left) as streams:
             await self._lowlevel_server.run(*streams, self._lowlevel_server.create_initialization_options())
 
     def _load_soon(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
@@ -86,7 +87,7 @@ async def _read_image(
         return encode(service.workspace.load(handle, limits, token))
 
     with _as_resource_errors():
-        service.workspace.path(handle)  # so that an unknown handle does not wait
+        await anyio.to_thread.run_sync(lambda: service.workspace.path(handle))  # an unknown one does not queue
         return await service.jobs.run(context, "reading an image", work)
 
 

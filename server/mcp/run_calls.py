@@ -38,7 +38,7 @@ async def run_or_join(
     key, known = await anyio.to_thread.run_sync(_identify, service, tool, arguments)
     name = known or new_id(key)
     photo = await anyio.to_thread.run_sync(_photo, service, arguments)
-    run, joined = service.runs.begin(context, tool, photo, key, work(name), name)
+    run, joined = await service.runs.begin(context, tool, photo, key, work(name), name)
     reply = await service.runs.wait(context, run, service.patience(wait_seconds))
     return reply or RunUnderWay.of(run, joined)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import anyio
+import anyio.to_thread
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import PrivateAttr
@@ -75,10 +76,8 @@ class Run:
 
     @property
     def can_be_joined(self) -> bool:
-        """Whether a call with the same arguments gets this run's result."""
-        if self.error is not None or self.is_stopping:
-            return False
-        return self.reply is None or self.reply.can_be_reused
+        """Whether a call with the same arguments gets this run's result, if its file still exists."""
+        return self.error is None and not self.is_stopping
 
 
 class RunUnderWay(CallToolResult):
@@ -118,12 +117,14 @@ class Runs:
         self._jobs = jobs
         self._runs: dict[str, dict[str, Run]] = {}
 
-    def begin(
+    async def begin(
         self, context: Context[Any, Any], tool: str, photo: str, key: str, work: Work[Reply], run: str
     ) -> tuple[Run, bool]:
         """The client's run with that key, or a new one with the identifier `run`; and whether it was known."""
+        ended = [(known, known.reply) for known in self.all() if known.key == key and known.reply]
+        lost = await anyio.to_thread.run_sync(lambda: [run for run, reply in ended if not reply.can_be_reused])
         for known in reversed(self.all()):
-            if known.key == key and known.can_be_joined:
+            if known.key == key and known.can_be_joined and known not in lost:
                 return known, True
         status = Status(tool)
         begun = Run(run, tool, photo, key, status, ProgressToken(status.progress))

@@ -15,8 +15,8 @@ from pathlib import Path
 from agent.run_folder import RunFolder
 from agent.state import RunState
 from imaging.atomic import rename_new
-from imaging.disk import require_space
-from imaging.errors import OutputExists, RestoreError
+from imaging.disk import FREE_IT, require_space
+from imaging.errors import OutputError, OutputExists, RestoreError
 from imaging.image import Image
 from imaging.output import FORMAT_OF
 from imaging.preparing import prepared
@@ -314,5 +314,7 @@ class Service:
             if not os.path.lexists(path):
                 rename_new(temporary, path)
             return str(path)
+        except OSError as error:
+            raise OutputError(f"{file} cannot be written: {error.strerror}", FREE_IT) from error
         finally:
             temporary.unlink(missing_ok=True)

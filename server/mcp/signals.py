@@ -1,4 +1,4 @@
-"""The end of a server on stdio by a signal."""
+"""The end of a server on stdio, by a signal or because its client has left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import anyio
 
@@ -17,21 +18,38 @@ GRACE_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def ended_by_signals(runs: Runs) -> AsyncIterator[None]:
-    """End the process soon after SIGINT, SIGTERM or SIGHUP, whatever it is doing."""
-    if sys.platform == "win32":  # asyncio has no such signals there
-        yield
-        return
+async def ended_in_time(runs: Runs) -> AsyncIterator[anyio.Event]:
+    """End the process soon after SIGINT, SIGTERM, SIGHUP or the event that it yields, whatever it is doing.
+
+    The event says that the client has left: nobody waits for what a thread is still loading or working at.
+    """
+    left = anyio.Event()
     async with anyio.create_task_group() as group:
-        group.start_soon(_end, runs)
-        yield
+        group.start_soon(_end_of_client, runs, left)
+        if sys.platform != "win32":  # asyncio has no such signals there
+            group.start_soon(_end_by_signal, runs)
+        yield left
+        if left.is_set():
+            await _end(runs, 0)
         group.cancel_scope.cancel()
 
 
-async def _end(runs: Runs) -> None:
+async def _end_of_client(runs: Runs, left: anyio.Event) -> None:
+    await left.wait()
+    with anyio.move_on_after(GRACE_SECONDS):
+        await runs.stop()
+        await anyio.sleep_forever()  # answers that are being made are still sent
+    os._exit(0)
+
+
+async def _end_by_signal(runs: Runs) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
-            with anyio.move_on_after(GRACE_SECONDS):
-                await runs.stop()
             # A thread waits for the client's next line, and no exception ends that.
-            os._exit(128 + number)
+            await _end(runs, 128 + number)
+
+
+async def _end(runs: Runs, code: int) -> NoReturn:
+    with anyio.move_on_after(GRACE_SECONDS):
+        await runs.stop()
+    os._exit(code)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PIPE_BYTES = 1 << 18
 END_BYTES = 1000
 """Length of the two ends of a line in which its `id` is looked for where it is no JSON."""
-ID = rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\\x00-\x1f\x7f-\xff]{1,200}")'
+ID = rb'"id"\s*:\s*(0|-?[1-9]\d{0,17}|"[^"\\\x00-\x1f\x7f-\xff]{1,200}")'
 FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + ID + rb"\s*,")
 LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
 """The `id` where clients write it: before everything else, or as the last key of the outermost object."""
@@ -38,13 +38,13 @@ LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
 
 @asynccontextmanager
 async def answering_stdio(
-    longest: int,
+    longest: int, left: anyio.Event
 ) -> AsyncIterator[tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]]:
     """The streams of `stdio_server`, which alone would drop what is no message, so that its sender waits for ever.
 
-    A line of more than `longest` bytes is refused without being kept.
+    A line of more than `longest` bytes is refused without being kept. `left` is set when there are no more lines.
     """
-    lines = _Lines(_diverted_stdin(), longest)
+    lines = _Lines(_diverted_stdin(), longest, left)
     async with stdio_server(cast("anyio.AsyncFile[str]", lines)) as (read, write):
         lines.answers = write
         yield read, write
@@ -64,8 +64,8 @@ class _Lines:
 
     answers: WriteStream[SessionMessage]
 
-    def __init__(self, stream: BinaryIO, longest: int) -> None:
-        self._stream, self._longest = stream, longest
+    def __init__(self, stream: BinaryIO, longest: int, left: anyio.Event) -> None:
+        self._stream, self._longest, self._left = stream, longest, left
 
     async def __aiter__(self) -> AsyncIterator[str]:
         while line := await anyio.to_thread.run_sync(self._line):
@@ -76,6 +76,7 @@ class _Lines:
                 yield refusal.model_dump_json(by_alias=True)
             elif line.strip():
                 await self.answers.send(SessionMessage(refusal))
+        self._left.set()
 
     def _line(self) -> bytes:
         """The next line with its end; of one that is too long, its two ends with more than `_longest` between."""

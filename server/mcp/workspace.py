@@ -21,7 +21,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from agent.state import Step, Verdict
 from imaging.atomic import atomic_write
-from imaging.disk import require_space
+from imaging.disk import FREE_IT, require_space
 from imaging.errors import OutputError, ResourceError
 from imaging.image import Image
 from imaging.metadata import metadata_from_json, metadata_to_json
@@ -251,9 +251,7 @@ class Workspace:
             with atomic_write(path) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:
-            raise OutputError(
-                f"the workspace {self.folder} cannot be written: {error.strerror}", "free or unlock that folder"
-            ) from error
+            raise OutputError(f"the workspace {self.folder} cannot be written: {error.strerror}", FREE_IT) from error
 
 
 def handle_of(*parts: bytes) -> str:

@@ -10,18 +10,25 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import imagecodecs
 import numpy as np
 import PIL.Image
+import pillow_heif
 import pytest
 import tifffile
+import torch
 from skimage import data
 
 from imaging import limits as bounds
 from imaging.decoding import process
+from imaging.decoding.decode import decode
 from imaging.errors import BrokenImage, Cancelled, ImageError, ImageTooLarge, NoSuchPage
+from imaging.image import Image
 from imaging.limits import Limits
 from imaging.opening import read_small
 from imaging.progress import ProgressToken
@@ -285,3 +292,53 @@ def test_a_name_that_is_not_utf_8_is_read_and_told_safely(tmp_path: Path) -> Non
 def test_a_page_of_a_file_without_pages_is_refused(kind: str) -> None:
     with pytest.raises(NoSuchPage, match="one picture"):
         read_image(encode_image(read_image(png()), kind), page=2)
+
+
+FAILURES = [
+    AssertionError, AttributeError, EOFError, ImportError, IndexError, KeyError, NotImplementedError, OverflowError,
+    RecursionError, RuntimeError, StopIteration, SyntaxError, TypeError, UnicodeError, Warning, ZeroDivisionError,
+    struct.error, zlib.error,
+]  # fmt: skip
+DECODERS = {
+    "PNG": [(cv2, "imdecode"), (PIL.Image, "open")],
+    "JPEG": [(PIL.Image, "open")],
+    "WEBP": [(PIL.Image, "open")],
+    "TIFF": [(tifffile, "TiffFile"), (PIL.Image, "open")],
+    "AVIF": [(pillow_heif, "open_heif"), (imagecodecs, "avif_decode"), (PIL.Image, "open")],
+    "JXL": [(imagecodecs, "jpegxl_decode")],
+}
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_whatever_a_decoder_raises_is_an_image_error(
+    monkeypatch: pytest.MonkeyPatch, kind: str, failure: type[Exception]
+) -> None:
+    """Here in this process: another one, if it ended, would be a broken image all the same."""
+    file = encode_image(Image(torch.zeros(3, 16, 16)), kind)
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure("of a decoder")
+
+    for library, name in DECODERS[kind]:
+        monkeypatch.setattr(library, name, fail)
+    with pytest.raises(ImageError):
+        decode(file, "photo", "", Limits(), None)
+
+
+@pytest.mark.parametrize("tag", [274, 282, 296, 700, 33723, 34377, 34665, 34675, 34735, 34853])
+def test_metadata_of_any_type_is_no_reason_to_refuse_a_picture(tag: int) -> None:
+    for kind in range(14):
+        for count, value in ((0, 0), (1, 8), (2, 200), (9, 1 << 31)):
+            tags = [
+                (256, 4, 1, 16),
+                (257, 4, 1, 16),
+                (258, 4, 1, 8),
+                (259, 4, 1, 1),
+                (262, 4, 1, 1),
+                (273, 4, 1, 300),
+            ]
+            tags += [(277, 4, 1, 1), (278, 4, 1, 16), (279, 4, 1, 256), (tag, kind, count, value)]
+            table = b"".join(struct.pack("<HHII", *one) for one in sorted(tags))
+            whole = (b"II*\0" + struct.pack("<IH", 8, len(tags)) + table + bytes(4)).ljust(300, b"\x01") + bytes(256)
+            assert read_image(whole).width == 16, (tag, kind, count)

@@ -19,6 +19,7 @@ from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import BatchError, WorkerDied
 from imaging.atomic import atomic_write
+from imaging.disk import FREE_IT
 from imaging.errors import OutputError
 from imaging.progress import ProgressToken
 from imaging.reading import read_bytes
@@ -172,7 +173,7 @@ def _stored(outcome: Outcome, data: bytes) -> Outcome:
             with atomic_write(file, sync=True) as temporary:
                 temporary.write_bytes(data)
         except OSError as error:
-            raise OutputError(f"{file} cannot be written: {error.strerror}", "free its disk") from error
+            raise OutputError(f"{file} cannot be written: {error.strerror}", FREE_IT) from error
     return outcome
 
 

@@ -71,6 +71,8 @@ class Outcome:
     figures: Figures | None = None
     reason: str = ""
     """Why there is no result; empty on success."""
+    is_disk_full: bool = False
+    """The reason is a full disk, and not the picture."""
     stopped: bool = False
     """The worker was stopped before the picture was finished."""
     before: bytes = b""

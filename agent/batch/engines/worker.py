@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
 from agent.events import Event, Planned, Progress, Started
 from agent.run import Restoration, restore_file
+from imaging.disk import is_disk_full
 from imaging.errors import Cancelled, ResourceError, RestoreError
 from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
@@ -49,9 +50,10 @@ class Worker:
         except Cancelled:
             return Outcome(work, stopped=True)
         except RestoreError as error:
-            return Outcome(work, reason=str(error))
+            return Outcome(work, reason=str(error), is_disk_full=is_disk_full(error))
         except Exception as error:  # a bug with this picture must not stop the batch
-            return Outcome(work, reason=f"unexpected {type(error).__name__}: {error}")
+            reason = f"unexpected {type(error).__name__}: {error}"
+            return Outcome(work, reason=reason, is_disk_full=is_disk_full(error))
 
     def _restored(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         config = self._config

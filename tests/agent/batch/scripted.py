@@ -25,7 +25,7 @@ class ScriptedWorker(Worker):
         super().__init__(config)
         self._started = started
 
-    def restore(self, work: Work, token: ProgressToken, tell: Callable[[float], None]) -> Outcome:
+    def _restored(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         self._started.append(work.source)
         data = work.file.read_bytes()
         if data.startswith(b"bad"):

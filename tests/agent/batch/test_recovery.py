@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 
 import pytest
 
@@ -10,9 +11,10 @@ from agent.batch.folder import BatchFolder
 from agent.batch.record import Entry
 from agent.batch.runner import Tally
 from agent.errors import BatchError
-from imaging.errors import ResourceError
+from imaging.errors import ResourceError, RestoreError
 from imaging.progress import ProgressToken
 from tests.agent.batch.scripted import Folder, counts
+from tests.full_disk import FullDisk, unfinished
 
 
 def test_a_second_call_does_only_what_is_new_changed_or_gone(folder: Folder) -> None:
@@ -129,6 +131,29 @@ def test_two_batches_do_not_write_to_one_folder(folder: Folder) -> None:
                 Folder.run(folder)
 
     folder.run(listener=again)
+
+
+@pytest.mark.parametrize("stage", FullDisk.STAGES)
+def test_a_disk_that_becomes_full_ends_the_batch_and_no_picture_fails(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    folder.add("a.png", "b.png", "c.png")
+    for number in count():
+        folder.results = folder.source.with_name(f"out {number}")
+        with monkeypatch.context() as patch:
+            FullDisk(folder.results, stage, number).fill(patch)
+            try:
+                folder.run()
+                break
+            except RestoreError as error:
+                told = str(error)
+        assert "No space left on device; free or unlock its disk" in told
+        assert unfinished(folder.results) == []
+        report = folder.run()
+        assert (report.failed, report.failed_before) == (0, 0), f"{stage} {number}"
+        assert folder.made() == {"a.png", "b.png", "c.png"}
+        assert folder.text("a.png") == "gnp.a fo erutcip"
+    assert number > 0
 
 
 def test_a_full_disk_ends_the_batch_instead_of_failing_every_picture(folder: Folder) -> None:

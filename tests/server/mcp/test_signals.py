@@ -1,4 +1,4 @@
-"""A signal ends a server on stdio that waits or works, and its run goes on from where it was."""
+"""A signal, or a client that leaves, ends a server on stdio; its run goes on from where it was."""
 
 from __future__ import annotations
 
@@ -28,6 +28,42 @@ def wait_for(process: subprocess.Popen[bytes], text: bytes) -> None:
     while text not in (line := process.stdout.readline()):
         assert line, "the server has ended"
         assert b'"id":2' not in line, line
+
+
+LOADING = """
+import sys, threading
+from server.cli.app import main
+from server.mcp import app
+
+def load():
+    print("loading", file=sys.stderr, flush=True)
+    threading.Event().wait()
+
+app._load = load
+main()
+"""
+"""The command line, which loads for ever."""
+
+
+def test_a_server_whose_client_leaves_waits_for_nothing(
+    serve_command: list[str], environment: dict[str, str]
+) -> None:
+    command = [serve_command[0], "-c", LOADING, *serve_command[3:]]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, cwd=REPOSITORY, **pipes) as process:  # type: ignore[call-overload]
+        version = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+        say(process, id=1, method="initialize", params=version)
+        wait_for(process, b'"id":1')
+        say(process, method="notifications/initialized")
+        say(process, id=3, method="tools/list")
+        wait_for(process, b'"id":3')
+        while b"loading" not in (line := process.stderr.readline()):
+            assert line, "the server has ended"
+        process.stdin.close()
+        try:
+            assert process.wait(HANG_SECONDS) == 0
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(

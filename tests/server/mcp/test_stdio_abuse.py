@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import PIL.Image
 import PIL.PngImagePlugin
 import pytest
+
+from tests.fuzzed_messages import identifier, messages
 
 pytestmark = pytest.mark.anyio
 
@@ -22,6 +26,8 @@ REPOSITORY = Path(__file__).parents[3]
 PARSE, INVALID, NO_METHOD, PARAMS = -32700, -32600, -32601, -32602
 LONGEST = 26 << 20
 """More than a message may have."""
+HANG_SECONDS = 120
+"""Then a server that does not answer is ended."""
 
 
 def named(value: bytes, end: bytes = b"") -> bytes:
@@ -50,6 +56,8 @@ MESSAGES: list[tuple[str, bytes, list[tuple[int, int | str | None]]]] = [
     ("a number of 5,000 digits", named(b"9" * 5000), [(PARSE, 7)]),
     ("an id of 5,000 digits", b'{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}', [(PARSE, None)]),
     ("an id of 30 digits", b'{"jsonrpc":"2.0","id":' + b"9" * 30 + b',"method":"no"}', [(NO_METHOD, 10**30 - 1)]),
+    ("an id that begins with zero", b'{"jsonrpc":"2.0","id":01,"method":"ping"}', [(PARSE, None)]),
+    ("an id of two zeros at the end", b'{"jsonrpc":"2.0","method":"ping","id":-00}', [(PARSE, None)]),
     ("a fraction as an id", b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', [(INVALID, None)]),
     ("an id that is null", b'{"jsonrpc":"2.0","id":null,"method":"ping"}', [(INVALID, None)]),
     ("an id twice", b'{"jsonrpc":"2.0","id":7,"id":8,"method":"no"}', [(NO_METHOD, 8)]),
@@ -231,3 +239,35 @@ def test_a_client_on_stdio_that_goes_away_takes_the_server_with_it(
             assert process.wait(timeout=60) == 0
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_request_among_random_messages_gets_one_answer(pipe: subprocess.Popen[bytes], seed: int) -> None:
+    lines = messages(seed, 300)
+    answers = Counter[int | str | None]()
+    hang = threading.Timer(HANG_SECONDS, pipe.kill)
+    hang.start()
+    for number, line in enumerate(lines):
+        say(pipe, line)
+        say(pipe, request(number, "ping"))  # so that no pipe is ever full
+        pong, before = answer_to(pipe, number)
+        assert pong.get("result") == {}
+        answers.update(told(before))
+    requests = Counter(found for line in lines if (found := identifier(line)) is not None)
+    assert pipe.stdout
+    while missing := requests - answers:
+        line = pipe.stdout.readline()
+        assert line, f"never answered: {[line[:500] for line in lines if identifier(line) in missing]}"
+        answers.update(told([json.loads(line)]))
+    hang.cancel()
+    assert len(requests) > 100
+    own = {found for found in requests if found in range(1000, 1000 + len(lines))}
+    assert {found: answers[found] for found in own} == dict.fromkeys(own, 1)
+
+
+def told(received: list[dict[str, Any]]) -> list[int | str | None]:
+    """The ids of answers, none of which shows what is inside the server."""
+    text = json.dumps(received)
+    assert "Traceback" not in text
+    assert "site-packages" not in text
+    return [message.get("id") for message in received if "result" in message or "error" in message]
