@@ -178,7 +178,7 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
     judge, token = Judge(context), context.token
     if context.profile.keep_input and context.step.task is not Task.SUPER_RESOLUTION:
         yield judge.evaluate_input()
-    whole, prescreens = context, _is_prescreened(context, len(cards))
+    start, prescreens = 0.0, _is_prescreened(context, len(cards))
     cards = cards[: context.runs_left]
     if prescreens and len(cards) > 1:
         prescreened = []
@@ -188,13 +188,17 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
         most = 1 if context.step.task is Task.SUPER_RESOLUTION else MOST_ON_THE_WHOLE
         worth = worth_a_run([verdict for verdict in prescreened if verdict.error is None], most)
         cards = [card for card in cards if card.name in worth]
-        whole = replace(context, token=token.part(PRESCREEN_SHARE, 1.0))
-    yield from _judged(whole, cards, judge)
-    yield from _on_other_inputs(context, cards, judge)
+        start = PRESCREEN_SHARE
+    others = _on_other_inputs(context, cards)
+    end = start + (1 - start) * len(cards) / max(1, len(cards) + len(others))
+    yield from _judged(replace(context, token=token.part(start, end)), cards, judge)
+    for index, (card, suffix) in enumerate(others):
+        part = token.part(end + (1 - end) * index / len(others), end + (1 - end) * (index + 1) / len(others))
+        yield _on_other_input(context, card, suffix, judge, part)
 
 
-def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:
-    """Results of blind super-resolution experts on the context's other inputs, judged like those on its image.
+def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard]) -> list[tuple[ExpertCard, str]]:
+    """The blind super-resolution experts that also run on the context's other inputs, with the suffix of each.
 
     Blind networks remove noise and JPEG blocks while they enlarge, sometimes better than the steps before.
     """
@@ -203,21 +207,23 @@ def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard], judge: J
     inputs = 1 + len(context.other_inputs)
     blind = [card for card in blind if limit is None or inputs * seconds_on_cpu(card, pixels) <= limit]
     if context.runs_left is not None and context.runs_left < len(cards) + len(blind) * (inputs - 1):
-        return
-    for suffix, image in context.other_inputs.items():
-        # The inner context has no progress of its own: that of the step is at its end.
-        other = replace(context, image=image, token=context.token.watched_by(None), other_inputs={})
-        for card in blind:
-            with context.timer.section("experts"):
-                output = _run_expert(other, card, other.token)
-            name = f"{card.name}{suffix}"
-            if output.image is None:
-                yield Candidate(Verdict(expert=name, score=0.0, error=output.error))
-                continue
-            with context.timer.section("finishing"):
-                kept = quantize_uint16(output.image, image, context.step, name)
-            candidate = judge.evaluate(card, kept, output.seconds)
-            yield replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
+        return []
+    return [(card, suffix) for suffix in context.other_inputs for card in blind]
+
+
+def _on_other_input(
+    context: StepContext, card: ExpertCard, suffix: str, judge: Judge, token: ProgressToken
+) -> Candidate:
+    """The result of an expert on one of the context's other inputs, judged like those on its image."""
+    image, name = context.other_inputs[suffix], f"{card.name}{suffix}"
+    with context.timer.section("experts"):
+        output = _run_expert(replace(context, image=image, other_inputs={}), card, token)
+    if output.image is None:
+        return Candidate(Verdict(expert=name, score=0.0, error=output.error))
+    with context.timer.section("finishing"):
+        kept = quantize_uint16(output.image, image, context.step, name)
+    candidate = judge.evaluate(card, kept, output.seconds)
+    return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
 
 
 def _judged(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:

@@ -11,16 +11,28 @@ import skimage.data
 import torch
 
 from agent.state import Step
-from agent.step import experts_for, too_slow
+from agent.step import experts_for, run_step, too_slow
 from agent.step_context import StepContext
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.resizing import resize
 from iqa.features import extract_features
 from profiles.loading import load_profile
 from profiles.schema import Profile
-from tests.agent.scripted import CLEAN, NOISY, PLAIN_2X, ScriptedPool, crash, expert, profile, run, winners
+from tests.agent.scripted import (
+    CLEAN,
+    NOISY,
+    PLAIN_2X,
+    ScriptedExpert,
+    ScriptedPool,
+    crash,
+    expert,
+    profile,
+    run,
+    winners,
+)
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 from training.data.degradations import mix
@@ -145,6 +157,31 @@ def test_what_a_profile_names_runs_however_long_it_takes(monkeypatch: pytest.Mon
     monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
     wanted = load_profile("GenSR-s4-P").model_copy(update={"experts": ("realesrgan_x4",)})
     assert [card.name for card in experts_for(context_of(128, wanted, 1.0))] == ["realesrgan_x4"]
+
+
+class ReportingExpert(ScriptedExpert):
+    """Reports all of its progress, as networks do."""
+
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
+        token.report(1.0)
+        return self.function(image)
+
+
+def test_progress_is_at_its_end_when_the_last_path_is(noisy_file: Path) -> None:
+    noisy, reported, at_candidates = read_image(noisy_file), list[float](), list[float]()
+    enlarger = expert("blind_2x", Task.SUPER_RESOLUTION, blind(is_noisy), 2, "perception")
+    pool = ScriptedPool(ReportingExpert(enlarger.card, enlarger.function))
+    context = StepContext(
+        smooth(noisy),
+        Step(task=Task.SUPER_RESOLUTION, scale=2),
+        profile(**PLEASING),
+        pool,
+        extract_features(noisy),
+        token=ProgressToken(reported.append),
+        other_inputs={".untouched": noisy, ".half_cleaned": noisy},
+    )
+    run_step(context, pool.runnable(Task.SUPER_RESOLUTION, 2), observe=lambda _: at_candidates.append(reported[-1]))
+    assert at_candidates == pytest.approx([1 / 3, 2 / 3, 1])
 
 
 def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
