@@ -12,7 +12,7 @@ from statistics import fmean
 
 from agent.finishing import quantize_uint16
 from agent.judging import Candidate, Judge
-from agent.state import Step, Verdict
+from agent.state import Step, Verdict, expert_of
 from agent.step_context import StepContext
 from agent.worth import ranking_gains
 from imaging.device import best_device, device_memory, devices, on_device, teraflops
@@ -61,9 +61,9 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     the step, only those; cards with `named_only` run only then.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
-    named = tuple(card for card in cards if card.name in profile.experts)
-    if named:
-        return named
+    named = set(map(expert_of, profile.experts))
+    if chosen := tuple(card for card in cards if card.name in named):
+        return chosen
     cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory() and not card.named_only]
     cards.sort(key=lambda card: -best_prior(card.task, card.name))
     preferred = [card for card in cards if is_preferred(card, profile)]
@@ -73,7 +73,8 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
 def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
     """Messages about experts that the profile names and that will not run in these steps."""
     messages, wanted = [], {(step.task, step.scale) for step in steps}
-    for card in (card for card in experts.catalogue if card.name in profile.experts):
+    named = set(map(expert_of, profile.experts))
+    for card in (card for card in experts.catalogue if card.name in named):
         can = availability(card, experts.store)
         if (card.task, card.scale) not in wanted:
             messages.append(f"{Step(task=card.task, scale=card.scale)} is not in the plan: {card.name} is not used")
@@ -190,6 +191,8 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
         cards = [card for card in cards if card.name in worth]
         start = PRESCREEN_SHARE
     others = _on_other_inputs(context, cards)
+    elsewhere = {card.name for card, suffix in others if f"{card.name}{suffix}" in context.profile.experts}
+    cards = [card for card in cards if card.name not in elsewhere - set(context.profile.experts)]
     end = start + (1 - start) * len(cards) / max(1, len(cards) + len(others))
     yield from _judged(replace(context, token=token.part(start, end)), cards, judge)
     for index, (card, suffix) in enumerate(others):
@@ -202,6 +205,9 @@ def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard]) -> list[
 
     Blind networks remove noise and JPEG blocks while they enlarge, sometimes better than the steps before.
     """
+    both = [(card, suffix) for suffix in context.other_inputs for card in cards]
+    if named := [(card, suffix) for card, suffix in both if f"{card.name}{suffix}" in context.profile.experts]:
+        return named
     blind = [card for card in cards if card.preference == "perception" or context.profile.exhaustive]
     pixels, limit = context.image.width * context.image.height, context.expert_seconds
     inputs = 1 + len(context.other_inputs)

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from agent.run_folder import RunFolder
-from agent.state import RunState
+from agent.state import RunState, expert_of
 from imaging.atomic import rename_new
 from imaging.disk import require_space
 from imaging.errors import OutputExists, RestoreError
@@ -217,9 +217,13 @@ class Service:
         name = str(self.access.readable(name)) if name.endswith(".toml") else name.strip().replace(" ", "-")
         wanted = choose_profile(name, max_seconds=max_seconds, max_expert_runs=max_expert_runs, detail=detail)
         if experts:
-            cards = [self.catalogue.card(expert) for expert in experts]
-            wanted = wanted.model_copy(update={"experts": tuple(card.name for card in cards)})
+            wanted = wanted.model_copy(update={"experts": tuple(map(self.known_expert, experts))})
         return wanted if order is None else with_steps(wanted, order)
+
+    def known_expert(self, name: str) -> str:
+        """The present name of an expert, which may be followed by a path. Raises `UnknownExpert`."""
+        expert = expert_of(name)
+        return f"{self.catalogue.card(expert).name}{name[len(expert) :]}"
 
     def patience(self, wait_seconds: float | None) -> float:
         """Seconds that a call waits for its run."""

@@ -10,7 +10,7 @@ from agent.judging import Candidate, best_verdict
 from agent.qmoe import candidates, is_allowed
 from agent.regions import SAME_SHAPE, RegionMask
 from agent.search.next_step import context_of
-from agent.state import KEEP_INPUT, FaceResult, FaceWork, Plan, Step, Verdict
+from agent.state import KEEP_INPUT, FaceResult, FaceWork, Plan, Step, Verdict, expert_of
 from agent.step import StepResult, experts_for, run_step
 from agent.step_context import StepContext
 from imaging.image import Image
@@ -71,7 +71,7 @@ def take_step(
     cards: Sequence[ExpertCard] = ()
     if expert:
         cards = _named_experts(service, step, profile, [expert])
-        profile = profile.model_copy(update={"experts": (cards[0].name,)})
+        profile = profile.model_copy(update={"experts": (service.known_expert(expert),)})
     guide, original = guide_to(service, source, profile), _of_the_same_shape(original, source.image)
     context = _step_context(service, guide, source, step, profile, token)
     context = replace(context, original=original or context.original)
@@ -211,7 +211,7 @@ def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
 
 def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequence[str]) -> tuple[ExpertCard, ...]:
     """The cards of experts; `RequestError` where one does another step, or the profile does not allow it."""
-    named = tuple(service.catalogue.card(name) for name in experts)
+    named = tuple(service.catalogue.card(expert_of(name)) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
             fitting = ", ".join(other.name for other in service.experts.runnable(step.task, step.scale))

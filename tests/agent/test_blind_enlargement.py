@@ -77,6 +77,18 @@ def test_the_best_of_the_untouched_the_half_cleaned_and_the_cleaned_picture_is_k
     assert float((read_image(restoration.output).pixels - LARGE).abs().mean()) < 1 / 255
 
 
+@pytest.mark.parametrize("path", [".untouched", ".half_cleaned", ""])
+def test_a_named_path_is_taken(path: str, noisy_file: Path) -> None:
+    """Whatever the scores say, also by an enlarger that is not blind; without cleaning there is one path only."""
+    named = {"restore_option": None, "experts": ("smooth", f"plain_2x{path}")}
+    pool = ScriptedPool(expert("smooth", Task.DENOISING, smooth), PLAIN_2X)
+    cleaned = run(noisy_file, profile(**named, plan="denoising + super_resolution"), pool)
+    assert winners(cleaned) == ["smooth", f"plain_2x{path}"]
+    assert not cleaned.state.warnings
+    alone = run(noisy_file, profile(**named, plan="super_resolution"), pool, overwrite=True)
+    assert winners(alone) == ["plain_2x"]
+
+
 @pytest.mark.parametrize(
     "keys",
     [{"restore_preference": "fidelity"}, {**PLEASING, "restore_option": None, "plan": "super_resolution"}],
