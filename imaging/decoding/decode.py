@@ -174,10 +174,22 @@ def _samples(picture: PIL.Image.Image, data: bytes, name: str, metadata: Metadat
         if deep.shape[:2] != picture.size[::-1]:
             raise BrokenImage(f"{name} is damaged: its sizes disagree", "get an intact copy")
         return deep
+    drawn = picture.tile[0].extents if picture.format == "GIF" and not picture.tell() and picture.tile else None
     _load(picture, data, name, metadata)
+    if drawn and drawn != (0, 0, *picture.size):
+        return _transparent_outside(picture, drawn)
     if picture.format == "PNG" and picture.mode == "L" and isinstance(level := picture.info.get("transparency"), int):
         picture.info["transparency"] = level * grey_step(data)  # Pillow leaves it in the bits of the file
     return np.atleast_3d(np.asarray(_plain(picture)))
+
+
+def _transparent_outside(picture: PIL.Image.Image, drawn: tuple[int, int, int, int]) -> Samples:
+    """RGBA of a first frame that is smaller than its GIF. Browsers show nothing outside, Pillow a colour."""
+    left, top, right, bottom = drawn
+    shown = np.asarray(picture.convert("RGBA"))
+    samples = np.zeros_like(shown)
+    samples[top:bottom, left:right] = shown[top:bottom, left:right]
+    return samples
 
 
 def _opencv(data: bytes) -> Samples:

@@ -19,7 +19,7 @@ from imaging.disk import require_space
 from imaging.errors import OutputExists, RestoreError
 from imaging.image import Image
 from imaging.output import FORMAT_OF
-from imaging.preparing import prepared
+from imaging.preparing import as_stored, prepared
 from imaging.progress import ProgressToken
 from imaging.reading import READABLE, read_bytes, read_image
 from imaging.text import printable
@@ -150,12 +150,12 @@ class Service:
         elif given.kind in ("path", "run"):
             file = self._file(given)
             data = read_bytes(file, limits)  # once: what is decoded is what is kept
-            image = prepared(read_image(data, limits, name=str(file), token=token))
+            image = as_stored(prepared(read_image(data, limits, name=str(file), token=token)))
             name = file.stem
             handle = self.workspace.keep_file(data, name) if keep else given.value
         else:
             data = self._data(given, token)
-            image = prepared(read_image(data, limits, token=token))
+            image = as_stored(prepared(read_image(data, limits, token=token)))
             handle = self.workspace.keep_file(data) if keep else "(given)"
             file, name = (self.workspace.path(handle), self.workspace.name(handle)) if keep else (Path(), handle)
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)

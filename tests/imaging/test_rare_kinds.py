@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import skimage.data
 from numpy.typing import NDArray
@@ -122,6 +124,19 @@ def test_ycbcr_within_the_range_of_video_is_stretched() -> None:
         reference=[(16, 1), (235, 1), (128, 1), (240, 1), (128, 1), (240, 1)],
     )  # fmt: skip
     assert np.abs(to_numpy(read_image(content).pixels) - shown).max() < 4 / 255
+
+
+def test_outside_of_a_first_frame_a_gif_is_transparent() -> None:
+    stream = io.BytesIO()
+    PIL.Image.fromarray(PHOTO).quantize(16).save(stream, "GIF", background=3)
+    whole, content = read_image(stream.getvalue()), bytearray(stream.getvalue())
+    content[6:10] = struct.pack("<HH", 100, 60)
+    image = read_image(bytes(content))
+    assert (image.width, image.height) == (100, 60)
+    assert image.alpha is not None
+    assert image.alpha[0, :43, :73].min() == 1
+    assert image.alpha[0, 43:].max() == image.alpha[0, :, 73:].max() == 0
+    assert np.array_equal(image.pixels[:, :43, :73], whole.pixels)
 
 
 MASKS = {
