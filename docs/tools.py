@@ -20,7 +20,7 @@ REPLIES = Path(__file__).with_name("replies.json")
 FIRST = Path(__file__).with_name("first_tools.json")
 """Bytes of each tool in the list of the server's first version, from the snapshots before commit a0631b7a28."""
 FIRST_REPLIES = {"list_experts": 87_400, "list_profiles": 29_400}
-"""Bytes of text of replies of the server's first version, as far as they were measured; text and structure together."""
+"""Bytes of replies of the server's first version, text and structure together, as far as they were measured."""
 LEAST_SUMMARY = 25
 """Characters that the summary of a tool has at least."""
 

@@ -174,7 +174,8 @@ def _samples(picture: PIL.Image.Image, data: bytes, name: str, metadata: Metadat
         if deep.shape[:2] != picture.size[::-1]:
             raise BrokenImage(f"{name} is damaged: its sizes disagree", "get an intact copy")
         return deep
-    drawn = picture.tile[0].extents if picture.format == "GIF" and not picture.tell() and picture.tile else None
+    tiles = getattr(picture, "tile", []) if picture.format == "GIF" and not picture.tell() else []
+    drawn = tuple(tiles[0].extents) if tiles else None
     _load(picture, data, name, metadata)
     if drawn and drawn != (0, 0, *picture.size):
         return _transparent_outside(picture, drawn)
