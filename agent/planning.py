@@ -8,7 +8,7 @@ from agent.errors import PlanError
 from agent.perception import perceive
 from agent.qmoe import unavailable_experts
 from agent.reasoners.reasoner import CALLER, RULES, Ordering, Reasoner
-from agent.state import Perception, Plan, Step
+from agent.state import Perception, Plan, Step, expert_of
 from agent.timer import Timer
 from agent.worth import GAIN_TASKS, doubts, is_requested, is_worth_a_step
 from imaging.image import Image
@@ -66,7 +66,7 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
         f"no expert for {task.value} is installed; the step is left out" for task in wanted if task not in possible
     ]
     known = {card.name for card in catalogue}
-    warnings += [f"there is no expert {name}" for name in profile.experts if name not in known]
+    warnings += [f"there is no expert {name}" for name in profile.experts if expert_of(name) not in known]
     ordering = _ordering(possible, perception, profile, reasoner)
     steps = _with_faces_between(_with_scales(ordering.tasks, factor, profile))
     for step in steps:

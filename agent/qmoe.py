@@ -12,7 +12,7 @@ from statistics import fmean
 
 from agent.finishing import quantize_uint16
 from agent.judging import Candidate, Judge
-from agent.state import Step, Verdict
+from agent.state import Step, Verdict, expert_of
 from agent.step_context import StepContext
 from agent.worth import ranking_gains
 from imaging.device import best_device, device_memory, devices, on_device, teraflops
@@ -61,9 +61,9 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
     the step, only those; cards with `named_only` or `stands_in_for` are candidates only then.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
-    named = tuple(card for card in cards if card.name in profile.experts)
-    if named:
-        return named
+    named = set(map(expert_of, profile.experts))
+    if chosen := tuple(card for card in cards if card.name in named):
+        return chosen
     cards = [card for card in cards if not card.named_only and not card.stands_in_for]
     cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory()]
     cards.sort(key=lambda card: -best_prior(card.task, card.name))
@@ -74,7 +74,8 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
 def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
     """Messages about experts that the profile names and that will not run in these steps."""
     messages, wanted = [], {(step.task, step.scale) for step in steps}
-    for card in (card for card in experts.catalogue if card.name in profile.experts):
+    named = set(map(expert_of, profile.experts))
+    for card in (card for card in experts.catalogue if card.name in named):
         can = availability(card, experts.store)
         if (card.task, card.scale) not in wanted:
             messages.append(f"{Step(task=card.task, scale=card.scale)} is not in the plan: {card.name} is not used")
@@ -153,7 +154,8 @@ def with_stand_ins(context: StepContext, cards: Sequence[ExpertCard]) -> tuple[E
     if not context.is_enlarged or best_device().type != "cpu" or profile.exhaustive:
         return tuple(cards)
     smaller = {card.stands_in_for: card for card in context.experts.runnable(step.task, step.scale)}
-    return tuple(card if card.name in profile.experts else smaller.get(card.name, card) for card in cards)
+    named = set(map(expert_of, profile.experts))
+    return tuple(card if card.name in named else smaller.get(card.name, card) for card in cards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
     judge, token = Judge(context), context.token
     if context.profile.keep_input and context.step.task is not Task.SUPER_RESOLUTION:
         yield judge.evaluate_input()
-    whole, prescreens = context, _is_prescreened(context, len(cards))
+    start, prescreens = 0.0, _is_prescreened(context, len(cards))
     cards = cards[: context.runs_left]
     if prescreens and len(cards) > 1:
         generative = textured(context, cards)
@@ -201,9 +203,15 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
         for n, kind in enumerate(kinds):
             part = token.part(PRESCREEN_SHARE * n / len(kinds), PRESCREEN_SHARE * (n + 1) / len(kinds))
             cards += yield from _best_on_crops(replace(context, token=part), kind)
-        whole = replace(context, token=token.part(PRESCREEN_SHARE, 1.0))
-    yield from _judged(whole, cards, judge)
-    yield from _on_other_inputs(context, cards, judge)
+        start = PRESCREEN_SHARE
+    others = _on_other_inputs(context, cards)
+    elsewhere = {card.name for card, suffix in others if f"{card.name}{suffix}" in context.profile.experts}
+    cards = [card for card in cards if card.name not in elsewhere - set(context.profile.experts)]
+    end = start + (1 - start) * len(cards) / max(1, len(cards) + len(others))
+    yield from _judged(replace(context, token=token.part(start, end)), cards, judge)
+    for index, (card, suffix) in enumerate(others):
+        part = token.part(end + (1 - end) * index / len(others), end + (1 - end) * (index + 1) / len(others))
+        yield _on_other_input(context, card, suffix, judge, part)
 
 
 def textured(context: StepContext, cards: Sequence[ExpertCard]) -> list[ExpertCard]:
@@ -228,31 +236,36 @@ def _best_on_crops(
     return [card for card in cards if card.name in worth]
 
 
-def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:
-    """Results of blind super-resolution experts on the context's other inputs, judged like those on its image.
+def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard]) -> list[tuple[ExpertCard, str]]:
+    """The blind super-resolution experts that also run on the context's other inputs, with the suffix of each.
 
     Blind networks remove noise and JPEG blocks while they enlarge, sometimes better than the steps before.
     """
+    both = [(card, suffix) for suffix in context.other_inputs for card in cards]
+    if named := [(card, suffix) for card, suffix in both if f"{card.name}{suffix}" in context.profile.experts]:
+        return named
     blind = [card for card in cards if card.preference == "perception" or context.profile.exhaustive]
     pixels, limit = context.image.width * context.image.height, context.expert_seconds
     inputs = 1 + len(context.other_inputs)
     blind = [card for card in blind if limit is None or inputs * seconds_on_cpu(card, pixels) <= limit]
     if context.runs_left is not None and context.runs_left < len(cards) + len(blind) * (inputs - 1):
-        return
-    for suffix, image in context.other_inputs.items():
-        # The inner context has no progress of its own: that of the step is at its end.
-        other = replace(context, image=image, token=context.token.watched_by(None), other_inputs={})
-        for card in blind:
-            with context.timer.section("experts"):
-                output = _run_expert(other, card, other.token)
-            name = f"{card.name}{suffix}"
-            if output.image is None:
-                yield Candidate(Verdict(expert=name, score=0.0, error=output.error))
-                continue
-            with context.timer.section("finishing"):
-                kept = quantize_uint16(output.image, image, context.step, name)
-            candidate = judge.evaluate(card, kept, output.seconds)
-            yield replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
+        return []
+    return [(card, suffix) for suffix in context.other_inputs for card in blind]
+
+
+def _on_other_input(
+    context: StepContext, card: ExpertCard, suffix: str, judge: Judge, token: ProgressToken
+) -> Candidate:
+    """The result of an expert on one of the context's other inputs, judged like those on its image."""
+    image, name = context.other_inputs[suffix], f"{card.name}{suffix}"
+    with context.timer.section("experts"):
+        output = _run_expert(replace(context, image=image, other_inputs={}), card, token)
+    if output.image is None:
+        return Candidate(Verdict(expert=name, score=0.0, error=output.error))
+    with context.timer.section("finishing"):
+        kept = quantize_uint16(output.image, image, context.step, name)
+    candidate = judge.evaluate(card, kept, output.seconds)
+    return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
 
 
 def _judged(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:

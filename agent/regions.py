@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,16 @@ def regions_of(text: str, image: Image, other: Image | None = None) -> tuple[Reg
             return (Region(most_changed(image, other)),)
 
 
+def around(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of them."""
+    return Box(
+        min(box.left for box in boxes),
+        min(box.top for box in boxes),
+        max(box.right for box in boxes),
+        max(box.bottom for box in boxes),
+    )
+
+
 NAMES = {
     "": "whole", "whole": "whole", "all": "whole", "full": "whole",
     "centre": "centre", "center": "centre", "middle": "centre",
@@ -85,18 +96,24 @@ NAMES = {
 }  # fmt: skip
 
 
-def most_changed(first: Image, second: Image) -> Box:
-    """The box of a fifth of the sides in which two versions of a picture differ most."""
+def most_changed(first: Image, second: Image, window: tuple[float, float] = (CHANGED_WINDOW, CHANGED_WINDOW)) -> Box:
+    """The box in which two versions of a picture differ most; its width and height are those shares of the sides."""
     import cv2
 
     height, width = fitted(first.height, first.width, min(COMPARED_SIDE, first.long_side))
     a, b = (to_numpy(resize(one.pixels, height, width)) for one in (first, second))
     difference = np.abs(a - b).mean(axis=2)
-    rows, columns = max(1, round(height * CHANGED_WINDOW)), max(1, round(width * CHANGED_WINDOW))
+    rows, columns = max(1, round(height * window[1])), max(1, round(width * window[0]))
     sums = cv2.boxFilter(difference, -1, (columns, rows), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
     inside = sums[: height - rows + 1, : width - columns + 1]
     y, x = np.unravel_index(int(np.argmax(inside)), inside.shape)
-    return Box(int(x) / width, int(y) / height, (int(x) + columns) / width, (int(y) + rows) / height)
+    left, top = int(x), int(y)
+    within = difference[top : top + rows, left : left + columns]
+    if total := float(within.sum()):  # of the boxes with the same changes the one that has them in its middle
+        left += round(float(within.sum(axis=0) @ np.arange(columns)) / total - (columns - 1) / 2)
+        top += round(float(within.sum(axis=1) @ np.arange(rows)) / total - (rows - 1) / 2)
+        left, top = min(max(0, left), width - columns), min(max(0, top), height - rows)
+    return Box(left / width, top / height, (left + columns) / width, (top + rows) / height)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

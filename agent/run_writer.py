@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import ParamSpec
 
 from agent.events import Event, Listener, Progress
 from agent.run_folder import RunFolder
 from agent.state import RunState
 from agent.timer import Timer
-from imaging.convert import rounded
 from imaging.image import Image
 from imaging.pixels import is_in_file
+from imaging.preparing import as_stored
 
 P = ParamSpec("P")
 
@@ -42,8 +41,7 @@ class RunWriter:
         A resumed run reads it, and so continues with the same pixels as a run that was never stopped.
         """
         with self._timer.section("trace"):
-            alpha = None if image.alpha is None else rounded(image.alpha)
-            stored = replace(image, pixels=rounded(image.pixels), alpha=alpha)
+            stored = as_stored(image)
             self.flush()  # at most one image waits for the disk
             self._write(self._folder.save_image, node, stored)
             self._write(self._folder.save_thumbnail, str(node), stored)

@@ -16,6 +16,15 @@ UNTOUCHED, HALF_CLEANED = ".untouched", ".half_cleaned"
 """Suffixes of candidates of an enlargement: on the photo before cleaning, and on its mean with the cleaned one."""
 
 
+def expert_of(candidate: str) -> str:
+    """The expert behind a candidate, which may be on another path than the steps.
+
+    >>> expert_of("lanczos_2x.half_cleaned")
+    'lanczos_2x'
+    """
+    return candidate.removesuffix(UNTOUCHED).removesuffix(HALF_CLEANED)
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from agent.faces.step import run_face_step
 from agent.judging import Candidate, Judge, Selection
 from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, textured, with_stand_ins
-from agent.state import Verdict
+from agent.state import Verdict, expert_of
 from agent.step_context import StepContext
 from imaging.errors import Cancelled
 from iqa.degradations import estimates_from
@@ -59,7 +59,8 @@ def too_slow(context: StepContext, able: Sequence[ExpertCard]) -> dict[str, floa
     pixels, limit = context.image.width * context.image.height, context.expert_seconds
     if limit is None:
         return {}
-    seconds = {card.name: seconds_on_cpu(card, pixels) for card in able if card.name not in context.profile.experts}
+    named = set(map(expert_of, context.profile.experts))
+    seconds = {card.name: seconds_on_cpu(card, pixels) for card in able if card.name not in named}
     slow = {name: taken for name, taken in seconds.items() if taken > limit}
     return slow if len(slow) < len(able) else {}
 
@@ -90,7 +91,7 @@ def run_step(
 
     watched = replace(context, token=context.token.watched_by(watch))
     run = run_face_step if context.step.task is Task.FACE_RESTORATION else run_candidates
-    named = {card.name for card in cards} & set(context.profile.experts)
+    named = _named(context, cards)
     has_alternative = not named and any(card.name not in generated for card in cards)
     with suppress(_TimeIsUp):
         for candidate in run(watched, cards):
@@ -115,6 +116,13 @@ def run_step(
             name = judge(selection.tied)
         best = next((one for one in selection.tied if one.verdict.expert == name), best)
     return StepResult(best, tuple(verdicts), selection.margin)
+
+
+def _named(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
+    """The candidates that the profile names; the plain one for a path that this step does not have."""
+    experts = {card.name for card in cards}
+    wanted = {name for name in context.profile.experts if expert_of(name) in experts}
+    return {name if name[len(expert_of(name)) :] in context.other_inputs else expert_of(name) for name in wanted}
 
 
 def _names_of_textured(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:

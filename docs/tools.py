@@ -19,6 +19,8 @@ REPLIES = Path(__file__).with_name("replies.json")
 """Costs of replies: bytes of text and pictures, tokens of pictures. tests/server/mcp/test_reply_costs.py keeps it."""
 FIRST = Path(__file__).with_name("first_tools.json")
 """Bytes of each tool in the list of the server's first version, from the snapshots before commit a0631b7a28."""
+FIRST_REPLIES = {"list_experts": 87_400, "list_profiles": 29_400}
+"""Bytes of replies of the server's first version, text and structure together, as far as they were measured."""
 LEAST_SUMMARY = 25
 """Characters that the summary of a tool has at least."""
 
@@ -58,8 +60,10 @@ def reply_costs() -> str:
     rows = []
     for name, cost in json.loads(REPLIES.read_text("utf-8")).items():
         tokens = round(cost["text"] / BYTES_PER_TOKEN) + cost["picture_tokens"]
-        rows.append((f"`{name}`", f"{cost['text']:,}", f"{cost['pictures']:,}", f"{tokens:,}"))
-    return table(("reply of", "bytes of text", "bytes of pictures", "tokens"), rows)
+        first = FIRST_REPLIES.get(name)
+        before = _bytes_and_tokens(first) if first else ("–", "–")
+        rows.append((f"`{name}`", f"{cost['text']:,}", f"{cost['pictures']:,}", f"{tokens:,}", *before))
+    return table(("reply of", "bytes of text", "bytes of pictures", "tokens", "bytes before", "tokens before"), rows)
 
 
 def _size(tool: Any) -> int:

@@ -57,7 +57,11 @@ class Profile(BaseModel):
     plan: tuple[Task, ...] | None = Field(
         default=None, description="Run exactly these tasks in this order (4KAgent's User_Define_Plan)."
     )
-    experts: tuple[str, ...] = Field(default=(), description="Experts that are the only candidates for their tasks.")
+    experts: tuple[str, ...] = Field(
+        default=(),
+        description="Experts that are the only candidates for their tasks; an enlarger also as `NAME.untouched` or "
+        "`NAME.half_cleaned`, on the photo before cleaning or its mean with the cleaned one.",
+    )
     face_restore: bool = Field(
         default=False, description="Restore low-quality faces by face experts, also in addition to `restore_option`."
     )

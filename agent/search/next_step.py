@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from agent.reasoners.reasoner import Reasoner
 from agent.search.rollback import reflect, remaining_without_first, resume_better_branch
 from agent.search.search_state import SearchState
-from agent.state import HALF_CLEANED, KEEP_INPUT, UNTOUCHED, Node, Step, TaskGain, Verdict
+from agent.state import HALF_CLEANED, KEEP_INPUT, UNTOUCHED, Node, Step, TaskGain, Verdict, expert_of
 from agent.step import StepResult
 from agent.step_context import StepContext
 from agent.worth import is_requested, is_worth_a_step, task_gains
@@ -181,7 +181,7 @@ def _has_failed(step: Step, best: Verdict, profile: Profile) -> bool:
         return False  # Each face is decided separately; an untouched face is not a failure.
     if best.expert == KEEP_INPUT:
         return True
-    if best.expert in profile.experts:
+    if expert_of(best.expert) in map(expert_of, profile.experts):
         return False  # The result of a named expert is always accepted.
     published = rollback_threshold(best.metrics)
     return best.score < profile.rollback_below or (published is not None and best.quality < published)

@@ -11,10 +11,11 @@ import numpy as np
 import PIL.Image
 from PIL import ImageFile
 
+from imaging.decoding.bmp import masked_bmp
 from imaging.decoding.colour import adobe_rgb_profile, cmyk_to_srgb, usable_profile
 from imaging.decoding.decoded import Decoded, Metadata, Samples, check_size, check_unit_range
 from imaging.decoding.exif import MOST_DPI, dpi_of, is_adobe_rgb, split_exif
-from imaging.decoding.png import deep_png, in_png_colour, is_deep_png
+from imaging.decoding.png import deep_png, grey_step, in_png_colour, is_deep_png
 from imaging.decoding.raw import decode_raw, is_raw
 from imaging.decoding.wavelets import JP2_HEADS, JXL_HEADS, decode_jxl, deep_jp2
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NoSuchPage, NotAnImage, UnsupportedImage
@@ -119,9 +120,11 @@ def _by_pillow(data: bytes, name: str, suffix: str, limits: Limits, page: int | 
 
 
 def _odd_bmp(data: bytes, name: str, limits: Limits, error: OSError) -> Decoded:
-    """A BMP of a layout that Pillow does not know, by OpenCV."""
+    """A BMP of a layout that Pillow does not know: with masks, otherwise by OpenCV."""
     width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
     check_size(width, height, name, limits)
+    if (masked := masked_bmp(data, width, height)) is not None:
+        return Decoded(masked, 8 * masked.itemsize)
     array = _opencv(data)
     if array.shape[:2] != (height, width):
         raise UnsupportedImage(f"{name} is damaged, or a BMP that is not read: {error}", "save it as PNG") from error
@@ -171,8 +174,23 @@ def _samples(picture: PIL.Image.Image, data: bytes, name: str, metadata: Metadat
         if deep.shape[:2] != picture.size[::-1]:
             raise BrokenImage(f"{name} is damaged: its sizes disagree", "get an intact copy")
         return deep
+    tiles = getattr(picture, "tile", []) if picture.format == "GIF" and not picture.tell() else []
+    drawn = tuple(tiles[0].extents) if tiles else None
     _load(picture, data, name, metadata)
+    if drawn and drawn != (0, 0, *picture.size):
+        return _transparent_outside(picture, drawn)
+    if picture.format == "PNG" and picture.mode == "L" and isinstance(level := picture.info.get("transparency"), int):
+        picture.info["transparency"] = level * grey_step(data)  # Pillow leaves it in the bits of the file
     return np.atleast_3d(np.asarray(_plain(picture)))
+
+
+def _transparent_outside(picture: PIL.Image.Image, drawn: tuple[int, int, int, int]) -> Samples:
+    """RGBA of a first frame that is smaller than its GIF. Browsers show nothing outside, Pillow a colour."""
+    left, top, right, bottom = drawn
+    shown = np.asarray(picture.convert("RGBA"))
+    samples = np.zeros_like(shown)
+    samples[top:bottom, left:right] = shown[top:bottom, left:right]
+    return samples
 
 
 def _opencv(data: bytes) -> Samples:
@@ -211,7 +229,9 @@ def _plain(picture: PIL.Image.Image) -> PIL.Image.Image | Samples:
     if picture.mode in ("L", "LA", "RGB", "RGBA"):
         return picture.convert(f"{picture.mode}A") if "transparency" in picture.info else picture
     if picture.mode == "1":
-        return picture.convert("L")
+        grey = picture.convert("L")
+        grey.info = picture.info
+        return _plain(grey)
     if picture.mode.startswith("I"):
         return np.asarray(picture).astype(np.uint16)
     if picture.mode == "F":

@@ -39,6 +39,11 @@ def is_deep_png(data: bytes) -> bool:
     return data[24:25] == b"\x10"
 
 
+def grey_step(data: bytes) -> int:
+    """The difference in 8 bits of two neighbouring greys of a PNG of up to 8 bits."""
+    return 255 // ((1 << data[24]) - 1)
+
+
 def in_png_colour(samples: Samples, data: bytes, metadata: Metadata) -> Samples:
     """Samples with the colour space of cICP, iCCP, sRGB or gAMA and cHRM, in this order (PNG, third edition)."""
     found = chunks(data)

@@ -1,6 +1,6 @@
 """TIFF: one parser (tifffile) for head and pixels, every compression (imagecodecs), colours as the tags say.
 
-Kinds of up to 8 bit that tifffile does not decode (subsampled YCbCr, old-style JPEG, ThunderScan), or of which it
+Kinds of up to 8 bit that tifffile does not decode (compressed YCbCr, old-style JPEG, ThunderScan), or of which it
 drops rows without an error (fax), are left to Pillow.
 """
 
@@ -17,6 +17,7 @@ import tifffile
 from imaging.decoding.colour import cmyk_to_srgb, lab_to_srgb, usable_profile
 from imaging.decoding.decoded import Decoded, Metadata, Samples, check_size, check_unit_range, straight
 from imaging.decoding.exif import exif_of_tiff
+from imaging.decoding.ycbcr import rgb_of_ycbcr
 from imaging.errors import BrokenImage, ImageTooLarge, NoSuchPage, UnsupportedImage
 from imaging.limits import Limits
 
@@ -30,6 +31,7 @@ XMP, IPTC, ICC = 700, 33723, 34675
 REDUCED, MASK = 1, 4
 """Bits of tag 254 (NewSubfileType)."""
 MINISWHITE, MINISBLACK, RGB, PALETTE, TRANSPARENCY_MASK, SEPARATED, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 4, 5, 6, 8, 9
+UNCOMPRESSED = 1
 JPEG_COMPRESSIONS = (7, 34892)
 """Decoders of these return RGB for YCbCr."""
 FAX_COMPRESSIONS = (2, 3, 4)
@@ -80,6 +82,8 @@ def _samples(page: Any, data: bytes, name: str, limits: Limits) -> Samples:
         raise UnsupportedImage(f"{name} has {page.samplesperpixel} samples per pixel", "only grey and RGB are read")
     _check_segments(page, data, name, limits)
     try:
+        if page.photometric == YCBCR and page.compression == UNCOMPRESSED:
+            return rgb_of_ycbcr(page, data)
         if page.photometric == YCBCR and page.compression not in JPEG_COMPRESSIONS:
             raise NotImplementedError("subsampled YCbCr")
         if page.compression in FAX_COMPRESSIONS:
@@ -177,7 +181,7 @@ def _scaled(samples: Samples, bits: int, page: Any, name: str) -> tuple[Samples,
     if bits < 16:
         most = (1 << bits) - 1
         return ((samples.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16), 16
-    return (samples / np.float64(np.iinfo(samples.dtype).max)).astype(np.float32), 16
+    return (samples / np.float64((1 << bits) - 1)).astype(np.float32), 16
 
 
 def _from_palette(samples: Samples, page: Any, name: str) -> Samples:

@@ -170,6 +170,8 @@ DEGRADATION_NAMES = {
     "scratches": "old_photo",
 }
 """Other names of degradations that models use."""
+NO_STEPS = ("", "none", "nothing")
+"""A plan without a step; None, which is not a text, is no plan."""
 TASK_NAMES: dict[str, str] = {
     **{name: task.value for name, task in TASK_TOOL_NAMES.items()},
     **{degradation.value: degradation.task.value for degradation in Degradation},
@@ -202,7 +204,7 @@ DescriptionArgument: TypeAlias = Annotated[
 ]
 OrderArgument: TypeAlias = Annotated[
     list[Annotated[Task, BeforeValidator(task_of)]] | None,
-    BeforeValidator(words),
+    BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
     Field(max_length=MOST_TASKS),
     WithJsonSchema({"type": "string", "description": "Your own steps in order: denoising, super_resolution."}),
 ]
@@ -239,7 +241,11 @@ DetailArgument: TypeAlias = Annotated[
     float | None, Field(ge=0, le=1, description="Enlargement: 0 faithful - 1 textured.")
 ]
 StripArgument: TypeAlias = Annotated[bool, Field(description="Save without EXIF and GPS.")]
-StrengthArgument: TypeAlias = Annotated[float, Field(ge=0, le=1, description="0-1: blend with the input.")]
+StrengthArgument: TypeAlias = Annotated[
+    float,
+    BeforeValidator(lambda given: _strength(given)),
+    WithJsonSchema({"type": "number", "description": "0-1: blend with the input."}),
+]
 RegionArgument: TypeAlias = Annotated[
     str | None,
     BeforeValidator(lambda given: _region(given)),
@@ -257,6 +263,18 @@ WaitArgument: TypeAlias = Annotated[
 def _handle(given: object) -> object:
     """The handle without image:// and quotes."""
     return given.strip().strip("\"'").removeprefix("image://").lower() if isinstance(given, str) else given
+
+
+def _strength(given: object) -> float:
+    """0 to 1, also from a text or a percentage. Raises `ValueError`."""
+    number = re.fullmatch(r"([0-9.]+)\s*(%|percent)?", str(given).strip())
+    try:
+        strength = float(number[1]) / (100 if number[2] else 1) if number else -1.0
+    except ValueError:  # several points
+        strength = -1.0
+    if not 0 <= strength <= 1:
+        raise ValueError(f"{str(given)[:20]!r} is not from 0 to 1; half is 0.5")
+    return strength
 
 
 def _region(given: object) -> object:

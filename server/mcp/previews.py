@@ -50,10 +50,13 @@ def look_at(image: Image, box: Box, scale: float | None, side: int = LOOK_SIDE) 
     return resize(pixels, max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[2] * scale)))
 
 
-def side_by_side(first: Image, second: Image, box: Box, scale: float | None, *, difference: bool = False) -> Tensor:
+def side_by_side(
+    first: Image, second: Image, box: Box, scale: float | None, *, difference: bool = False
+) -> tuple[Tensor, bool]:
     """(3, h, w): the same part of two versions of a picture, in the pixels of the larger one.
 
-    Side by side; with `difference` the second minus the first, amplified, on mid-grey.
+    Side by side, wide parts above each other, which is also returned; with `difference` the second minus the first,
+    amplified, on mid-grey.
     """
     require_same_shape(first, second)
     larger = max(first, second, key=lambda one: one.long_side)
@@ -65,15 +68,16 @@ def side_by_side(first: Image, second: Image, box: Box, scale: float | None, *, 
         whole = Image(resize(pixels, height, width))
         parts.append(look_at(whole, Box(0, 0, 1, 1), scale, side))
     if difference:
-        return (0.5 + AMPLIFIED * (parts[1] - parts[0])).clamp(0, 1)
-    return _joined(parts)
+        return (0.5 + AMPLIFIED * (parts[1] - parts[0])).clamp(0, 1), False
+    return _joined(parts), _is_wide(parts[0])
 
 
 def before_and_after(before: Image, after: Image) -> tuple[ImageContent, ...]:
     """The whole before and after, and one detail in original pixels where they differ most."""
     pictures = [shown(overview_of_two(before, after))]
     if after.long_side > PREVIEW_SIDE:
-        box = _around(most_changed(before, after), after, DETAIL_SIDE)
+        window = min(1.0, DETAIL_SIDE / after.width), min(1.0, DETAIL_SIDE / after.height)
+        box = _around(most_changed(before, after, window), after, DETAIL_SIDE)
         height, width = _size(after, box)
         parts = [resize(_cut(on_white(image), box), height, width) for image in (before, after)]
         pictures.append(shown(encoded(_joined(parts), MOST_PREVIEW_BYTES)))
@@ -131,11 +135,15 @@ def _reduced(image: Image, other: Image) -> Tensor:
     return resize(on_white(image), height, width)
 
 
+def _is_wide(part: Tensor) -> bool:
+    return int(part.shape[2]) > 2 * int(part.shape[1])
+
+
 def _joined(parts: list[Tensor]) -> Tensor:
     """Side by side, with a white gap; above each other where they are wide."""
     import torch
 
     height, width = parts[0].shape[1:]
-    wide = width > 2 * height
+    wide = _is_wide(parts[0])
     gap = torch.ones((3, GAP, width) if wide else (3, height, GAP))
     return torch.cat([parts[0], gap, parts[1]], dim=1 if wide else 2)

@@ -10,6 +10,7 @@ from agent.worth import SURE
 from profiles.loading import predefined_profiles
 from server.mcp.responses import fact, picture_line
 from server.schemas import Picture
+from toolbox.tasks import Task
 
 MOST_WARNINGS = 6
 MOST_REASONS = 4
@@ -17,7 +18,7 @@ PLAN_GIVEN = "the profile gives the plan"
 """Of `agent.planning`, for which the caller's plan is a part of the profile."""
 
 
-def facts_of(restored: Restoration, picture: Picture, original: Picture) -> list[str]:
+def facts_of(restored: Restoration, picture: Picture, original: Picture, region: str | None = None) -> list[str]:
     """The reply to a finished restoration, line by line."""
     state, taken = restored.state, [node for node in restored.path_taken() if node.step is not None]
     return [
@@ -27,9 +28,9 @@ def facts_of(restored: Restoration, picture: Picture, original: Picture) -> list
         found_line(state.perception) if state.perception else "",
         fact("steps", "; ".join(map(_step, taken))),
         fact("left", "; ".join(_left(restored))),
-        fact("reasons", "; ".join(_reasons(state))),
+        fact("reasons", "; ".join(_reasons(restored))),
         fact("strength", state.strength if state.strength < 1 else None),
-        fact("region", "only where the region is" if state.is_masked else None),
+        fact("region", f"{region or 'as given'}; unchanged outside it" if state.is_masked else None),
         *(fact("note", warning) for warning in state.warnings[:MOST_WARNINGS]),
         fact("plan by", _planner(state)),
         fact("run", state.id),
@@ -55,7 +56,7 @@ def view_report(restored: Restoration, picture: Picture, original: Picture) -> d
 
 def found_line(perception: Perception) -> str:
     """The findings, the worst first, with the confidence."""
-    return fact("found", "; ".join(findings_text(perception)) or "nothing that needs a step")
+    return fact("found", "; ".join(findings_text(perception)) or "nothing severe")
 
 
 def findings_text(perception: Perception) -> list[str]:
@@ -107,17 +108,19 @@ def _step(node: Node) -> str:
     return f"{node.step}: {node.expert} ({node.score:.3f}{against})"
 
 
-def _reasons(state: RunState) -> list[str]:
-    """Why the plan is as it is."""
+def _reasons(restored: Restoration) -> list[str]:
+    """Why the plan is as it is, as far as its steps were taken."""
+    state = restored.state
+    taken = {node.step.task for node in restored.path_taken() if node.step}
     reasons = [
         f"the {_planner(state)} gives the plan" if reason == PLAN_GIVEN else reason
         for reason in (state.plan.reasons if state.plan else ())
-        if " is left" not in reason
+        if " is left" not in reason and not any(task.value in reason for task in Task if task not in taken)
     ]
     expected = [
         f"{task.value} was expected to gain {gain.median_db:.1f} dB"
         for task, gain in (state.perception.gains if state.perception else {}).items()
-        if state.plan and task in {step.task for step in state.plan.steps} and gain.median_db > 0
+        if task in taken and gain.median_db > 0
     ]
     return [*expected, *reasons][:MOST_REASONS]
 

@@ -79,11 +79,11 @@ def restoration(service: Service, image: InputImage, options: RestoreOptions, no
             listener = partial(_report_event, run, status, notices)
             folder = service.settings.runs / run
             if not (folder / "state.json").is_file():
-                return _reply(service, *_begin(service, image, options, run, token, listener))
+                return _reply(service, *_begin(service, image, options, run, token, listener), options.region)
             source = service.open(image, token)
             reasoner = caller(options.findings, options.description)
             resumed = resume_run(folder, experts=service.experts, reasoner=reasoner, token=token, listener=listener)
-            return _reply(service, resumed, sized(source, options.size)[0])
+            return _reply(service, resumed, sized(source, options.size)[0], options.region)
 
         return work
 
@@ -126,13 +126,13 @@ def sized(source: Source, size: TargetSize | None) -> tuple[Source, Extent]:
     return source, extent
 
 
-def _reply(service: Service, restored: Restoration, source: Source) -> Reply:
+def _reply(service: Service, restored: Restoration, source: Source, region: str | None) -> Reply:
     """The facts of a restoration, with pictures before and after and a detail."""
     image = restored.image or read_image(restored.output)
     handle = service.workspace.keep_file(restored.output.read_bytes(), source.name)
     picture = Picture(handle=handle, width=image.width, height=image.height)
     file = str(restored.output)
-    lines = facts_of(restored, picture, source.picture)
+    lines = facts_of(restored, picture, source.picture, region)
     blocks: tuple[ContentBlock, ...] = (
         *before_and_after(source.image, image),
         picture_link(picture, "The restored picture", file),

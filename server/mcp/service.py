@@ -13,13 +13,13 @@ from itertools import islice
 from pathlib import Path
 
 from agent.run_folder import RunFolder
-from agent.state import RunState
+from agent.state import RunState, expert_of
 from imaging.atomic import rename_new
 from imaging.disk import FREE_IT, require_space
 from imaging.errors import OutputError, OutputExists, RestoreError
 from imaging.image import Image
 from imaging.output import FORMAT_OF
-from imaging.preparing import prepared
+from imaging.preparing import as_stored, prepared
 from imaging.progress import ProgressToken
 from imaging.reading import READABLE, read_bytes, read_image
 from imaging.text import printable
@@ -150,12 +150,12 @@ class Service:
         elif given.kind in ("path", "run"):
             file = self._file(given)
             data = read_bytes(file, limits)  # once: what is decoded is what is kept
-            image = prepared(read_image(data, limits, name=str(file), token=token))
+            image = as_stored(prepared(read_image(data, limits, name=str(file), token=token)))
             name = file.stem
             handle = self.workspace.keep_file(data, name) if keep else given.value
         else:
             data = self._data(given, token)
-            image = prepared(read_image(data, limits, token=token))
+            image = as_stored(prepared(read_image(data, limits, token=token)))
             handle = self.workspace.keep_file(data) if keep else "(given)"
             file, name = (self.workspace.path(handle), self.workspace.name(handle)) if keep else (Path(), handle)
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)
@@ -217,9 +217,13 @@ class Service:
         name = str(self.access.readable(name)) if name.endswith(".toml") else name.strip().replace(" ", "-")
         wanted = choose_profile(name, max_seconds=max_seconds, max_expert_runs=max_expert_runs, detail=detail)
         if experts:
-            cards = [self.catalogue.card(expert) for expert in experts]
-            wanted = wanted.model_copy(update={"experts": tuple(card.name for card in cards)})
+            wanted = wanted.model_copy(update={"experts": tuple(map(self.known_expert, experts))})
         return wanted if order is None else with_steps(wanted, order)
+
+    def known_expert(self, name: str) -> str:
+        """The present name of an expert, which may be followed by a path. Raises `UnknownExpert`."""
+        expert = expert_of(name)
+        return f"{self.catalogue.card(expert).name}{name[len(expert) :]}"
 
     def patience(self, wait_seconds: float | None) -> float:
         """Seconds that a call waits for its run."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from agent.finishing import blend, finish
 from agent.judging import Candidate, best_verdict
 from agent.qmoe import candidates, is_allowed
-from agent.regions import SAME_SHAPE
+from agent.regions import SAME_SHAPE, RegionMask
 from agent.search.next_step import context_of
-from agent.state import KEEP_INPUT, FaceWork, Plan, Step, Verdict
+from agent.state import KEEP_INPUT, FaceResult, FaceWork, Plan, Step, Verdict, expert_of
 from agent.step import StepResult, experts_for, run_step
 from agent.step_context import StepContext
 from imaging.image import Image
@@ -32,6 +32,8 @@ from toolbox.card import ExpertCard
 
 MOST_ROWS = 12
 MOST_FACES = 8
+LEAST_IN_REGION = 0.05
+"""Share of a face from which it counts as inside a region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def take_step(
     cards: Sequence[ExpertCard] = ()
     if expert:
         cards = _named_experts(service, step, profile, [expert])
-        profile = profile.model_copy(update={"experts": (cards[0].name,)})
+        profile = profile.model_copy(update={"experts": (service.known_expert(expert),)})
     guide, original = guide_to(service, source, profile), _of_the_same_shape(original, source.image)
     context = _step_context(service, guide, source, step, profile, token)
     context = replace(context, original=original or context.original)
@@ -209,7 +211,7 @@ def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
 
 def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequence[str]) -> tuple[ExpertCard, ...]:
     """The cards of experts; `RequestError` where one does another step, or the profile does not allow it."""
-    named = tuple(service.catalogue.card(name) for name in experts)
+    named = tuple(service.catalogue.card(expert_of(name)) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
             fitting = ", ".join(other.name for other in service.experts.runnable(step.task, step.scale))
@@ -272,7 +274,7 @@ def _finish_step(
             + (", before blending" if not is_kept and (options.strength < 1 or options.region) else ""),
         ),
         _candidates_line(verdicts),
-        *_faces_lines(best.faces),
+        *_faces_lines(best.faces, mask_for(service, options.region), source.image),
     ]
     if best.image is None or is_kept:
         guide.took(step, result, profile, source.picture.handle, source.image, best.features)
@@ -355,17 +357,28 @@ def _insisting(verdicts: Sequence[Verdict]) -> str:
 
 
 def _candidates_line(verdicts: Sequence[Verdict]) -> str:
-    ranked = sorted(verdicts, key=lambda verdict: verdict.score, reverse=True)
+    whole = {verdict.expert for verdict in verdicts if verdict.stage != "prescreen"}
+    told = (verdict for verdict in verdicts if verdict.stage != "prescreen" or verdict.expert not in whole)
+    ranked = sorted(told, key=lambda verdict: verdict.score, reverse=True)
     more = f"; {len(ranked) - MOST_ROWS} more" if len(ranked) > MOST_ROWS else ""
     return fact("candidates", "; ".join(map(describe, ranked[:MOST_ROWS])) + more)
 
 
-def _faces_lines(work: FaceWork | None) -> list[str]:
+def _faces_lines(work: FaceWork | None, region: RegionMask | None, image: Image) -> list[str]:
     """Lines with the number of faces and the result of each of the first."""
     if work is None:
         return []
     lines = [fact("faces", f"{len(work.faces)} found by {work.detector}")]
+    mask = region(image)[0] if region and work.faces else None
     for number, face in enumerate(work.faces[:MOST_FACES], start=1):
         done = face.left_alone or f"{face.expert}, identity {face.identity:.2f} of at least {work.same_from:.2f}"
+        if mask is not None and mask[_rows_and_columns(face)].mean() < LEAST_IN_REGION:
+            done = "outside the region, unchanged"
         lines.append(fact(f"face {number}", f"{face.width:.0f} px at {face.left:.0f},{face.top:.0f}: {done}"))
     return lines
+
+
+def _rows_and_columns(face: FaceResult) -> tuple[slice, slice]:
+    """Where a face lies in its picture."""
+    top, left = max(0, round(face.top)), max(0, round(face.left))
+    return slice(top, round(face.top + face.height)), slice(left, round(face.left + face.width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mcp.server import MCPServer
@@ -141,6 +142,9 @@ def with_known_names(tool: str, schema: Mapping[str, Any], arguments: Mapping[st
             continue
         if other in known and other not in named:
             named[other] = value
+        elif name == "format" and "output" in named and not Path(str(named["output"])).suffix:
+            suffix = str(value)[:20].lower().lstrip(".")
+            named["output"] = f"{named['output']}.{'jpg' if suffix == 'jpeg' else suffix}"
         elif name == "scale" and "size" in known and "size" not in named:
             named["size"] = f"{str(value)[:20].rstrip('x')}x"
         else:

@@ -10,7 +10,7 @@ from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from agent.reasoners.sheet import encoded
-from agent.regions import regions_of
+from agent.regions import around, regions_of
 from imaging.progress import ProgressToken
 from server.errors import RequestError
 from server.mcp.inputs import ImageArgument, InputImage, RegionArgument
@@ -41,7 +41,7 @@ def add_look_tool(server: MCPServer[Any], service: Service) -> None:
         beside: Annotated[
             InputImage | None,
             BeforeValidator(lambda given: None if given is None else InputImage.parse(given)),
-            WithJsonSchema({"type": "string", "description": "Second version, shown right of the first."}),
+            WithJsonSchema({"type": "string", "description": "Second version, shown beside the first."}),
         ] = None,
         difference: Annotated[bool, Field(description="Second minus first, on grey.")] = False,
     ) -> CallToolResult:
@@ -76,11 +76,17 @@ def _looked(
     if difference and other is None:
         raise RequestError("a difference needs two pictures", "give `beside` too")
     token.check()
-    box = regions_of(region, image, other)[0].box
-    if other is None:
+    box = around([one.box for one in regions_of(region, image, other)])
+    order: dict[str, str] = {}
+    if other is None or second is None:
         pixels = look_at(image, box, scale)
     else:
-        pixels = side_by_side(image, other, box, scale, difference=difference)
+        pixels, is_above = side_by_side(image, other, box, scale, difference=difference)
+        places = ("above", "below") if is_above else ("left", "right")
+        names = (given.text, second.text)
+        order = dict(zip(places, names, strict=True))
+        if difference:
+            order = {"difference": f"{names[1]} minus {names[0]}"}
     larger = max((image, other or image), key=lambda one: one.long_side)
     wide = (box.right - box.left) * larger.width
     shown_at = pixels.shape[2] / wide if other is None else None
@@ -91,6 +97,6 @@ def _looked(
             f"{left},{top},{round(wide)},{round((box.bottom - box.top) * larger.height)} of {larger.width}x"
             f"{larger.height}" + (f", at {shown_at:.0%}" if shown_at else ""),
         ),
-        fact("order", "first left or above, second right or below" if other and not difference else ""),
+        *(fact(place, name) for place, name in order.items()),
     ]
     return picture_response(lines, shown(encoded(pixels, MOST_LOOK_BYTES)))

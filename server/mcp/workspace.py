@@ -6,6 +6,7 @@ they have not been used for days, or when the folder is full, the least recently
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -27,7 +28,7 @@ from imaging.image import Image
 from imaging.metadata import metadata_from_json, metadata_to_json
 from imaging.network_space import in_network_space
 from imaging.opening import read_small
-from imaging.preparing import prepared
+from imaging.preparing import as_stored, prepared
 from imaging.progress import ProgressToken
 from imaging.reading import Limits, read_image
 from imaging.writing import encode_image
@@ -73,6 +74,8 @@ class Origin(BaseModel):
     metadata: str
     """What a PNG cannot hold exactly, by `metadata_to_json`: resolution, IPTC, map, kind of alpha."""
     candidate: CandidateOf | None = None
+    network_profile: str = ""
+    """Base64 of the ICC profile of a step's result whose pixels are stored as networks see them, in sRGB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,23 @@ class Workspace:
     def keep_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
         """Store an image, quantized to 16 bit, and return its handle. `name`: as for `keep_file`.
 
-        Equal pixels by two experts get two handles, because each has its own verdict.
+        Equal pixels by two experts get two handles, because each has its own verdict. The result of a step is stored
+        as networks see it, so that the next step gets the same pixels.
         """
-        data = encode_image(replace(image, bit_depth=16, greyscale=False), "PNG")
+        stored, profile = replace(image, bit_depth=16, greyscale=False), ""
+        if candidate and image.network_space:
+            profile = base64.b64encode(image.icc_profile or b"").decode()
+            stored = replace(stored, icc_profile=None, network_space=False, file_pixels=None)
+        data = encode_image(stored, "PNG")
         bit_depth: Literal[8, 16] = 16 if image.bit_depth == 16 else 8
         metadata = metadata_to_json(replace(image, exif=None, xmp=None)).decode()
-        origin = Origin(bit_depth=bit_depth, greyscale=image.greyscale, metadata=metadata, candidate=candidate)
+        origin = Origin(
+            bit_depth=bit_depth,
+            greyscale=image.greyscale,
+            metadata=metadata,
+            candidate=candidate,
+            network_profile=profile,
+        )
         made_by = f"{candidate.parent} {candidate.step} {candidate.verdict.expert}" if candidate else "made here"
         handle = handle_of(data, f"{made_by} {origin.bit_depth} {metadata}".encode())
         if not self._holds(handle, data):
@@ -123,10 +137,18 @@ class Workspace:
         image = read_image(self.path(handle), limits, token=token)
         origin = self._read_origin(handle)
         if origin is None:
-            return prepared(image)
+            return as_stored(prepared(image))
         metadata = metadata_from_json(origin.metadata.encode()) | {"exif": image.exif, "xmp": image.xmp}
         image = replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale, **metadata)
-        return in_network_space(image)
+        if not origin.network_profile:
+            return in_network_space(image)
+        photo = self.line(handle)[0][0]
+        return replace(
+            image,
+            icc_profile=base64.b64decode(origin.network_profile),
+            network_space=True,
+            file_pixels=self.load(photo, limits, token).file_pixels if photo != handle else None,
+        )
 
     def name(self, handle: str) -> str:
         """The base name of the photo that an image comes from, or the handle if it has none."""

@@ -12,17 +12,30 @@ import skimage.data
 import torch
 
 from agent.state import Step
-from agent.step import experts_for, too_slow
+from agent.step import experts_for, run_step, too_slow
 from agent.step_context import StepContext
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
+from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.resizing import resize
 from imaging.writing import write_image
 from iqa.features import extract_features
 from profiles.loading import load_profile
 from profiles.schema import Profile
-from tests.agent.scripted import CLEAN, NOISY, PLAIN_2X, ScriptedPool, crash, enlarge, expert, profile, run, winners
+from tests.agent.scripted import (
+    CLEAN,
+    NOISY,
+    PLAIN_2X,
+    ScriptedExpert,
+    ScriptedPool,
+    crash,
+    enlarge,
+    expert,
+    profile,
+    run,
+    winners,
+)
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 from training.data.degradations import mix
@@ -65,6 +78,18 @@ def test_the_best_of_the_untouched_the_half_cleaned_and_the_cleaned_picture_is_k
     tried = {verdict.expert for verdict in restoration.path_taken()[-1].verdicts}
     assert tried == {"plain_2x", "blind_2x", "blind_2x.untouched", "blind_2x.half_cleaned"}
     assert float((read_image(restoration.output).pixels - LARGE).abs().mean()) < 1 / 255
+
+
+@pytest.mark.parametrize("path", [".untouched", ".half_cleaned", ""])
+def test_a_named_path_is_taken(path: str, noisy_file: Path) -> None:
+    """Whatever the scores say, also by an enlarger that is not blind; without cleaning there is one path only."""
+    named = {"restore_option": None, "experts": ("smooth", f"plain_2x{path}")}
+    pool = ScriptedPool(expert("smooth", Task.DENOISING, smooth), PLAIN_2X)
+    cleaned = run(noisy_file, profile(**named, plan="denoising + super_resolution"), pool)
+    assert winners(cleaned) == ["smooth", f"plain_2x{path}"]
+    assert not cleaned.state.warnings
+    alone = run(noisy_file, profile(**named, plan="super_resolution"), pool, overwrite=True)
+    assert winners(alone) == ["plain_2x"]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +219,31 @@ def test_what_a_profile_names_runs_however_long_it_takes(monkeypatch: pytest.Mon
     monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
     wanted = load_profile("GenSR-s4-P").model_copy(update={"experts": ("realesrgan_x4",)})
     assert [card.name for card in experts_for(context_of(128, wanted, 1.0))] == ["realesrgan_x4"]
+
+
+class ReportingExpert(ScriptedExpert):
+    """Reports all of its progress, as networks do."""
+
+    def __call__(self, image: Image, token: ProgressToken) -> Image:
+        token.report(1.0)
+        return self.function(image)
+
+
+def test_progress_is_at_its_end_when_the_last_path_is(noisy_file: Path) -> None:
+    noisy, reported, at_candidates = read_image(noisy_file), list[float](), list[float]()
+    enlarger = expert("blind_2x", Task.SUPER_RESOLUTION, blind(is_noisy), 2, "perception")
+    pool = ScriptedPool(ReportingExpert(enlarger.card, enlarger.function))
+    context = StepContext(
+        smooth(noisy),
+        Step(task=Task.SUPER_RESOLUTION, scale=2),
+        profile(**PLEASING),
+        pool,
+        extract_features(noisy),
+        token=ProgressToken(reported.append),
+        other_inputs={".untouched": noisy, ".half_cleaned": noisy},
+    )
+    run_step(context, pool.runnable(Task.SUPER_RESOLUTION, 2), observe=lambda _: at_candidates.append(reported[-1]))
+    assert at_candidates == pytest.approx([1 / 3, 2 / 3, 1])
 
 
 def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from skimage import data
 
+from imaging.decoding.colour import PRIMARIES, adobe_rgb_profile, rgb_profile
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from server.mcp.app import build_server
@@ -49,6 +50,11 @@ def save(kind: str, folder: Path) -> Path:
             for row in range(80):
                 rainy[row, (left + row // 5) % 96] += 90
         PIL.Image.fromarray(np.clip(rainy, 0, 255).astype(np.uint8)).save(file)
+    elif kind == "in Display P3":
+        photo.paste((0, 255, 0), (0, 0, 96, 20))  # a green that sRGB does not have
+        photo.save(file, icc_profile=rgb_profile(PRIMARIES[12]))
+    elif kind == "in Adobe RGB":
+        photo.save(file, icc_profile=adobe_rgb_profile())
     elif kind == "dark and clean":
         dark = np.asarray(data.astronaut())[:80, 180:276] // 5
         PIL.Image.fromarray(dark.astype(np.uint8)).save(file)
@@ -77,6 +83,18 @@ async def test_step_tools_reproduce_the_whole_run_over_stdio(server: StdioServer
             answer = await EXAMPLE["StepByStep"](client, photo, wishes).restore()
             whole = EXAMPLE["facts_of"](await client.call_tool("restore_to_4k", {"image": str(photo), **wishes}))
             assert Path(answer["file"]).read_bytes() == Path(whole["file"]).read_bytes(), (photo.name, whole)
+
+
+@pytest.mark.parametrize("space", ["in Display P3", "in Adobe RGB"])
+async def test_step_tools_reproduce_the_whole_run_of_a_picture_of_wide_gamut(
+    server: StdioServerParameters, tmp_path: Path, space: str
+) -> None:
+    photo, wishes = save(space, tmp_path), {"size": 192, "findings": "noise high"}
+    async with Client(server) as client:
+        answer = await EXAMPLE["StepByStep"](client, photo, wishes).restore()
+        whole = EXAMPLE["facts_of"](await client.call_tool("restore_to_4k", {"image": str(photo), **wishes}))
+    assert len(whole["steps"].split("; ")) > 1
+    assert Path(answer["file"]).read_bytes() == Path(whole["file"]).read_bytes()
 
 
 @pytest.mark.parametrize(

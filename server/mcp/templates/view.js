@@ -63,11 +63,10 @@ async function showResult(result, isAgain = false) {
   if (isAgain) updateModelContext(report);
 }
 
-// Adds a button to every path and candidate that was not chosen. A half cleaned photo is no input that can be asked for.
+// Adds a button to every path and candidate that was not chosen.
 function addChoiceButtons() {
   for (const card of document.querySelectorAll(":is(#paths, #candidates) ~ div .card.lost:not(:has(.error))")) {
     const { expert } = card.dataset;
-    if (expert.endsWith(".half_cleaned")) continue;
     const { task } = card.closest("article").dataset;
     if (expert !== "keep_input" && task === "face_restoration") continue;
     if (expert === "keep_input" && steps.length < 2) continue;
@@ -94,10 +93,12 @@ function optionsWith(task, expert) {
   return { experts: [...new Set(winners)].join(", "), plan: [...new Set(kept.map((step) => step.task))].join(", ") };
 }
 
-// The experts behind a candidate: two are mixed, and a suffix names the path.
+// The experts behind a candidate: two are mixed, and a suffix names the path. Only the half cleaned one is asked for by
+// its suffix: the plan says whether there is any cleaning.
 function namesOf(candidate) {
   if (candidate === "keep_input" || candidate === "faces") return [];
-  return candidate.split("+").map((name) => name.replace(/\.(untouched|half_cleaned)$/, ""));
+  const names = candidate.split("+");
+  return names.map((name) => name.replace(names.length > 1 ? /\.(untouched|half_cleaned)$/ : /\.untouched$/, ""));
 }
 
 async function restoreAgain(changes) {

@@ -223,6 +223,23 @@ async def test_candidates_are_judged_shown_and_settled_on(server: MCPServer[Any]
     assert mixed.is_error
 
 
+async def test_the_path_of_an_enlargement_is_asked_for_by_its_name(
+    server: MCPServer[Any], photos: Any, facts: Any
+) -> None:
+    half = "lanczos_2x.half_cleaned"
+    wish = {"plan": "denoise, upscale", "scale": 2}
+    async with Client(server) as client:
+        whole = facts(await call(client, "restore_to_4k", image="noisy.jpg", experts=f"tv_denoise, {half}", **wish))
+        await call(client, "plan_restoration", image="noisy.jpg", size="2x", plan="denoise, upscale")
+        clean = facts(await call(client, "denoise", image="noisy.jpg", expert="tv_denoise"))
+        step = facts(await call(client, "super_resolve", image=clean["handle"], scale=2, expert=half))
+        wrong = await client.call_tool("super_resolve", {"image": "noisy.jpg", "expert": "lanczos.half_cleaned"})
+    assert f"super_resolution 2x: {half}" in whole["steps"]
+    assert step["expert"] == half
+    assert np.array_equal(pixels(step["file"]), pixels(whole["file"]))
+    assert "did you mean" in wrong.content[0].text  # type: ignore[union-attr]
+
+
 async def test_naming_an_expert_does_not_get_round_its_licence(server: MCPServer[Any], photos: Any) -> None:
     async with Client(server) as client:
         result = await client.call_tool("derain", {"image": str(photos.clean), "expert": "restormer_derain"})

@@ -213,6 +213,15 @@ async def test_paths_are_seen_named_and_taken_by_keyboard(host: Host, photos: An
     assert '"experts":"lanczos_2x","plan":"super_resolution"' in host.context[0]
 
 
+async def test_the_half_cleaned_path_is_taken(host: Host, photos: Any) -> None:
+    view = await restored(host, photos.noisy, PATHS)
+    await view.get_by_role("button", name=re.compile("Take this path: Half cleaned")).press("Enter")
+    await expect(view.locator("article[data-task=super_resolution] .card.won")).to_have_attribute(
+        "data-expert", "lanczos_2x.half_cleaned"
+    )
+    assert '"experts":"tv_denoise, lanczos_2x.half_cleaned","plan":"denoising, super_resolution"' in host.context[0]
+
+
 async def test_an_error_is_shown_as_text(host: Host, client: Client) -> None:
     await host.open(view_page())
     await host.tell("tool-result", as_json(await client.call_tool("restore_to_4k", {"image": "/etc/passwd"})))
