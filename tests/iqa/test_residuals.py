@@ -48,3 +48,9 @@ def test_networks_that_agree_are_correlated() -> None:
     patches, noise = torch.rand(3, 3, 96, 96, generator=generator), torch.randn(3, 3, 96, 96, generator=generator)
     same = residual_features(patches, [noise, noise, -noise])[-3:]
     assert same.tolist() == pytest.approx([1, -1, -1], abs=1e-3)
+
+
+def test_the_features_are_those_that_expected_gains_were_fitted_on() -> None:
+    """Newer weights of an expert must not change them, or other steps would be planned."""
+    of_the_camera_network = residuals(PHOTO)[4:7].tolist()  # chroma, sharpening, share of the detail
+    assert of_the_camera_network == pytest.approx([0.215, -0.105, -1.092], abs=0.03)
