@@ -147,9 +147,9 @@ def test_a_doubtful_tone_adjustment_is_reported_with_the_way_to_change_it(
 ) -> None:
     seen = perception({degradation: found()}, {task: NONE})
     reasons = plan(seen, profile(**{key: "auto"}), default_catalogue()).reasons
-    assert any("by nature" in reason and f"ask for {task.value}" in reason for reason in reasons)
+    assert any("may be intended" in reason and f"ask for {task.value}" in reason for reason in reasons)
     assert not any(
-        "by nature" in reason for reason in plan(seen, profile(**{key: "never"}), default_catalogue()).reasons
+        "may be intended" in reason for reason in plan(seen, profile(**{key: "never"}), default_catalogue()).reasons
     )
 
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
 from agent.events import Event, Planned, Progress, Started
 from agent.run import Restoration, restore_file
-from imaging.disk import is_disk_full
+from imaging.disk import FREE_IT, is_disk_full
 from imaging.errors import Cancelled, ResourceError, RestoreError
 from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
@@ -52,8 +52,9 @@ class Worker:
         except RestoreError as error:
             return Outcome(work, reason=str(error), is_disk_full=is_disk_full(error))
         except Exception as error:  # a bug with this picture must not stop the batch
-            reason = f"unexpected {type(error).__name__}: {error}"
-            return Outcome(work, reason=reason, is_disk_full=is_disk_full(error))
+            if is_disk_full(error):
+                return Outcome(work, reason=f"{work.result} cannot be written: {error}; {FREE_IT}", is_disk_full=True)
+            return Outcome(work, reason=f"unexpected {type(error).__name__}: {error}")
 
     def _restored(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         config = self._config
