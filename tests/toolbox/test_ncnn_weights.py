@@ -131,10 +131,10 @@ def test_each_way_of_writing_a_network_is_what_ncnn_computes(kind: str, half: bo
         ("0=8 1=3", "0=-8 1=3", "damaged"),
         ("6=216", "6=999999999999", "too short"),
         ("6=216", "6=many", "damaged"),
-        ("PixelShuffle", "DeconvolutionDepthWise", "no RRDBNet"),
-        ("4=1", "4=0", "no RRDBNet"),
+        ("PixelShuffle", "DeconvolutionDepthWise", "not an RRDBNet"),
+        ("4=1", "4=0", "not an RRDBNet"),
         ("4=1", "4=inf", "damaged"),
-        ("Convolution", "\x00", "damaged|no RRDBNet"),
+        ("Convolution", "\x00", "damaged|not an RRDBNet"),
     ],
 )
 def test_a_damaged_or_foreign_param_file_is_refused(old: str, new: str, told: str, tmp_path: Path) -> None:

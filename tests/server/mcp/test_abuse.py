@@ -194,7 +194,7 @@ WISHES: list[tuple[str, str, dict[str, Any], str]] = [
     ("side beyond bounds", "restore_to_4k", {"size": 10**8}, "from 64 to 16384"),
     ("side that is no number", "restore_to_4k", {"size": "NaN"}, "longer side"),
     ("scale of zero", "restore_to_4k", {"scale": 0}, "not supported"),
-    ("strength beyond bounds", "denoise", {"strength": 7}, "less than or equal to 1"),
+    ("strength beyond bounds", "denoise", {"strength": 7}, "not from 0 to 1"),
     ("region outside", "denoise", {"region": "2000,0,10,10"}, "outside the picture"),
     ("region of words", "look", {"region": "the sky, please"}, "no region"),
     ("mask elsewhere", "denoise", {"region": "/etc/passwd"}, "outside the allowed folders"),

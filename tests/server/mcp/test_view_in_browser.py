@@ -216,9 +216,8 @@ async def test_paths_are_seen_named_and_taken_by_keyboard(host: Host, photos: An
 async def test_the_half_cleaned_path_is_taken(host: Host, photos: Any) -> None:
     view = await restored(host, photos.noisy, PATHS)
     await view.get_by_role("button", name=re.compile("Take this path: Half cleaned")).press("Enter")
-    await expect(view.locator("article[data-task=super_resolution] .card.won")).to_have_attribute(
-        "data-expert", "lanczos_2x.half_cleaned"
-    )
+    chosen = view.locator('article[data-task=super_resolution] .card.won[data-expert="lanczos_2x.half_cleaned"]')
+    await expect(chosen.first).to_be_visible()
     assert '"experts":"tv_denoise, lanczos_2x.half_cleaned","plan":"denoising, super_resolution"' in host.context[0]
 
 
