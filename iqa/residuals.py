@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imaging.colour import BT601
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 
 NETWORKS = ("restore4k_camera_denoise", "restore4k_denoise_unet", "restore4k_lens")
 """Experts of three networks: for the noise of cameras, for noise and compression, for soft lenses."""
-FITTED_WEIGHTS = {"restore4k_camera_denoise": "camera_residuals.safetensors"}
-"""Files beside this module with the weights that `iqa.expected_gain` was fitted on, of experts that have newer ones:
-their residuals would be other features.
-"""
 EPSILON = 1e-7
 """Added to energies before the logarithm; one level of 8 bits has 1.5e-5."""
 CELL = 8
@@ -125,6 +120,4 @@ def _correlation(one: Tensor, other: Tensor) -> Tensor:
 def _load(name: str) -> NetworkExpert:
     card = default_catalogue().card(name)
     assert isinstance(card, SpandrelCard)  # noqa: S101  # for the type checker
-    if fitted := FITTED_WEIGHTS.get(name):
-        return load_network(card.model_copy(update={"weights": fitted}), ModelStore(), Path(__file__).parent)
     return load_network(card, ModelStore())
