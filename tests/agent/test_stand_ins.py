@@ -64,8 +64,10 @@ def test_its_verdict_has_the_prior_of_the_expert_that_it_stands_in_for(noisy_fil
     assert verdicts[0].score == verdicts[1].score
 
 
-def test_whom_shipped_cards_stand_in_for_does_the_same_step() -> None:
+def test_shipped_stand_ins_do_the_step_of_their_expert() -> None:
     catalogue = default_catalogue()
-    for card in (card for card in catalogue if card.stands_in_for):
+    stand_ins = [card for card in catalogue if card.stands_in_for]
+    assert stand_ins
+    for card in stand_ins:
         other = catalogue.card(card.stands_in_for)
         assert (card.task, card.scale, card.preference) == (other.task, other.scale, other.preference)

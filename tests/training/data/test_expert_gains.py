@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from imaging.convert import FloatArray
+from tests.training.detail import finest_detail
 from training.data.expert_gains import SHARES, SIDES, case_files, draw_case, load_case, measure_case
 
 
@@ -18,12 +18,6 @@ def photos(tmp_path: Path) -> list[Path]:
     file = tmp_path / "astronaut.png"
     PIL.Image.fromarray(skimage.data.astronaut()).save(file)
     return [file]
-
-
-def finest_detail(picture: FloatArray) -> float:
-    """Differences of neighbours relative to those of pixels that are three apart."""
-    near, far = (np.abs(picture[:, step:] - picture[:, :-step]).mean() for step in (1, 3))
-    return float(near / far)
 
 
 def test_crops_of_large_sensors_are_soft_in_their_reference_too(photos: list[Path]) -> None:

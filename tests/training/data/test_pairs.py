@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 import skimage.data
 
-from imaging.convert import FloatArray, to_float
+from imaging.convert import to_float
+from tests.training.detail import finest_detail
 from training.data.pairs import degrader, full_resolution_crop
 
 PHOTO = skimage.data.astronaut()[:96, 150:246]
-
-
-def finest_detail(picture: FloatArray) -> float:
-    """Differences of neighbours relative to those of pixels that are three apart."""
-    near, far = (np.abs(picture[:, step:] - picture[:, :-step]).mean() for step in (1, 3))
-    return float(near / far)
 
 
 def test_a_crop_at_100_percent_has_its_side_and_no_finest_detail() -> None:
