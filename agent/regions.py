@@ -53,6 +53,11 @@ def is_region(text: str) -> bool:
     return bool(_numbers(text)) or _plain(text) in NAMES or bool(re.fullmatch(r"faces?( \d+)?", _plain(text)))
 
 
+def is_place(text: str) -> bool:
+    """Whether a text names the place with most detail or change, and not how much of the picture around it."""
+    return NAMES.get(_plain(text)) in ("detail", "changed")
+
+
 def regions_of(text: str, image: Image, other: Image | None = None) -> tuple[Region, ...]:
     """The regions of `image` that a text describes; only `faces` gives several.
 

@@ -16,11 +16,14 @@ from server.toolsets import RESTORE, STEPS
 
 BYTES_PER_TOKEN = 4
 REPLIES = Path(__file__).with_name("replies.json")
-"""Costs of replies: bytes of text and pictures, tokens of pictures. tests/server/mcp/test_reply_costs.py keeps it."""
+"""Costs of replies: bytes of text, structured content and pictures, tokens of pictures.
+
+tests/server/mcp/test_reply_costs.py keeps it.
+"""
 FIRST = Path(__file__).with_name("first_tools.json")
-"""Bytes of each tool in the list of the server's first version, from the snapshots before commit a0631b7a28."""
-FIRST_REPLIES = {"list_experts": 87_400, "list_profiles": 29_400}
-"""Bytes of replies of the server's first version, text and structure together, as far as they were measured."""
+"""Bytes of each tool in the list of the server's first version, commit 004711aec0."""
+FIRST_REPLIES = Path(__file__).with_name("first_replies.json")
+"""Costs of that version's replies to the calls of tests/server/mcp/test_reply_costs.py, in its own arguments."""
 LEAST_SUMMARY = 25
 """Characters that the summary of a tool has at least."""
 
@@ -56,14 +59,19 @@ def costs() -> str:
 
 
 def reply_costs() -> str:
-    """Bytes and estimated tokens of a typical reply of each tool."""
-    rows = []
-    for name, cost in json.loads(REPLIES.read_text("utf-8")).items():
-        tokens = round(cost["text"] / BYTES_PER_TOKEN) + cost["picture_tokens"]
-        first = FIRST_REPLIES.get(name)
-        before = _bytes_and_tokens(first) if first else ("–", "–")
-        rows.append((f"`{name}`", f"{cost['text']:,}", f"{cost['pictures']:,}", f"{tokens:,}", *before))
-    return table(("reply of", "bytes of text", "bytes of pictures", "tokens", "bytes before", "tokens before"), rows)
+    """Bytes and estimated tokens of a typical reply of each tool, with those of the first version of the server."""
+    first = json.loads(FIRST_REPLIES.read_text("utf-8"))
+    rows = (
+        (f"`{name}`", *_parts(cost), *(_parts(first[name]) if name in first else ("–",) * 4))
+        for name, cost in json.loads(REPLIES.read_text("utf-8")).items()
+    )
+    columns = ("text", "structure", "pictures", "tokens")
+    return table(("reply of", *columns, *(f"{column} before" for column in columns)), rows)
+
+
+def _parts(cost: Mapping[str, int]) -> tuple[str, ...]:
+    tokens = round((cost["text"] + cost["structured"]) / BYTES_PER_TOKEN) + cost["picture_tokens"]
+    return tuple(f"{size:,}" for size in (cost["text"], cost["structured"], cost["pictures"], tokens))
 
 
 def _size(tool: Any) -> int:

@@ -121,7 +121,7 @@ def parse_size(given: object) -> TargetSize:
         return TargetSize(side[1], float(side[2]))  # type: ignore[arg-type]
     if re.fullmatch(NUMBER, text):
         return TargetSize("long", float(text))
-    raise ValueError(HINT)
+    raise ValueError(f"{str(given)[:40]!r} is not a size; {HINT}")
 
 
 def _extent(width: float, height: float, *, crop: bool = False) -> Extent:

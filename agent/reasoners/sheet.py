@@ -70,17 +70,22 @@ def candidate_sheet(
 
 def encoded(pixels: Tensor, most_bytes: int) -> bytes:
     """(3, h, w) in [0, 1] as a PNG of at most `most_bytes`, otherwise as a JPEG, reduced if necessary."""
-    data = encode_image(Image(pixels), "PNG")
-    while len(data) > most_bytes:
-        for quality in QUALITIES:
-            data = encode_image(Image(pixels), "JPEG", quality)
-            if len(data) <= most_bytes:
-                return data
+    while (data := encoded_at_its_size(pixels, most_bytes)) is None:
         height, width = pixels.shape[1:]
         if max(height, width) < SMALLEST:
-            return data
+            return encode_image(Image(pixels), "JPEG", QUALITIES[-1])
         pixels = resize(pixels, height * 3 // 4, width * 3 // 4)
     return data
+
+
+def encoded_at_its_size(pixels: Tensor, most_bytes: int) -> bytes | None:
+    """(3, h, w) in [0, 1] as a PNG of at most `most_bytes`, otherwise as a JPEG; None if neither is so small."""
+    data = encode_image(Image(pixels), "PNG")
+    for quality in QUALITIES:
+        if len(data) <= most_bytes:
+            return data
+        data = encode_image(Image(pixels), "JPEG", quality)
+    return data if len(data) <= most_bytes else None
 
 
 def on_white(image: Image) -> Tensor:

@@ -277,6 +277,12 @@ def _strength(given: object) -> float:
     return strength
 
 
+def scale_of(given: object) -> object:
+    """A factor, also from a text such as `2x` or `x2`."""
+    factor = re.fullmatch(r"x?\s*([0-9.]+)\s*(x|times)?", given.strip().lower()) if isinstance(given, str) else None
+    return factor[1] if factor else given
+
+
 def _region(given: object) -> object:
     """A region as text; models also send lists of numbers."""
     if isinstance(given, list):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mcp.types import ImageContent
 
-from agent.reasoners.sheet import encoded, on_white
+from agent.reasoners.sheet import encoded, encoded_at_its_size, on_white
 from agent.regions import most_changed, require_same_shape
 from imaging.colour import luma
 from imaging.convert import to_numpy
@@ -16,18 +17,18 @@ from imaging.network_space import in_file_space
 from imaging.preparing import prepared
 from imaging.resizing import fitted, resize
 from iqa.crops import Box, overview
-from server.mcp.responses import shown
+from server.mcp.responses import fact, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-LOOK_SIDE = 1024
-"""Longer side of one picture in a reply of `look`."""
+LOOK_SIDES = (1024, 768, 512)
+"""Longer side of one picture in a reply of `look`; a smaller one if the picture would have too many bytes."""
 MOST_LOOK_BYTES = 480_000
 MOST_PREVIEW_BYTES = 90_000
 """Maximum bytes of a picture in other replies, which stay in the conversation."""
 PREVIEW_SIDE = 448
-DETAIL_SIDE = 320
+DETAIL_SIDES = (320, 240, 160)
 GAP = 4
 AMPLIFIED = 4.0
 """Factor of a difference; mid-grey is no difference."""
@@ -35,53 +36,67 @@ CORRELATION_SIDE = 48
 LEAST_SPREAD = 1e-6
 
 
-def look_at(image: Image, box: Box, scale: float | None, side: int = LOOK_SIDE) -> Tensor:
-    """(3, h, w): the box at `scale` display pixels per pixel, cut at its centre to `side`.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a picture of a reply shows, and how."""
+
+    data: bytes
+    """PNG or JPEG."""
+    left: int
+    top: int
+    width: int
+    height: int
+    """Box in pixels, of the larger one of two versions."""
+    scale: float
+    """Pixels of the picture per pixel."""
+    is_above: bool = False
+    """Of two versions: whether the first is above the second, not left of it."""
+
+    @property
+    def region(self) -> str:
+        """The box as tools understand it."""
+        return f"{self.left},{self.top},{self.width},{self.height}"
+
+
+def look_at(image: Image, box: Box, scale: float | None) -> Part:
+    """The box at `scale` display pixels per pixel, cut at its centre to what a reply can hold.
 
     None: 1 where that fits, otherwise the whole box, reduced.
     """
-    pixels = _cut(on_white(image), box)
-    height, width = int(pixels.shape[1]), int(pixels.shape[2])
-    if scale is None:
-        scale = min(1.0, side / max(height, width))
-    most = max(1, round(side / scale))
-    top, left = max(0, (height - most) // 2), max(0, (width - most) // 2)
-    pixels = pixels[:, top : top + most, left : left + most]
-    return resize(pixels, max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[2] * scale)))
+    return _part(image, (image,), box, scale, LOOK_SIDES, MOST_LOOK_BYTES)
 
 
-def side_by_side(
-    first: Image, second: Image, box: Box, scale: float | None, *, difference: bool = False
-) -> tuple[Tensor, bool]:
-    """(3, h, w): the same part of two versions of a picture, in the pixels of the larger one.
+def side_by_side(first: Image, second: Image, box: Box, scale: float | None, *, difference: bool = False) -> Part:
+    """The same part of two versions of a picture, in the pixels of the larger one.
 
-    Side by side, wide parts above each other, which is also returned; with `difference` the second minus the first,
-    amplified, on mid-grey.
+    Side by side, wide parts above each other; with `difference` the second minus the first, amplified, on mid-grey.
     """
     require_same_shape(first, second)
     larger = max(first, second, key=lambda one: one.long_side)
-    parts = []
-    for image in (first, second):
-        pixels = _cut(on_white(image), box)
-        height, width = _size(larger, box)
-        side = LOOK_SIDE if difference else LOOK_SIDE // 2
-        whole = Image(resize(pixels, height, width))
-        parts.append(look_at(whole, Box(0, 0, 1, 1), scale, side))
-    if difference:
-        return (0.5 + AMPLIFIED * (parts[1] - parts[0])).clamp(0, 1), False
-    return _joined(parts), _is_wide(parts[0])
+    sides = LOOK_SIDES if difference else tuple(side // 2 for side in LOOK_SIDES)
+    return _part(larger, (first, second), box, scale, sides, MOST_LOOK_BYTES, is_difference=difference)
 
 
-def before_and_after(before: Image, after: Image) -> tuple[ImageContent, ...]:
+@dataclass(frozen=True, slots=True)
+class BeforeAndAfter:
+    """The pictures of a reply about a result, and the line that says what they show."""
+
+    line: str
+    pictures: tuple[ImageContent, ...]
+
+
+def before_and_after(before: Image, after: Image, *, with_detail: bool = True) -> BeforeAndAfter:
     """The whole before and after, and one detail in original pixels where they differ most."""
-    pictures = [shown(overview_of_two(before, after))]
+    pictures, line = [shown(overview_of_two(before, after))], "before, then after"
     if after.long_side > PREVIEW_SIDE:
-        window = min(1.0, DETAIL_SIDE / after.width), min(1.0, DETAIL_SIDE / after.height)
-        box = _around(most_changed(before, after, window), after, DETAIL_SIDE)
-        height, width = _size(after, box)
-        parts = [resize(_cut(on_white(image), box), height, width) for image in (before, after)]
-        pictures.append(shown(encoded(_joined(parts), MOST_PREVIEW_BYTES)))
-    return tuple(pictures)
+        line += ": the whole, reduced"
+        if with_detail:
+            window = min(1.0, DETAIL_SIDES[0] / after.width), min(1.0, DETAIL_SIDES[0] / after.height)
+            box = most_changed(before, after, window)
+            detail = _part(after, (before, after), box, 1.0, DETAIL_SIDES, MOST_PREVIEW_BYTES)
+            pictures.append(shown(detail.data))
+            line += f"; {detail.region} at {detail.scale:.0%}"
+    return BeforeAndAfter(fact("pictures", line), tuple(pictures))
 
 
 def overview_of_two(first: Image, second: Image) -> bytes:
@@ -109,25 +124,52 @@ def centred(image: Image, width: int, height: int) -> Image:
     return prepared(replace(whole, pixels=whole.pixels[:, rows, columns].contiguous(), alpha=alpha))
 
 
-def _around(box: Box, image: Image, side: int) -> Box:
-    """The box of `side` pixels around the centre of another one."""
-    x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
-    width, height = min(1.0, side / image.width), min(1.0, side / image.height)
-    left, top = min(max(0.0, x - width / 2), 1 - width), min(max(0.0, y - height / 2), 1 - height)
-    return Box(left, top, left + width, top + height)
+def _part(
+    larger: Image,
+    images: Sequence[Image],
+    box: Box,
+    scale: float | None,
+    sides: Sequence[int],
+    most_bytes: int,
+    *,
+    is_difference: bool = False,
+) -> Part:
+    """The box of all images, each with the first of `sides` as its longer side at which they fit into the bytes."""
+    columns, rows = _span(box.left, box.right, larger.width), _span(box.top, box.bottom, larger.height)
+    for side in sides:
+        at = scale or min(1.0, side / max(len(columns), len(rows)))
+        wide, high = _middle(columns, side / at), _middle(rows, side / at)
+        size = max(1, round(len(high) * at)), max(1, round(len(wide) * at))
+        cut = Box(
+            wide.start / larger.width, high.start / larger.height, wide.stop / larger.width, high.stop / larger.height
+        )
+        parts = [resize(_cut(on_white(image), cut), *size) for image in images]
+        pixels = (0.5 + AMPLIFIED * (parts[-1] - parts[0])).clamp(0, 1) if is_difference else _joined(parts)
+        data = encoded_at_its_size(pixels, most_bytes)
+        if data is not None:
+            break
+    return Part(
+        data or encoded(pixels, most_bytes), wide.start, high.start, len(wide), len(high), at, _is_wide(parts[0])
+    )
+
+
+def _span(start: float, stop: float, side: int) -> range:
+    """At least one pixel of a side, from fractions of it."""
+    first = min(round(start * side), side - 1)
+    return range(first, max(round(stop * side), first + 1))
+
+
+def _middle(span: range, most: float) -> range:
+    """At most so many pixels in the middle of a span, but at least one."""
+    kept = max(1, round(min(most, len(span))))
+    start = (len(span) - kept) // 2
+    return span[start : start + kept]
 
 
 def _cut(pixels: Tensor, box: Box) -> Tensor:
-    height, width = int(pixels.shape[1]), int(pixels.shape[2])
-    top, left = min(int(box.top * height), height - 1), min(int(box.left * width), width - 1)
-    bottom, right = max(round(box.bottom * height), top + 1), max(round(box.right * width), left + 1)
-    return pixels[:, top:bottom, left:right]
-
-
-def _size(image: Image, box: Box) -> tuple[int, int]:
-    """Height and width of the box in pixels of an image."""
-    part = _cut(image.pixels, box)
-    return int(part.shape[1]), int(part.shape[2])
+    rows = _span(box.top, box.bottom, int(pixels.shape[1]))
+    columns = _span(box.left, box.right, int(pixels.shape[2]))
+    return pixels[:, rows.start : rows.stop, columns.start : columns.stop]
 
 
 def _reduced(image: Image, other: Image) -> Tensor:
@@ -139,11 +181,12 @@ def _is_wide(part: Tensor) -> bool:
     return int(part.shape[2]) > 2 * int(part.shape[1])
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _joined(parts: Sequence[Tensor]) -> Tensor:
     """Side by side, with a white gap; above each other where they are wide."""
     import torch
 
     height, width = parts[0].shape[1:]
     wide = _is_wide(parts[0])
     gap = torch.ones((3, GAP, width) if wide else (3, height, GAP))
-    return torch.cat([parts[0], gap, parts[1]], dim=1 if wide else 2)
+    between = [one for part in parts for one in (gap, part)][1:]
+    return torch.cat(between, dim=1 if wide else 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.reasoners.reasoner import CALLER
 from agent.run import Restoration
 from agent.state import KEEP_INPUT, Node, Perception, Plan, RunState
 from agent.worth import SURE
@@ -60,12 +61,13 @@ def found_line(perception: Perception) -> str:
 
 
 def findings_text(perception: Perception) -> list[str]:
-    """Each degradation that is present, in words."""
+    """Each degradation that is present, in words; with its confidence, unless the caller gave the findings."""
     found = []
     for name in perception.present():
         finding = perception.findings[name]
         doubt = ", in doubt" if finding.confidence < SURE else ""
-        found.append(f"{name.value.replace('_', ' ')} {finding.severity.words} ({finding.confidence:.2f}{doubt})")
+        basis = "given" if perception.by == CALLER else f"{finding.confidence:.2f}{doubt}"
+        found.append(f"{name.value.replace('_', ' ')} {finding.severity.words} ({basis})")
     return found
 
 
@@ -73,6 +75,20 @@ def plan_line(plan: Plan) -> str:
     """Steps and final size."""
     steps = ", ".join(map(str, plan.steps)) or "nothing to do"
     return fact("plan", f"{steps}; to {plan.final_width}x{plan.final_height}")
+
+
+def progress_lines(state: RunState) -> list[str]:
+    """Findings, plan and finished steps of a run that has not ended."""
+    return [
+        found_line(state.perception) if state.perception else "",
+        plan_line(state.plan) if state.plan else "",
+        *map(step_line, state.path_to(state.current)[1:]),
+    ]
+
+
+def step_line(node: Node) -> str:
+    """A finished step of a run that has not ended."""
+    return fact("done", f"{node.step}: {'input kept' if node.expert == KEEP_INPUT else node.expert}")
 
 
 def what_was_done(restored: Restoration) -> str:
@@ -100,12 +116,13 @@ def _planner(state: RunState) -> str:
 
 
 def _step(node: Node) -> str:
-    """A step with its expert, its score and the input's."""
+    """A step with its expert, and its score if the input has one: scores of two steps cannot be compared."""
     kept = next((one.score for one in node.verdicts if one.expert == KEEP_INPUT), None)
     if node.expert == KEEP_INPUT:
         return f"{node.step}: input kept, no expert was better"
-    against = f", input {kept:.3f}" if kept is not None else ""
-    return f"{node.step}: {node.expert} ({node.score:.3f}{against})"
+    results = {one.expert for one in node.verdicts if not one.error}
+    score = f"score {node.score:.3f}, input {kept:.3f}" if kept is not None else f"best of {len(results)}"
+    return f"{node.step}: {node.expert} ({score})"
 
 
 def _reasons(restored: Restoration) -> list[str]:
@@ -143,4 +160,5 @@ def _left(restored: Restoration) -> list[str]:
         else:
             why = "not needed any more after the steps before it"
         left.append(f"{task.value}: {why}")
-    return [*left, *(reason for reason in (state.plan.reasons if state.plan else ()) if " is left" in reason)]
+    doubtful = (reason for reason in (state.plan.reasons if state.plan else ()) if " is left" in reason)
+    return [*left, *(reason.replace(" and is left", "").replace(" is left", "") for reason in doubtful)]

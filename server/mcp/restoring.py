@@ -32,7 +32,7 @@ from server.mcp.masks import mask_for
 from server.mcp.notices import Notices
 from server.mcp.previews import before_and_after, centred
 from server.mcp.responses import picture_link, picture_response, report_link
-from server.mcp.restoration_text import facts_of, found_line, plan_line, view_report
+from server.mcp.restoration_text import facts_of, found_line, plan_line, progress_lines, step_line, view_report
 from server.mcp.run_calls import RunWork
 from server.mcp.runs import Reply
 from server.mcp.service import Service, Source
@@ -80,6 +80,8 @@ def restoration(service: Service, image: InputImage, options: RestoreOptions, no
             folder = service.settings.runs / run
             if not (folder / "state.json").is_file():
                 return _reply(service, *_begin(service, image, options, run, token, listener), options.region)
+            for line in filter(None, progress_lines(service.run_state(run))):
+                status.milestone(line)
             source = service.open(image, token)
             reasoner = caller(options.findings, options.description)
             resumed = resume_run(folder, experts=service.experts, reasoner=reasoner, token=token, listener=listener)
@@ -132,9 +134,10 @@ def _reply(service: Service, restored: Restoration, source: Source, region: str 
     handle = service.workspace.keep_file(restored.output.read_bytes(), source.name)
     picture = Picture(handle=handle, width=image.width, height=image.height)
     file = str(restored.output)
-    lines = facts_of(restored, picture, source.picture, region)
+    seen = before_and_after(source.image, image)
+    lines = [*facts_of(restored, picture, source.picture, region), seen.line]
     blocks: tuple[ContentBlock, ...] = (
-        *before_and_after(source.image, image),
+        *seen.pictures,
         picture_link(picture, "The restored picture", file),
         report_link(restored.state.id),
     )
@@ -157,7 +160,7 @@ def _report_event(run: str, status: Status, notices: Notices, event: Event) -> N
         case Asked():
             status.notify(f"asked {event.call.model} to {event.call.purpose}: {event.call.seconds:.1f} s")
         case StepFinished():
-            status.milestone(f"done: {event.node.step} by {event.node.expert}")
+            status.milestone(step_line(event.node))
         case RolledBack():
             status.milestone(f"rolled back: {event.reason}")
         case Warned():

@@ -75,6 +75,11 @@ class Run:
         return "queued" if self.status.position else "running"
 
     @property
+    def seconds(self) -> float:
+        """Seconds since the run was asked for."""
+        return ((self.ended or datetime.now(UTC)) - self.begun).total_seconds()
+
+    @property
     def can_be_joined(self) -> bool:
         """Whether a call with the same arguments gets this run's result, if its file still exists."""
         return self.error is None and not self.is_stopping
@@ -89,7 +94,7 @@ class RunUnderWay(CallToolResult):
     def of(cls, run: Run, joined: bool = False) -> RunUnderWay:
         """The state of a run, and what to do next; `joined`: the call has found it under way."""
         status = run.status
-        state = f"queued, position {status.position}" if status.position else f"running, {status.fraction:.0%}"
+        state = f"queued, position {status.position}" if status.position else f"running for {run.seconds:.0f} s"
         reply = picture_response(
             [
                 fact("state", state),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import filecmp
 import os
 import re
@@ -45,6 +46,7 @@ from toolbox.tasks import Task
 
 MOST_NAMESAKES = 9999
 MOST_NAME = 200
+MOST_SIMILAR = 3
 RUN_PATTERN = r"[0-9A-Za-z][0-9A-Za-z_-]{0,80}"
 MOST_LOOKED_AT = 5000
 """Maximum files of an allowed folder that completion inspects."""
@@ -174,8 +176,19 @@ class Service:
     def _file(self, given: InputImage) -> Path:
         """The file that a path or the result of a run is in."""
         if given.kind == "path":
-            return self.access.readable(given.value)
+            file = self.access.readable(given.value)
+            if not os.path.lexists(file):
+                raise RequestError(
+                    f"{given.value[:200]!r} does not exist", self._similar(file.name) or "check the path"
+                )
+            return file
         return self.access.readable(self.run_state(given.value).output)
+
+    def _similar(self, name: str) -> str:
+        """A question with the photos whose names are most similar to `name`; empty if there are none."""
+        by_name = {Path(file).name: file for file in self.files()}
+        found = [by_name[one] for one in difflib.get_close_matches(name, by_name, MOST_SIMILAR)]
+        return f"did you mean {' or '.join(found)}?" if found else ""
 
     def _data(self, given: InputImage, token: ProgressToken | None = None) -> bytes:
         return self._fetched(given.value, token) if given.kind == "url" else decode_data(given.value)

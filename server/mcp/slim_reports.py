@@ -51,7 +51,7 @@ def slim_plan(report: PlanReport) -> dict[str, Any]:
         "reasons": report.reasons,
         "warnings": report.warnings,
         "by": report.by,
-        "findings": [_finding(one) for one in report.diagnosis.findings if one.present],
+        "findings": [_finding(one) | {"measurements": None} for one in report.diagnosis.findings if one.present],
     }
 
 

@@ -140,7 +140,8 @@ def select_candidate(service: Service, handles: Sequence[str], choice: str | Non
     source, result = service.open(InputImage("handle", parent)), StepResult(winner, tuple(verdicts), None)
     profile = service.profile("default").model_copy(update={"experts": (best.expert,) if choice else ()})
     guide = guide_to(service, source, profile)
-    return _finish_step(service, source, step, guide, result, profile, f"{source.name}_{step.task.value}", options)
+    name = f"{source.name}_{step.task.value}"
+    return _finish_step(service, source, step, guide, result, profile, name, options, found[handle].input_verdict)
 
 
 def finish_image(
@@ -173,8 +174,9 @@ def finish_image(
         fact("file", file),
         fact("undo", f"{source.picture.handle} is the image before"),
     ]
+    seen = before_and_after(image, finished, with_detail=False)
     link = picture_link(picture, "The finished picture", file)
-    return Reply(picture_response(lines, *before_and_after(image, finished)[:1], link), file)
+    return Reply(picture_response([*lines, seen.line], *seen.pictures, link), file)
 
 
 def describe(verdict: Verdict) -> str:
@@ -253,8 +255,12 @@ def _finish_step(
     profile: Profile,
     name: str,
     options: StepOptions,
+    input_verdict: Verdict | None = None,
 ) -> Reply:
-    """Save the best result as `name`, unless it is the input, and describe it and the next call."""
+    """Save the best result as `name`, unless it is the input, and describe it and the next call.
+
+    `input_verdict`: the verdict on the input, if it is not among those of the result.
+    """
     best, verdicts = result.best, result.verdicts
     if best is None:
         raise RequestError(
@@ -262,9 +268,10 @@ def _finish_step(
             "try another expert or image",
         )
     winner = best.verdict
-    kept = _of_the_input(verdicts)
+    kept = _of_the_input(verdicts) or input_verdict
     before = kept.score if kept else None
     is_kept = best.image is None or winner.expert == KEEP_INPUT
+    is_scored = not best.faces or bool(best.faces.faces)
     facts = [
         fact("expert", winner.expert),
         fact(
@@ -272,8 +279,10 @@ def _finish_step(
             f"{winner.score:.4f}"
             + (f" (input {before:.4f})" if before is not None else "")
             + (", before blending" if not is_kept and (options.strength < 1 or options.region) else ""),
-        ),
-        _candidates_line(verdicts),
+        )
+        if is_scored
+        else "",
+        _candidates_line(verdicts) if is_scored else "",
         *_faces_lines(best.faces, mask_for(service, options.region), source.image),
     ]
     if best.image is None or is_kept:
@@ -299,6 +308,7 @@ def _finish_step(
     guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
     is_worse = before is not None and winner.score <= before and best.faces is None  # each face is decided by itself
     verdict = "the input has the better score; this result was chosen" if is_worse else ""
+    seen = before_and_after(source.image, image)
     lines = [
         f"{step} by {winner.expert}; saved as {file}.",
         picture_line(picture),
@@ -308,11 +318,12 @@ def _finish_step(
         fact("region", options.region),
         fact("scale", _scale_text(step, options)),
         fact("file", file),
+        seen.line,
         fact("undo", f"{source.picture.handle} is the image before this step"),
         *_next_lines(guide),
     ]
-    pictures = before_and_after(source.image, image)
-    return Reply(picture_response(lines, *pictures, picture_link(picture, "The result", file)), file)
+    link = picture_link(picture, "The result", file)
+    return Reply(picture_response(lines, *seen.pictures, link), file)
 
 
 def _of_the_input(verdicts: Sequence[Verdict]) -> Verdict | None:
@@ -371,11 +382,20 @@ def _faces_lines(work: FaceWork | None, region: RegionMask | None, image: Image)
     lines = [fact("faces", f"{len(work.faces)} found by {work.detector}")]
     mask = region(image)[0] if region and work.faces else None
     for number, face in enumerate(work.faces[:MOST_FACES], start=1):
-        done = face.left_alone or f"{face.expert}, identity {face.identity:.2f} of at least {work.same_from:.2f}"
+        done = _what_was_done(face, work.same_from)
         if mask is not None and mask[_rows_and_columns(face)].mean() < LEAST_IN_REGION:
             done = "outside the region, unchanged"
         lines.append(fact(f"face {number}", f"{face.width:.0f} px at {face.left:.0f},{face.top:.0f}: {done}"))
     return lines
+
+
+def _what_was_done(face: FaceResult, same_from: float) -> str:
+    if face.left_alone:
+        return face.left_alone
+    if face.expert != KEEP_INPUT:
+        return f"{face.expert}, identity {face.identity:.2f} of at least {same_from:.2f}"
+    refused = [one.error for one in face.verdicts if one.expert != KEEP_INPUT]
+    return f"unchanged, {refused[0] if refused and all(refused) else 'no expert was better'}"
 
 
 def _rows_and_columns(face: FaceResult) -> tuple[slice, slice]:

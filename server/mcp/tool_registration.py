@@ -160,5 +160,8 @@ def with_known_names(tool: str, schema: Mapping[str, Any], arguments: Mapping[st
 def in_words(tool: str, error: ValidationError) -> ToolError:
     """The first faults of a call's arguments as one message."""
     faults = error.errors(include_input=False, include_url=False)
-    lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults[:MOST_FAULTS]]
+    lines = [
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in faults[:MOST_FAULTS]
+    ]
     return ToolError(f"Error executing tool {tool}: {'; '.join(lines)}")

@@ -9,13 +9,12 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from agent.reasoners.sheet import encoded
-from agent.regions import around, regions_of
+from agent.regions import around, is_place, regions_of
 from imaging.progress import ProgressToken
 from server.errors import RequestError
 from server.mcp.inputs import ImageArgument, InputImage, RegionArgument
 from server.mcp.jobs import Status
-from server.mcp.previews import MOST_LOOK_BYTES, look_at, side_by_side
+from server.mcp.previews import look_at, side_by_side
 from server.mcp.responses import fact, picture_response, shown
 from server.mcp.service import Service
 from server.mcp.tool_registration import READS, add_tool
@@ -77,26 +76,20 @@ def _looked(
         raise RequestError("a difference needs two pictures", "give `beside` too")
     token.check()
     box = around([one.box for one in regions_of(region, image, other)])
+    if scale is None and is_place(region):
+        scale = 1.0
     order: dict[str, str] = {}
     if other is None or second is None:
-        pixels = look_at(image, box, scale)
+        part = look_at(image, box, scale)
     else:
-        pixels, is_above = side_by_side(image, other, box, scale, difference=difference)
-        places = ("above", "below") if is_above else ("left", "right")
+        part = side_by_side(image, other, box, scale, difference=difference)
         names = (given.text, second.text)
-        order = dict(zip(places, names, strict=True))
+        order = dict(zip(("above", "below") if part.is_above else ("left", "right"), names, strict=True))
         if difference:
             order = {"difference": f"{names[1]} minus {names[0]}"}
     larger = max((image, other or image), key=lambda one: one.long_side)
-    wide = (box.right - box.left) * larger.width
-    shown_at = pixels.shape[2] / wide if other is None else None
-    left, top = round(box.left * larger.width), round(box.top * larger.height)
     lines = [
-        fact(
-            "shown",
-            f"{left},{top},{round(wide)},{round((box.bottom - box.top) * larger.height)} of {larger.width}x"
-            f"{larger.height}" + (f", at {shown_at:.0%}" if shown_at else ""),
-        ),
+        fact("shown", f"{part.region} of {larger.width}x{larger.height}, at {part.scale:.0%}"),
         *(fact(place, name) for place, name in order.items()),
     ]
-    return picture_response(lines, shown(encoded(pixels, MOST_LOOK_BYTES)))
+    return picture_response(lines, shown(part.data))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult, ImageContent
+from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from agent.run import Restoration
@@ -18,10 +18,10 @@ from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from server.mcp.inputs import WaitArgument
-from server.mcp.previews import before_and_after
+from server.mcp.previews import BeforeAndAfter, before_and_after
 from server.mcp.resources import run_ids
 from server.mcp.responses import data_response, fact, picture_link, picture_response, report_link
-from server.mcp.restoration_text import facts_of, found_line, plan_line, view_report
+from server.mcp.restoration_text import facts_of, progress_lines, view_report
 from server.mcp.runs import RunUnderWay
 from server.mcp.service import Service
 from server.mcp.tool_registration import READS, REPEATABLE, add_tool
@@ -103,8 +103,7 @@ def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResu
             [
                 fact("state", "stopped before the end"),
                 fact("run", run),
-                found_line(state.perception) if state.perception else "",
-                plan_line(state.plan) if state.plan else "",
+                *progress_lines(state),
                 fact("next", f"the same restore_to_4k call on {Path(state.source).name} continues from here"),
             ]
         )
@@ -113,22 +112,23 @@ def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResu
     token.check()
     picture = Picture(handle=f"run://{run}", width=image.width, height=image.height)
     original = Picture(handle=state.source, width=state.nodes[0].width, height=state.nodes[0].height)
+    seen = _before_and_after(restored, image)
     return picture_response(
-        facts_of(restored, picture, original),
-        *_before_and_after(restored, image),
+        [*facts_of(restored, picture, original), *(one.line for one in seen)],
+        *(block for one in seen for block in one.pictures),
         picture_link(picture, "The restored picture", state.output),
         report_link(run),
         meta={"restore4k/report": view_report(restored, picture, original)},
     )
 
 
-def _before_and_after(restored: Restoration, image: Image) -> tuple[ImageContent, ...]:
+def _before_and_after(restored: Restoration, image: Image) -> tuple[BeforeAndAfter, ...]:
     """The pictures of a restoration's reply, from the input in its run folder; no detail if that input is reduced."""
     file = restored.folder / "before.jpg"
     if not file.is_file():
         return ()
     before = read_image(file)
-    return before_and_after(before, image)[: 1 if before.width < restored.state.nodes[0].width else 2]
+    return (before_and_after(before, image, with_detail=before.width >= restored.state.nodes[0].width),)
 
 
 def _listed(service: Service) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ def _listed(service: Service) -> list[dict[str, Any]]:
             "tool": run.tool,
             "photo": run.photo,
             "state": run.state,
-            "percent": round(100 * run.status.fraction) if run.state == "running" else None,
+            "seconds": round(run.seconds) if run.state in ("queued", "running") else None,
             "file": run.reply.file if run.reply else None,
         }
         for run in reversed(service.runs.all())

@@ -31,6 +31,7 @@ from server.mcp.inputs import (
     StrengthArgument,
     StripArgument,
     TaskArgument,
+    scale_of,
     words,
 )
 from server.mcp.jobs import Status, Work
@@ -136,7 +137,11 @@ def _add_super_resolve(server: MCPServer[Any], service: Service) -> None:
     async def super_resolve(
         image: ImageArgument,
         context: Context[Any, Any],
-        scale: Annotated[float, Field(gt=1, le=16, description="2 or 4, also 1.5 or 3; 8x: 2, then 4.")] = 4,
+        scale: Annotated[
+            float,
+            BeforeValidator(scale_of),
+            Field(gt=1, le=16, description="2 or 4, also 1.5 or 3; 8x: 2, then 4."),
+        ] = 4,
         expert: ExpertArgument = None,
         strength: StrengthArgument = 1.0,
         region: RegionArgument = None,
@@ -173,7 +178,9 @@ def _add_run_candidates(server: MCPServer[Any], service: Service) -> None:
         image: ImageArgument,
         task: TaskArgument,
         context: Context[Any, Any],
-        scale: Annotated[float | None, Field(description="2 or 4, for super_resolution.")] = None,
+        scale: Annotated[
+            float | None, BeforeValidator(scale_of), Field(description="2 or 4, for super_resolution.")
+        ] = None,
         experts: ExpertsArgument = None,
         region: Annotated[
             str | None, Field(max_length=200, description='What the sheet shows: "x,y,w,h", "face 1".')

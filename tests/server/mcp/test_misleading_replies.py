@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+import skimage.data
 from mcp import Client
 from mcp.server import MCPServer
 from mcp.types import CallToolResult, ImageContent
 from numpy.typing import NDArray
 
+from agent.run_folder import RunFolder
 from imaging.convert import to_numpy, to_uint8
 from imaging.image import Image
+from server.mcp.app import build_server
+from server.mcp.restoration_text import progress_lines
 
 pytestmark = pytest.mark.anyio
 
@@ -144,3 +150,242 @@ async def test_an_expert_that_ran_on_the_whole_picture_is_told_once(
         told = facts(await call(client, "denoise", image="large.png"))
     names = [one.split(" ")[0] for one in told["candidates"].split("; ")]
     assert len(names) == len(set(names))
+
+
+@pytest.fixture
+def large(photos: Any) -> NDArray[Any]:
+    """A picture of 1600x1200 pixels that is black, but for squares at the left and in its middle."""
+    picture = np.zeros((1200, 1600, 3), np.uint8)
+    picture[560:640, 760:840] = 255
+    picture[100:160, 100:160] = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    PIL.Image.fromarray(picture).save(photos.folder / "large.png")
+    picture[900:940, 1300:1340] = 255
+    PIL.Image.fromarray(picture).save(photos.folder / "changed.png")
+    return picture
+
+
+def region_and_percent(told: dict[str, str]) -> tuple[list[int], float]:
+    """Left, top, width and height, and the scale, of what a reply says that its picture shows."""
+    region, _, percent = told["shown"].partition(", at ")
+    return [int(number) for number in region.split(" of ")[0].split(",")], float(percent.rstrip("%")) / 100
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"scale": 1},
+        {"scale": 2},
+        {"scale": 1e-300},
+        {"region": "centre"},
+        {"region": "most detail"},
+        {"region": "1000,700,600,500", "scale": 3},
+        {"beside": "changed.png"},
+        {"beside": "changed.png", "scale": 1},
+        {"beside": "changed.png", "region": "most changed"},
+        {"beside": "changed.png", "region": "0,0,1,0.2"},
+        {"beside": "changed.png", "difference": True, "scale": 1},
+    ],
+    ids=str,
+)
+async def test_look_shows_the_pixels_that_it_names(
+    server: MCPServer[Any], photos: Any, facts: Any, large: NDArray[Any], wish: dict[str, Any]
+) -> None:
+    async with Client(server) as client:
+        result = await call(client, "look", image="large.png", **wish)
+    (left, top, width, height), scale = region_and_percent(facts(result))
+    (seen,) = pictures(result)
+    is_pair = "beside" in wish and not wish.get("difference")
+    wide = width > 2 * height
+    expected = (width * (1 if wide or not is_pair else 2), height * (2 if wide and is_pair else 1))
+    assert seen.shape[1] == pytest.approx(max(1, expected[0] * scale), abs=6)
+    assert seen.shape[0] == pytest.approx(max(1, expected[1] * scale), abs=6)
+    if scale == 1 and "beside" not in wish:
+        with PIL.Image.open(photos.folder / "large.png") as whole:
+            part = np.asarray(whole)[top : top + height, left : left + width].astype(float)
+        assert np.abs(part - seen).mean() < 3
+
+
+@pytest.mark.usefixtures("large")
+async def test_the_place_with_most_change_is_shown_in_original_pixels(
+    server: MCPServer[Any], photos: Any, facts: Any
+) -> None:
+    async with Client(server) as client:
+        told = facts(await call(client, "look", image="large.png", beside="changed.png", region="most changed"))
+    (left, top, width, height), scale = region_and_percent(told)
+    assert scale == 1
+    assert left <= 1300
+    assert left + width >= 1340
+    assert top <= 900
+    assert top + height >= 940
+
+
+async def test_a_reply_with_pictures_says_what_they_show(
+    server: MCPServer[Any], photos: Any, facts: Any, large: NDArray[Any]
+) -> None:
+    noisy = np.clip(large + np.random.default_rng(0).normal(0, 60, large.shape), 0, 255).astype(np.uint8)
+    PIL.Image.fromarray(noisy).save(photos.folder / "noise.png")
+    wish = {"plan": "denoise", "experts": "tv_denoise"}
+    async with Client(server) as client:
+        small = facts(await call(client, "denoise", image="noisy.jpg", expert="tv_denoise"))
+        step = await call(client, "denoise", image="noise.png", expert="tv_denoise")
+        whole = await call(client, "restore_to_4k", image="noise.png", **wish)
+        again = await call(client, "get_run", run=facts(whole)["run"])
+        finished = facts(await call(client, "finish_restoration", image="noise.png", width=800))
+    assert small["pictures"] == "before, then after"
+    assert finished["pictures"] == "before, then after: the whole, reduced"
+    for result in (step, whole, again):
+        line = facts(result)["pictures"]
+        assert line.startswith("before, then after: the whole, reduced; ")
+        left, top, width, height = map(int, line.partition("; ")[2].removesuffix(" at 100%").split(","))
+        _, detail = pictures(result)
+        assert detail.shape[:2] == (height, 2 * width + 4)  # also where noise needs many bytes
+        before = noisy[top : top + height, left : left + width].astype(float)
+        assert np.abs(detail[:, :width] - before).mean() < 25
+
+
+async def test_scores_of_different_steps_are_not_told_as_if_they_could_be_compared(
+    server: MCPServer[Any], photos: Any, facts: Any
+) -> None:
+    wish = {"plan": "denoise, super_resolve", "experts": "tv_denoise, lanczos_2x", "size": "2x"}
+    async with Client(server) as client:
+        steps = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))["steps"].split("; ")
+    assert "score " in steps[0]
+    assert ", input " in steps[0]
+    assert steps[1] == "super_resolution 2x: lanczos_2x (best of 1)"
+
+
+async def test_findings_of_the_caller_are_told_as_given(server: MCPServer[Any], photos: Any, facts: Any) -> None:
+    async with Client(server) as client:
+        wish = {"findings": "dark high", "size": "96"}
+        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))
+    assert told["found"] == "dark high (given)"
+
+
+async def test_a_step_that_kept_the_input_is_not_told_as_done_by_an_expert(
+    server: MCPServer[Any], settings: Any, photos: Any, facts: Any
+) -> None:
+    wish = {"plan": "deblur_motion, denoise, deblur_defocus", "size": "96"}
+    async with Client(server) as client:
+        done = facts(await call(client, "restore_to_4k", image="clean.png", **wish))
+    state = RunFolder(settings.runs / done["run"]).load_state()
+    assert any(node.expert == "keep_input" for node in state.nodes)
+    lines = [line for line in progress_lines(state) if line.startswith("done: ")]
+    assert len(lines) == len(state.path_to(state.current)) - 1
+    assert not any("keep_input" in line for line in lines)
+
+
+async def test_a_run_that_goes_on_after_a_restart_tells_what_it_found_before(
+    server: MCPServer[Any], settings: Any, photos: Any, facts: Any
+) -> None:
+    wish = {"image": "noisy.jpg", "plan": "denoise", "experts": "tv_denoise", "size": "96"}
+    heard = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((message or "").split(" very")[0])
+
+    async with Client(server) as client:
+        run = facts(await call(client, "restore_to_4k", **wish))["run"]
+    folder = RunFolder(settings.runs / run)
+    state = folder.load_state()
+    Path(state.output).unlink()
+    folder.save_state(state.model_copy(update={"finished": False, "result": None}))
+    async with Client(build_server(settings)) as client:
+        stopped = await call(client, "get_run", run=run)
+        await client.call_tool("restore_to_4k", wish, progress_callback=hear)
+    assert {"found: low resolution", "plan: denoising; to 96x80", "done: denoising: tv_denoise"} <= set(heard)
+    text = stopped.content[0].text  # type: ignore[union-attr]
+    assert "done: denoising: tv_denoise" in text
+
+
+async def test_a_run_under_way_tells_for_how_long(server: MCPServer[Any], photos: Any, facts: Any) -> None:
+    """A share of its pixels would be taken for a share of its time."""
+    async with Client(server) as client:
+        wish = {"image": "clean.png", "plan": "upscale", "size": "16x", "wait_seconds": 0}
+        begun = facts(await call(client, "restore_to_4k", **wish))
+        queued = facts(await call(client, "restore_to_4k", **wish | {"strength": 0.5}))
+        listed = (await call(client, "list_runs")).structured_content or {}
+        for one in (queued, begun):
+            await call(client, "cancel_run", run=one["run"])
+    assert re.fullmatch(r"running for \d+ s", begun["state"])
+    assert queued["state"] == "queued, position 1"
+    assert all(run["seconds"] >= 0 for run in listed["runs"])
+
+
+async def test_faces_that_stay_as_they_are_have_no_score_and_no_identity(
+    server: MCPServer[Any], photos: Any, facts: Any
+) -> None:
+    astronaut = np.asarray(skimage.data.astronaut())
+    PIL.Image.fromarray(astronaut).save(photos.folder / "sharp.png")
+    PIL.Image.fromarray(astronaut[300:500, 0:200]).save(photos.folder / "suit.png")
+    async with Client(server) as client:
+        none = facts(await call(client, "restore_faces", image="suit.png"))
+        kept = facts(await call(client, "restore_faces", image="sharp.png"))
+    assert none["faces"].startswith("0 ")
+    assert not {"score", "candidates"} & set(none)
+    assert "keep_input" not in kept["face 1"]
+    assert kept["face 1"].endswith("unchanged, no expert was better")
+
+
+async def test_a_selected_candidate_is_told_beside_the_input(server: MCPServer[Any], photos: Any, facts: Any) -> None:
+    """Also if the input is not among the handles: the best of bad candidates would seem an improvement."""
+    async with Client(server) as client:
+        ran = facts(
+            await call(client, "run_candidates", image="clean.png", task="denoise", experts="tv_denoise, nlm_denoise")
+        )
+        handles = [name for name, expert in ran.items() if name.startswith("img_") and expert != "keep_input"]
+        chosen = facts(await call(client, "select_best", candidates=", ".join(handles)))
+    assert "(input " in chosen["score"]
+    score, _, before = chosen["score"].partition(" (input ")
+    assert ("note" in chosen) == (float(score) <= float(before.rstrip(")")))
+
+
+async def test_what_is_left_is_said_once(server: MCPServer[Any], photos: Any, facts: Any) -> None:
+    async with Client(server) as client:
+        wish = {"findings": "haze low, motion blur high", "plan": "denoise", "experts": "tv_denoise"}
+        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))
+    assert "is left" not in told.get("left", "")
+
+
+async def test_a_plan_has_no_measurements(server: MCPServer[Any], photos: Any) -> None:
+    async with Client(server) as client:
+        plan = (await call(client, "plan_restoration", image="noisy.jpg")).structured_content or {}
+        found = (await call(client, "reason_degradations", image="noisy.jpg")).structured_content or {}
+    assert all("measurements" not in finding for finding in plan["findings"])
+    assert any("measurements" in finding for finding in found["findings"])
+
+
+@pytest.mark.parametrize("given", ["2x", "x2", "2", 2, "2 times"])
+async def test_a_scale_is_understood_as_people_write_it(
+    server: MCPServer[Any], photos: Any, facts: Any, given: object
+) -> None:
+    async with Client(server) as client:
+        told = facts(await call(client, "super_resolve", image="noisy.jpg", scale=given, expert="lanczos_2x"))
+        ran = await call(
+            client, "run_candidates", image="noisy.jpg", task="upscale", scale=given, experts="lanczos_2x"
+        )
+    assert told["image"].endswith(" 192x160")
+    assert not ran.is_error
+
+
+@pytest.mark.parametrize(
+    ("tool", "wish", "told"),
+    [
+        ("restore_to_4k", {"image": "nosiy.jpg"}, "did you mean noisy.jpg?"),
+        ("look", {"image": "noisy.png"}, "noisy.jpg"),
+        ("denoise", {"image": "sub/clean.png"}, "did you mean clean.png?"),
+        ("restore_to_4k", {"image": "zzz.png"}, "check the path"),
+        ("restore_to_4k", {"image": "noisy.jpg", "size": "16K"}, "size: '16K' is not a size; give "),
+        ("denoise", {"image": "noisy.jpg", "strength": "much"}, "strength: 'much' is not from 0 to 1"),
+    ],
+)
+async def test_a_refusal_names_the_value_and_what_works(
+    server: MCPServer[Any], photos: Any, tool: str, wish: dict[str, Any], told: str
+) -> None:
+    async with Client(server) as client:
+        refused = await call(client, tool, **wish)
+    assert refused.is_error
+    text = refused.content[0].text  # type: ignore[union-attr]
+    assert told in text
+    assert "Value error" not in text

@@ -39,14 +39,16 @@ def photo_in(folder: Path) -> None:
 
 
 def cost_of(result: CallToolResult, folder: Path) -> dict[str, int]:
-    """Bytes of text and pictures, and the tokens of the pictures; names of folders do not count."""
+    """Bytes of text, structured content and pictures, and the tokens of the pictures; folders' names do not count."""
     assert not result.is_error, result.content
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
     links = [block.model_dump_json(exclude_none=True) for block in result.content if block.type == "resource_link"]
     shown = [base64.b64decode(block.data) for block in result.content if isinstance(block, ImageContent)]
+    structured = json.dumps(result.structured_content or {}, ensure_ascii=False, separators=(",", ":"))
     sizes = [PIL.Image.open(io.BytesIO(one)).size for one in shown]
     return {
         "text": len("".join([*texts, *links]).replace(str(folder), "").encode()),
+        "structured": len(structured.replace(str(folder), "").encode()) if result.structured_content else 0,
         "pictures": sum(map(len, shown)),
         "picture_tokens": sum(math.ceil(width * height / 750) for width, height in sizes),
     }
@@ -101,6 +103,6 @@ async def test_the_reply_of_each_tool_costs_what_is_recorded(settings: ServerSet
     recorded = json.loads(REPLIES.read_text("utf-8"))
     assert found.keys() == recorded.keys() == tools - TASK_TOOLS.keys() | {"denoise"}
     for name, cost in found.items():
-        assert cost["text"] / 4 + cost["picture_tokens"] < MOST_TOKENS, name
+        assert (cost["text"] + cost["structured"]) / 4 + cost["picture_tokens"] < MOST_TOKENS, name
         for part, most in recorded[name].items():
             assert cost[part] <= SLACK * most, f"{name}: {part} {cost[part]} of {most}; if it must, UPDATE_COSTS=1"
