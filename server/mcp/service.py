@@ -177,10 +177,13 @@ class Service:
         """The file that a path or the result of a run is in."""
         if given.kind == "path":
             file = self.access.readable(given.value)
-            if not os.path.lexists(file):
-                raise RequestError(
-                    f"{given.value[:200]!r} does not exist", self._similar(file.name) or "check the path"
-                )
+            try:
+                os.lstat(file)
+            except FileNotFoundError as error:
+                hint = self._similar(file.name) or "check the path"
+                raise RequestError(f"{given.value[:200]!r} does not exist", hint) from error
+            except OSError:
+                pass  # reading it says why
             return file
         return self.access.readable(self.run_state(given.value).output)
 
