@@ -107,6 +107,8 @@ def doubts(perception: Perception, tasks: Sequence[Task], profile: Profile) -> t
 
 def _doubt(name: Degradation, finding: Finding, profile: Profile) -> str:
     found = f"{name.value.replace('_', ' ')} ({finding.severity.words})"
+    if profile.plan is not None or profile.restore_option is not None:
+        return f"{found} is left: the given plan leaves {name.task.value} out"
     if name.task.spec.is_global:
         return f"{found} may be intended and is left; ask for {name.task.value} to change it"
     return f"{found} is left: no expert is expected to improve it; ask for {name.task.value} to try"

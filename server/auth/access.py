@@ -46,4 +46,4 @@ class Access:
 
     def _hint(self) -> str:
         folders = ", ".join(map(str, self.allowed)) or "none"
-        return f"allowed: {folders}; start the server with --allow FOLDER to allow more, or send `data`"
+        return f"allowed: {folders}; start the server with --allow FOLDER to allow more, or send a data: URI"

@@ -21,7 +21,7 @@ MOST_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
 SECONDS_PER_READ = 10.0
 SECONDS_IN_ALL = 60.0
-HINT = "give a public https address of an image file, or send `data`"
+HINT = "give a public https address of an image file, or send a data: URI"
 UNICAST = ipaddress.ip_network("2000::/3")
 """Global unicast (RFC 4291). Addresses outside are local, or embed an IPv4 address: mapped, translated, NAT64."""
 EMBEDDING = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))

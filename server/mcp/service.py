@@ -285,7 +285,7 @@ class Service:
         if not self.settings.urls:
             raise BadAddress(
                 "this server does not fetch images from the web",
-                "start it with --allow-urls to allow that, or give a path or `data`",
+                "start it with --allow-urls to allow that, or give a path or a data: URI",
             )
         return self._fetcher.fetch(url, token)
 

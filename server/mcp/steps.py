@@ -219,7 +219,8 @@ def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequ
             fitting = ", ".join(other.name for other in service.experts.runnable(step.task, step.scale))
             raise RequestError(
                 f"expert {card.name} does {card.task.value} {card.scale}x, not {step}",
-                f"choose one of: {fitting or 'none is installed'}",
+                (f"give scale {card.scale}, or " if card.task is step.task else "")
+                + f"choose one of: {fitting or 'none is installed'}",
             )
         if not is_allowed(card, profile):
             raise RequestError(

@@ -341,11 +341,15 @@ async def test_a_selected_candidate_is_told_beside_the_input(server: MCPServer[A
     assert ("note" in chosen) == (float(score) <= float(before.rstrip(")")))
 
 
-async def test_what_is_left_is_said_once(server: MCPServer[Any], photos: Any, facts: Any) -> None:
+@pytest.mark.parametrize("wish", [{"plan": "super_resolve"}, {"profile": "ExpSR-s2-F"}], ids=str)
+async def test_what_is_left_is_told_once_and_why(
+    server: MCPServer[Any], photos: Any, facts: Any, wish: dict[str, Any]
+) -> None:
+    """A gain is expected here: what was given leaves the step out, not the lack of an expert."""
     async with Client(server) as client:
-        wish = {"findings": "haze low, motion blur high", "plan": "denoise", "experts": "tv_denoise"}
-        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))
-    assert "is left" not in told.get("left", "")
+        wish = wish | {"experts": "lanczos_2x", "size": "2x"}
+        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", findings="noise high", **wish))
+    assert told["left"] == "noise (high): the given plan leaves denoising out"
 
 
 async def test_a_plan_has_no_measurements(server: MCPServer[Any], photos: Any) -> None:
@@ -378,6 +382,10 @@ async def test_a_scale_is_understood_as_people_write_it(
         ("restore_to_4k", {"image": "zzz.png"}, "check the path"),
         ("restore_to_4k", {"image": "noisy.jpg", "size": "16K"}, "size: '16K' is not a size; give "),
         ("denoise", {"image": "noisy.jpg", "strength": "much"}, "strength: 'much' is not from 0 to 1"),
+        ("super_resolve", {"image": "noisy.jpg", "expert": "lanczos_2x"}, "give scale 2, or choose one of"),
+        ("denoise", {"image": "noisy.jpg", "expert": "lanczos_2x"}, "; choose one of: "),
+        ("look", {"image": "/etc/hosts"}, "a data: URI"),
+        ("look", {"image": "https://example.com/a.png"}, "a data: URI"),
     ],
 )
 async def test_a_refusal_names_the_value_and_what_works(
