@@ -92,7 +92,7 @@ def before_and_after(before: Image, after: Image, *, with_detail: bool = True) -
         line += ": the whole, reduced"
         if with_detail:
             window = min(1.0, DETAIL_SIDES[0] / after.width), min(1.0, DETAIL_SIDES[0] / after.height)
-            box = most_changed(before, after, window)
+            box = window_around(most_changed(before, after, window), after, DETAIL_SIDES[0])
             detail = _part(after, (before, after), box, 1.0, DETAIL_SIDES, MOST_PREVIEW_BYTES)
             pictures.append(shown(detail.data))
             line += f"; {detail.region} at {detail.scale:.0%}"
@@ -122,6 +122,14 @@ def centred(image: Image, width: int, height: int) -> Image:
     whole = in_file_space(image)
     alpha = None if image.alpha is None else image.alpha[:, rows, columns].contiguous()
     return prepared(replace(whole, pixels=whole.pixels[:, rows, columns].contiguous(), alpha=alpha))
+
+
+def window_around(box: Box, image: Image, side: int = LOOK_SIDES[-1]) -> Box:
+    """The box of `side` pixels around the centre of another one, as far as the image holds it."""
+    width, height = min(1.0, side / image.width), min(1.0, side / image.height)
+    left = min(max(0.0, (box.left + box.right - width) / 2), 1 - width)
+    top = min(max(0.0, (box.top + box.bottom - height) / 2), 1 - height)
+    return Box(left, top, left + width, top + height)
 
 
 def _part(

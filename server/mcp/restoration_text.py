@@ -121,8 +121,9 @@ def _step(node: Node) -> str:
     if node.expert == KEEP_INPUT:
         return f"{node.step}: input kept, no expert was better"
     results = {one.expert for one in node.verdicts if not one.error}
-    score = f"score {node.score:.3f}, input {kept:.3f}" if kept is not None else f"best of {len(results)}"
-    return f"{node.step}: {node.expert} ({score})"
+    if kept is not None:
+        return f"{node.step}: {node.expert} (score {node.score:.3f}, input {kept:.3f})"
+    return f"{node.step}: {node.expert}" + (f" (best of {len(results)})" if len(results) > 1 else "")
 
 
 def _reasons(restored: Restoration) -> list[str]:

@@ -14,7 +14,7 @@ from imaging.progress import ProgressToken
 from server.errors import RequestError
 from server.mcp.inputs import ImageArgument, InputImage, RegionArgument
 from server.mcp.jobs import Status
-from server.mcp.previews import look_at, side_by_side
+from server.mcp.previews import look_at, side_by_side, window_around
 from server.mcp.responses import fact, picture_response, shown
 from server.mcp.service import Service
 from server.mcp.tool_registration import READS, add_tool
@@ -76,8 +76,9 @@ def _looked(
         raise RequestError("a difference needs two pictures", "give `beside` too")
     token.check()
     box = around([one.box for one in regions_of(region, image, other)])
-    if scale is None and is_place(region):
-        scale = 1.0
+    larger = max((image, other or image), key=lambda one: one.long_side)
+    if is_place(region):
+        box, scale = window_around(box, larger), scale or 1.0
     order: dict[str, str] = {}
     if other is None or second is None:
         part = look_at(image, box, scale)
@@ -87,7 +88,6 @@ def _looked(
         order = dict(zip(("above", "below") if part.is_above else ("left", "right"), names, strict=True))
         if difference:
             order = {"difference": f"{names[1]} minus {names[0]}"}
-    larger = max((image, other or image), key=lambda one: one.long_side)
     lines = [
         fact("shown", f"{part.region} of {larger.width}x{larger.height}, at {part.scale:.0%}"),
         *(fact(place, name) for place, name in order.items()),

@@ -208,17 +208,19 @@ async def test_look_shows_the_pixels_that_it_names(
 
 
 @pytest.mark.usefixtures("large")
-async def test_the_place_with_most_change_is_shown_in_original_pixels(
+async def test_a_place_is_shown_in_original_pixels_with_what_is_around_it(
     server: MCPServer[Any], photos: Any, facts: Any
 ) -> None:
     async with Client(server) as client:
         told = facts(await call(client, "look", image="large.png", beside="changed.png", region="most changed"))
+        detail = facts(await call(client, "look", image="large.png", region="most detail"))
+        small = facts(await call(client, "look", image="noisy.jpg", region="most detail"))
     (left, top, width, height), scale = region_and_percent(told)
-    assert scale == 1
-    assert left <= 1300
-    assert left + width >= 1340
-    assert top <= 900
-    assert top + height >= 940
+    assert (width, height, scale) == (512, 512, 1)
+    assert left <= 1300 < 1340 <= left + width
+    assert top <= 900 < 940 <= top + height
+    assert (region_and_percent(detail)[0][2:], region_and_percent(detail)[1]) == ([512, 512], 1)
+    assert region_and_percent(small) == ([0, 0, 96, 80], 1)
 
 
 async def test_a_reply_with_pictures_says_what_they_show(
@@ -253,7 +255,7 @@ async def test_scores_of_different_steps_are_not_told_as_if_they_could_be_compar
         steps = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))["steps"].split("; ")
     assert "score " in steps[0]
     assert ", input " in steps[0]
-    assert steps[1] == "super_resolution 2x: lanczos_2x (best of 1)"
+    assert steps[1] == "super_resolution 2x: lanczos_2x"
 
 
 async def test_findings_of_the_caller_are_told_as_given(server: MCPServer[Any], photos: Any, facts: Any) -> None:
