@@ -293,7 +293,7 @@ def _finish_step(
             f"{step}: {why}; the input is kept, and nothing was written.",
             picture_line(source.picture),
             *facts,
-            fact("otherwise", "" if profile.experts else _insisting(verdicts)),
+            fact("otherwise", "" if profile.experts else _insisting([*verdicts, *_of_faces(best.faces)])),
             *_next_lines(guide),
         ]
         return Reply(picture_response(lines))
@@ -359,6 +359,10 @@ def _why_kept(best: Candidate, verdicts: Sequence[Verdict], *, is_chosen: bool) 
     if all(verdict.score <= best.verdict.score for verdict in verdicts):
         return "no expert makes this image better"
     return "this was chosen, though others score better" if is_chosen else "no expert is clearly better"
+
+
+def _of_faces(work: FaceWork | None) -> list[Verdict]:
+    return [verdict for face in (work.faces if work else ()) for verdict in face.verdicts]
 
 
 def _insisting(verdicts: Sequence[Verdict]) -> str:

@@ -14,7 +14,7 @@ from imaging.progress import ProgressToken
 from server.errors import RequestError
 from server.mcp.inputs import ImageArgument, InputImage, RegionArgument
 from server.mcp.jobs import Status
-from server.mcp.previews import look_at, side_by_side, window_around
+from server.mcp.previews import AMPLIFIED, look_at, side_by_side, window_around
 from server.mcp.responses import fact, picture_response, shown
 from server.mcp.service import Service
 from server.mcp.tool_registration import READS, add_tool
@@ -87,7 +87,7 @@ def _looked(
         names = (given.text, second.text)
         order = dict(zip(("above", "below") if part.is_above else ("left", "right"), names, strict=True))
         if difference:
-            order = {"difference": f"{names[1]} minus {names[0]}"}
+            order = {"difference": f"{names[1]} minus {names[0]}, {AMPLIFIED:g} times as strong, on grey"}
     lines = [
         fact("shown", f"{part.region} of {larger.width}x{larger.height}, at {part.scale:.0%}"),
         *(fact(place, name) for place, name in order.items()),

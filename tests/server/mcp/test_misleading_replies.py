@@ -59,7 +59,7 @@ async def test_look_says_which_picture_is_where(server: MCPServer[Any], photos: 
         less = facts(await call(client, "look", image="noisy.jpg", beside="clean.png", difference=True))
     assert (beside["left"], beside["right"]) == ("noisy.jpg", "clean.png")
     assert (wide["above"], wide["below"]) == ("noisy.jpg", "clean.png")
-    assert less["difference"] == "clean.png minus noisy.jpg"
+    assert less["difference"] == "clean.png minus noisy.jpg, 4 times as strong, on grey"
 
 
 @pytest.mark.parametrize(
@@ -324,10 +324,13 @@ async def test_faces_that_stay_as_they_are_have_no_score_and_no_identity(
     async with Client(server) as client:
         none = facts(await call(client, "restore_faces", image="suit.png"))
         kept = facts(await call(client, "restore_faces", image="sharp.png"))
+        expert = kept["otherwise"].split(" ")[2]
+        insisted = facts(await call(client, "restore_faces", image="sharp.png", expert=expert))
     assert none["faces"].startswith("0 ")
     assert not {"score", "candidates"} & set(none)
     assert "keep_input" not in kept["face 1"]
     assert kept["face 1"].endswith("unchanged, no expert was better")
+    assert f": {expert}, identity " in insisted["face 1"]
 
 
 async def test_a_selected_candidate_is_told_beside_the_input(server: MCPServer[Any], photos: Any, facts: Any) -> None:
