@@ -157,7 +157,7 @@ def _left(restored: Restoration) -> list[str]:
         if task in budget:
             why = "the budget was spent"
         elif task in tried:
-            why = "tried; the input was better"
+            why = "tried; no result was better than without it"
         else:
             why = "not needed any more after the steps before it"
         left.append(f"{task.value}: {why}")

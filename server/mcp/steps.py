@@ -308,7 +308,7 @@ def _finish_step(
     file, picture = service.keep_result(image, name, source.name, options.output, made)
     guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
     is_worse = before is not None and winner.score <= before and best.faces is None  # each face is decided by itself
-    verdict = "the input has the better score; this result was chosen" if is_worse else ""
+    verdict = "chosen, though its score is not above that of the input" if is_worse else ""
     seen = before_and_after(source.image, image)
     lines = [
         f"{step} by {winner.expert}; saved as {file}.",

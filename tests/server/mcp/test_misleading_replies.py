@@ -276,6 +276,7 @@ async def test_a_step_that_kept_the_input_is_not_told_as_done_by_an_expert(
     lines = [line for line in progress_lines(state) if line.startswith("done: ")]
     assert len(lines) == len(state.path_to(state.current)) - 1
     assert not any("keep_input" in line for line in lines)
+    assert "tried; no result was better than without it" in done["left"]
 
 
 async def test_a_run_that_goes_on_after_a_restart_tells_what_it_found_before(
@@ -343,7 +344,8 @@ async def test_a_selected_candidate_is_told_beside_the_input(server: MCPServer[A
         chosen = facts(await call(client, "select_best", candidates=", ".join(handles)))
     assert "(input " in chosen["score"]
     score, _, before = chosen["score"].partition(" (input ")
-    assert ("note" in chosen) == (float(score) <= float(before.rstrip(")")))
+    assert float(score) <= float(before.rstrip(")"))
+    assert chosen["note"] == "chosen, though its score is not above that of the input"
 
 
 @pytest.mark.parametrize("wish", [{"plan": "super_resolve"}, {"profile": "ExpSR-s2-F"}], ids=str)
