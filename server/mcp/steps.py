@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from agent.finishing import blend, finish
 from agent.judging import Candidate, best_verdict
 from agent.qmoe import candidates, is_allowed
-from agent.regions import SAME_SHAPE, RegionMask
+from agent.regions import SAME_SHAPE
 from agent.search.next_step import context_of
-from agent.state import KEEP_INPUT, FaceResult, FaceWork, Plan, Step, Verdict, expert_of
+from agent.state import KEEP_INPUT, Plan, Step, Verdict, expert_of
 from agent.step import StepResult, experts_for, run_step
 from agent.step_context import StepContext
 from imaging.image import Image
@@ -27,13 +27,9 @@ from server.mcp.ranking import judgement_of
 from server.mcp.responses import fact, picture_line, picture_link, picture_response
 from server.mcp.runs import Reply
 from server.mcp.service import Service, Source
+from server.mcp.step_text import candidates_line, describe, faces_lines, insisting, of_faces, why_kept
 from server.mcp.workspace import CandidateOf
 from toolbox.card import ExpertCard
-
-MOST_ROWS = 12
-MOST_FACES = 8
-LEAST_IN_REGION = 0.05
-"""Share of a face from which it counts as inside a region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,22 +175,6 @@ def finish_image(
     return Reply(picture_response([*lines, seen.line], *seen.pictures, link), file)
 
 
-def describe(verdict: Verdict) -> str:
-    """A candidate's verdict in one line."""
-    if verdict.error:
-        return f"{verdict.expert}: {verdict.error}"
-    prescreened = " on crops" if verdict.stage == "prescreen" else ""
-    return f"{verdict.expert} {verdict.score:.3f}{prescreened}"
-
-
-def verdict_parts(verdict: Verdict) -> str:
-    """The parts of a candidate's score."""
-    return (
-        f"judged quality {verdict.quality:.3f}, consistency {verdict.consistency:.3f}, "
-        f"prior {verdict.expert_prior:+.2f}"
-    )
-
-
 def _step_context(
     service: Service, guide: Guide, source: Source, step: Step, profile: Profile, token: ProgressToken
 ) -> StepContext:
@@ -283,17 +263,17 @@ def _finish_step(
         )
         if is_scored
         else "",
-        _candidates_line(verdicts) if is_scored else "",
-        *_faces_lines(best.faces, mask_for(service, options.region), source.image),
+        candidates_line(verdicts) if is_scored else "",
+        *faces_lines(best.faces, mask_for(service, options.region), source.image),
     ]
     if best.image is None or is_kept:
         guide.took(step, result, profile, source.picture.handle, source.image, best.features)
-        why = _why_kept(best, verdicts, is_chosen=bool(profile.experts))
+        why = why_kept(best, verdicts, is_chosen=bool(profile.experts))
         lines = [
             f"{step}: {why}; the input is kept, and nothing was written.",
             picture_line(source.picture),
             *facts,
-            fact("otherwise", "" if profile.experts else _insisting([*verdicts, *_of_faces(best.faces)])),
+            fact("otherwise", "" if profile.experts else insisting([*verdicts, *of_faces(best.faces)])),
             *_next_lines(guide),
         ]
         return Reply(picture_response(lines))
@@ -351,59 +331,3 @@ def _scale_text(step: Step, options: StepOptions) -> str:
     if not options.scale or options.scale == step.scale:
         return ""
     return f"{options.scale:g}x, the {step.scale}x result of the expert reduced"
-
-
-def _why_kept(best: Candidate, verdicts: Sequence[Verdict], *, is_chosen: bool) -> str:
-    if best.faces and not best.faces.faces:
-        return "no face was found"
-    if all(verdict.score <= best.verdict.score for verdict in verdicts):
-        return "no expert makes this image better"
-    return "this was chosen, though others score better" if is_chosen else "no expert is clearly better"
-
-
-def _of_faces(work: FaceWork | None) -> list[Verdict]:
-    return [verdict for face in (work.faces if work else ()) for verdict in face.verdicts]
-
-
-def _insisting(verdicts: Sequence[Verdict]) -> str:
-    """How the caller can select a result although the input was kept."""
-    made = [verdict for verdict in verdicts if verdict.expert != KEEP_INPUT and not verdict.error]
-    best = max(made, key=lambda verdict: verdict.score, default=None)
-    return f"expert = {best.expert} takes that result in any case" if best else ""
-
-
-def _candidates_line(verdicts: Sequence[Verdict]) -> str:
-    whole = {verdict.expert for verdict in verdicts if verdict.stage != "prescreen"}
-    told = (verdict for verdict in verdicts if verdict.stage != "prescreen" or verdict.expert not in whole)
-    ranked = sorted(told, key=lambda verdict: verdict.score, reverse=True)
-    more = f"; {len(ranked) - MOST_ROWS} more" if len(ranked) > MOST_ROWS else ""
-    return fact("candidates", "; ".join(map(describe, ranked[:MOST_ROWS])) + more)
-
-
-def _faces_lines(work: FaceWork | None, region: RegionMask | None, image: Image) -> list[str]:
-    """Lines with the number of faces and the result of each of the first."""
-    if work is None:
-        return []
-    lines = [fact("faces", f"{len(work.faces)} found by {work.detector}")]
-    mask = region(image)[0] if region and work.faces else None
-    for number, face in enumerate(work.faces[:MOST_FACES], start=1):
-        done = _what_was_done(face, work.same_from)
-        if mask is not None and mask[_rows_and_columns(face)].mean() < LEAST_IN_REGION:
-            done = "outside the region, unchanged"
-        lines.append(fact(f"face {number}", f"{face.width:.0f} px at {face.left:.0f},{face.top:.0f}: {done}"))
-    return lines
-
-
-def _what_was_done(face: FaceResult, same_from: float) -> str:
-    if face.left_alone:
-        return face.left_alone
-    if face.expert != KEEP_INPUT:
-        return f"{face.expert}, identity {face.identity:.2f} of at least {same_from:.2f}"
-    refused = [one.error for one in face.verdicts if one.expert != KEEP_INPUT]
-    return f"unchanged, {refused[0] if refused and all(refused) else 'no expert was better'}"
-
-
-def _rows_and_columns(face: FaceResult) -> tuple[slice, slice]:
-    """Where a face lies in its picture."""
-    top, left = max(0, round(face.top)), max(0, round(face.left))
-    return slice(top, round(face.top + face.height)), slice(left, round(face.left + face.width))

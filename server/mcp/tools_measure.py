@@ -40,7 +40,7 @@ from server.mcp.restoration_text import PLAN_GIVEN
 from server.mcp.restoring import sized
 from server.mcp.service import Service
 from server.mcp.slim_reports import slim_diagnosis, slim_plan, slim_quality
-from server.mcp.steps import verdict_parts
+from server.mcp.step_text import verdict_parts
 from server.mcp.tool_registration import READS, add_tool
 from server.mcp.tools_restore import SizeArgument
 from server.planning import plan_report

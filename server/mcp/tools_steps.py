@@ -40,7 +40,8 @@ from server.mcp.responses import fact, picture_line, picture_response, shown
 from server.mcp.run_calls import run_or_join
 from server.mcp.runs import Reply
 from server.mcp.service import Service
-from server.mcp.steps import StepOptions, describe, finish_image, judge_candidates, select_candidate, take_step
+from server.mcp.step_text import describe
+from server.mcp.steps import StepOptions, finish_image, judge_candidates, select_candidate, take_step
 from server.mcp.tool_registration import REPEATABLE, add_tool
 from server.profile_options import LONG_SIDES
 from toolbox.tasks import Task
