@@ -60,7 +60,7 @@ class StudentRecipe(Recipe):
     discriminator: int = Field(default=32, ge=4)
     """Features of the discriminator's first layer."""
     teacher_blocks: tuple[int, ...] = ()
-    """Residual blocks of the teacher, an RRDBNet, that the student keeps: it begins as the teacher without the others."""
+    """Residual blocks of the teacher, an RRDBNet, that the student begins with: the teacher without the others."""
 
 
 def main() -> None:
