@@ -11,8 +11,10 @@ from agent.judging import Candidate, Judge, Selection
 from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, textured, with_stand_ins
 from agent.state import Verdict, expert_of
 from agent.step_context import StepContext
+from agent.worth import ranking_gains
 from imaging.errors import Cancelled
 from iqa.degradations import estimates_from
+from iqa.expected_gain import is_probable
 from toolbox.card import ExpertCard
 from toolbox.tasks import Degradation, Task
 
@@ -46,9 +48,25 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
     """The experts that a step runs: those allowed by profile, device and licence, shortlisted, within the budget."""
     able = candidates(context.step, context.profile, context.experts)
     slow = too_slow(context, able)
-    able = tuple(card for card in able if card.name not in slow)
+    able = with_probable_gain(context, [card for card in able if card.name not in slow])
     chosen = shortlist(able, context.profile, context.image, context.features)[: context.runs_left]
     return with_stand_ins(context, chosen)
+
+
+def with_probable_gain(context: StepContext, able: Sequence[ExpertCard]) -> tuple[ExpertCard, ...]:
+    """Of a step that nobody asks for, the experts whose own gain is probable, and those without an expected gain.
+
+    The step may be planned for another expert of its task, and the score alone cannot tell what harms. All of `able`
+    if the gain of none is probable, or if the profile is exhaustive; experts that the profile names stay.
+    """
+    profile, task = context.profile, context.step.task
+    if context.is_requested or profile.exhaustive:
+        return tuple(able)
+    named, gains = set(map(expert_of, profile.experts)), ranking_gains(context.features, task)
+    probable = {name for name, gain in gains.items() if is_probable(task, gain.low_db, gain.median_db)}
+    if not any(card.name in probable for card in able):
+        return tuple(able)
+    return tuple(card for card in able if card.name in probable | named or card.name not in gains)
 
 
 def too_slow(context: StepContext, able: Sequence[ExpertCard]) -> dict[str, float]:

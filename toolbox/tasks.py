@@ -84,6 +84,10 @@ class TaskSpec:
     """Never scheduled first while other tasks remain."""
     has_quality_score: bool = True
     """Whether the embedded quality score was trained on this task; otherwise the expert prior alone decides."""
+    niqe_ranks: bool = True
+    """Whether NIQE takes part in the ranking of candidates. It prefers denoisers that leave some noise: in 80 steps
+    on photographs that no fit has seen, the choice gains 3.29 dB without it, 3.19 dB with it, the best one 3.33 dB.
+    """
     co_degradations: tuple[Degradation, ...] = ()
     """Co-occurring degradations that change the ranking of the experts."""
 
@@ -96,14 +100,16 @@ TASKS: dict[Task, TaskSpec] = {
         is_late=True,
         co_degradations=(Degradation.NOISE, Degradation.JPEG_ARTIFACT),
     ),
-    Task.DENOISING: TaskSpec(Degradation.NOISE, co_degradations=(Degradation.JPEG_ARTIFACT,)),
+    Task.DENOISING: TaskSpec(Degradation.NOISE, niqe_ranks=False, co_degradations=(Degradation.JPEG_ARTIFACT,)),
     # A crop shows too little of the camera's motion.
     Task.MOTION_DEBLURRING: TaskSpec(Degradation.MOTION_BLUR, can_be_prescreened=False),
     Task.DEFOCUS_DEBLURRING: TaskSpec(Degradation.DEFOCUS_BLUR),
     Task.DEHAZING: TaskSpec(Degradation.HAZE, is_global=True, can_be_prescreened=False, can_be_side_effect=False),
     Task.DERAINING: TaskSpec(Degradation.RAIN),
     Task.BRIGHTENING: TaskSpec(Degradation.DARK, is_global=True, can_be_prescreened=False, can_be_side_effect=False),
-    Task.JPEG_ARTIFACT_REMOVAL: TaskSpec(Degradation.JPEG_ARTIFACT, co_degradations=(Degradation.NOISE,)),
+    Task.JPEG_ARTIFACT_REMOVAL: TaskSpec(
+        Degradation.JPEG_ARTIFACT, niqe_ranks=False, co_degradations=(Degradation.NOISE,)
+    ),
     Task.FACE_RESTORATION: TaskSpec(Degradation.LOW_QUALITY_FACE, can_be_side_effect=False, is_late=True),
     Task.OLD_PHOTO_RESTORATION: TaskSpec(Degradation.OLD_PHOTO, has_quality_score=False),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,12 +15,13 @@ from skimage import data
 from agent.judging import Candidate
 from agent.qmoe import PRESCREEN_CROPS, candidates, run_candidates, shortlist
 from agent.state import KEEP_INPUT, Step
+from agent.step import experts_for
 from imaging.convert import from_numpy, to_float, to_uint8
 from imaging.device import DEVICE_VARIABLE, device_index, devices
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
-from iqa.expected_gain import AS_GOOD_DB, SHORTLIST_SIZE, expected_gains
+from iqa.expected_gain import AS_GOOD_DB, SHORTLIST_SIZE, expected_gains, is_probable
 from iqa.features import extract_features
 from iqa.patches import SIDE
 from profiles.loading import load_profile
@@ -256,3 +257,22 @@ def test_crops_are_prescreened_without_tta_and_the_whole_is_run_with_what_it_all
     experts = len(whole) - 1  # beside the input
     assert sum(SIDE < side < 600 for side in looks) == len(cards) * PRESCREEN_CROPS
     assert sum(side == 600 for side in looks) == 2 * experts
+
+
+@pytest.mark.parametrize(("sigma", "some_are_probable"), [(4, True), (0, False)])
+def test_experts_without_a_probable_gain_do_not_run_in_a_step_that_nobody_asks_for(
+    pool: ExpertPool, sigma: float, some_are_probable: bool
+) -> None:
+    asked = step_context(noisy_coffee(sigma, None), STEP, load_profile("default"), pool)
+    gains = expected_gains(asked.features, STEP.task)
+    probable = {name for name, gain in gains.items() if is_probable(STEP.task, gain.low_db, gain.median_db)}
+    assert bool(probable) == some_are_probable
+    run, unasked = (
+        {card.name for card in experts_for(context)} for context in (asked, replace(asked, is_requested=False))
+    )
+    assert not run & gains.keys() <= probable
+    if some_are_probable:
+        assert unasked & gains.keys() <= probable
+        assert NEW.name in unasked
+    else:
+        assert unasked == run
