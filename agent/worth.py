@@ -85,7 +85,7 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
         return False
     if task is Task.JPEG_ARTIFACT_REMOVAL and _is_absent(finding, gains):
         return False
-    return is_probable(task, gains[task].low_db, gains[task].median_db) or (may_gain and _is_clearly_severe(finding))
+    return _is_expected(task, perception, gains) or (may_gain and _is_clearly_severe(finding))
 
 
 def tone_adjustment_choice(task: Task, profile: Profile) -> str:
@@ -122,6 +122,17 @@ def _is_seen_or_best(task: Task, perception: Perception, gains: Mapping[Task, Ta
     best = max((one for one in gains if not one.spec.is_global), key=lambda one: gains[one].median_db, default=None)
     is_seen = found is not None and found.severity > Severity.VERY_LOW
     return is_seen or task in (best, Task.DENOISING)
+
+
+def _is_expected(task: Task, perception: Perception, gains: Mapping[Task, TaskGain]) -> bool:
+    """Whether the gain of a task is probable; that of defocus deblurring also on the picture as it was given.
+
+    Noise and blocks that a network removes take fine detail with them, so that a cleaned picture looks soft.
+    """
+    measured = [gains[task]]
+    if task is Task.DEFOCUS_DEBLURRING and task in perception.gains:
+        measured.append(perception.gains[task])
+    return all(is_probable(task, gain.low_db, gain.median_db) for gain in measured)
 
 
 def _is_only_denoising(task: Task, finding: Finding | None, gains: Mapping[Task, TaskGain]) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from agent.planning import plan
 from agent.state import Finding, Perception, TaskGain
+from agent.worth import is_worth_a_step
 from profiles.loading import load_profile
 from profiles.schema import Profile
 from toolbox.catalogue import default_catalogue
@@ -170,3 +171,10 @@ def test_requested_tasks_are_always_planned() -> None:
 @pytest.mark.parametrize(("old", "new"), [(True, "always"), (False, "never"), ("auto", "auto")])
 def test_4kagent_switch_is_accepted(old: object, new: str) -> None:
     assert profile(brightening=old).brightening == new
+
+
+@pytest.mark.parametrize(("at_first", "is_worth_it"), [(NONE, False), (LIKELY, True)])
+def test_softness_that_only_the_cleaned_picture_has_is_left(at_first: TaskGain, is_worth_it: bool) -> None:
+    seen = perception({Degradation.DEFOCUS_BLUR: found(Severity.MEDIUM)}, {Task.DEFOCUS_DEBLURRING: at_first})
+    now = {Task.DENOISING: NONE, Task.DEFOCUS_DEBLURRING: CLEAR}
+    assert is_worth_a_step(Task.DEFOCUS_DEBLURRING, seen, now, profile()) is is_worth_it
