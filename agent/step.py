@@ -51,7 +51,7 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
     """
     able = candidates(context.step, context.profile, context.experts)
     slow, smaller = too_slow(context, able), stand_ins(context)
-    able = [card for card in able if card.name not in slow or card.name in smaller]
+    able = tuple(card for card in able if card.name not in slow or card.name in smaller)
     able = with_probable_gain(context, able)
     chosen = shortlist(able, context.profile, context.image, context.features)[: context.runs_left]
     return with_stand_ins(context, chosen, slow)
