@@ -18,7 +18,7 @@ class Recipe(BaseModel):
 
     name: str
     about: str
-    architecture: Literal["Compact", "DRUNet", "SPAN", "NAFNet"]
+    architecture: Literal["Compact", "DRUNet", "SPAN", "NAFNet", "ESRGAN"]
     network: dict[str, Any]
     """Arguments of the class of the network."""
     scale: Literal[1, 2, 4] = 1

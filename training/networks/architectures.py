@@ -18,6 +18,7 @@ NETWORKS = {
     "DRUNet": "spandrel.architectures.DRUNet.__arch.network_unet:DRUNet",
     "SPAN": "spandrel.architectures.SPAN.__arch.span:SPAN",
     "NAFNet": "spandrel.architectures.NAFNet.__arch.NAFNet_arch:NAFNet",
+    "ESRGAN": "spandrel.architectures.ESRGAN.__arch.RRDB:RRDBNet",
 }
 """The classes that spandrel loads, so that trained weights fit."""
 

@@ -17,7 +17,7 @@ import threading
 import time
 import tomllib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,12 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.parametrizations import spectral_norm
 
 from imaging.atomic import atomic_write
+from imaging.device import bfloat16_where_fast
+from toolbox.catalogue import default_catalogue
+from toolbox.expert import load_expert
+from toolbox.network import NetworkExpert
 from training.data.loading import Bytes
-from training.data.teacher_pairs import load_pairs, load_shard
+from training.data.teacher_pairs import TEACHER, load_pairs, load_shard
 from training.networks.architectures import forward
 from training.networks.train import SAVE_EVERY_SECONDS, Run, run_arguments
 from training.recipe import Recipe
@@ -55,6 +59,8 @@ class StudentRecipe(Recipe):
     """Weight of the locally discriminative loss against artifacts (Liang et al. 2022, arXiv 2203.09195)."""
     discriminator: int = Field(default=32, ge=4)
     """Features of the discriminator's first layer."""
+    teacher_blocks: tuple[int, ...] = ()
+    """Residual blocks of the teacher, an RRDBNet, that the student begins with: the teacher without the others."""
 
 
 def main() -> None:
@@ -135,7 +141,7 @@ class StudentRun(Run):
     def __init__(self, recipe: StudentRecipe, folder: Path, minutes: float = math.inf) -> None:
         """Resumes from folder/checkpoint.pt and folder/discriminator.pt if they are there."""
         super().__init__(recipe, folder, 0, minutes)
-        self.judge = UNetDiscriminator(recipe.discriminator).to(self.device)
+        self.judge = UNetDiscriminator(recipe.discriminator).to(self.device).to(memory_format=torch.channels_last)
         self.judge_optimiser = torch.optim.AdamW(
             self.judge.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0
         )
@@ -144,6 +150,15 @@ class StudentRun(Run):
             state = torch.load(file, map_location=self.device, weights_only=True)
             self.judge.load_state_dict(state["network"])
             self.judge_optimiser.load_state_dict(state["optimiser"])
+
+    def initial_network(self) -> nn.Module:
+        """As the base class, or the teacher without the blocks that the recipe leaves out."""
+        network = super().initial_network()
+        if self.recipe.teacher_blocks:
+            teacher = load_expert(default_catalogue().card(TEACHER))
+            assert isinstance(teacher, NetworkExpert)  # noqa: S101  # for the type checker
+            network.load_state_dict(without_blocks(teacher.descriptor.model.state_dict(), self.recipe.teacher_blocks))
+        return network
 
     def take_step(self, inputs: Tensor, targets: Tensor) -> float:
         """Take one step of both optimisers and return the loss on pixels."""
@@ -195,6 +210,25 @@ class StudentRun(Run):
             torch.save(
                 {"network": self.judge.state_dict(), "optimiser": self.judge_optimiser.state_dict()}, temporary
             )
+
+
+def without_blocks(state: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str, Tensor]:
+    """The weights of an RRDBNet that has only the `kept` residual blocks of another one, in the order given.
+
+    A residual block adds a little to its input, so that what is left of the network still works.
+    """
+    trunk = "model.1.sub."
+    numbers = [int(name.removeprefix(trunk).split(".")[0]) for name in state if name.startswith(trunk)]
+    blocks = {old: new for new, old in enumerate((*kept, max(numbers)))}
+    result = {}
+    for name, value in state.items():
+        if not name.startswith(trunk):
+            result[name] = value
+            continue
+        number, rest = name.removeprefix(trunk).split(".", 1)
+        if int(number) in blocks:
+            result[f"{trunk}{blocks[int(number)]}.{rest}"] = value
+    return result
 
 
 def figures_of(network: nn.Module, recipe: Recipe, inputs: Bytes, targets: Bytes) -> dict[str, float]:
@@ -253,6 +287,10 @@ class UNetDiscriminator(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1, H, W): positive where it looks like the teacher's."""
+        with bfloat16_where_fast(pixels.device):
+            return self._realism(pixels).float()
+
+    def _realism(self, pixels: Tensor) -> Tensor:
         levels = [F.leaky_relu(self.first(pixels), 0.2)]
         for layer in self.down:
             levels.append(F.leaky_relu(layer(levels[-1]), 0.2))

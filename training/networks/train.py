@@ -124,8 +124,8 @@ class Run:
         self.device = best_device()
         self.step = 0
         checkpoint = folder / "checkpoint.pt"
-        weights = None if checkpoint.exists() or not recipe.init else _initial_weights(recipe.init, folder.parent)
-        self.network = _to(begin(recipe, weights), self.device).train()
+        network = build(recipe) if checkpoint.exists() else self.initial_network()
+        self.network = _to(network, self.device).train()
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=0)
         state = torch.load(checkpoint, map_location=self.device, weights_only=True) if checkpoint.exists() else None
         if state:
@@ -139,6 +139,11 @@ class Run:
         self._schedule = cosine_schedule(
             self.optimiser, recipe.learning_rate, recipe.warm_up, self.progress_at, self.step
         )
+
+    def initial_network(self) -> nn.Module:
+        """The network before the first step."""
+        name = self.recipe.init
+        return begin(self.recipe, _initial_weights(name, self.folder.parent) if name else None)
 
     def progress_at(self, step: int) -> float:
         """The part of the training that is finished, by steps or by time, whichever is further."""

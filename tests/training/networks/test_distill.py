@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,21 @@ from imaging.progress import ProgressToken
 from tests.agent.scripted import expert
 from toolbox.catalogue import default_catalogue, parse_cards
 from toolbox.expert import load_expert
+from toolbox.network import NetworkExpert
 from toolbox.tasks import Task
-from training.data.teacher_pairs import load_pairs, second_stage_pairs, teacher_pairs
-from training.networks.distill import StudentRecipe, artifact_map, distill
+from training.data.teacher_pairs import TEACHER, load_pairs, second_stage_pairs, teacher_pairs
+from training.networks.architectures import build
+from training.networks.distill import (
+    StudentRecipe,
+    StudentRun,
+    artifact_map,
+    distill,
+    load_student_recipe,
+    without_blocks,
+)
 from training.networks.export import export_student
 
+STUDENTS = Path(__file__).parents[3] / "training" / "recipes" / "students"
 RECIPE = StudentRecipe(
     name="student",
     about="",
@@ -113,3 +124,32 @@ def test_artifacts_are_weighted_only_where_the_average_is_better() -> None:
     output[..., 4:8, 4:8] = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
     assert float(artifact_map(output, targets, targets).max()) > 0
     assert float(artifact_map(output, targets, 2 * output + 0.1).sum()) == 0
+
+
+def test_a_teacher_without_some_of_its_blocks_runs_the_others_in_their_order() -> None:
+    def rrdbnet(blocks: int) -> Any:
+        network = {"num_filters": 4, "num_blocks": blocks, "scale": 4}
+        return build(RECIPE.model_copy(update={"architecture": "ESRGAN", "network": network})).eval()
+
+    torch.manual_seed(0)
+    teacher, student = rrdbnet(12), rrdbnet(3)
+    student.load_state_dict(without_blocks(teacher.state_dict(), (1, 4, 11)))
+    first, trunk, *rest = teacher.model
+    features = first(pixels := torch.rand(1, 3, 8, 8))
+    short = features
+    for block in (1, 4, 11, 12):  # the last is the convolution after the blocks
+        short = trunk.sub[block](short)
+    output = torch.nn.Sequential(*rest)(features + short)
+    with torch.inference_mode():
+        torch.testing.assert_close(student(pixels), output)
+        assert not torch.allclose(student(pixels), teacher(pixels))
+
+
+@pytest.mark.slow
+def test_the_student_of_real_esrgan_begins_as_its_teacher_without_blocks(tmp_path: Path) -> None:
+    recipe = load_student_recipe(STUDENTS / "student_x4.toml")
+    network = StudentRun(recipe, tmp_path).network
+    teacher = load_expert(default_catalogue().card(TEACHER))
+    assert isinstance(teacher, NetworkExpert)
+    expected = without_blocks(teacher.descriptor.model.state_dict(), recipe.teacher_blocks)
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
