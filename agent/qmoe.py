@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -145,31 +145,17 @@ def shortlist(
     return tuple(card for card in cards if card.name not in unwanted)
 
 
-def stand_ins(context: StepContext) -> dict[str, ExpertCard]:
-    """The smaller networks for a step that can run here in time, by the name of the expert each stands in for."""
-    step, pixels, limit = context.step, context.image.width * context.image.height, context.expert_seconds
-    able = context.experts.runnable(step.task, step.scale)
-    return {
-        card.stands_in_for: card
-        for card in able
-        if card.stands_in_for and (limit is None or seconds_on_cpu(card, pixels) <= limit)
-    }
+def with_stand_ins(context: StepContext, cards: Sequence[ExpertCard]) -> tuple[ExpertCard, ...]:
+    """`cards`; on a CPU, if the image was enlarged before, with the smaller networks that stand in for them.
 
-
-def with_stand_ins(
-    context: StepContext, cards: Sequence[ExpertCard], slow: Collection[str] = ()
-) -> tuple[ExpertCard, ...]:
-    """`cards`, with the smaller networks that stand in for `slow` ones, and for all on a CPU after an enlargement.
-
-    Experts that the profile names, and all of an exhaustive profile that are not slow, stay.
+    Experts that the profile names, and all of an exhaustive profile, stay.
     """
-    profile = context.profile
-    everywhere = context.is_enlarged and best_device().type == "cpu" and not profile.exhaustive
-    named, smaller = set(map(expert_of, profile.experts)), stand_ins(context)
-    return tuple(
-        smaller.get(card.name, card) if card.name in slow or (everywhere and card.name not in named) else card
-        for card in cards
-    )
+    profile, step = context.profile, context.step
+    if not context.is_enlarged or best_device().type != "cpu" or profile.exhaustive:
+        return tuple(cards)
+    smaller = {card.stands_in_for: card for card in context.experts.runnable(step.task, step.scale)}
+    named = set(map(expert_of, profile.experts))
+    return tuple(card if card.name in named else smaller.get(card.name, card) for card in cards)
 
 
 @dataclass(frozen=True, slots=True)

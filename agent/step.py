@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from agent.faces.step import run_face_step
 from agent.judging import Candidate, Judge, Selection
-from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, stand_ins, textured, with_stand_ins
+from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, textured, with_stand_ins
 from agent.state import Verdict, expert_of
 from agent.step_context import StepContext
 from agent.worth import ranking_gains
@@ -45,16 +45,12 @@ class _TimeIsUp(Cancelled):
 
 
 def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
-    """The experts that a step runs: those allowed by profile, device and licence, shortlisted, within the budget.
-
-    Where an expert would take too long, the smaller network that stands in for it runs, if that is fast enough.
-    """
+    """The experts that a step runs: those allowed by profile, device and licence, shortlisted, within the budget."""
     able = candidates(context.step, context.profile, context.experts)
-    slow, smaller = too_slow(context, able), stand_ins(context)
-    able = tuple(card for card in able if card.name not in slow or card.name in smaller)
-    able = with_probable_gain(context, able)
+    slow = too_slow(context, able)
+    able = with_probable_gain(context, [card for card in able if card.name not in slow])
     chosen = shortlist(able, context.profile, context.image, context.features)[: context.runs_left]
-    return with_stand_ins(context, chosen, slow)
+    return with_stand_ins(context, chosen)
 
 
 def with_probable_gain(context: StepContext, able: Sequence[ExpertCard]) -> tuple[ExpertCard, ...]:
