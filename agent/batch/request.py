@@ -76,7 +76,7 @@ class BatchRequest:
                 f"give another folder, for example {results / 'restored'}",
             )
         if os.path.lexists(results) and not os.path.isdir(results):
-            raise OutputError(f"{self.results} is not a folder", "give a folder for the results")
+            raise OutputError(f"{self.results} is a file or leads nowhere", "give a folder for the results")
         if BATCH_FOLDER in source.parts:
             raise BatchError(f"{self.source} holds a batch's own files", "give a folder with pictures")
         if self.suffix not in (*FORMAT_OF, SAME_FORMAT):
