@@ -204,7 +204,9 @@ def photos(folder: Path, count: int) -> Path:
     return folder
 
 
-def watched(handles: dict[int, ProcessHandle], **options: int) -> EngineOpener:
+def watched(
+    handles: dict[int, ProcessHandle], workers: int | None = None, threads: int | None = None
+) -> EngineOpener:
     """Opens an engine that writes its latest processes to `handles`."""
 
     class Watched(LocalEngine):
@@ -212,7 +214,7 @@ def watched(handles: dict[int, ProcessHandle], **options: int) -> EngineOpener:
             handles[number] = super().start_worker(number)
             return handles[number]
 
-    return partial(Watched, **options)
+    return partial(Watched, workers=workers, threads=threads)
 
 
 def computed(handle: ProcessHandle) -> float:
