@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
+
 from imaging.pixels import empty, row_chunks
 
 if TYPE_CHECKING:
@@ -99,9 +102,8 @@ def _largest(planes: Tensor, reach: int) -> Tensor:
     """The largest of the values around, up to so many pixels away."""
     import torch
 
-    side = 2 * reach + 1
-    tall = torch.nn.functional.max_pool2d(planes[None], (side, 1), 1, (reach, 0))
-    return torch.nn.functional.max_pool2d(tall, (1, side), 1, (0, reach))[0]
+    window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    return torch.from_numpy(np.stack([cv2.dilate(plane, window) for plane in planes.numpy()]))
 
 
 def _repeated(planes: Tensor, scale: int) -> Tensor:
