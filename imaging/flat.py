@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from imaging.pixels import empty, row_chunks
@@ -100,6 +99,7 @@ def _equal(pixels: Tensor, axis: int) -> Tensor:
 
 def _largest(planes: Tensor, reach: int) -> Tensor:
     """The largest of the values around, up to so many pixels away."""
+    import cv2
     import torch
 
     window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
