@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -193,6 +194,8 @@ def resume_run(
         target = str(output.absolute()) if output else state.output
         if state.finished:
             return _finished(state, folder, target)
+        if not state.nodes:
+            raise RunError(f"run {state.id} has no picture", f"restore {state.source} again")
         is_written = _has_written(state, Path(target))
         state = state.model_copy(update={"output": target, "overwrite": state.overwrite or overwrite})
         if not is_written:
@@ -211,7 +214,7 @@ def resume_run(
 def _finished(state: RunState, folder: Path, output: str) -> Restoration:
     if output != state.output:
         raise RunError(f"run {state.id} is finished, its result is {state.output}", "copy that file")
-    if not Path(output).exists():
+    if not os.path.exists(output):  # a Path of a name that is too long would raise
         gone = f"run {state.id} is finished, but its result {output} is gone"
         raise RunError(gone, f"restore {state.source} again")
     return Restoration(state, folder)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import math
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -21,9 +24,10 @@ from agent.state import RunState
 from imaging.atomic import atomic_write
 from imaging.convert import to_float, to_uint16
 from imaging.disk import FREE_IT
+from imaging.errors import RestoreError
 from imaging.image import Image
 from imaging.metadata import metadata_from_json, metadata_to_json
-from imaging.opening import read_small
+from imaging.opening import no_link, read_small
 from imaging.pixels import empty, row_chunks
 from imaging.resizing import fitted, resize
 from imaging.writing import thumbnail_jpeg
@@ -33,14 +37,16 @@ if TYPE_CHECKING:
 
 THUMBNAIL_SIDE = 320
 SLIDER_SIDE = 1400
-MAX_STATE_BYTES = 64 << 20
+MAX_STATE_BYTES, MAX_TRACE_BYTES = 16 << 20, 16 << 20
+SMALL = ("icc", "metadata", "kind", "quantization_relative_to_q50")
+"""Arrays of an image that are not pixels."""
 MASK = -1
 """The number under which the mask is stored among the images of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """One run on disk."""
+    """One run on disk. The folder itself may be a link, its files and folders may not."""
 
     path: Path
 
@@ -87,7 +93,7 @@ class RunFolder:
         """The last saved state; `RunError` if it is missing or damaged."""
         file = self.path / "state.json"
         try:
-            return RunState.model_validate_json(read_small(file, MAX_STATE_BYTES))
+            return RunState.model_validate_json(read_small(file, MAX_STATE_BYTES, follow_link=False))
         except OSError as error:
             raise RunError(f"{self.path} is not a run folder: {file.name}: {error.strerror}") from error
         except ValidationError as error:
@@ -118,36 +124,43 @@ class RunFolder:
         """A node's image; `RunError` if it is missing or damaged."""
         file = self._image_file(node)
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                bit_depth, greyscale, network_space = (int(value) for value in arrays["kind"])
-                icc, metadata = arrays["icc"].tobytes(), metadata_from_json(arrays["metadata"].tobytes())
-                quantization = arrays.get("quantization_relative_to_q50")
-            with (
-                zipfile.ZipFile(file) as archive,
-                zipfile.ZipFile(self._image_file(0) if network_space else file) as first,
-            ):
-                return Image(
-                    pixels=_load(archive, "pixels"),
-                    file_pixels=_load_if_there(first, "file_pixels"),
-                    alpha=_load_if_there(archive, "alpha"),
-                    icc_profile=icc or None,
-                    bit_depth=bit_depth,
-                    greyscale=bool(greyscale),
-                    network_space=bool(network_space),
-                    quantization_relative_to_q50=None if quantization is None else float(quantization),
-                    **metadata,
-                )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            with _opened(file) as archive:
+                small = {name: _load_small(archive, name) for name in SMALL if f"{name}.npy" in archive.namelist()}
+                bit_depth, greyscale, network_space = (int(value) for value in small["kind"])
+                quantization = small.get("quantization_relative_to_q50")
+                with _opened(self._image_file(0) if network_space else file) as first:
+                    return Image(
+                        pixels=_load(archive, "pixels"),
+                        file_pixels=_load_if_there(first, "file_pixels"),
+                        alpha=_load_if_there(archive, "alpha", 1),
+                        icc_profile=small["icc"].tobytes() or None,
+                        bit_depth=bit_depth,
+                        greyscale=bool(greyscale),
+                        network_space=bool(network_space),
+                        quantization_relative_to_q50=None if quantization is None else float(quantization),
+                        **metadata_from_json(small["metadata"].tobytes()),
+                    )
+        except RestoreError:
+            raise
+        except Exception as error:  # whatever the readers of a foreign file raise
             raise RunError(f"image {file.name} of run {self.path} is missing or damaged: {error}") from error
 
     def drop_images(self) -> None:
         """Delete the images after the result is written; thumbnails and trace are kept."""
-        for file in (self.path / "nodes").glob("*.npz"):
+        for file in self._inner("nodes").glob("*.npz"):
             file.unlink()
 
     def save_thumbnail(self, name: str, image: Image) -> None:
         """Save a small JPEG for the report."""
-        _write_atomically(self.path / "thumbnails" / f"{name}.jpg", thumbnail_jpeg(image, THUMBNAIL_SIDE))
+        _write_atomically(self._inner("thumbnails") / f"{name}.jpg", thumbnail_jpeg(image, THUMBNAIL_SIDE))
+
+    def read_trace(self) -> bytes:
+        """The events so far, one JSON object per line. Raises `RunError`."""
+        file = self.path / "trace.jsonl"
+        try:
+            return read_small(file, MAX_TRACE_BYTES, follow_link=False)
+        except OSError as error:
+            raise RunError(f"run {self.path.name} has no trace that can be read: {error.strerror}") from error
 
     def save_before_after(self, before: Image, after: Image) -> None:
         """Save the two pictures of the report's slider, in the same size."""
@@ -159,11 +172,34 @@ class RunFolder:
     def append_event(self, event: Event) -> None:
         """Append a line to the trace."""
         file = self.path / "trace.jsonl"
-        with _writing(file), file.open("ab") as stream:
+        with _writing(file), open(file, "ab", opener=no_link) as stream:
             stream.write(event.model_dump_json().encode() + b"\n")
 
     def _image_file(self, node: int) -> Path:
-        return self.path / "nodes" / f"{node}.npz"
+        return self._inner("nodes") / f"{node}.npz"
+
+    def _inner(self, name: str) -> Path:
+        folder = self.path / name
+        if folder.is_symlink():
+            raise RunError(f"{folder} is a link", "put the folder in its place")
+        return folder
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive as `save_image` writes it: nothing in it is larger than the file. Raises `ValueError`."""
+    with open(file, "rb", opener=no_link) as stream, zipfile.ZipFile(stream) as archive:
+        size = os.fstat(stream.fileno()).st_size
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or not entry.file_size == entry.compress_size <= size:
+                raise ValueError(f"{entry.filename} is not stored as it is written")
+        yield archive
+
+
+def _load_small(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    data = archive.read(f"{name}.npy")
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def _save(archive: zipfile.ZipFile, name: str, pixels: Tensor) -> None:
@@ -177,11 +213,14 @@ def _save(archive: zipfile.ZipFile, name: str, pixels: Tensor) -> None:
                 entry.write(integers.astype("<u2", copy=False).data)
 
 
-def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
-    """Read what `_save` wrote."""
+def _load(archive: zipfile.ZipFile, name: str, channels: int = 3) -> Tensor:
+    """Read what `_save` wrote. Raises `ValueError` for another shape, and whatever NumPy and zipfile raise."""
     with archive.open(f"{name}.npy") as entry:
         np.lib.format.read_magic(entry)
         shape, _, _ = np.lib.format.read_array_header_1_0(entry)
+        size = archive.getinfo(f"{name}.npy").file_size - entry.tell()
+        if len(shape) != 3 or shape[0] != channels or min(shape) < 1 or 2 * math.prod(shape) != size:
+            raise ValueError(f"{name} has the shape {shape} in {size} bytes")
         pixels = empty(shape)
         for channel in range(shape[0]):
             for rows in row_chunks(pixels):
@@ -191,8 +230,8 @@ def _load(archive: zipfile.ZipFile, name: str) -> Tensor:
     return pixels
 
 
-def _load_if_there(archive: zipfile.ZipFile, name: str) -> Tensor | None:
-    return _load(archive, name) if f"{name}.npy" in archive.namelist() else None
+def _load_if_there(archive: zipfile.ZipFile, name: str, channels: int = 3) -> Tensor | None:
+    return _load(archive, name, channels) if f"{name}.npy" in archive.namelist() else None
 
 
 def _write_atomically(file: Path, data: bytes) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from iqa.content import ContentKind
 from profiles.schema import Profile
 from toolbox.tasks import Degradation, Severity, Task
 
+MOST_NODES, MOST_STEPS = 1000, 100
+"""More than any run has; a file with more is not of this program."""
+Side: TypeAlias = Annotated[int, Field(ge=1, lt=1 << 31)]
+"""Width or height in pixels."""
 KEEP_INPUT = "keep_input"
 """The candidate that keeps the step's input."""
 UNTOUCHED, HALF_CLEANED = ".untouched", ".half_cleaned"
@@ -38,7 +42,7 @@ class Finding(_Frozen):
     """Measured numbers; their names include the unit."""
     estimated: Severity | None = None
     """The estimator's severity, if a caller or model reported another one."""
-    where: tuple[float, ...] = ()
+    where: tuple[float, ...] = Field(default=(), max_length=9)
     """The severity in each cell of a 3x3 grid, row by row, 0..4; empty if it cannot be localised."""
 
     @property
@@ -58,8 +62,8 @@ class TaskGain(_Frozen):
 class Perception(_Frozen):
     """The degradations, quality and content of an image, as a reasoner assesses them."""
 
-    width: int
-    height: int
+    width: Side
+    height: Side
     quality: float = Field(ge=0, le=1)
     metrics: dict[str, float]
     findings: dict[Degradation, Finding]
@@ -95,9 +99,9 @@ class Step(_Frozen):
 class Plan(_Frozen):
     """Ordered steps with their reasons."""
 
-    steps: tuple[Step, ...]
-    final_width: int
-    final_height: int
+    steps: tuple[Step, ...] = Field(max_length=MOST_STEPS)
+    final_width: Side
+    final_height: Side
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     by: str
@@ -166,11 +170,12 @@ class Node(_Frozen):
 
     id: int
     parent: int | None = None
+    """None for the input, which is the first node; otherwise an earlier one."""
     step: Step | None = None
     """The step that made it; None for the input."""
     expert: str | None = None
-    width: int
-    height: int
+    width: Side
+    height: Side
     score: float = 0.0
     verdicts: tuple[Verdict, ...] = ()
     margin: float | None = None
@@ -179,9 +184,9 @@ class Node(_Frozen):
     """Outcome for each face, in a face step."""
     failed: bool = False
     """Whether the step failed; its image may be kept as a compromise."""
-    remaining_steps: tuple[Step, ...]
+    remaining_steps: tuple[Step, ...] = Field(max_length=MOST_STEPS)
     """Steps still to be done from here."""
-    failed_first_steps: tuple[Step, ...] = ()
+    failed_first_steps: tuple[Step, ...] = Field(default=(), max_length=MOST_STEPS)
     """Steps that failed as the next one from here."""
 
     @property
@@ -257,25 +262,26 @@ class RunState(_Frozen):
     version: Literal[1] = 1
     id: str
     source: str
-    output: str
+    output: str = Field(max_length=4096, pattern=r"\A[^\x00]*\z")
     overwrite: bool
     profile: Profile
     reasoner: str
     perception: Perception | None = None
     plan: Plan | None = None
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[Node, ...] = Field(default=(), max_length=MOST_NODES)
+    """Each is at the place of its number; none before the input is read."""
     current: int = 0
     restart_node: int | None = None
     """The end of the first branch; set when the run has restarted from its input."""
     expert_runs: int = 0
     model_use: ModelUse = ModelUse()
-    strength: float = 1.0
+    strength: float = Field(default=1.0, ge=0, le=1)
     """Weight of the result in its blend with the input."""
     is_masked: bool = False
     """Whether the result replaces the input only inside the mask in the run folder."""
-    final_size: tuple[int, int] | None = None
+    final_size: tuple[Side, Side] | None = None
     """Width and height that the caller asked for."""
-    seconds: dict[str, float] = {}
+    seconds: dict[str, FiniteFloat] = {}
     """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
     warnings: tuple[str, ...] = ()
     result: ResultFile | None = None
@@ -283,6 +289,16 @@ class RunState(_Frozen):
     helpful_downloads: tuple[str, ...] = ()
     """Downloads of the starter set that a step would have used, and what they gain."""
     finished: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_tree(self) -> RunState:
+        for index, node in enumerate(self.nodes):
+            if node.id != index or not (node.parent is None if index == 0 else node.parent in range(index)):
+                raise ValueError(f"node {index} has the number {node.id} and the parent {node.parent}")
+        places = range(max(len(self.nodes), not self.finished))
+        if self.current not in places or self.restart_node not in (None, *places):
+            raise ValueError(f"there are no nodes {self.current} and {self.restart_node}")
+        return self
 
     def with_node(self, node: Node) -> RunState:
         """The state with a node added or replaced."""

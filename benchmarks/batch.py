@@ -1,7 +1,8 @@
 """Folders of pictures: against one call a picture, by one worker or two, by Ray, and what memory does.
 
-`python -m benchmarks.batch PART` prints a table; PART is calls, workers, ray, memory or record. Pictures are parts
-of the photos of scikit-image, 64x64, a quarter each noisy, dark, compressed and clean, enlarged 2x by ExpSR-s2-F.
+`python -m benchmarks.batch PART` prints a table; PART is calls, workers, busy, ray, memory or record. Pictures are
+parts of the photos of scikit-image, 64x64, a quarter each noisy, dark, compressed and clean, enlarged 2x by
+ExpSR-s2-F; those of the part busy have 0.1 to 12 megapixels and are restored by the default profile, in minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from statistics import median
 
 import numpy as np
 import PIL.Image
+import psutil
 import skimage.data
 
 from agent.batch.engines.in_process import InProcessEngine
@@ -50,7 +52,8 @@ def main() -> None:
     arguments = parser.parse_args()
     title = f"Batches: {arguments.part}"
     with tempfile.TemporaryDirectory() as folder, reported(f"batch_{arguments.part}", title):
-        print(f"Pictures of {arguments.side}x{arguments.side} by {PROFILE}\n")
+        if arguments.part != "busy":
+            print(f"Pictures of {arguments.side}x{arguments.side} by {PROFILE}\n")
         PARTS[arguments.part](Path(folder), arguments)
 
 
@@ -79,6 +82,26 @@ def workers(folder: Path, arguments: argparse.Namespace) -> None:
         print(f"| {many} | {threads} | {taken[0]:.1f} | {taken[1]:.1f} |", flush=True)
 
 
+def busy(folder: Path, arguments: argparse.Namespace) -> None:
+    """The share of the cores that one worker a core keeps busy; to be run on a machine that does nothing else."""
+    source = photos(folder / "in", arguments.pictures or 12)
+    count, handles, stamps = os.cpu_count() or 1, dict[int, ProcessHandle](), list[tuple[float, float]]()
+
+    def stamp(tally: Tally, entry: Entry | None) -> None:
+        if entry is not None and entry.status == "failed":
+            raise SystemExit(entry.reason)
+        if entry is not None and tally.ended <= tally.total - count:  # afterwards a worker may have none
+            stamps.append((time.perf_counter(), sum(map(computed, handles.values()))))
+
+    request = BatchRequest(source, folder / "out", load_profile("default"))
+    whole = cost(partial(run_batch, request, watched(handles, workers=count, threads=1), listener=stamp))
+    (begin, before), (end, after) = stamps[count - 1], stamps[-1]
+    print("0.1 to 12 megapixels by default\n\n| seconds of | | CPU | of the cores |\n|---|---|---|---|")
+    parts = {"the time with pictures for all workers": (end - begin, after - before), "the whole call": whole}
+    for name, (seconds, worked) in parts.items():
+        print(f"| {name} | {seconds:.1f} | {worked:.1f} | {worked / seconds / count:.1%} |")
+
+
 def ray(folder: Path, arguments: argparse.Namespace) -> None:
     """Local and Ray by turns, with their start and without."""
     source = pictures(folder / "in", arguments.pictures or 32, arguments.side)
@@ -101,11 +124,6 @@ def memory(folder: Path, arguments: argparse.Namespace) -> None:
     source = pictures(folder / "in", arguments.pictures or MEMORY_AT[-1], arguments.side)
     handles: dict[int, ProcessHandle] = {}
 
-    class Watched(LocalEngine):
-        def start_worker(self, number: int) -> ProcessHandle:
-            handles[number] = super().start_worker(number)
-            return handles[number]
-
     def look(tally: Tally, entry: Entry | None) -> None:
         if entry is not None and tally.done in MEMORY_AT:
             held = [resident(handle.process.pid or 0) for handle in handles.values()]
@@ -113,7 +131,7 @@ def memory(folder: Path, arguments: argparse.Namespace) -> None:
             print(f"| {tally.done} | {line} | {resident(os.getpid())[0]} |", flush=True)
 
     print("| pictures | MiB of each worker | MiB of the command |\n|---|---|---|")
-    run_batch(BatchRequest(source, folder / "out", load_profile(PROFILE)), Watched, listener=look)
+    run_batch(BatchRequest(source, folder / "out", load_profile(PROFILE)), watched(handles), listener=look)
 
 
 def record(folder: Path, arguments: argparse.Namespace) -> None:
@@ -146,6 +164,7 @@ class Copier(Worker):
 PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "calls": calls,
     "workers": workers,
+    "busy": busy,
     "ray": ray,
     "memory": memory,
     "record": record,
@@ -172,6 +191,36 @@ def pictures(folder: Path, count: int, side: int) -> Path:
         else:
             picture.save(folder / f"{number:03}.png")
     return folder
+
+
+def photos(folder: Path, count: int) -> Path:
+    """A folder of that number of photos of 0.1 to 12 megapixels, large and small ones in turn, with some noise."""
+    folder.mkdir()
+    dice, photo = np.random.default_rng(0), PIL.Image.fromarray(skimage.data.retina()[300:1100, 300:1100])
+    for number, megapixels in enumerate(dice.permutation(np.geomspace(0.1, 12, count))):
+        side = round((megapixels * 1e6) ** 0.5)
+        pixels = np.asarray(photo.resize((side, side)), float) + dice.normal(0, 6, (side, side, 3))
+        PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{number:03}.jpg", quality=92)
+    return folder
+
+
+def watched(
+    handles: dict[int, ProcessHandle], workers: int | None = None, threads: int | None = None
+) -> EngineOpener:
+    """Opens an engine that writes its latest processes to `handles`."""
+
+    class Watched(LocalEngine):
+        def start_worker(self, number: int) -> ProcessHandle:
+            handles[number] = super().start_worker(number)
+            return handles[number]
+
+    return partial(Watched, workers=workers, threads=threads)
+
+
+def computed(handle: ProcessHandle) -> float:
+    """Seconds that a worker and its decoding processes, ended ones too, have computed."""
+    worker = psutil.Process(handle.process.pid)
+    return sum(sum(process.cpu_times()[:4]) for process in (worker, *worker.children(recursive=True)))
 
 
 def batch(source: Path, results: Path, engine: EngineOpener, stamps: list[float] | None = None) -> None:

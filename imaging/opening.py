@@ -26,16 +26,19 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
             os.close(descriptor)
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist", "check the path") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from error
+    except ValueError as error:
+        raise ImageError(f"{path} cannot be read: {error}", "check the path") from error
 
 
-def read_small(path: Path, max_bytes: int) -> bytes:
+def read_small(path: Path, max_bytes: int, *, follow_link: bool = True) -> bytes:
     """Read a file of this program's own, for example settings. Raises `OSError`.
 
-    Also if it is larger, or not a regular file: a named pipe in its place would block the reader.
+    Also if it is larger, or not a regular file: a named pipe in its place would block the reader. `follow_link`:
+    whether the file itself may be a link.
     """
-    descriptor = _opened(path, follow_links=True)
+    descriptor = _opened(path, follow_links=True) if follow_link else no_link(str(path), os.O_RDONLY)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -46,6 +49,11 @@ def read_small(path: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise OSError(errno.EFBIG, f"too large, at most {max_bytes} bytes are read", str(path))
     return data
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener for `open` that follows no link and does not wait for the other end of a named pipe."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _check(status: os.stat_result, path: Path, limits: Limits) -> None:

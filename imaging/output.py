@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from imaging.errors import OutputError, OutputExists
+from imaging.text import printable
 
 FORMAT_OF = {
     ".png": "PNG",
@@ -21,6 +22,8 @@ FORMAT_OF = {
 }
 MAX_NAME_BYTES = 255
 """Maximum length of a file name on common file systems."""
+MAX_PATH_BYTES = 4096
+"""Of Linux, the zero at its end included."""
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -28,12 +31,14 @@ def check_output(path: Path, overwrite: bool) -> None:
     if path.suffix.lower() not in FORMAT_OF:
         raise OutputError(f"{path} has no known image suffix", f"use one of {', '.join(FORMAT_OF)}")
     _check_name(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder", "name a file in it")
     if os.path.lexists(path) and not overwrite:  # also a link to nothing
         raise OutputExists(f"{path} exists already", "choose another name, or ask for overwriting")
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    parent = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not os.path.isdir(parent):
+        raise OutputError(f"{path} cannot be written: {parent} is not a folder", "choose another folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be written: no permission in {parent}", "choose another folder")
 
 
@@ -49,3 +54,6 @@ def _check_name(path: Path) -> None:
             f"the name {path.name} has {size} bytes, more than the {MAX_NAME_BYTES} of a file name",
             "choose a shorter name for the result",
         )
+    if len(os.fsencode(path.absolute())) >= MAX_PATH_BYTES or "\0" in str(path):
+        shown = f"{str(path)[:80]}..." if len(str(path)) > MAX_NAME_BYTES else printable(str(path))
+        raise OutputError(f"{shown} is not a path that a file can have", "choose another path for the result")

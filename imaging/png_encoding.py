@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,19 +105,22 @@ def _bytes_of(rows: Rows) -> NDArray[np.uint8]:
 def _filtered(rows: NDArray[np.uint8], before: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     """(h, 1 + n) rows with the Paeth filter: each byte minus the nearest to left + above - upper left of those three.
 
-    `before`: the row above the first. `step`: bytes of a pixel.
+    `before`: the row above the first. `step`: bytes of a pixel. Where the corner is outside of left and above, the
+    nearest is the one that is farther from it; between them, one that is at most half as far away as the other, or
+    else the corner. So bytes suffice, in OpenCV, which takes a third of the time of NumPy.
     """
     height, length = rows.shape
-    padded = np.zeros((height + 1, step + length), np.int16)
+    padded = np.zeros((height + 1, step + length), np.uint8)
     padded[0, step:], padded[1:, step:] = before, rows
     left, above, corner = padded[1:, :-step], padded[:-1, step:], padded[:-1, :-step]
-    by_above, by_left = above - corner, left - corner
-    to_corner = np.abs(by_above + by_left)
-    to_left, to_above = np.abs(by_above), np.abs(by_left)
-    predicted = np.where(to_above <= to_corner, above, corner)
-    np.copyto(predicted, left, where=(to_left <= to_above) & (to_left <= to_corner))
+    to_left, to_above = cv2.absdiff(above, corner), cv2.absdiff(left, corner)
+    low, high = cv2.min(left, above), cv2.max(left, above)
+    predicted = corner.copy()
+    cv2.copyTo(above, cv2.compare(to_above, to_left >> 1, cv2.CMP_LE), predicted)
+    cv2.copyTo(left, cv2.compare(to_left, to_above >> 1, cv2.CMP_LE), predicted)
+    cv2.copyTo(low, cv2.compare(corner, high, cv2.CMP_GE), predicted)
+    cv2.copyTo(high, cv2.compare(corner, low, cv2.CMP_LE), predicted)
     filtered = np.empty((height, 1 + length), np.uint8)
     filtered[:, 0] = PAETH
-    np.subtract(padded[1:, step:], predicted, out=predicted)
-    filtered[:, 1:] = predicted.astype(np.uint8)  # modulo 256
+    np.subtract(rows, predicted, out=filtered[:, 1:])  # modulo 256
     return filtered

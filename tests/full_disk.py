@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import io
 import os
@@ -40,7 +41,8 @@ class FullDisk:
                 self._happens("synced")
             sync(descriptor)
 
-        patch.setattr(io, "open", opened)
+        for module in (io, builtins):
+            patch.setattr(module, "open", opened)
         patch.setattr(os, "fsync", synced)
         for name in ("rename", "replace", "link"):
             patch.setattr(os, name, partial(self._named, getattr(os, name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -144,7 +145,7 @@ def remove_unreadable(name: str, store: ModelStore) -> bool:
 
 
 def _check_file(file: Path) -> None:
-    if not file.is_file():
+    if not os.path.isfile(file):  # a Path of a name that is too long would raise
         raise WeightsError(f"{file} is not a file", "give the path of a weight file")
     if file.suffix == ".pt2":
         raise WeightsError(f"{file.name} is a torch.export program, and loading it would run its code", EXPORT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -18,7 +19,10 @@ from agent.errors import BatchError
 from imaging.atomic import atomic_write, rename_new
 from imaging.disk import FREE_IT
 from imaging.errors import OutputError
+from imaging.opening import read_small
 from profiles.schema import Profile
+
+MAX_SETTINGS_BYTES = 1 << 20
 
 
 class Settings(BaseModel):
@@ -66,9 +70,13 @@ class BatchFolder:
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            folders = (self.scratch, self.path / "finished", self.path / "thumbnails")
+            for folder in (self.path, self.runs, *folders):
+                if folder.is_symlink():
+                    raise OSError(errno.ELOOP, f"{folder.name} is a link")
             lock.acquire()
             shutil.rmtree(self.scratch, ignore_errors=True)
-            for folder in (self.scratch, self.path / "finished", self.path / "thumbnails"):
+            for folder in folders:
                 folder.mkdir(exist_ok=True)
         except filelock.Timeout as error:
             raise BatchError(f"another batch is writing to {self.results}", "wait until it has ended") from error
@@ -85,7 +93,7 @@ class BatchFolder:
     def settings(self) -> Settings | None:
         """The settings of an earlier call; None without one."""
         try:
-            return Settings.model_validate_json(self._settings.read_bytes())
+            return Settings.model_validate_json(read_small(self._settings, MAX_SETTINGS_BYTES, follow_link=False))
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
@@ -133,7 +141,8 @@ class BatchFolder:
         """Save thumbnails for the summary."""
         with self._writing():
             for file, data in zip(self.thumbnails(source), (before, after), strict=True):
-                file.write_bytes(data)
+                with atomic_write(file) as temporary:
+                    temporary.write_bytes(data)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

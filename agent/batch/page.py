@@ -19,10 +19,12 @@ from agent.state import KEEP_INPUT
 from imaging.atomic import atomic_write
 from imaging.disk import FREE_IT
 from imaging.errors import OutputError
+from imaging.opening import read_small
 
 PER_PAGE = 100
 MOST_FAILURES = 200
 MOST_ROWS = 20
+MAX_THUMBNAIL_BYTES = 1 << 20
 MOST_WARNINGS = 1000
 """Maximum number of different warnings that are counted."""
 
@@ -90,7 +92,10 @@ def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry
     """
     totals = Totals()
     try:
-        with (folder.path / "failures.jsonl").open("w", encoding="utf-8") as failures:
+        with (
+            atomic_write(folder.path / "failures.jsonl") as temporary,
+            temporary.open("w", encoding="utf-8") as failures,
+        ):
             pages = _pages(folder, totals.counted(entries, failures))
             first = next(pages, ())
             number, page = 1, next(pages, None)
@@ -160,7 +165,7 @@ def _facts(totals: Totals, settings: Settings, folder: BatchFolder) -> dict[str,
 
 def _uri(file: Path) -> str | None:
     try:
-        return jpeg_uri(file.read_bytes())
+        return jpeg_uri(read_small(file, MAX_THUMBNAIL_BYTES, follow_link=False))
     except OSError:
         return None
 

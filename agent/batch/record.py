@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from agent.batch.engines.work import Figures
 from imaging.disk import FREE_IT
 from imaging.errors import OutputError
+from imaging.opening import no_link
 
 
 class Entry(BaseModel):
@@ -46,6 +47,14 @@ class Entry(BaseModel):
     replaces: bool = False
     """The result may replace a file: an earlier result of this batch, or any file if overwriting."""
 
+    @field_validator("output")
+    @classmethod
+    def _below_the_results(cls, output: str) -> str:
+        path = PurePosixPath(output)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{output!r} is not below the results folder")
+        return output
+
 
 class Record:
     """An append-only file, and an index of it.
@@ -56,11 +65,15 @@ class Record:
 
     def __init__(self, file: Path) -> None:
         try:
-            self._stream = file.open("a+b")
-            self._index = sqlite3.connect("")  # a temporary database on disk
-            self._index.execute("PRAGMA journal_mode=OFF")
-            self._index.execute("CREATE TABLE latest (source TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
-            self._read()
+            with ExitStack() as unless_open:
+                self._stream = unless_open.enter_context(open(file, "a+b", opener=no_link))
+                with _index_is_usable():
+                    self._index = sqlite3.connect("")  # a temporary database on disk
+                    unless_open.callback(self._index.close)
+                    self._index.execute("PRAGMA journal_mode=OFF")
+                    self._index.execute("CREATE TABLE latest (source TEXT PRIMARY KEY, place INTEGER) WITHOUT ROWID")
+                self._read()
+                unless_open.pop_all()
         except OSError as error:
             raise OutputError(f"the record {file} cannot be opened: {error.strerror}", FREE_IT) from error
 
@@ -85,13 +98,15 @@ class Record:
 
     def latest(self, source: str) -> Entry | None:
         """The last entry of a picture."""
-        row = self._index.execute("SELECT place FROM latest WHERE source = ?", (source,)).fetchone()
+        with _index_is_usable():
+            row = self._index.execute("SELECT place FROM latest WHERE source = ?", (source,)).fetchone()
         return self._entry(row[0]) if row else None
 
     def entries(self) -> Iterator[Entry]:
         """The last entry of every picture, sorted by name."""
-        for (place,) in self._index.execute("SELECT place FROM latest ORDER BY source"):
-            yield self._entry(place)
+        with _index_is_usable():
+            for (place,) in self._index.execute("SELECT place FROM latest ORDER BY source"):
+                yield self._entry(place)
 
     def _read(self) -> None:
         place = self._stream.seek(0)
@@ -104,8 +119,19 @@ class Record:
             self._stream.write(b"\n")  # the next entry starts on a new line
 
     def _note(self, source: str, place: int) -> None:
-        self._index.execute("INSERT OR REPLACE INTO latest VALUES (?, ?)", (source, place))
+        with _index_is_usable():
+            self._index.execute("INSERT OR REPLACE INTO latest VALUES (?, ?)", (source, place))
 
     def _entry(self, place: int) -> Entry:
         self._stream.seek(place)
         return Entry.model_validate_json(self._stream.readline())
+
+
+@contextmanager
+def _index_is_usable() -> Iterator[None]:
+    """Turn an error of the temporary database into an `OutputError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        where = "free the disk of temporary files, or set SQLITE_TMPDIR to a folder on another one"
+        raise OutputError(f"the index of the batch cannot be kept: {error}", where) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,11 @@ class BatchRequest:
     """Space that must stay free on the disk of the results."""
     follow_links: bool = True
 
+    @property
+    def real_results(self) -> Path:
+        """The results folder without links. `Path.resolve` would raise for links in a circle."""
+        return Path(os.path.realpath(self.results))
+
     def settings(self) -> Settings:
         """The settings that all its results share."""
         return Settings(
@@ -61,16 +67,16 @@ class BatchRequest:
 
     def check(self) -> None:
         """Raise `BatchError` or `OutputError` if the request cannot be carried out."""
-        source, results = self.source.resolve(), self.results.resolve()
-        if not source.is_dir():
+        source, results = Path(os.path.realpath(self.source)), self.real_results
+        if not os.path.isdir(source):
             raise BatchError(f"{self.source} is not a folder", "give a folder with pictures")
         if results == source:
             raise BatchError(
                 f"results in {self.results} itself would be taken for pictures the next time",
                 f"give another folder, for example {results / 'restored'}",
             )
-        if results.exists() and not results.is_dir():
-            raise OutputError(f"{self.results} is a file", "give a folder for the results")
+        if os.path.lexists(results) and not os.path.isdir(results):
+            raise OutputError(f"{self.results} is a file or leads nowhere", "give a folder for the results")
         if BATCH_FOLDER in source.parts:
             raise BatchError(f"{self.source} holds a batch's own files", "give a folder with pictures")
         if self.suffix not in (*FORMAT_OF, SAME_FORMAT):

@@ -125,7 +125,7 @@ def run_batch(
     request.check()
     started = time.monotonic()
     settings = request.settings()
-    folder = BatchFolder(request.results.resolve())
+    folder = BatchFolder(request.real_results)
     with folder.held():
         folder.adopt(settings, overwrite=request.overwrite)
         with Record(folder.record) as record:

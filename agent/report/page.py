@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from agent.state import KEEP_INPUT, Finding, Node, RunState, Verdict
 from imaging.atomic import atomic_write
 from imaging.disk import FREE_IT
 from imaging.errors import OutputError
+from imaging.opening import read_small
 from toolbox.starter import PULL_STARTER
 from toolbox.tasks import Degradation
 
@@ -66,18 +68,19 @@ class _Pictures:
     """JPEG files of a run's folder as data URIs, while the page's budget of bytes lasts."""
 
     def __init__(self, folder: Path, room: int) -> None:
-        # Names are looked up among existing files, so an expert's name cannot lead outside the folder.
-        found = [*folder.glob("*.jpg"), *folder.glob("thumbnails/*.jpg")]
+        # Names are looked up among existing files, so an expert's name cannot lead outside the folder; nor can links.
+        folders = [folder, *(inner for inner in [folder / "thumbnails"] if not inner.is_symlink())]
+        found = [file for inner in folders for file in inner.glob("*.jpg")]
         self._files = {file.relative_to(folder).as_posix(): file for file in found}
         self._room = room
 
     def uri(self, *names: str) -> str | None:
         """The first of these files that exists, is a JPEG and fits into the budget."""
         for name in names:
-            file = self._files.get(name)
-            if file is None or file.stat().st_size > self._room:
-                continue
-            data = file.read_bytes()
+            data = b""
+            if file := self._files.get(name):
+                with suppress(OSError):  # a link, or more than there is room for
+                    data = read_small(file, self._room, follow_link=False)
             if data.startswith(b"\xff\xd8"):
                 self._room -= len(data)
                 return jpeg_uri(data)

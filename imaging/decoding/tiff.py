@@ -7,7 +7,9 @@ drops rows without an error (fax), are left to Pillow.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from imaging.decoding.exif import exif_of_tiff
 from imaging.decoding.ycbcr import rgb_of_ycbcr
 from imaging.errors import BrokenImage, ImageTooLarge, NoSuchPage, UnsupportedImage
 from imaging.limits import Limits
+from imaging.text import printable
 
 MOST_PAGES = 10_000
 MOST_SAMPLES = 16
@@ -46,8 +49,8 @@ def decode_tiff(data: bytes, name: str, limits: Limits, page: int | None) -> Dec
             if chosen.imagedepth != 1:
                 raise UnsupportedImage(f"{name} is a volume of {chosen.imagedepth} slices", "save one slice")
             check_size(chosen.imagewidth, chosen.imagelength, name, limits)
-            samples = _samples(chosen, data, name, limits)
             metadata = _metadata(chosen, data)
+            samples = _samples(chosen, data, name, limits, metadata.warnings)
     except tifffile.TiffFileError as error:
         raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
     if page is None and count > 1:
@@ -76,8 +79,8 @@ def _is_page(page: Any) -> bool:
     return not kind & (REDUCED | MASK) and int(page.tags.valueof(255, 0) or 0) != 2
 
 
-def _samples(page: Any, data: bytes, name: str, limits: Limits) -> Samples:
-    """(H, W, samples per pixel) as they are stored."""
+def _samples(page: Any, data: bytes, name: str, limits: Limits, warnings: list[str]) -> Samples:
+    """(H, W, samples per pixel) as they are stored. Damage after which decoding goes on is added to `warnings`."""
     if page.samplesperpixel > MOST_SAMPLES:
         raise UnsupportedImage(f"{name} has {page.samplesperpixel} samples per pixel", "only grey and RGB are read")
     _check_segments(page, data, name, limits)
@@ -92,7 +95,10 @@ def _samples(page: Any, data: bytes, name: str, limits: Limits) -> Samples:
     except MemoryError:
         raise
     except Exception as error:
-        return _by_pillow(page, data, name, error)
+        with _complaints() as complaints:
+            stored = _by_pillow(page, data, name, error)
+        warnings += [f"{name} is damaged: {printable(complaint)}" for complaint in complaints[:1]]
+        return stored
     if page.planarconfig == 2 and page.samplesperpixel > 1:
         array = np.moveaxis(array.reshape(page.samplesperpixel, page.imagelength, page.imagewidth), 0, 2)
     samples: Samples = array.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
@@ -125,6 +131,23 @@ def _by_pillow(page: Any, data: bytes, name: str, error: Exception) -> Samples:
     most = (1 << int(np.max(page.bitspersample))) - 1
     stored: Samples = array // (255 // most) if page.photometric in (MINISWHITE, MINISBLACK) and most > 1 else array
     return stored
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """The lines that libtiff writes to stderr inside the block: errors after which it goes on, as in faxes."""
+    found: list[str] = []
+    before, (read, write) = os.dup(2), os.pipe()
+    os.set_blocking(write, False)  # what does not fit is lost
+    os.dup2(write, 2)
+    try:
+        yield found
+    finally:
+        os.dup2(before, 2)
+        os.close(write)
+        os.close(before)
+        with open(read, "rb") as stream:
+            found += stream.read().decode("utf-8", "replace").splitlines()
 
 
 def _in_colour(samples: Samples, page: Any, metadata: Metadata, name: str) -> Decoded:

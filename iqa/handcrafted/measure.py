@@ -41,8 +41,7 @@ def measure_handcrafted(
 
     `more`: additional functions. All run in parallel, on as many threads as torch uses.
     """
-    import scipy.ndimage
-    import scipy.special  # noqa: F401  before the threads: a package that several threads import at once may fail
+    import cv2  # noqa: F401  before the threads: a package that several threads import at once may fail
     import torch
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:

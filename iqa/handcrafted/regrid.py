@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from imaging.convert import FloatArray
@@ -35,21 +36,19 @@ def regrid(inputs: MeasurementInputs) -> dict[str, float]:
 
 def _excess(lumas: tuple[FloatArray, ...] | list[FloatArray]) -> Numbers:
     """For each period, the sum of the log powers of its harmonics, relative to the median of nearby periods."""
-    from scipy.ndimage import median_filter
-
     power = np.sum([_power(luma) for luma in lumas], axis=0)
-    usual = median_filter(power, (1, NEARBY), mode="nearest")
+    padded = np.pad(power, ((0, 0), (NEARBY // 2, NEARBY // 2)), mode="edge")
+    usual = np.median(sliding_window_view(padded, NEARBY, axis=1), axis=2)
     return np.asarray(np.log((power + 1e-9) / (usual + 1e-9)).sum(axis=0))
 
 
 def _power(luma: FloatArray) -> Numbers:
     """(harmonics, periods)."""
-    from scipy.ndimage import uniform_filter1d
-
     steps = np.abs(np.diff(luma, axis=1))
     over = steps[:, 1:-1] - np.maximum(steps[:, :-2], steps[:, 2:])
     series = np.clip(over, 0, STANDING_OUT).mean(axis=0, dtype=np.float64)
-    series = (series - uniform_filter1d(series, TREND)) * np.hanning(len(series))
+    trend = np.convolve(np.pad(series, TREND // 2, mode="symmetric"), np.full(TREND, 1 / TREND), "valid")
+    series = (series - trend) * np.hanning(len(series))
     spectrum = np.abs(np.fft.rfft(series, LENGTH)) ** 2
     places = np.rint(np.arange(1, HARMONICS + 1)[:, None] * LENGTH / PERIODS).astype(int)
     return np.asarray(spectrum[np.minimum(places, len(spectrum) - 1)])

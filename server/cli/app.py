@@ -123,7 +123,7 @@ def resume(
         from agent.run import resume_run
 
         folder = (work.runs or default_runs()).absolute()
-        path = (Path(run) if os.sep in run or Path(run).is_dir() else folder / run).absolute()
+        path = (Path(run) if os.sep in run or os.path.isdir(run) else folder / run).absolute()
         _run(answer, partial(resume_run, path, output=output, overwrite=work.overwrite), path.parent, work.quiet)
 
 
@@ -263,10 +263,11 @@ def _opened(image: Path) -> Image:
 
 
 def _output_path(image: Path, output: Path | None) -> Path:
+    """The path of the result, with functions of `os.path`: those of a `Path` raise for names that are too long."""
     name = f"{image.stem}_restored.png"
     if output is None:
-        return image.with_name(name)
-    return output / name if output.is_dir() else output
+        return image.parent / name
+    return output / name if os.path.isdir(output) else output
 
 
 def _run(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -75,8 +76,8 @@ def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
             wanted = service.profile(profile, max_seconds=max_seconds, detail=detail)
             wanted = size.of_any(wanted) if size else wanted
             source = service.access.readable(folder)
-            if not source.is_dir():
-                raise RequestError(f"{folder!r} is not a folder", "give a folder inside an allowed one")
+            if not os.path.isdir(source):  # a Path of a name that is too long would raise
+                raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
             settings = service.settings
             request = BatchRequest(
                 source,

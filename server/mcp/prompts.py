@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -101,8 +102,8 @@ def _is_photo(path: Path) -> bool:
 def _photos(service: Service, folder: str) -> list[Path]:
     """The photos of a folder that may be read, with those of its sub-folders. Raises `RequestError`."""
     real = service.access.readable(folder)
-    if not real.is_dir():
-        raise RequestError(f"{folder!r} is not a folder", "give a folder inside an allowed one")
+    if not os.path.isdir(real):  # a Path of a name that is too long would raise
+        raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
     photos = sorted(path for path in islice(real.rglob("*"), MOST_LOOKED_AT) if _is_photo(path))
     if not photos:
         raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")

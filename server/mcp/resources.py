@@ -16,6 +16,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp.types import Resource
 
 from agent.report.page import report_page
+from agent.run_folder import RunFolder
 from imaging.errors import ImageTooLarge, RestoreError
 from imaging.image import Image
 from imaging.limits import Limits
@@ -50,7 +51,8 @@ def run_ids(runs: Path) -> list[str]:
     found = []
     for path in runs.glob("*/state.json"):
         with suppress(FileNotFoundError):  # removed meanwhile
-            found.append((path.stat().st_mtime_ns, path.parent.name))
+            if not path.parent.is_symlink():
+                found.append((path.lstat().st_mtime_ns, path.parent.name))
     return [name for _, name in sorted(found, reverse=True) if re.fullmatch(RUN_PATTERN, name)]
 
 
@@ -127,10 +129,7 @@ def _add_runs(server: MCPServer[Any], service: Service) -> None:
     )
     def read_trace(run: str) -> str:
         with _as_resource_errors():
-            file = service.run_folder(run) / "trace.jsonl"
-        if not file.is_file():
-            raise ResourceNotFoundError(f"there is no trace of run {run!r} yet")
-        return file.read_text("utf-8", "replace")
+            return RunFolder(service.run_folder(run)).read_trace().decode("utf-8", "replace")
 
 
 def _add_cards(server: MCPServer[Any], service: Service) -> None:

@@ -84,7 +84,12 @@ def restoration(service: Service, image: InputImage, options: RestoreOptions, no
                 status.milestone(line)
             source = service.open(image, token)
             reasoner = caller(options.findings, options.description)
-            resumed = resume_run(folder, experts=service.experts, reasoner=reasoner, token=token, listener=listener)
+            output = None
+            if not service.may_write(service.run_state(run)):
+                output = service.new_output(f"{source.name}_restored", options.output)
+            resumed = resume_run(
+                folder, output=output, experts=service.experts, reasoner=reasoner, token=token, listener=listener
+            )
             return _reply(service, resumed, sized(source, options.size)[0], options.region)
 
         return work

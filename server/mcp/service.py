@@ -77,7 +77,7 @@ class _Place:
     @classmethod
     def of(cls, settings: ServerSettings) -> _Place:
         workspace = Workspace(
-            settings.workspace, settings.workspace_bytes, settings.workspace_days, settings.free_bytes
+            settings.workspace.resolve(), settings.workspace_bytes, settings.workspace_days, settings.free_bytes
         )
         return cls(settings, Access((*settings.allowed, settings.output)), workspace)
 
@@ -185,7 +185,7 @@ class Service:
             except OSError:
                 pass  # reading it says why
             return file
-        return self.access.readable(self.run_state(given.value).output)
+        return self.result_of(self.run_state(given.value))
 
     def _similar(self, name: str) -> str:
         """A question with the photos whose names are most similar to `name`; empty if there are none."""
@@ -199,7 +199,7 @@ class Service:
     def run_folder(self, run: str) -> Path:
         """The folder of a restoration in the client's folder of runs. Raises `UnknownRun`."""
         folder = self.settings.runs / run
-        if not re.fullmatch(RUN_PATTERN, run) or not (folder / "state.json").is_file():
+        if not re.fullmatch(RUN_PATTERN, run) or folder.is_symlink() or not (folder / "state.json").is_file():
             raise UnknownRun(f"there is no run {run[:80]!r}", "list_runs lists them")
         return folder
 
@@ -207,12 +207,21 @@ class Service:
         """The state of a restoration in the client's folder of runs. Raises `UnknownRun` and `RunError`."""
         return RunFolder(self.run_folder(run)).load_state()
 
+    def result_of(self, state: RunState) -> Path:
+        """The result of a restoration. Raises `AccessDenied` if it is not in a folder that the client may read."""
+        return self.access.readable(state.output)
+
+    def may_write(self, state: RunState) -> bool:
+        """Whether the result of an unfinished restoration is to be a new file in the output folder."""
+        inside = Path(os.path.realpath(state.output)).is_relative_to(self.settings.output.resolve())
+        return inside and not state.overwrite
+
     def find_restoration(self, key: str) -> str | None:
         """The newest restoration with that key that has its result or can be continued."""
         for folder in sorted(self.settings.runs.glob(f"*-{key}"), reverse=True):
             with suppress(RestoreError):  # damaged, or of another version
                 state = self.run_state(folder.name)
-                if not state.finished or Path(state.output).exists():
+                if not state.finished or self.result_of(state).exists():
                     return folder.name
         return None
 
@@ -313,8 +322,11 @@ class Service:
             path /= f"{name}.png"
         if path.suffix.lower() not in FORMAT_OF:
             path = path.with_name(f"{path.name}.png")
-        real = (folder / path).resolve()
-        if not real.is_relative_to(folder.resolve()) or not path.name or len(path.name) > MOST_NAME:
+        try:
+            is_inside = (folder / path).resolve().is_relative_to(folder.resolve())
+        except (OSError, RuntimeError, ValueError):  # too long, links in a circle, a NUL
+            is_inside = False
+        if not is_inside or not path.name or len(path.name) > MOST_NAME:
             raise RequestError(
                 f"{wanted[:200]!r} is not in the output folder {folder}", "give a name, or a path below that folder"
             )

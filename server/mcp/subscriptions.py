@@ -73,7 +73,8 @@ class Subscriptions:
         """Serve `resources/subscribe` and `resources/unsubscribe`, and advertise them at `initialize`."""
         if ctx.method == "initialize":
             return _advertised(await call_next(ctx))
-        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or ctx.session.client_params is None:
+        is_notification = ctx.request_id is None
+        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or ctx.session.client_params is None or is_notification:
             return await call_next(ctx)
         match ctx.method:
             case "resources/subscribe":

@@ -13,10 +13,10 @@ from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from agent.run import Restoration
-from imaging.errors import RestoreError
+from imaging.errors import ImageError, RestoreError
 from imaging.image import Image
 from imaging.progress import ProgressToken
-from imaging.reading import read_image
+from imaging.reading import Limits, read_image
 from server.mcp.inputs import WaitArgument
 from server.mcp.previews import BeforeAndAfter, before_and_after
 from server.mcp.resources import run_ids
@@ -108,11 +108,11 @@ def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResu
             ]
         )
     restored = Restoration(state, service.settings.runs / run)
-    image = read_image(restored.output, service.settings.limits(), token=token)
+    image = read_image(service.result_of(state), service.settings.limits(), token=token)
     token.check()
     picture = Picture(handle=f"run://{run}", width=image.width, height=image.height)
     original = Picture(handle=state.source, width=state.nodes[0].width, height=state.nodes[0].height)
-    seen = _before_and_after(restored, image)
+    seen = _before_and_after(restored, image, service.settings.limits())
     return picture_response(
         [*facts_of(restored, picture, original), *(one.line for one in seen)],
         *(block for one in seen for block in one.pictures),
@@ -122,12 +122,12 @@ def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResu
     )
 
 
-def _before_and_after(restored: Restoration, image: Image) -> tuple[BeforeAndAfter, ...]:
+def _before_and_after(restored: Restoration, image: Image, limits: Limits) -> tuple[BeforeAndAfter, ...]:
     """The pictures of a restoration's reply, from the input in its run folder; no detail if that input is reduced."""
-    file = restored.folder / "before.jpg"
-    if not file.is_file():
+    try:
+        before = read_image(restored.folder.resolve() / "before.jpg", limits)
+    except ImageError:  # missing, damaged, or a link
         return ()
-    before = read_image(file)
     return (before_and_after(before, image, with_detail=before.width >= restored.state.nodes[0].width),)
 
 

@@ -153,7 +153,7 @@ class Workspace:
     def name(self, handle: str) -> str:
         """The base name of the photo that an image comes from, or the handle if it has none."""
         with suppress(OSError):
-            return os.fsdecode(read_small(self._name(handle), MAX_NAME_BYTES))
+            return os.fsdecode(read_small(self._name(handle), MAX_NAME_BYTES, follow_link=False))
         return handle
 
     def candidate(self, handle: str) -> CandidateOf | None:
@@ -186,9 +186,12 @@ class Workspace:
         return self._picture(handle)
 
     def _used(self, handle: str) -> bool:
-        """Whether the image exists; marks it as used now."""
+        """Whether the image exists, and is not a link; marks it as used now."""
+        picture = self._picture(handle)
         try:
-            os.utime(self._picture(handle))
+            if picture.is_symlink():
+                return False
+            os.utime(picture)
         except OSError:
             return False
         return True
@@ -196,8 +199,7 @@ class Workspace:
     def _holds(self, handle: str, data: bytes) -> bool:
         """Whether the image exists undamaged; marks it as used now."""
         with suppress(OSError):
-            picture = self._picture(handle)
-            return picture.stat().st_size == len(data) and picture.read_bytes() == data and self._used(handle)
+            return read_small(self._picture(handle), len(data), follow_link=False) == data and self._used(handle)
         return False
 
     def _make_room(self, size: int) -> None:
@@ -241,7 +243,8 @@ class Workspace:
         found = []
         for path in self.folder.glob("img_*.image"):
             with suppress(FileNotFoundError):  # removed meanwhile
-                found.append((path.stat().st_mtime_ns, path.stem))
+                if not path.is_symlink():
+                    found.append((path.stat().st_mtime_ns, path.stem))
         return [handle for _, handle in sorted(found, reverse=True) if re.fullmatch(HANDLE_PATTERN, handle)]
 
     def _read_origin(self, handle: str) -> Origin | None:
@@ -249,7 +252,7 @@ class Workspace:
         if not path.exists():
             return None
         try:
-            return Origin.model_validate_json(read_small(path, MAX_ORIGIN_BYTES))
+            return Origin.model_validate_json(read_small(path, MAX_ORIGIN_BYTES, follow_link=False))
         except (OSError, ValidationError) as error:
             raise UnknownHandle(f"{path.name} is damaged or of another version", "make the image again") from error
 

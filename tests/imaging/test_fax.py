@@ -34,6 +34,23 @@ def test_faxes_are_read_as_libtiff_reads_them_also_behind_a_wrong_bit(compressio
         assert np.array_equal(read_image(bytes(content)).pixels[0].numpy() == 1, expected), place
 
 
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
+def test_a_damaged_fax_is_read_with_a_warning(compression: str) -> None:
+    stream = io.BytesIO()
+    PIL.Image.fromarray(DOTS).save(stream, "TIFF", compression=compression)
+    assert read_image(stream.getvalue()).warnings == ()
+    content = bytearray(stream.getvalue())
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page: Any = file.pages.first
+        start, size = page.dataoffsets[0], page.databytecounts[0]
+    for place in np.random.default_rng(0).integers(8 * size, size=60):
+        content[start + place // 8] ^= 1 << (place % 8)
+    damaged = read_image(bytes(content), name="fax.tif")
+    assert damaged.height == len(DOTS)
+    (warning,) = damaged.warnings
+    assert warning.startswith("fax.tif is damaged: Fax")
+
+
 def test_a_palette_of_two_colours_is_read() -> None:
     colours = [0x1000, 0xF000, 0x2000, 0x8000, 0x3000, 0x4000]
     stream = io.BytesIO()

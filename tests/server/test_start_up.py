@@ -9,7 +9,7 @@ from typing import Any
 
 NEEDED = {"Compact", "DRUNet"}
 """Architectures of the embedded networks."""
-NOT_NEEDED = ("torchvision", "sympy", "torch._dynamo", "scipy.stats", "mcp", "ray")
+NOT_NEEDED = ("torchvision", "sympy", "torch._dynamo", "scipy", "mcp", "ray")
 
 
 def loaded_by(program: str, *arguments: object) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from itertools import count
 
 import pytest
@@ -11,7 +12,7 @@ from agent.batch.folder import BatchFolder
 from agent.batch.record import Entry
 from agent.batch.runner import Tally
 from agent.errors import BatchError
-from imaging.errors import ResourceError, RestoreError
+from imaging.errors import OutputError, ResourceError, RestoreError
 from imaging.progress import ProgressToken
 from tests.agent.batch.scripted import Folder, counts
 from tests.full_disk import FullDisk, unfinished
@@ -154,6 +155,28 @@ def test_a_disk_that_becomes_full_ends_the_batch_and_no_picture_fails(
         assert folder.made() == {"a.png", "b.png", "c.png"}
         assert folder.text("a.png") == "gnp.a fo erutcip"
     assert number > 0
+
+
+@pytest.mark.parametrize("pages", range(1, 5))
+def test_a_full_disk_of_temporary_files_ends_the_batch_which_is_resumed_later(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    """The index of the record is there."""
+    folder.add(*(f"{number}{'a' * 200}.png" for number in range(100)))
+    connect = sqlite3.connect
+
+    def on_a_full_disk(database: str) -> sqlite3.Connection:
+        connection = connect(database)
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", on_a_full_disk)
+        with pytest.raises(OutputError, match="disk of temporary files"):
+            folder.run()
+    report = folder.run()
+    assert (report.failed, report.failed_before) == (0, 0)
+    assert report.done + report.done_before == 100
 
 
 def test_a_full_disk_ends_the_batch_instead_of_failing_every_picture(folder: Folder) -> None:

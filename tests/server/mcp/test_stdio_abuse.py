@@ -149,6 +149,29 @@ def test_broken_messages_are_answered_and_the_server_goes_on(pipe: subprocess.Po
         assert "Traceback" not in json.dumps(before), kind
 
 
+REQUESTS = (
+    *("initialize", "ping", "tools/list", "tools/call", "resources/list", "resources/read", "resources/subscribe"),
+    *("resources/unsubscribe", "subscriptions/listen", "prompts/get", "completion/complete", "logging/setLevel"),
+    *("notifications/cancelled", "notifications/progress", "notifications/nobody", "nobody"),
+)
+PARAMETERS = ({}, {"uri": 7}, {"uri": "run://a/trace"}, {"name": 5}, {"requestId": []}, {"_meta": 7})
+
+
+def test_requests_sent_as_notifications_do_nothing(serve_command: list[str], environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        serve_command, env=environment, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        greet(process)
+        for method in REQUESTS:
+            for parameters in PARAMETERS:
+                say(process, json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters}).encode())
+        say(process, request(9, "ping"))
+        assert answer_to(process, 9) == ({"jsonrpc": "2.0", "id": 9, "result": {}}, [])
+        _, log = process.communicate()
+        assert b"Traceback" not in log, log.decode()
+
+
 def test_a_broken_answer_to_the_server_ends_the_call_that_waits_for_it(
     serve_command: list[str], environment: dict[str, str], photos: Any
 ) -> None:
