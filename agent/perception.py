@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from agent.faces.detection import face_finding
 from agent.reasoners.reasoner import RULES, SURE, Reasoner
-from agent.state import Finding, Perception
+from agent.state import Finding, Perception, TaskGain
 from agent.worth import task_gains
 from imaging.flat import flat_share
 from imaging.image import Image
 from iqa.content import WRITTEN, Content, ContentKind, content_of
 from iqa.degradations import estimates_from, jpeg_severity
+from iqa.expected_gain import is_probable
 from iqa.features import ImageFeatures, extract_features
 from iqa.quality import quality_of
 from toolbox.tasks import Degradation, Severity, Task
 
 HIDING = (Degradation.DARK, Degradation.DEFOCUS_BLUR, Degradation.MOTION_BLUR)
 """Degradations that can make any photo look like an aerial or medical picture."""
-NOISELESS_SHARE = 0.25
-"""Share of exactly flat pixels above which a page or drawing counts as noise-free; small letters look like noise."""
+FLAT_SHARE = 0.25
+"""Share of exactly flat pixels above which a page or drawing counts as free of noise and rain, which small letters
+and strokes look like. It is higher in 7 % of pictures with synthetic rain: outside pages rain only becomes doubtful.
+"""
+DOUBTFUL = 0.5
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES, features: ImageFeatures | None = None) -> Perception:
@@ -46,9 +50,7 @@ def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
     if content.kind in (ContentKind.AERIAL, ContentKind.MEDICAL) and looks_alike:
         content = Content(ContentKind.PHOTO, 0.0)
     gains = task_gains(features)
-    if content.kind in (*WRITTEN, ContentKind.DRAWING) and flat_share(image.pixels) > NOISELESS_SHARE:
-        findings[Degradation.NOISE] = Finding(severity=Severity.VERY_LOW, confidence=1.0)
-        del gains[Task.DENOISING]
+    _leave_lettering(image, content, findings, gains)
     return Perception(
         width=image.width,
         height=image.height,
@@ -61,6 +63,31 @@ def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
         description="",
         by="measurement",
     )
+
+
+def _leave_lettering(
+    image: Image, content: Content, findings: dict[Degradation, Finding], gains: dict[Task, TaskGain]
+) -> None:
+    """Take noise and rain out of the findings and expected gains of pages and drawings with flat areas.
+
+    In other pictures with flat areas rain becomes doubtful.
+    """
+    is_drawn, rain, gain = (
+        content.kind in (*WRITTEN, ContentKind.DRAWING),
+        findings[Degradation.RAIN],
+        gains[Task.DERAINING],
+    )
+    may_rain = rain.present or is_probable(Task.DERAINING, gain.low_db, gain.median_db)
+    if not (is_drawn or may_rain) or flat_share(image.pixels) <= FLAT_SHARE:
+        return
+    if is_drawn:
+        for name in (Degradation.NOISE, Degradation.RAIN):
+            findings[name] = Finding(severity=Severity.VERY_LOW, confidence=1.0)
+            del gains[name.task]
+    elif rain.present:
+        findings[Degradation.RAIN] = rain.model_copy(update={"confidence": min(rain.confidence, DOUBTFUL)})
+    else:
+        del gains[Task.DERAINING]
 
 
 def _at_least_as_stated(found: Finding, quantization_relative_to_q50: float) -> Finding:

@@ -10,15 +10,17 @@ import PIL.Image
 import pytest
 from PIL import ImageDraw, ImageFont
 
-from agent.perception import measure, suggested_profile
+from agent.perception import measure, perceive, suggested_profile
 from agent.planning import plan
 from agent.run import restore_file
 from agent.state import Perception
-from imaging.convert import to_float, to_numpy
+from imaging.convert import from_numpy, to_float, to_numpy
+from imaging.image import Image
 from imaging.preparing import prepared
 from imaging.reading import read_image
 from iqa.content import ContentKind
 from profiles.loading import load_profile
+from toolbox.catalogue import default_catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
@@ -94,3 +96,33 @@ def test_an_enlarged_page_has_no_ghost_lines_and_no_halos(tmp_path: Path) -> Non
     assert float(np.abs(result[flat] - 235 / 255).max()) < 12 / 255  # no ghost lines
     letters = to_float(np.asarray(small)).min(axis=2) < 0.2
     assert float(result[letters.repeat(4, axis=0).repeat(4, axis=1)].mean()) < 0.3
+
+
+def slide(colour: tuple[int, int, int], size: int, side: int, reduced: int) -> Image:
+    """Light lettering on a dark slide, drawn `reduced` times as large."""
+    picture = PIL.Image.new("RGB", (side * reduced,) * 2, colour)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size * reduced)
+    for line, top in enumerate(range(8, side * reduced - 30, 2 * size * reduced)):
+        text = "The little fall of ill tilt if it fits"[line:]
+        draw.text((8 + 20 * (line % 2), top), text, fill=[(255, 255, 255), (255, 230, 60)][line % 2], font=font)
+    return Image(from_numpy(to_float(np.array(picture.resize((side, side), PIL.Image.Resampling.BICUBIC)))))
+
+
+@pytest.mark.parametrize("profile", ["default", "document"])
+@pytest.mark.parametrize(
+    ("colour", "size", "side", "reduced"),
+    [
+        ((20, 40, 120), 18, 240, 1),
+        ((20, 40, 120), 28, 160, 2),
+        ((0, 0, 0), 28, 160, 1),
+        ((90, 20, 20), 18, 240, 2),
+        ((90, 20, 20), 14, 160, 2),
+        ((10, 80, 40), 28, 240, 1),
+    ],
+)
+def test_the_strokes_of_light_letters_are_not_taken_for_rain(
+    colour: tuple[int, int, int], size: int, side: int, reduced: int, profile: str
+) -> None:
+    seen = perceive(slide(colour, size, side, reduced))
+    steps = plan(seen, load_profile(profile), default_catalogue()).steps
+    assert Task.DERAINING not in [step.task for step in steps]
