@@ -79,6 +79,8 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
     if task not in gains or not _is_seen_or_best(task, perception, gains):
         return False
     finding, may_gain = perception.findings.get(task.degradation), gains[task].median_db > -AS_GOOD_DB
+    if task is Task.DERAINING and not (finding and finding.present):
+        return False  # rows of windows are expected to gain, too; rain that can be removed is always found
     if task is Task.MOTION_DEBLURRING and may_gain and _is_motion_blurred_everywhere(finding):
         return True
     if _is_only_denoising(task, finding, gains):

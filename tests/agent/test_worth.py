@@ -178,3 +178,10 @@ def test_softness_that_only_the_cleaned_picture_has_is_left(at_first: TaskGain, 
     seen = perception({Degradation.DEFOCUS_BLUR: found(Severity.MEDIUM)}, {Task.DEFOCUS_DEBLURRING: at_first})
     now = {Task.DENOISING: NONE, Task.DEFOCUS_DEBLURRING: CLEAR}
     assert is_worth_a_step(Task.DEFOCUS_DEBLURRING, seen, now, profile()) is is_worth_it
+
+
+@pytest.mark.parametrize(("severity", "is_planned"), [(Severity.VERY_LOW, False), (Severity.MEDIUM, True)])
+def test_rain_that_is_not_found_is_left_whatever_gain_is_expected(severity: Severity, is_planned: bool) -> None:
+    seen = perception({Degradation.RAIN: found(severity)}, {Task.DERAINING: CLEAR})
+    assert (Task.DERAINING in planned(seen, profile())) is is_planned
+    assert Task.DERAINING not in planned(perception(gains={Task.DERAINING: CLEAR}), profile())
