@@ -210,7 +210,9 @@ def verdict_on(
 
     `gains`: the expected gains of the task's experts on the input; without them the priors are used.
     """
-    measured = quality_of(features, origin, published)
+    is_known = expert == KEEP_INPUT or expert in (gains or {}) or has_prior(origin.task, expert)
+    with_niqe = origin.task.spec.niqe_ranks or not is_known
+    measured = quality_of(features, origin, published, with_niqe=with_niqe)
     known = _prior_of(origin, expert, faithful, gains or {})
     opinion = measured.score if published or origin.task.spec.has_quality_score else NO_OPINION
     removed = removal(origin, features)

@@ -66,12 +66,16 @@ class Origin:
 
 
 def quality_of(
-    features: ImageFeatures, origin: Origin | None = None, published: Mapping[str, float] | None = None
+    features: ImageFeatures,
+    origin: Origin | None = None,
+    published: Mapping[str, float] | None = None,
+    *,
+    with_niqe: bool = True,
 ) -> Quality:
     """The quality of an image by its features; with `origin`, of a candidate of a step.
 
     `published`: values of the published metrics that were measured; they replace the embedded ones in the score.
-    Of a candidate for a task in which NIQE does not rank, the embedded score leaves it out.
+    `with_niqe`: whether NIQE counts in the embedded score.
 
     `predicted_fidelity` is the predicted fidelity to the unseen original (mean of SSIM and of PSNR mapped from 10..40
     dB), in [0, 1]. Without an origin `iqa.no_reference_fidelity` predicts it; with one, a network that compares the
@@ -80,7 +84,7 @@ def quality_of(
     predicted = predicted_fidelity(features, origin) if origin else predict_no_reference_fidelity(features).mean
     own = {"niqe": features.handcrafted["niqe"], "predicted_fidelity": predicted}
     parts = {**own, **(published or {})}
-    if origin and not origin.task.spec.niqe_ranks and not published:
+    if not with_niqe and not published:
         return Quality(combine({"predicted_fidelity": predicted}), parts)
     return Quality(combine(parts), parts)
 

@@ -17,6 +17,7 @@ from imaging.image import Image
 from iqa.candidate_score import own_error
 from iqa.expected_gain import expected_gains, prior_by_gain
 from iqa.features import extract_features
+from iqa.quality import combine
 from profiles.schema import Profile
 from tests.agent.scripted import step_context
 from toolbox.card import ClassicalCard
@@ -189,3 +190,24 @@ def test_a_deconvolution_that_does_not_explain_its_input_is_offered_only_on_requ
     offered = judge.evaluate(card, ringing, 0.1)
     assert (offered.image is not None) is is_offered
     assert is_offered or "consistency" in (offered.verdict.error or "")
+
+
+@pytest.mark.parametrize("task", [Task.DENOISING, Task.JPEG_ARTIFACT_REMOVAL])
+def test_niqe_ranks_cleaning_experts_only_if_nothing_else_is_known_of_them(task: Task) -> None:
+    """It prefers what noise they leave."""
+    pixels = to_float(skimage.data.coffee()[:256, :256])
+    noise = np.random.default_rng(0).normal(scale=25 / 255, size=pixels.shape)
+    judge = judge_of((pixels + noise).astype(np.float32), Step(task=task))
+    known = {Task.DENOISING: "restore4k_denoise", Task.JPEG_ARTIFACT_REMOVAL: "restore4k_jpeg"}[task]
+    qualities = {}
+    for name in (known, CARD.name):
+        card = CARD.model_copy(update={"name": name, "task": task})
+        results = [picture((pixels + share * noise).astype(np.float32)) for share in (0.0, 0.1)]
+        verdicts = [judge.evaluate(card, result, seconds=0).verdict for result in results]
+        qualities[name] = [verdict.quality for verdict in verdicts]
+        fidelities = [verdict.metrics["predicted_fidelity"] for verdict in verdicts]
+    assert qualities[known] == pytest.approx(fidelities)
+    assert qualities[CARD.name] == pytest.approx([combine(dict(verdict.metrics)) for verdict in verdicts])
+    assert judge.evaluate_input().verdict.quality == pytest.approx(
+        judge.evaluate_input().verdict.metrics["predicted_fidelity"]
+    )
