@@ -22,6 +22,7 @@ FLAT_SHARE = 0.25
 and strokes look like. It is higher in 7 % of pictures with synthetic rain: outside pages rain only becomes doubtful.
 """
 DOUBTFUL = 0.5
+"""Highest confidence of a finding of rain in a picture with flat areas; below that of a finding relied on."""
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES, features: ImageFeatures | None = None) -> Perception:
@@ -72,11 +73,8 @@ def _leave_lettering(
 
     In other pictures with flat areas rain becomes doubtful.
     """
-    is_drawn, rain, gain = (
-        content.kind in (*WRITTEN, ContentKind.DRAWING),
-        findings[Degradation.RAIN],
-        gains[Task.DERAINING],
-    )
+    is_drawn = content.kind in (*WRITTEN, ContentKind.DRAWING)
+    rain, gain = findings[Degradation.RAIN], gains[Task.DERAINING]
     may_rain = rain.present or is_probable(Task.DERAINING, gain.low_db, gain.median_db)
     if not (is_drawn or may_rain) or flat_share(image.pixels) <= FLAT_SHARE:
         return

@@ -41,12 +41,12 @@ def why_kept(best: Candidate, verdicts: Sequence[Verdict], *, is_chosen: bool) -
     return "this was chosen, though others score better" if is_chosen else "no expert is clearly better"
 
 
-def of_faces(work: FaceWork | None) -> list[Verdict]:
+def face_verdicts(work: FaceWork | None) -> list[Verdict]:
     """The verdicts on the candidates of all faces."""
     return [verdict for face in (work.faces if work else ()) for verdict in face.verdicts]
 
 
-def insisting(verdicts: Sequence[Verdict]) -> str:
+def override_hint(verdicts: Sequence[Verdict]) -> str:
     """How the caller can select a result although the input was kept."""
     made = [verdict for verdict in verdicts if verdict.expert != KEEP_INPUT and not verdict.error]
     best = max(made, key=lambda verdict: verdict.score, default=None)

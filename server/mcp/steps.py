@@ -27,7 +27,7 @@ from server.mcp.ranking import judgement_of
 from server.mcp.responses import fact, picture_line, picture_link, picture_response
 from server.mcp.runs import Reply
 from server.mcp.service import Service, Source
-from server.mcp.step_text import candidates_line, describe, faces_lines, insisting, of_faces, why_kept
+from server.mcp.step_text import candidates_line, describe, face_verdicts, faces_lines, override_hint, why_kept
 from server.mcp.workspace import CandidateOf
 from toolbox.card import ExpertCard
 
@@ -102,7 +102,7 @@ def judge_candidates(
         status.notify(describe(candidate.verdict))
         handle = None
         if candidate.image is not None:
-            kept = _of_the_input([candidate.verdict, *(verdict for _, verdict, _ in found)])
+            kept = _input_verdict_of([candidate.verdict, *(verdict for _, verdict, _ in found)])
             origin = CandidateOf(
                 parent=source.picture.handle, step=step, verdict=candidate.verdict, input_verdict=kept
             )
@@ -249,7 +249,7 @@ def _finish_step(
             "try another expert or image",
         )
     winner = best.verdict
-    kept = _of_the_input(verdicts) or input_verdict
+    kept = _input_verdict_of(verdicts) or input_verdict
     before = kept.score if kept else None
     is_kept = best.image is None or winner.expert == KEEP_INPUT
     is_scored = not best.faces or bool(best.faces.faces)
@@ -273,7 +273,7 @@ def _finish_step(
             f"{step}: {why}; the input is kept, and nothing was written.",
             picture_line(source.picture),
             *facts,
-            fact("otherwise", "" if profile.experts else insisting([*verdicts, *of_faces(best.faces)])),
+            fact("otherwise", "" if profile.experts else override_hint([*verdicts, *face_verdicts(best.faces)])),
             *_next_lines(guide),
         ]
         return Reply(picture_response(lines))
@@ -307,7 +307,7 @@ def _finish_step(
     return Reply(picture_response(lines, *seen.pictures, link), file)
 
 
-def _of_the_input(verdicts: Sequence[Verdict]) -> Verdict | None:
+def _input_verdict_of(verdicts: Sequence[Verdict]) -> Verdict | None:
     return next((verdict for verdict in verdicts if verdict.expert == KEEP_INPUT), None)
 
 
