@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from agent.faces.step import run_face_step
 from agent.judging import Candidate, Judge, Selection
 from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, textured, with_stand_ins
-from agent.state import Verdict, expert_of
+from agent.state import KEEP_INPUT, Verdict, expert_of
 from agent.step_context import StepContext
 from agent.worth import ranking_gains
 from imaging.errors import Cancelled
 from iqa.degradations import estimates_from
 from iqa.expected_gain import is_probable
+from iqa.visibility import is_visible
 from toolbox.card import ExpertCard
 from toolbox.tasks import Degradation, Task
 
@@ -97,7 +98,8 @@ def run_step(
     names compete among themselves alone, and so do networks that generate texture where the profile wants it in
     enlargements: consistency would prefer what has none. When the time is up, the best result so far is taken.
     Texture that was generated from streaks is rejected where a network without texture runs too, and so are results
-    from which cleaning took the texture.
+    from which cleaning took the texture. The input is kept where nobody asks for the step and the best result does
+    not visibly differ from it.
     """
     faithful, generative, verdicts = Selection(), Selection(compares_detail=True), list[Verdict]()
     generated = _names_of_textured(context, cards)
@@ -133,7 +135,21 @@ def run_step(
         with context.timer.section("scoring"):
             name = judge(selection.tied)
         best = next((one for one in selection.tied if one.verdict.expert == name), best)
+    if not named and (kept := _kept_instead_of(best, context, verdicts)):
+        message = "it differs too little from the input to be seen"
+        verdicts = [_rejected(verdict, message) if verdict is best.verdict else verdict for verdict in verdicts]
+        best = kept
     return StepResult(best, tuple(verdicts), selection.margin)
+
+
+def _kept_instead_of(best: Candidate | None, context: StepContext, verdicts: Sequence[Verdict]) -> Candidate | None:
+    """The input as a candidate, if nobody asks for the step and `best` does not visibly differ from it."""
+    if best is None or best.image is None or context.is_requested or context.step.scale != 1:
+        return None
+    kept = next((verdict for verdict in verdicts if verdict.expert == KEEP_INPUT), None)
+    if kept is None or best.verdict is kept or is_visible(context.image.pixels, best.image.pixels):
+        return None
+    return Candidate(kept, context.image, features=context.features)
 
 
 def _named(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
@@ -160,14 +176,18 @@ def _without_streaks(context: StepContext, candidate: Candidate) -> Candidate:
     if not found:
         return candidate
     message = f"its texture looks like {' and '.join(found)}"
-    return Candidate(candidate.verdict.model_copy(update={"score": 0.0, "error": message}))
+    return Candidate(_rejected(candidate.verdict, message))
 
 
 def _explained(verdict: Verdict, selection: Selection) -> Verdict:
     """The verdict, with the reason where `selection` rejects it for lack of detail."""
     if verdict.expert not in selection.smeared:
         return verdict
-    return verdict.model_copy(update={"score": 0.0, "error": "cleaning took its texture away"})
+    return _rejected(verdict, "cleaning took its texture away")
+
+
+def _rejected(verdict: Verdict, message: str) -> Verdict:
+    return verdict.model_copy(update={"score": 0.0, "error": message})
 
 
 def _blended(
