@@ -33,6 +33,12 @@ compared with its input.
 """
 MOTION_BLUR_CONFIDENCE = 0.7
 """Confidence from which motion blur of the whole picture is tried."""
+RAIN_MEDIAN_DB = 0.7
+"""Median from which rain that is severe is worth a step without a probable gain.
+
+Of 450 clean training photos at half their size one would be derained, reeds with a median of 0.5; of 60 training
+pictures for which deraining was planned, those without a clear gain had 0.74 or more.
+"""
 
 
 def task_gains(features: ImageFeatures) -> dict[Task, TaskGain]:
@@ -78,7 +84,8 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
         return task in gains and gains[task].median_db > CLEAR_TONE_DB
     if task not in gains or not _is_seen_or_best(task, perception, gains):
         return False
-    finding, may_gain = perception.findings.get(task.degradation), gains[task].median_db > -AS_GOOD_DB
+    finding = perception.findings.get(task.degradation)
+    may_gain = gains[task].median_db > (RAIN_MEDIAN_DB if task is Task.DERAINING else -AS_GOOD_DB)
     if task is Task.DERAINING and not (finding and finding.present):
         return False  # rows of windows are expected to gain, too; rain that can be removed is always found
     if task is Task.MOTION_DEBLURRING and may_gain and _is_motion_blurred_everywhere(finding):

@@ -103,7 +103,15 @@ def test_compression_that_is_surely_absent_is_left_unless_noise_is_expected(
 
 def test_a_severe_degradation_is_tried_where_a_gain_is_possible() -> None:
     possible = TaskGain(low_db=-1.0, median_db=-0.1)
-    assert planned(perception({Degradation.RAIN: found()}, {Task.DERAINING: possible}), profile()) == [Task.DERAINING]
+    seen = perception({Degradation.DEFOCUS_BLUR: found()}, {Task.DEFOCUS_DEBLURRING: possible})
+    assert planned(seen, profile()) == [Task.DEFOCUS_DEBLURRING]
+
+
+@pytest.mark.parametrize(("median", "is_planned"), [(0.5, False), (0.9, True)])
+def test_severe_rain_without_a_clear_gain_is_left(median: float, is_planned: bool) -> None:
+    """Reeds, bars and rows of windows are taken for it; rain gains several decibels."""
+    seen = perception({Degradation.RAIN: found()}, {Task.DERAINING: TaskGain(low_db=-0.6, median_db=median)})
+    assert (Task.DERAINING in planned(seen, profile())) is is_planned
 
 
 @pytest.mark.parametrize(("sharpest_cell", "is_planned"), [(2.0, True), (0.2, False)])
