@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from agent.events import CandidateJudged, Finished, Perceived, Planned, StepFinished, StepStarted
+from agent.expert_choice import candidates, helpful_downloads, stand_ins
 from agent.finishing import blend, finish
 from agent.judging import Candidate
 from agent.planning import perceive_and_plan
-from agent.qmoe import candidates, helpful_downloads
 from agent.reasoners.reasoner import Reasoner
 from agent.run_context import RunContext
 from agent.run_folder import MASK
@@ -135,10 +135,13 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
         return
     able = candidates(inputs.step, inputs.profile, inputs.experts)
     limit, more_time = inputs.expert_seconds or 0.0, "a larger max_seconds, " if inputs.profile.max_seconds else ""
+    smaller = stand_ins(inputs)
     for name, seconds in too_slow(inputs, able).items():
+        instead = f" and {smaller[name].name}, a smaller network, runs instead" if name in smaller else ""
         context.warn(
-            f"{name} was left out of {inputs.step}: about {seconds:.0f} s on this CPU, more than the {limit:.0f} s "
-            f"that it may take; {more_time}a GPU, or the profile's key experts = [{name!r}], lets it run"
+            f"{name} was left out of {inputs.step}{instead}: about {seconds:.0f} s on this CPU, more than the "
+            f"{limit:.0f} s that it may take; {more_time}a GPU, or the profile's key experts = [{name!r}], "
+            "lets it run"
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from agent.errors import PlanError
+from agent.expert_choice import unavailable_experts
 from agent.perception import perceive
-from agent.qmoe import unavailable_experts
 from agent.reasoners.reasoner import CALLER, RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step, expert_of
 from agent.timer import Timer

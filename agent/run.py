@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from agent.errors import RunError
 from agent.events import Listener
+from agent.expert_choice import is_allowed, is_preferred
 from agent.finishing import Finishing
 from agent.loop import conclude, run_loop
-from agent.qmoe import is_allowed, is_preferred
 from agent.reasoners.factory import choose_reasoner
 from agent.reasoners.reasoner import Reasoner
 from agent.run_context import RunContext

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from agent.expert_choice import candidates, seconds_on_cpu, shortlist, stand_ins, with_stand_ins
 from agent.faces.step import run_face_step
 from agent.judging import Candidate, Judge, Selection
-from agent.qmoe import candidates, run_candidates, seconds_on_cpu, shortlist, textured, with_stand_ins
+from agent.qmoe import run_candidates, textured
 from agent.state import KEEP_INPUT, Verdict, expert_of
 from agent.step_context import StepContext
 from agent.worth import ranking_gains
@@ -46,12 +47,22 @@ class _TimeIsUp(Cancelled):
 
 
 def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
-    """The experts that a step runs: those allowed by profile, device and licence, shortlisted, within the budget."""
-    able = candidates(context.step, context.profile, context.experts)
-    slow = too_slow(context, able)
-    able = with_probable_gain(context, [card for card in able if card.name not in slow])
-    chosen = shortlist(able, context.profile, context.image, context.features)[: context.runs_left]
-    return with_stand_ins(context, chosen)
+    """The experts that a step runs: those allowed by profile, device and licence, shortlisted, within the budget.
+
+    Where an expert would take too long, the smaller network that stands in for it runs, if that is fast enough. Small
+    networks add texture in the first enlargement only, and so do blends.
+    """
+    able = list(candidates(context.step, context.profile, context.experts))
+    if context.is_enlarged:
+        blends = context.profile.blended_detail is not None
+        able = [
+            card for card in able if card.preference != "perception" or not (blends or card.stands_in_for)
+        ] or able
+    slow, smaller = too_slow(context, able), stand_ins(context)
+    able = [card for card in able if card.name not in slow or card.name in smaller]
+    probable = with_probable_gain(context, able)
+    chosen = shortlist(probable, context.profile, context.image, context.features)[: context.runs_left]
+    return with_stand_ins(context, chosen, slow)
 
 
 def with_probable_gain(context: StepContext, able: Sequence[ExpertCard]) -> tuple[ExpertCard, ...]:
@@ -135,16 +146,16 @@ def run_step(
         with context.timer.section("scoring"):
             name = judge(selection.tied)
         best = next((one for one in selection.tied if one.verdict.expert == name), best)
-    if not named and (kept := _kept_instead_of(best, context, verdicts)):
+    if best and not named and (kept := _kept_instead_of(best, context, verdicts)):
         message = "it differs too little from the input to be seen"
         verdicts = [_rejected(verdict, message) if verdict is best.verdict else verdict for verdict in verdicts]
         best = kept
     return StepResult(best, tuple(verdicts), selection.margin)
 
 
-def _kept_instead_of(best: Candidate | None, context: StepContext, verdicts: Sequence[Verdict]) -> Candidate | None:
+def _kept_instead_of(best: Candidate, context: StepContext, verdicts: Sequence[Verdict]) -> Candidate | None:
     """The input as a candidate, if nobody asks for the step and `best` does not visibly differ from it."""
-    if best is None or best.image is None or context.is_requested or context.step.scale != 1:
+    if best.image is None or context.is_requested or context.step.scale != 1:
         return None
     kept = next((verdict for verdict in verdicts if verdict.expert == KEEP_INPUT), None)
     if kept is None or best.verdict is kept or is_visible(context.image.pixels, best.image.pixels):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.expert_choice import candidates
 from agent.perception import perceive
 from agent.planning import plan
-from agent.qmoe import candidates
 from agent.reasoners.reasoner import RULES
 from agent.state import Step
 from imaging.image import Image

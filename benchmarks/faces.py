@@ -22,9 +22,9 @@ import numpy as np
 import PIL.Image
 import skimage.data
 
+from agent.expert_choice import candidates
 from agent.faces.detection import FaceTools, face_tools
 from agent.faces.step import run_face_step, run_on_crop
-from agent.qmoe import candidates
 from agent.state import KEEP_INPUT, Step
 from agent.step_context import StepContext
 from benchmarks.report import reported

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.qmoe import candidates
+from agent.expert_choice import candidates
 from agent.run import Restoration, restore_file
 from agent.state import KEEP_INPUT, Step
 from benchmarks import report

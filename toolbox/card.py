@@ -36,8 +36,8 @@ class ExpertCard(BaseModel):
     named_only: bool = False
     """A candidate only for profiles that name it in `experts`: made for one kind of picture, drawings for example."""
     stands_in_for: str = ""
-    """A slower expert whose results this network was trained to reproduce on pictures that were enlarged before.
-    On a CPU it runs there in that expert's place; it is not a candidate by itself.
+    """A slower expert in whose place this network runs: on a CPU, in pictures that were enlarged before and where the
+    other would take too long; everywhere, if the other cannot run, and in blends of texture with a faithful result.
     """
     about: str
     """One sentence for a person or a model that chooses an expert."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NOISE = 15 / 255
 """The noise level that spandrel passes to a DRUNet."""
 
+SPAN_BLOCKS = tuple(f"block_{number}" for number in range(1, 7))
 BAND_PIXELS = 4096
 """Pixels of a band of rows in which a CPU adds the image to the residual, so that they stay in the cache."""
 
@@ -33,7 +34,36 @@ def mixed_precision(architecture: str, model: Any) -> Callable[[Tensor], Tensor]
         for part in ("m_down1", "m_down2", "m_down3", "m_body", "m_up3", "m_up2", "m_up1"):
             getattr(model, part).to(torch.bfloat16)
         return lambda pixels: _drunet(model, pixels)
+    if architecture == "SPAN" and model.is_norm:
+        _fold(model)
+        for part in ("conv_1", *SPAN_BLOCKS, "conv_2", "conv_cat"):
+            getattr(model, part).to(torch.bfloat16)
+        return lambda pixels: _span(model, pixels)
     return None
+
+
+def _fold(model: Any) -> None:
+    """Replace each Conv3XC by the convolution into which it folds its branches before every use."""
+    for name, child in list(model.named_children()):
+        if hasattr(child, "eval_conv"):
+            child.update_params()
+            setattr(model, name, child.eval_conv)
+        else:
+            _fold(child)
+
+
+def _span(model: Any, pixels: Tensor) -> Tensor:
+    """SPAN with its upsampler, which computes the image itself, in float32."""
+    import torch
+
+    first = model.conv_1(((pixels - model.mean.to(pixels)) * model.img_range).bfloat16())
+    features, blocks = first, []
+    for name in SPAN_BLOCKS:
+        features, inside, _ = getattr(model, name)(features)
+        blocks.append((features, inside))
+    joined = torch.cat([first, model.conv_2(features), blocks[0][0], blocks[-1][1]], 1)
+    result: Tensor = model.upsampler(model.conv_cat(joined).float())
+    return result.clamp_(0, 1)
 
 
 def _compact(model: Any, pixels: Tensor) -> Tensor:

@@ -211,23 +211,25 @@ def _name_compact(match: re.Match[str], arrays: list[NDArray[np.float32]]) -> di
 
 
 def _name_span(match: re.Match[str], arrays: list[NDArray[np.float32]]) -> dict[str, Tensor]:
-    """Where the mean is not subtracted, the network has the mark `no_norm`; another range goes into the weights."""
+    """Another mean goes into the bias of the first convolution, which is exact but for the outermost pixels; another
+    range goes into its weights. Where no mean is subtracted, the network has the mark `no_norm`.
+    """
     mean = arrays.pop(0) if match["mean"] else None
     factor = float(arrays.pop(0)[0]) if match["range"] else 1.0
     if mean is not None:
-        if not _is(list(mean), list(SPAN_MEAN)):
-            raise ValueError(f"the mean {mean} is not {SPAN_MEAN}")
+        shift = np.asarray(SPAN_MEAN, np.float32) - mean
+        arrays[1] = arrays[1] + np.float32(factor) * np.einsum("oikl,i->o", arrays[0], shift)
         arrays[0] = arrays[0] * np.float32(factor / SPAN_RANGE)
     folded = ["conv_1", *(f"block_{block}.c{number}_r" for block in range(1, 7) for number in (1, 2, 3)), "conv_2"]
     names = [f"{name}.{part}" for name in (*folded, "conv_cat", "upsampler.0") for part in ("weight", "bias")]
     plain = _as_state_dict(names, arrays)
     state = {name: value for name, value in plain.items() if name.startswith(("conv_cat", "upsampler"))}
     for name in folded:
-        state |= _unfolded(name, plain[f"{name}.weight"], plain[f"{name}.bias"])
+        state |= unfolded_convolution(name, plain[f"{name}.weight"], plain[f"{name}.bias"])
     return state if mean is not None else {**state, "no_norm": plain["conv_cat.bias"].new_zeros(1)}
 
 
-def _unfolded(name: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+def unfolded_convolution(name: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
     """The branches of SPAN's Conv3XC, which it folds before use into just this convolution.
 
     One branch is 0; in the other, convolutions of 1x1 on both sides pass on the first half of twice as many channels.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 
-from agent.qmoe import is_preferred
+from agent.expert_choice import is_preferred
 from imaging.errors import RestoreError
 from iqa.published import PublishedMetric, missing_for, published_metrics
 from profiles.loading import load_profile

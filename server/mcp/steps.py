@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from agent.expert_choice import candidates, is_allowed
 from agent.finishing import blend, finish
 from agent.judging import Candidate, best_verdict
-from agent.qmoe import candidates, is_allowed
 from agent.regions import SAME_SHAPE
 from agent.search.next_step import context_of
 from agent.state import KEEP_INPUT, Plan, Step, Verdict, expert_of

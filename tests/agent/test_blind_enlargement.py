@@ -34,6 +34,7 @@ from tests.agent.scripted import (
     expert,
     profile,
     run,
+    step_context,
     winners,
 )
 from toolbox.pool import ExpertPool
@@ -102,6 +103,17 @@ def test_otherwise_only_the_picture_as_it_is_is_enlarged(keys: dict[str, object]
     pool = ScriptedPool(expert("smooth", Task.DENOISING, smooth), PLAIN_2X, enlarger)
     restoration = run(noisy_file, profile(**{"keep_input": False, **keys}), pool)
     assert all("." not in verdict.expert for verdict in restoration.path_taken()[-1].verdicts)
+
+
+def test_a_classical_expert_that_sharpens_takes_no_part_in_a_blend(noisy_file: Path) -> None:
+    faithful = expert("faithful", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(LARGE * 0.8), 2, "fidelity")
+    sharp = expert("sharp", Task.SUPER_RESOLUTION, enlarge(2), 2)
+    card = sharp.card.model_copy(update={"preference": "perception"})
+    pool = ScriptedPool(faithful, replace(sharp, card=card))
+    for detail, ran in ((0.0, {"faithful"}), (0.3, {"faithful"}), (1.0, {"sharp"})):
+        wanted = profile(restore_option=None, plan="super_resolution", detail=detail)
+        done = run(noisy_file, wanted, pool, overwrite=True)
+        assert {verdict.expert for verdict in done.path_taken()[-1].verdicts} == ran
 
 
 @pytest.mark.parametrize("detail", [0.0, 0.25, 1.0])
@@ -210,13 +222,13 @@ def context_of(side: int, wanted: Profile, seconds: float | None) -> StepContext
 def test_real_esrgan_runs_where_it_fits_the_time(
     seconds: float | None, runs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
+    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
     context = context_of(128, load_profile("GenSR-s4-P"), seconds)
     assert ("realesrgan_x4" in [card.name for card in experts_for(context)]) == runs
 
 
 def test_what_a_profile_names_runs_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
+    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
     wanted = load_profile("GenSR-s4-P").model_copy(update={"experts": ("realesrgan_x4",)})
     assert [card.name for card in experts_for(context_of(128, wanted, 1.0))] == ["realesrgan_x4"]
 
@@ -246,8 +258,25 @@ def test_progress_is_at_its_end_when_the_last_path_is(noisy_file: Path) -> None:
     assert at_candidates == pytest.approx([1 / 3, 2 / 3, 1])
 
 
+@pytest.mark.parametrize(("other", "runs"), [("", 3), ("large_2x", 1)])
+def test_a_small_network_enlarges_only_the_cleaned_picture(other: str, runs: int, noisy_file: Path) -> None:
+    """It makes texture of noise and of JPEG blocks."""
+    noisy = read_image(noisy_file)
+    enlarger = expert("blind_2x", Task.SUPER_RESOLUTION, blind(is_noisy), 2, "perception")
+    card = enlarger.card.model_copy(update={"stands_in_for": other})
+    pool = ScriptedPool(replace(enlarger, card=card))
+    context = step_context(
+        smooth(noisy),
+        Step(task=Task.SUPER_RESOLUTION, scale=2),
+        profile(**PLEASING),
+        pool,
+        other_inputs={".untouched": noisy, ".half_cleaned": noisy},
+    )
+    assert len(run_step(context, pool.runnable(Task.SUPER_RESOLUTION, 2)).verdicts) == runs
+
+
 def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: None)
+    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: None)
     context = context_of(128, load_profile("GenSR-s4-P"), 0.001)
     assert not too_slow(context, context.experts.runnable(Task.SUPER_RESOLUTION, 4))
 
@@ -256,7 +285,7 @@ def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_why_an_expert_is_too_slow_is_told_with_what_helps(
     max_seconds: float | None, noisy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.qmoe.teraflops", lambda device: 0.28)
+    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
     slow = expert("slow", Task.SUPER_RESOLUTION, crash, 2, "perception")
     slow = replace(slow, card=slow.card.model_copy(update={"teraflop": 1e6}))
     wanted = profile(restore_option=None, plan="super_resolution", max_seconds=max_seconds, **PLEASING)

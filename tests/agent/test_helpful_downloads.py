@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.qmoe import helpful_downloads
+from agent.expert_choice import helpful_downloads
 from agent.state import Step
 from profiles.loading import load_profile
 from tests.agent.scripted import profile, run
@@ -30,9 +30,10 @@ def test_downloads_of_another_preference_are_not_named(tmp_path: Path, monkeypat
     steps = [Step(task=Task.DENOISING), Step(task=Task.SUPER_RESOLUTION, scale=4), Step(task=Task.FACE_RESTORATION)]
     told = {
         name: [line.split(":")[0] for line in helpful_downloads(steps, load_profile(name), ExpertPool())]
-        for name in ("default", "GenSR-s4-P")
+        for name in ("Gen4K-F", "default", "GenSR-s4-P")
     }
     assert told == {
-        "default": ["scunet_psnr", "yunet", "sface"],
+        "Gen4K-F": ["scunet_psnr", "yunet", "sface"],
+        "default": ["scunet_psnr", "realesr_general_x4", "yunet", "sface"],
         "GenSR-s4-P": ["realesr_general_x4", "yunet", "sface"],
     }

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from agent.events import StepFinished
+from agent.expert_choice import candidates, shortlist
 from agent.faces.step import run_face_step
-from agent.qmoe import candidates, run_candidates, shortlist
+from agent.qmoe import run_candidates
 from agent.reasoners.reasoner import CallerReasoner
 from agent.run_folder import RunFolder
 from agent.search.rollback import remaining_without_first

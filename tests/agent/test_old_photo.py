@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from agent.expert_choice import candidates
 from agent.judging import Candidate
-from agent.qmoe import candidates
 from agent.state import KEEP_INPUT, Step
 from agent.step import run_step
 from imaging.convert import FloatArray, from_numpy, to_float, to_numpy, to_uint16

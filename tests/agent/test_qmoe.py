@@ -12,8 +12,9 @@ import pytest
 import torch
 from skimage import data
 
+from agent.expert_choice import candidates, shortlist
 from agent.judging import Candidate
-from agent.qmoe import PRESCREEN_CROPS, candidates, run_candidates, shortlist
+from agent.qmoe import PRESCREEN_CROPS, run_candidates
 from agent.state import KEEP_INPUT, Step
 from agent.step import experts_for
 from imaging.convert import from_numpy, to_float, to_uint8
@@ -88,10 +89,10 @@ def test_an_expert_that_does_not_fit_into_the_device_is_left_out_unless_it_is_na
     profile = load_profile("default")
     names = {}
     for gigabytes in (4, 16):
-        monkeypatch.setattr("agent.qmoe.device_memory", lambda size=gigabytes: size << 30)
+        monkeypatch.setattr("agent.expert_choice.device_memory", lambda size=gigabytes: size << 30)
         names[gigabytes] = {card.name for card in candidates(STEP, profile, pool)}
     assert names[16] - names[4] == {"huge"}
-    monkeypatch.setattr("agent.qmoe.device_memory", lambda: 4 << 30)
+    monkeypatch.setattr("agent.expert_choice.device_memory", lambda: 4 << 30)
     wanted = profile.model_copy(update={"experts": ("huge",)})
     assert [card.name for card in candidates(STEP, wanted, pool)] == ["huge"]
 

@@ -9,8 +9,12 @@ import pytest
 
 from agent.judging import Judge
 from agent.state import Step
+from imaging.convert import from_numpy
+from imaging.image import Image
 from imaging.reading import read_image
+from imaging.writing import write_image
 from tests.agent.scripted import (
+    CLEAN,
     PLAIN_2X,
     ScriptedExpert,
     ScriptedPool,
@@ -30,7 +34,17 @@ def standing_in_for(other: ScriptedExpert) -> ScriptedExpert:
     return replace(other, card=card)
 
 
+def taking(other: ScriptedExpert, teraflop: float) -> ScriptedExpert:
+    return replace(other, card=other.card.model_copy(update={"teraflop": teraflop}))
+
+
 PLAIN_4X = expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4)
+
+
+def darkened(image: Image) -> Image:
+    return image.with_pixels(enlarge(4)(image).pixels * 0.3)
+
+
 EXPERTS = (PLAIN_2X, PLAIN_4X, standing_in_for(PLAIN_2X), standing_in_for(PLAIN_4X))
 
 
@@ -49,6 +63,74 @@ def test_it_runs_in_the_second_enlargement_only(
 ) -> None:
     wanted = profile(plan=("super_resolution",), restore_option=None, scale_factor=8, **keys)
     assert winners(run(noisy_file, wanted, ScriptedPool(*EXPERTS))) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "teraflop", "winner"),
+    [
+        ({}, 0.0, "fast_4x"),
+        ({}, 1e6, "worse_4x"),
+        ({"exhaustive": True}, 0.0, "fast_4x"),
+        ({"experts": ("plain_4x",)}, 0.0, "plain_4x"),
+    ],
+    ids=["by default", "it is slow, too", "exhaustive", "the other is named"],
+)
+def test_it_runs_where_its_expert_would_take_too_long(
+    keys: dict[str, object], teraflop: float, winner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "clean.png"
+    write_image(Image(from_numpy(CLEAN)), source)
+    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
+    network = expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "perception")
+    slow, fast = taking(network, 1e6), taking(standing_in_for(network), teraflop)
+    worse = expert("worse_4x", Task.SUPER_RESOLUTION, darkened, 4)
+    wanted = profile(plan=("super_resolution",), restore_option=None, scale_factor=4, detail=1.0, **keys)
+    restoration = run(source, wanted, ScriptedPool(slow, fast, worse))
+    assert winners(restoration) == [winner]
+    warnings = [one for one in restoration.state.warnings if "plain_4x was left out" in one]
+    assert len(warnings) == (winner != "plain_4x")
+    assert all(("fast_4x" in one) == (winner == "fast_4x") for one in warnings)
+
+
+@pytest.mark.parametrize(
+    ("detail", "able", "expected"),
+    [
+        (0.4, ("plain", "large", "small"), "plain_4x+fast_4x"),
+        (1.0, ("plain", "large", "small"), "large_4x"),
+        (1.0, ("plain", "small"), "fast_4x"),
+        (0.0, ("plain", "small"), "plain_4x"),
+    ],
+    ids=["blended", "texture alone", "the other cannot run", "no texture"],
+)
+def test_texture_that_is_blended_is_its(detail: float, able: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    """A network that invents less is nearer to the faithful result, with which its own is mixed."""
+    source = tmp_path / "clean.png"
+    write_image(Image(from_numpy(CLEAN)), source)
+    large = expert("large_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "perception")
+    faithful = expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "fidelity")
+    experts = {"plain": faithful, "large": large, "small": standing_in_for(large)}
+    wanted = profile(plan=("super_resolution",), restore_option=None, scale_factor=4, detail=detail)
+    assert winners(run(source, wanted, ScriptedPool(*(experts[name] for name in able)))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("detail", "able", "expected"),
+    [
+        (0.4, ("plain", "large", "small"), ["plain_4x+fast_4x", "plain_4x"]),
+        (1.0, ("plain", "large", "small"), ["large_4x", "large_4x"]),
+    ],
+    ids=["blended", "texture alone"],
+)
+def test_its_texture_is_that_of_the_first_enlargement(
+    detail: float, able: tuple[str, ...], expected: list[str], tmp_path: Path
+) -> None:
+    source = tmp_path / "clean.png"
+    write_image(Image(from_numpy(CLEAN[:64, :64])), source)
+    large = expert("large_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "perception")
+    faithful = expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "fidelity")
+    experts = {"plain": faithful, "large": large, "small": standing_in_for(large)}
+    wanted = profile(plan=("super_resolution",), restore_option=None, scale_factor=16, detail=detail)
+    assert winners(run(source, wanted, ScriptedPool(*(experts[name] for name in able)))) == expected
 
 
 def test_its_verdict_has_the_prior_of_the_expert_that_it_stands_in_for(noisy_file: Path) -> None:

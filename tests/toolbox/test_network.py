@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import skimage.data
 import torch
 from safetensors.torch import save_file
 from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
 from spandrel.architectures.DRUNet.__arch.network_unet import DRUNet
+from spandrel.architectures.SPAN.__arch.span import SPAN
 
 from benchmarks.architectures import card_of
 from benchmarks.random_networks import NETWORKS
+from imaging.convert import from_numpy, to_float
 from imaging.errors import Cancelled
 from imaging.image import Image
 from imaging.progress import ProgressToken
@@ -188,6 +191,33 @@ def adds_nothing(network: torch.nn.Module) -> None:
             for channel in range(3):
                 network.m_head.weight[channel, channel, 1, 1] = 1
                 network.m_tail.weight[channel, channel, 1, 1] = 1
+
+
+def test_span_in_bfloat16_computes_the_image_in_float32(tmp_path: Path) -> None:
+    """Autocast would round it to 8 bits, coarsely where it is bright."""
+    torch.manual_seed(0)
+    network = SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=2).eval()
+    with torch.no_grad():
+        network.upsampler[0].weight.zero_()
+        network.upsampler[0].bias.copy_(torch.linspace(0.7, 0.75, 12))
+    save_file(network.state_dict(), tmp_path / "net.safetensors")
+    exact, mixed = (
+        load_network(card(dtype=dtype, architecture="SPAN", task="super_resolution", scale=2), ModelStore(tmp_path))(
+            picture(20, 17), ProgressToken()
+        ).pixels
+        for dtype in ("float32", "bfloat16")
+    )
+    assert float((exact - mixed).abs().max()) < 1e-6
+
+
+def test_span_in_bfloat16_is_near_float32() -> None:
+    shipped = default_catalogue().card("restore4k_sr_x4_texture")
+    photo = Image(from_numpy(to_float(skimage.data.astronaut()[:96, 150:246])))
+    exact, mixed = (
+        load_network(shipped.model_copy(update={"dtype": dtype}), ModelStore())(photo, ProgressToken()).pixels
+        for dtype in ("float32", "bfloat16")
+    )
+    assert 0 < float((exact - mixed).abs().mean()) < 1 / 255
 
 
 @pytest.mark.parametrize("scale", [1, 2])

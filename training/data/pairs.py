@@ -23,7 +23,7 @@ from training.data.degradations import (
     mix,
     resized,
 )
-from training.data.loading import Bytes, Degrader, Pair, shrink
+from training.data.loading import LUMA, Bytes, Degrader, Pair, shrink
 from training.data.rain_synthesis import rain_pair
 from training.data.second_order import second_order
 
@@ -68,6 +68,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return lambda patch, rng: (camera_small if rng.random() < 0.5 else real)(patch, scale, rng)
     if name == "second_order":
         return lambda patch, rng: second_order(patch, scale, rng)
+    if name == "mild":
+        return lambda patch, rng: mild(patch, scale, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -164,6 +166,30 @@ def camera_small(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
     small = downscale(blurred, scale, str(rng.choice(["bicubic", "area", "lanczos"]))).clip(0, 1)
     conditions = Conditions.small(rng)
     return photograph(small.astype(np.float32), conditions, rng).picture, coloured(target, conditions)
+
+
+def mild(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
+    """A clean or nearly clean small picture, as cleaning leaves it. The target has half the side of the patch.
+
+    Most targets are photos at half their size, whose edges and textures are as sharp as pixels allow. One in four is
+    blurred, as what is out of focus, and stays so; one in eight is grey.
+    """
+    pixels = to_float(patch)
+    if rng.random() < 1 / 8:
+        pixels = np.repeat((pixels @ LUMA)[..., None], 3, axis=2)
+    side = patch.shape[0] // 2
+    if rng.random() < 0.7:
+        target = downscale(pixels, 2, str(rng.choice(["area", "lanczos"]))).clip(0, 1).astype(np.float32)
+    else:
+        target = pixels[side // 2 : side // 2 + side, side // 2 : side // 2 + side]
+    if rng.random() < 1 / 4:
+        target = gaussian_blur(target, float(rng.uniform(1, 6)))
+    small = downscale(target, scale, str(rng.choice(["bicubic", "area", "lanczos"]))).clip(0, 1)
+    if rng.random() < 0.5:
+        small = gaussian_noise(small, rng, float(rng.uniform(0, 3))).clip(0, 1)
+    if rng.random() < 0.5:
+        small = jpeg(small, int(rng.integers(80, 100)))
+    return small.astype(np.float32), target
 
 
 def white(patch: Bytes, rng: np.random.Generator) -> Pair:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from imaging.device import bfloat16_where_fast
+from toolbox.ncnn_weights import read_ncnn, unfolded_convolution
 from training.recipe import Recipe
 
 NETWORKS = {
@@ -27,7 +29,42 @@ def build(recipe: Recipe) -> nn.Module:
     """A network with default initialisation."""
     module, name = NETWORKS[recipe.architecture].split(":")
     network: nn.Module = getattr(importlib.import_module(module), name)(**recipe.network)
+    return with_plain_convolutions(network)
+
+
+def with_plain_convolutions(network: nn.Module) -> nn.Module:
+    """The network with a convolution for every Conv3XC, whose branches SPAN folds before use.
+
+    A step of the folded network takes a fifth of the time.
+    """
+    for name, child in network.named_children():
+        folded = getattr(child, "eval_conv", None)
+        if folded is None:
+            with_plain_convolutions(child)
+        else:
+            setattr(network, name, nn.Conv2d(folded.in_channels, folded.out_channels, 3, padding=1))
     return network
+
+
+def plain_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of `with_plain_convolutions` out of spandrel's; those of networks but SPAN are unchanged."""
+    folded = tuple(f"{name.removesuffix('eval_conv.weight')}" for name in state if name.endswith("eval_conv.weight"))
+    return {
+        name.replace(".eval_conv", ""): value
+        for name, value in state.items()
+        if ".eval_conv." in name or not (folded and name.startswith(folded))
+    }
+
+
+def published_state(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """The weights as spandrel loads them: the reverse of `plain_state`."""
+    if architecture != "SPAN":
+        return dict(state)
+    plain = ("conv_cat.", "upsampler.")
+    result = {name: value for name, value in state.items() if name.startswith(plain)}
+    for name in {name.rsplit(".", 1)[0] for name in state.keys() - result.keys()}:
+        result |= unfolded_convolution(name, state[f"{name}.weight"], state[f"{name}.bias"])
+    return result
 
 
 def begin(recipe: Recipe, weights: Path | None) -> nn.Module:
@@ -45,7 +82,8 @@ def begin(recipe: Recipe, weights: Path | None) -> nn.Module:
 def _load_matching(network: nn.Module, file: Path) -> None:
     """Load every tensor whose shape matches: all, or all but the last layer for another scale."""
     own = network.state_dict()
-    found = {name: value.float() for name, value in load_file(file).items()}
+    state = read_ncnn(file) if file.suffix == ".param" else load_file(file)
+    found = plain_state({name: value.float() for name, value in state.items()})
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise ValueError(f"{file} has no tensor that fits the network of the recipe; choose another `init`")

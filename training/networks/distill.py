@@ -1,11 +1,13 @@
-"""Train a small network on a teacher's answers: first on their pixels, then also adversarially, for their texture.
+"""Train a small network on a teacher's answers, or on photos, also adversarially, for their texture.
 
     python -m training.networks.distill training/recipes/students/student_small_x4.toml \\
         --pairs RUNS/student_pairs --run-dir RUNS/student_small_x4 --minutes 600
+    python -m training.networks.distill training/recipes/students/sr_x4_texture.toml \\
+        --data DATA/train --run-dir RUNS/sr_x4_texture --minutes 120
 
 Can be stopped at any time; the same command resumes it. The pairs come from training.data.teacher_pairs, which may
-still be making more. Every thousand steps log.jsonl gets the PSNR to the teacher on held-out pairs, and the mean high
-frequencies as a share of the teacher's: 1 where there is as much texture.
+still be making more; with --data the targets are photos. Every 500 steps log.jsonl gets the PSNR to the targets on
+held-out pairs, and the mean high frequencies as a share of the targets': 1 where there is as much texture.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import threading
 import time
 import tomllib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +32,13 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.parametrizations import spectral_norm
 
 from imaging.atomic import atomic_write
+from imaging.convert import to_uint8
 from imaging.device import bfloat16_where_fast
 from toolbox.catalogue import default_catalogue
 from toolbox.expert import load_expert
 from toolbox.network import NetworkExpert
-from training.data.loading import Bytes
+from training.data.loading import Bytes, Patches, load_photo, load_photos, photo_files, random_patch, split
+from training.data.pairs import degrader
 from training.data.teacher_pairs import TEACHER, load_pairs, load_shard
 from training.networks.architectures import forward
 from training.networks.train import SAVE_EVERY_SECONDS, Run, run_arguments
@@ -40,8 +46,11 @@ from training.recipe import Recipe
 
 SHARDS_IN_MEMORY = 32
 BATCHES_PER_SHARD = 20
-MEASURE_EVERY_STEPS = 1000
-MEASURED_PAIRS = 32
+MEASURE_EVERY_STEPS = 500
+MEASURED_PAIRS = 48
+COLOUR_BLOCK, SMOOTHED = 8, 9
+PER_HELD_OUT = 2
+"""Pairs of each held-out photo."""
 
 
 class StudentRecipe(Recipe):
@@ -59,6 +68,10 @@ class StudentRecipe(Recipe):
     """Weight of the locally discriminative loss against artifacts (Liang et al. 2022, arXiv 2203.09195)."""
     discriminator: int = Field(default=32, ge=4)
     """Features of the discriminator's first layer."""
+    as_if_clean: bool = False
+    """The targets are what the initial network makes of clean inputs, with the colours of the photos: the student
+    learns to see through a light degradation, and does not forget its textures.
+    """
     teacher_blocks: tuple[int, ...] = ()
     """Residual blocks of the teacher, an RRDBNet, that the student begins with: the teacher without the others."""
 
@@ -67,10 +80,14 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
-    parser.add_argument("--pairs", type=Path, required=True)
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--pairs", type=Path, help="folder of a teacher's pairs")
+    kinds.add_argument("--data", type=Path, help="folder of photos, which are the targets in place of a teacher's")
     arguments, stop = run_arguments(parser)
     file: Path = arguments.recipe
-    distill(load_student_recipe(file), arguments.pairs, arguments.run_dir, arguments.minutes, stop)
+    recipe, runs = load_student_recipe(file), arguments.run_dir.parent
+    source = photo_pairs(recipe, arguments.data, runs) if arguments.data else stored_pairs(recipe, arguments.pairs)
+    distill(recipe, source, arguments.run_dir, arguments.minutes, stop)
 
 
 def load_student_recipe(file: Path) -> StudentRecipe:
@@ -78,26 +95,56 @@ def load_student_recipe(file: Path) -> StudentRecipe:
     return StudentRecipe.model_validate({"name": file.stem, **tomllib.loads(file.read_text("utf-8"))})
 
 
+@dataclass(frozen=True, slots=True)
+class PairSource:
+    """The pairs of a training."""
+
+    held_out: tuple[Bytes, Bytes]
+    """Inputs (N, h, w, 3) and targets (N, H, W, 3)."""
+    batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+    """Endless batches of (B, 3, h, w) inputs and (B, 3, H, W) targets, from the batch with a number on."""
+
+
+def stored_pairs(recipe: StudentRecipe, folder: Path) -> PairSource:
+    """The pairs that training.data.teacher_pairs made."""
+    return PairSource(load_pairs(folder / "held_out"), partial(batches, recipe, folder))
+
+
+def photo_pairs(recipe: StudentRecipe, data: Path, runs: Path) -> PairSource:
+    """Photos as targets, degraded as the recipe says; decoded once, into a file in `runs`."""
+    files, held_out = split(photo_files(data / recipe.photos))
+    make = degrader(recipe.degrade, recipe.scale)
+    rng = np.random.default_rng(recipe.seed)
+    photos = [load_photo(file) for file in held_out]
+    pairs = [make(random_patch(photo, recipe.patch, rng), rng) for photo in photos for _ in range(PER_HELD_OUT)]
+    inputs, targets = (to_uint8(np.stack(part)) for part in zip(*pairs, strict=True))
+    patches = Patches(load_photos(files, cache=runs), make, recipe.patch, recipe.batch, recipe.seed)
+    return PairSource((inputs, targets), patches.batches)
+
+
 def distill(
-    recipe: StudentRecipe, pairs: Path, run_dir: Path, minutes: float = math.inf, stop: threading.Event | None = None
+    recipe: StudentRecipe,
+    source: PairSource,
+    run_dir: Path,
+    minutes: float = math.inf,
+    stop: threading.Event | None = None,
 ) -> None:
     """Train until the recipe's steps are done, `minutes` have passed or `stop` is set; resumes from a checkpoint."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    held_out = load_pairs(pairs / "held_out")
     run = StudentRun(recipe, run_dir, minutes)
     stop, saved_at, losses = stop or threading.Event(), time.monotonic(), list[float]()
-    for inputs, targets in batches(recipe, pairs, run.step):
+    for inputs, targets in source.batches(run.step):
         if stop.is_set() or run.progress_at(run.step) >= 1:
             break
         losses.append(run.take_step(inputs, targets))
         if run.step % MEASURE_EVERY_STEPS == 0:
-            run.log(loss=float(np.mean(losses)), **figures_of(run.average.module, recipe, *held_out))
+            run.log(loss=float(np.mean(losses)), **figures_of(run.average.module, recipe, *source.held_out))
             losses = []
         if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
             run.save()
             saved_at = time.monotonic()
     run.save()
-    run.log(finished=True, **figures_of(run.average.module, recipe, *held_out))
+    run.log(finished=True, **figures_of(run.average.module, recipe, *source.held_out))
 
 
 def batches(recipe: StudentRecipe, folder: Path, first: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -141,6 +188,9 @@ class StudentRun(Run):
     def __init__(self, recipe: StudentRecipe, folder: Path, minutes: float = math.inf) -> None:
         """Resumes from folder/checkpoint.pt and folder/discriminator.pt if they are there."""
         super().__init__(recipe, folder, 0, minutes)
+        self.first = (
+            self.initial_network().to(self.device).eval().requires_grad_(False) if recipe.as_if_clean else None
+        )
         self.judge = UNetDiscriminator(recipe.discriminator).to(self.device).to(memory_format=torch.channels_last)
         self.judge_optimiser = torch.optim.AdamW(
             self.judge.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0
@@ -163,18 +213,20 @@ class StudentRun(Run):
     def take_step(self, inputs: Tensor, targets: Tensor) -> float:
         """Take one step of both optimisers and return the loss on pixels."""
         inputs, targets = (t.to(self.device, memory_format=torch.channels_last) for t in (inputs, targets))
+        if self.first is not None:
+            targets = as_if_clean(self.first, self.recipe, targets)
         output = forward(self.network, self.recipe, inputs)
         pixel_loss = loss = self._pixel_loss(output, targets)
         adversarial = self.step >= self.recipe.pixel_steps
         if adversarial:
-            with torch.no_grad():
-                smoothed = forward(self.average.module, self.recipe, inputs)
             self.judge.requires_grad_(False)
             realism = self.judge(high_frequencies(output))
             loss = loss + self.recipe.adversarial * F.softplus(-realism).mean()
-            loss = (
-                loss + self.recipe.ldl * ((output - targets).abs() * artifact_map(output, targets, smoothed)).mean()
-            )
+        if adversarial and self.recipe.ldl:
+            with torch.no_grad():
+                smoothed = forward(self.average.module, self.recipe, inputs)
+            weights = artifact_map(output, targets, smoothed)
+            loss = loss + self.recipe.ldl * ((output - targets).abs() * weights).mean()
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -210,6 +262,28 @@ class StudentRun(Run):
             torch.save(
                 {"network": self.judge.state_dict(), "optimiser": self.judge_optimiser.state_dict()}, temporary
             )
+
+
+@torch.no_grad()
+def as_if_clean(network: nn.Module, recipe: Recipe, photos: Tensor) -> Tensor:
+    """What a network makes of reduced photos, (B, 3, H, W), with the photos' mean colours in blocks of 8 pixels.
+
+    It has no more detail anywhere than the photo, so that what is out of focus stays so. Grey photos stay grey.
+    """
+    small = F.interpolate(photos, scale_factor=1 / recipe.scale, mode="bicubic", antialias=True).clamp(0, 1)
+    result = forward(network, recipe, small)
+    is_grey = (photos.amax(1) - photos.amin(1)).amax((1, 2)) < 1 / 255
+    result = torch.where(is_grey[:, None, None, None], result.mean(1, keepdim=True), result)
+    details, own = (pixels - _smooth(pixels) for pixels in (result, photos))
+    surplus = 1 - (_smooth(own.square()).sqrt() / (_smooth(details.square()).sqrt() + 1e-3)).clamp(max=1)
+    result = result - surplus * details
+    error = F.avg_pool2d(photos - result, COLOUR_BLOCK)
+    return (result + F.interpolate(error, scale_factor=COLOUR_BLOCK, mode="bilinear")).clamp(0, 1)
+
+
+def _smooth(pixels: Tensor) -> Tensor:
+    """Local means of (B, C, H, W)."""
+    return F.avg_pool2d(pixels, SMOOTHED, 1, SMOOTHED // 2, count_include_pad=False)
 
 
 def without_blocks(state: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str, Tensor]:

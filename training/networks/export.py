@@ -7,7 +7,8 @@
 
 Works at any time, also during the training. Writes toolbox/weights/<name>.safetensors and <name>.json (recipe, steps,
 number of photos, and measurements of this file), and adds the recipe's [cards] to toolbox/cards/networks.toml, for
-the tasks in which the network improves held-out photos. A student is compared with its teacher on held-out pairs.
+the tasks in which the network improves held-out photos. A recipe in a folder `students` is measured on the held-out
+pairs of its training: of a teacher, or with --data of photos.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from safetensors.torch import load_file
 
 from toolbox.catalogue import parse_cards
 from toolbox.tasks import Task
-from training.data.loading import photo_files, split
+from training.data.loading import Bytes, photo_files, split
 from training.data.measure import Gain
 from training.data.teacher_pairs import load_pairs
-from training.networks.architectures import build
-from training.networks.distill import StudentRecipe, figures_of, load_student_recipe
+from training.networks.architectures import build, plain_state
+from training.networks.distill import StudentRecipe, figures_of, load_student_recipe, photo_pairs
 from training.networks.evaluate import expert_of, gains_of, megapixels_per_second, super_resolution_db
 from training.networks.train import WEIGHTS, rows_of
 from training.recipe import Recipe, load_recipe
 
 WORTH_DB = 0.3
 """Smallest gain on held-out photos for which a card is added."""
+STUDENTS = "students"
+"""Folder of recipes of distilled networks."""
 CARDS = WEIGHTS.parent / "cards" / "networks.toml"
 
 
@@ -48,10 +51,17 @@ def main() -> None:
     kind.add_argument("--teacher-pairs", type=Path, help="of a student: the pairs that it was trained on")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[], help="as for training.networks.evaluate")
     arguments = parser.parse_args()
-    if arguments.data:
-        figures = export(load_recipe(arguments.recipe), arguments.run_dir, arguments.data, arguments.pairs)
+    run_dir: Path = arguments.run_dir
+    if arguments.recipe.parent.name == STUDENTS:
+        student = load_student_recipe(arguments.recipe)
+        held_out = (
+            photo_pairs(student, arguments.data, run_dir.parent).held_out
+            if arguments.data
+            else load_pairs(arguments.teacher_pairs / "held_out")
+        )
+        figures = export_student(student, run_dir, held_out)
     else:
-        figures = export_student(load_student_recipe(arguments.recipe), arguments.run_dir, arguments.teacher_pairs)
+        figures = export(load_recipe(arguments.recipe), run_dir, arguments.data, arguments.pairs)
     print(json.dumps(figures, indent=2))
 
 
@@ -74,14 +84,14 @@ def export(
 
 
 def export_student(
-    recipe: StudentRecipe, run_dir: Path, teacher_pairs: Path, weights: Path = WEIGHTS, cards: Path = CARDS
+    recipe: StudentRecipe, run_dir: Path, held_out: tuple[Bytes, Bytes], weights: Path = WEIGHTS, cards: Path = CARDS
 ) -> dict[str, Any]:
-    """As `export`, for a student: all its cards are added, and it is compared with its teacher."""
+    """As `export`, for a student: all its cards are added, and it is measured on held-out pairs of its training."""
     file = _copied(recipe, run_dir, weights)
     network = build(recipe).eval()
-    network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+    network.load_state_dict(plain_state({name: value.float() for name, value in load_file(file).items()}))
     figures = {
-        **figures_of(network, recipe, *load_pairs(teacher_pairs / "held_out")),
+        **figures_of(network, recipe, *held_out),
         "megapixels_per_second": round(megapixels_per_second(expert_of(file)), 2),
     }
     _write_model_card(file, run_dir, figures)
@@ -118,7 +128,7 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
     A card that exists keeps `halo`, `tile`, `self_ensemble` and `dtype`.
     """
     weights = f"{recipe.name}.safetensors"
-    folder = "students/" if isinstance(recipe, StudentRecipe) else ""
+    folder = f"{STUDENTS}/" if isinstance(recipe, StudentRecipe) else ""
     tables = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
     before = {name: card for name, card in tables.items() if card["weights"] == weights}
     tables = {name: card for name, card in tables.items() if name not in before}

@@ -33,7 +33,7 @@ from training.data.loading import Bytes, Patches, load_photo, load_photos, photo
 from training.data.measure import Row, gains, held_out_rows
 from training.data.pairs import degrader
 from training.data.pool import Pool
-from training.networks.architectures import begin, build, forward
+from training.networks.architectures import begin, build, forward, published_state
 from training.optimisation import averaged_model, cosine_schedule
 from training.recipe import Recipe, load_recipe
 
@@ -186,6 +186,7 @@ class Run:
         }
         with atomic_write(self.folder / "checkpoint.pt") as temporary:
             torch.save(state, temporary)
+        average = published_state(average, self.recipe.architecture)
         file = self.folder / f"{self.recipe.name}.safetensors"
         with atomic_write(file) as temporary:
             save_file({name: value.half().contiguous().cpu() for name, value in average.items()}, temporary)
@@ -210,10 +211,14 @@ def _to(network: nn.Module, device: torch.device) -> nn.Module:
 
 def _initial_weights(name: str, runs: Path) -> Path:
     trained, shipped = runs / name / f"{name}.safetensors", WEIGHTS / f"{name}.safetensors"
-    for file in (trained, shipped):
+    published = runs / f"{name}.param"
+    for file in (trained, shipped, published):
         if file.exists():
             return file
-    raise FileNotFoundError(f"init = {name!r}: neither {trained} nor {shipped} exists; train {name} first")
+    raise FileNotFoundError(
+        f"init = {name!r}: neither {trained} nor {shipped} nor {published} exists; train {name} first, or put the "
+        "published network there"
+    )
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from agent.expert_choice import candidates
 from agent.faces import step as face_step
 from agent.faces.step import FACES, MOST_FACES, run_face_step
 from agent.judging import Candidate
-from agent.qmoe import candidates
 from agent.run import restore_file
 from agent.state import KEEP_INPUT, FaceWork, Step
 from imaging.convert import FloatArray, from_numpy, to_numpy, to_uint8

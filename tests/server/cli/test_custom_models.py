@@ -15,7 +15,8 @@ from click.testing import Result
 from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
 from typer.testing import CliRunner
 
-from agent.qmoe import candidates, run_candidates
+from agent.expert_choice import candidates
+from agent.qmoe import run_candidates
 from agent.state import Step
 from agent.step import experts_for
 from agent.step_context import StepContext

@@ -26,6 +26,7 @@ from training.networks.distill import (
     artifact_map,
     distill,
     load_student_recipe,
+    stored_pairs,
     without_blocks,
 )
 from training.networks.export import export_student
@@ -72,10 +73,10 @@ def test_the_answers_are_the_teachers(pairs: Path) -> None:
 
 def test_a_stopped_training_goes_on_into_its_adversarial_part(pairs: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    distill(RECIPE.model_copy(update={"steps": 2}), pairs, run_dir)
+    distill(RECIPE.model_copy(update={"steps": 2}), stored_pairs(RECIPE, pairs), run_dir)
     judge = torch.load(run_dir / "discriminator.pt", weights_only=True)["network"]
     weights = load_file(run_dir / "student.safetensors")
-    distill(RECIPE, pairs, run_dir)
+    distill(RECIPE, stored_pairs(RECIPE, pairs), run_dir)
     lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 6]
     assert all(0 < line["high_frequencies"] < 10 and line["psnr_to_teacher"] > 3 for line in lines)
@@ -99,9 +100,9 @@ def test_inputs_of_a_second_stage_are_cut_out_of_enlarged_pictures() -> None:
 def test_a_student_ships_with_its_distance_to_the_teacher(pairs: Path, tmp_path: Path) -> None:
     card = {"task": "super_resolution", "about": "", "halo": 16, "stands_in_for": "restore4k_sr_x4"}
     recipe = RECIPE.model_copy(update={"steps": 2, "cards": {"fast": card}})
-    distill(recipe, pairs, tmp_path / "run")
+    distill(recipe, stored_pairs(recipe, pairs), tmp_path / "run")
     weights, cards = tmp_path / "weights", tmp_path / "networks.toml"
-    export_student(recipe, tmp_path / "run", pairs, weights, cards)
+    export_student(recipe, tmp_path / "run", load_pairs(pairs / "held_out"), weights, cards)
     figures = json.loads((weights / "student.json").read_text())
     assert figures["psnr_to_teacher"] == pytest.approx(figures_of_run(tmp_path / "run"), abs=0.2)
     (found,) = parse_cards(cards.read_text(), "")

@@ -1,0 +1,189 @@
+"""The experts of a step: those that may run, the shortlist by expected gain and priors, stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from agent.state import Step, expert_of
+from agent.step_context import StepContext
+from agent.worth import ranking_gains
+from imaging.device import best_device, device_memory, teraflops
+from imaging.image import Image
+from iqa.candidate_score import origin_of
+from iqa.expected_gain import shortlist_by_gain
+from iqa.expert_priors import best_prior, expert_prior, has_prior, shortlist_by_prior
+from iqa.features import ImageFeatures
+from profiles.schema import Profile
+from toolbox.availability import availability
+from toolbox.card import ExpertCard, SpandrelCard
+from toolbox.faces.models import face_models
+from toolbox.pool import ExpertPool
+from toolbox.starter import missing_starters
+from toolbox.tasks import Task
+
+LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
+"""Minimum memory for a tile of an expert, by the memory class of its card."""
+
+
+def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
+    """The experts for a step that can run here and that the profile allows, those of the best prior first.
+
+    Filtered by licence and device memory, and by preference unless that leaves none. If the profile names experts for
+    the step, only those; cards with `named_only` are candidates only then. A card with `stands_in_for` takes part
+    where the other expert cannot run, and where the profile's `detail` blends results, since a small network invents
+    less than a large one.
+    """
+    cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
+    named = set(map(expert_of, profile.experts))
+    if chosen := tuple(card for card in cards if card.name in named):
+        return chosen
+    cards = _with_one_of_each([card for card in cards if not card.named_only], profile)
+    cards = [card for card in cards if LEAST_BYTES[card.memory] <= device_memory()]
+    cards.sort(key=lambda card: -best_prior(card.task, card.name))
+    preferred = [card for card in cards if is_preferred(card, profile)]
+    return tuple(preferred if preferred or profile.strict_preference else cards)
+
+
+def _with_one_of_each(cards: Sequence[ExpertCard], profile: Profile) -> list[ExpertCard]:
+    """`cards` without those that stand in for others; without the others where texture is blended."""
+    names, blends = {card.name for card in cards}, profile.blended_detail is not None
+    smaller = {card.stands_in_for for card in cards if blends and card.preference == "perception"}
+    return [
+        card
+        for card in cards
+        if card.name not in smaller and (card.stands_in_for in smaller or card.stands_in_for not in names)
+    ]
+
+
+def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
+    """Messages about experts that the profile names and that will not run in these steps."""
+    messages, wanted = [], {(step.task, step.scale) for step in steps}
+    named = set(map(expert_of, profile.experts))
+    for card in (card for card in experts.catalogue if card.name in named):
+        can = availability(card, experts.store)
+        if (card.task, card.scale) not in wanted:
+            messages.append(f"{Step(task=card.task, scale=card.scale)} is not in the plan: {card.name} is not used")
+        elif not can.can_run:
+            messages.append(f"{card.name} cannot run here, other experts are used: {can.advice}")
+        elif not is_allowed(card, profile):
+            messages.append(f"{card.name} is not used: its licence forbids commercial use (non_commercial allows it)")
+    return tuple(messages)
+
+
+def helpful_downloads(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
+    """The downloads of the starter set that these steps would have used, and what each gains."""
+    missing, done = missing_starters(experts.store), {(step.task, step.scale) for step in steps}
+    names = [
+        card.name
+        for card in experts.catalogue
+        if card.name in missing and (card.task, card.scale) in done and is_preferred(card, profile)
+    ]
+    if (Task.FACE_RESTORATION, 1) in done:
+        names += [name for name in face_models() if name in missing]
+    return tuple(f"{name}: {missing[name]}" for name in names)
+
+
+def is_allowed(card: ExpertCard, profile: Profile) -> bool:
+    """Whether a profile allows an expert's licence."""
+    return profile.non_commercial or card.commercial != "no"
+
+
+def is_preferred(card: ExpertCard, profile: Profile) -> bool:
+    """Whether an expert matches a profile's preference; for enlargements its `detail`, if that is set.
+
+    Only networks generate texture that can be blended with a faithful result.
+    """
+    if card.task is not Task.SUPER_RESOLUTION or profile.detail is None:
+        return card.preference in ("any", profile.restore_preference)
+    if card.preference == "perception":
+        return profile.detail == 1 or (profile.detail > 0 and card.loader != "classical")
+    return card.preference == "any" or profile.detail < 1
+
+
+def _prefers_perception(profile: Profile, task: Task) -> bool:
+    return profile.wants_texture if task is Task.SUPER_RESOLUTION else profile.restore_preference == "perception"
+
+
+def seconds_on_cpu(card: ExpertCard, pixels: int) -> float:
+    """Estimated run time of an expert on a CPU, from its card; 0 for fast experts and on other devices."""
+    speed = teraflops(best_device())
+    computation = card.teraflop if isinstance(card, SpandrelCard) else 0.0
+    return computation * pixels / 1e6 / speed if speed else 0.0
+
+
+def shortlist(
+    cards: Sequence[ExpertCard], profile: Profile, image: Image, features: ImageFeatures
+) -> tuple[ExpertCard, ...]:
+    """The experts of `cards` to run on `image`: the best by expected gain first, then experts without gain or prior.
+
+    All of them if the profile is exhaustive. Gains are predicted from the features of this picture. They measure
+    fidelity: if the profile prefers perception, the best perceptual expert runs in any case. With a fast profile and
+    a large image, slow experts run only if there are no others.
+    """
+    if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
+        cards = [card for card in cards if not card.slow] or cards
+    ranked = _ranked(cards, features)
+    cards = sorted(cards, key=lambda card: ranked.order.get(card.name, 0))
+    if len(ranked.order) < 2 or profile.exhaustive:
+        return tuple(cards)
+    perceptual = [card.name for card in cards if card.name in ranked.order and card.preference == "perception"]
+    wanted = perceptual[:1] if _prefers_perception(profile, cards[0].task) else []
+    unwanted = ranked.order.keys() - {*ranked.best, *wanted}
+    return tuple(card for card in cards if card.name not in unwanted)
+
+
+def stand_ins(context: StepContext) -> dict[str, ExpertCard]:
+    """The smaller networks for a step that can run here in time, by the name of the expert each stands in for.
+
+    Those that generate texture only for the first enlargement: from a sharp picture they weave lines.
+    """
+    step, pixels, limit = context.step, context.image.width * context.image.height, context.expert_seconds
+    able = context.experts.runnable(step.task, step.scale)
+    return {
+        card.stands_in_for: card
+        for card in able
+        if card.stands_in_for
+        and not (context.is_enlarged and card.preference == "perception")
+        and (limit is None or seconds_on_cpu(card, pixels) <= limit)
+    }
+
+
+def with_stand_ins(
+    context: StepContext, cards: Sequence[ExpertCard], slow: Collection[str] = ()
+) -> tuple[ExpertCard, ...]:
+    """`cards`, with the smaller networks that stand in for `slow` ones, and for all on a CPU after an enlargement.
+
+    Experts that the profile names, and all of an exhaustive profile that are not slow, stay.
+    """
+    profile = context.profile
+    everywhere = context.is_enlarged and best_device().type == "cpu" and not profile.exhaustive
+    named, smaller = set(map(expert_of, profile.experts)), stand_ins(context)
+    return tuple(
+        smaller.get(card.name, card) if card.name in slow or (everywhere and card.name not in named) else card
+        for card in cards
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """The experts of a step that have an expected gain or a prior."""
+
+    order: dict[str, int]
+    """Sort keys, the best first; negative, so that experts without gain or prior come last."""
+    best: list[str]
+    """Experts that may give the best result."""
+
+
+def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> _Ranking:
+    """Ranks experts by their expected gain on this picture, then those that have only a prior."""
+    if not cards:
+        return _Ranking({}, [])
+    task, names = cards[0].task, {card.name for card in cards}
+    gains = {name: gain for name, gain in ranking_gains(features, task).items() if name in names}
+    severity = origin_of(task, features).co_degradation_severity
+    priors = {name: expert_prior(task, name, severity) for name in names if has_prior(task, name)}
+    order = sorted(gains, key=lambda name: -gains[name].median_db)
+    order += sorted(priors.keys() - gains.keys(), key=lambda name: -priors[name])
+    best = shortlist_by_gain(gains) if gains else shortlist_by_prior(priors)
+    return _Ranking({name: place - len(order) for place, name in enumerate(order)}, best)
