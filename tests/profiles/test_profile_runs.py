@@ -135,8 +135,5 @@ def test_a_run_with_one_of_our_profiles_matches_its_settings(name: str, tmp_path
     assert planned - set(SR) - {Task.FACE_RESTORATION, Task.BRIGHTENING} == SAME_SIZE - left
     assert (Task.FACE_RESTORATION in planned, Task.BRIGHTENING in planned) == (faces, brightening)
     assert math.prod(step.scale for step in done.plan.steps) == scale
-    enlargements = [node for node in done.nodes if node.step and node.step.task is Task.SUPER_RESOLUTION]
-    may_be_textured = enlargements[:1] if name in ("default", "interactive") else []
-    for node in done.nodes:
-        ran = {verdict.expert for verdict in node.verdicts} - {KEEP_INPUT, FACES}
-        assert any("_perception" in expert for expert in ran) == (node in may_be_textured)
+    ran = {verdict.expert for node in done.nodes for verdict in node.verdicts} - {KEEP_INPUT, FACES}
+    assert all("_fidelity" in expert for expert in ran)  # of those for perception, only networks are blended
