@@ -136,7 +136,7 @@ def shortlist(
 def stand_ins(context: StepContext) -> dict[str, ExpertCard]:
     """The smaller networks for a step that can run here in time, by the name of the expert each stands in for.
 
-    Those that generate texture only for the first enlargement: from a sharp picture they weave lines.
+    Those that generate texture only for the first enlargement: of a sharp picture they make a fabric of lines.
     """
     step, pixels, limit = context.step, context.image.width * context.image.height, context.expert_seconds
     able = context.experts.runnable(step.task, step.scale)

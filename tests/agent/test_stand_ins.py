@@ -9,10 +9,12 @@ import pytest
 
 from agent.judging import Judge
 from agent.state import Step
+from agent.step import experts_for
 from imaging.convert import from_numpy
 from imaging.image import Image
 from imaging.reading import read_image
 from imaging.writing import write_image
+from profiles.loading import load_profile
 from tests.agent.scripted import (
     CLEAN,
     PLAIN_2X,
@@ -26,6 +28,7 @@ from tests.agent.scripted import (
     winners,
 )
 from toolbox.catalogue import default_catalogue
+from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
 
@@ -144,6 +147,22 @@ def test_its_verdict_has_the_prior_of_the_expert_that_it_stands_in_for(noisy_fil
     assert [verdict.expert for verdict in verdicts] == ["restore4k_sr_x4", "fast_4x"]
     assert verdicts[0].expert_prior == verdicts[1].expert_prior
     assert verdicts[0].score == verdicts[1].score
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("default", {"restore4k_sr_x4_texture"}),
+        ("interactive", {"restore4k_sr_x4_texture"}),
+        ("Gen4K-F", set()),
+        ("medical-safe", set()),
+        ("Gen4K-P", {"realesrgan_x4"}),
+    ],
+)
+def test_which_experts_generate_texture(name: str, network: set[str]) -> None:
+    step = Step(task=Task.SUPER_RESOLUTION, scale=4)
+    context = step_context(Image(from_numpy(CLEAN)), step, load_profile(name), ExpertPool())
+    assert {card.name for card in experts_for(context) if card.preference == "perception"} == network
 
 
 def test_shipped_stand_ins_do_the_step_of_their_expert() -> None:

@@ -60,7 +60,7 @@ def published_state(state: Mapping[str, Tensor], architecture: str) -> dict[str,
     """The weights as spandrel loads them: the reverse of `plain_state`."""
     if architecture != "SPAN":
         return dict(state)
-    plain = ("conv_cat.", "upsampler.")
+    plain = ("conv_cat.", "upsampler.", "no_norm")
     result = {name: value for name, value in state.items() if name.startswith(plain)}
     for name in {name.rsplit(".", 1)[0] for name in state.keys() - result.keys()}:
         result |= unfolded_convolution(name, state[f"{name}.weight"], state[f"{name}.bias"])

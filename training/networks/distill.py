@@ -68,9 +68,9 @@ class StudentRecipe(Recipe):
     """Weight of the locally discriminative loss against artifacts (Liang et al. 2022, arXiv 2203.09195)."""
     discriminator: int = Field(default=32, ge=4)
     """Features of the discriminator's first layer."""
-    as_if_clean: bool = False
-    """The targets are what the initial network makes of clean inputs, with the colours of the photos: the student
-    learns to see through a light degradation, and does not forget its textures.
+    clean_input_targets: bool = False
+    """The targets are what the initial network makes of the clean inputs, with the colours of the photos, so that the
+    student learns to ignore a light degradation and keeps its textures.
     """
     teacher_blocks: tuple[int, ...] = ()
     """Residual blocks of the teacher, an RRDBNet, that the student begins with: the teacher without the others."""
@@ -188,9 +188,9 @@ class StudentRun(Run):
     def __init__(self, recipe: StudentRecipe, folder: Path, minutes: float = math.inf) -> None:
         """Resumes from folder/checkpoint.pt and folder/discriminator.pt if they are there."""
         super().__init__(recipe, folder, 0, minutes)
-        self.first = (
-            self.initial_network().to(self.device).eval().requires_grad_(False) if recipe.as_if_clean else None
-        )
+        self.initial: nn.Module | None = None
+        if recipe.clean_input_targets:
+            self.initial = self.initial_network().to(self.device).eval().requires_grad_(False)
         self.judge = UNetDiscriminator(recipe.discriminator).to(self.device).to(memory_format=torch.channels_last)
         self.judge_optimiser = torch.optim.AdamW(
             self.judge.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0
@@ -213,8 +213,8 @@ class StudentRun(Run):
     def take_step(self, inputs: Tensor, targets: Tensor) -> float:
         """Take one step of both optimisers and return the loss on pixels."""
         inputs, targets = (t.to(self.device, memory_format=torch.channels_last) for t in (inputs, targets))
-        if self.first is not None:
-            targets = as_if_clean(self.first, self.recipe, targets)
+        if self.initial is not None:
+            targets = clean_input_targets(self.initial, self.recipe, targets)
         output = forward(self.network, self.recipe, inputs)
         pixel_loss = loss = self._pixel_loss(output, targets)
         adversarial = self.step >= self.recipe.pixel_steps
@@ -265,7 +265,7 @@ class StudentRun(Run):
 
 
 @torch.no_grad()
-def as_if_clean(network: nn.Module, recipe: Recipe, photos: Tensor) -> Tensor:
+def clean_input_targets(network: nn.Module, recipe: Recipe, photos: Tensor) -> Tensor:
     """What a network makes of reduced photos, (B, 3, H, W), with the photos' mean colours in blocks of 8 pixels.
 
     It has no more detail anywhere than the photo, so that what is out of focus stays so. Grey photos stay grey.
@@ -346,7 +346,7 @@ class UNetDiscriminator(nn.Module):
     def __init__(self, features: int) -> None:
         super().__init__()
         widths = [features, 2 * features, 4 * features]
-        self.first = nn.Conv2d(3, features, 3, padding=1)
+        self.initial = nn.Conv2d(3, features, 3, padding=1)
         self.down = nn.ModuleList(
             spectral_norm(nn.Conv2d(a, b, 4, 2, 1, bias=False)) for a, b in itertools.pairwise(widths)
         )
@@ -365,7 +365,7 @@ class UNetDiscriminator(nn.Module):
             return self._realism(pixels).float()
 
     def _realism(self, pixels: Tensor) -> Tensor:
-        levels = [F.leaky_relu(self.first(pixels), 0.2)]
+        levels = [F.leaky_relu(self.initial(pixels), 0.2)]
         for layer in self.down:
             levels.append(F.leaky_relu(layer(levels[-1]), 0.2))
         result = levels.pop()

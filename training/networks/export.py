@@ -60,6 +60,8 @@ def main() -> None:
             else load_pairs(arguments.teacher_pairs / "held_out")
         )
         figures = export_student(student, run_dir, held_out)
+    elif not arguments.data:
+        parser.error(f"{arguments.recipe} is not a student's recipe: its weights are measured with --data")
     else:
         figures = export(load_recipe(arguments.recipe), run_dir, arguments.data, arguments.pairs)
     print(json.dumps(figures, indent=2))

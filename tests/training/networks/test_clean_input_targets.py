@@ -1,4 +1,4 @@
-"""A student of `as_if_clean` begins as the published network, and aims at no more than the photo has."""
+"""A student of `clean_input_targets` begins as the published network, and aims at no more than the photo has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from imaging.convert import from_numpy, to_float
 from toolbox.network import recognised
 from training.networks.architectures import begin, forward
-from training.networks.distill import as_if_clean, distill, load_student_recipe, photo_pairs
+from training.networks.distill import clean_input_targets, distill, load_student_recipe, photo_pairs
 
 RECIPE = load_student_recipe(
     Path(__file__).parents[3] / "training" / "recipes" / "students" / "sr_x4_texture.toml"
@@ -51,7 +51,7 @@ def detail(pixels: Tensor) -> float:
 def test_a_target_has_the_colours_of_the_photo_and_no_more_detail(sigma: float) -> None:
     photo = from_numpy(skimage.filters.gaussian(PHOTO.permute(1, 2, 0).numpy(), sigma, channel_axis=2))[None]
     sharpened = Sharpener()(F.interpolate(photo, scale_factor=1 / 4, mode="bicubic", antialias=True))
-    target = as_if_clean(Sharpener(), RECIPE, photo)
+    target = clean_input_targets(Sharpener(), RECIPE, photo)
     surplus, left = (detail(pixels) / detail(photo) - 1 for pixels in (sharpened, target))
     assert surplus > 0.3
     assert left < 0.4 * surplus
@@ -61,7 +61,7 @@ def test_a_target_has_the_colours_of_the_photo_and_no_more_detail(sigma: float) 
 
 def test_a_target_of_a_grey_photo_is_grey() -> None:
     grey = PHOTO.mean(0, keepdim=True).expand(1, 3, -1, -1).contiguous()
-    target = as_if_clean(Sharpener(), RECIPE, grey)[0]
+    target = clean_input_targets(Sharpener(), RECIPE, grey)[0]
     assert float((target.amax(0) - target.amin(0)).max()) < 1e-3
 
 

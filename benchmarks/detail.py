@@ -1,0 +1,101 @@
+"""What texture costs: blends of a faithful 4x enlargement with one that generates texture, on held-out photos.
+
+    python -m benchmarks.detail --data DATA
+
+DATA holds clean photos; those that no training has seen are reduced bicubically, and again as light noise and
+compression leave them. High frequencies are those of the enlargement as a share of the photo's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.report import reported
+from imaging.convert import from_numpy
+from imaging.image import Image
+from imaging.progress import ProgressToken
+from imaging.resizing import resize
+from iqa.metrics.psnr import psnr
+from toolbox.expert import Expert, without_tta
+from toolbox.pool import ExpertPool
+from training.data.loading import Pair, load_photo, photo_files, random_patch, split
+from training.data.pairs import degrader
+from training.networks.distill import high_frequencies
+
+FAITHFUL, TEXTURED = "restore4k_sr_x4", "restore4k_sr_x4_texture"
+OTHERS = ("restore4k_sr_x4_real", "realesrgan_x4")
+DETAILS = (0.25, 0.4, 0.5, 0.7)
+SIDES = {"bicubic": 320, "mild": 256}
+"""Side of the photo's part by the degradation; targets of `mild` have half of it."""
+TIMED_SIDE = 192
+
+
+@reported("detail", "Texture against fidelity in 4x enlargements")
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of photos, as training has it")
+    arguments = parser.parse_args()
+    pool = ExpertPool()
+    experts = {name: without_tta(pool.get(name)) for name in (FAITHFUL, TEXTURED, *OTHERS)}
+    _, files = split(photo_files(arguments.data))
+    for kind, side in SIDES.items():
+        make, rng = degrader(kind, 4), np.random.default_rng(0)
+        pairs = [make(random_patch(load_photo(file), side, rng), rng) for file in files]
+        print(f"## {len(pairs)} photos, {kind}\n")
+        print("| enlargement | PSNR of RGB | least above bicubic | high frequencies |\n|---|---|---|---|")
+        show(pairs, experts)
+    print("## Time\n\n| network | seconds per megapixel of the input |\n|---|---|")
+    for name, expert in experts.items():
+        print(f"| {name} | {seconds_per_megapixel(expert):.1f} |")
+
+
+def show(pairs: list[Pair], experts: dict[str, Expert]) -> None:
+    """The rows of a table on pairs of a small picture and its original."""
+    found = defaultdict[str, list[tuple[float, float, float]]](list)
+    for given, photo in pairs:
+        small, original = from_numpy(given), from_numpy(photo)
+        results = {"bicubic": resize(small, *original.shape[1:]).clamp(0, 1)}
+        results |= {name: run(expert, small) for name, expert in experts.items()}
+        for share in DETAILS:
+            results[f"blend, detail {share}"] = results[FAITHFUL].lerp(results[TEXTURED], share)
+        least = psnr(Image(results["bicubic"]), Image(original))
+        for name, result in results.items():
+            value = psnr(Image(result), Image(original))
+            found[name].append((value, value - least, amplitude(result) / amplitude(original)))
+    for name, rows in found.items():
+        values, gains, shares = zip(*rows, strict=True)
+        print(f"| {name} | {fmean(values):.2f} | {min(gains):+.2f} | {fmean(shares):.2f} |")
+    print()
+
+
+def run(expert: Expert, small: Tensor) -> Tensor:
+    """An expert's result on (3, H, W) pixels."""
+    return expert(Image(small), ProgressToken()).pixels.float().clamp(0, 1)
+
+
+def amplitude(pixels: Tensor) -> float:
+    """Mean amplitude of the high frequencies of (3, H, W) pixels."""
+    return float(high_frequencies(pixels[None]).abs().mean())
+
+
+def seconds_per_megapixel(expert: Expert) -> float:
+    """The shorter time of two runs."""
+    picture, seconds = torch.rand(3, TIMED_SIDE, TIMED_SIDE), []
+    for _ in range(2):
+        began = time.perf_counter()
+        run(expert, picture)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) * 1e6 / TIMED_SIDE**2
+
+
+if __name__ == "__main__":
+    main()
