@@ -85,6 +85,14 @@ class RunFolder:
         """Delete the folder, as far as possible."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def delete_if_never_begun(self) -> None:
+        """Delete a folder without a state; `RunError` if another process works on it."""
+        if self.path.is_symlink() or os.path.lexists(self.path / "state.json"):
+            return
+        with self.held():
+            if not os.path.lexists(self.path / "state.json"):
+                self.delete()
+
     def save_state(self, state: RunState) -> None:
         """Replace the state atomically."""
         _write_atomically(self.path / "state.json", state.model_dump_json(indent=1).encode())

@@ -217,9 +217,13 @@ class Service:
         return inside and not state.overwrite
 
     def find_restoration(self, key: str) -> str | None:
-        """The newest restoration with that key that has its result or can be continued."""
+        """The newest restoration with that key that has its result or can be continued.
+
+        Folders of those that were killed before there was anything to continue are deleted.
+        """
         for folder in sorted(self.settings.runs.glob(f"*-{key}"), reverse=True):
-            with suppress(RestoreError):  # damaged, or of another version
+            with suppress(RestoreError):  # damaged, of another version, or begun by another process
+                RunFolder(folder).delete_if_never_begun()
                 state = self.run_state(folder.name)
                 if not state.finished or self.result_of(state).exists():
                     return folder.name

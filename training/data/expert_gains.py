@@ -3,7 +3,7 @@
     python -m training.data.expert_gains --data DATA/train --real DATA/real/train --output FOLDER --count 1500
 
 Pictures are photographs of `training.camera`, mixtures of the old synthesiser, clean photos and real pairs. Half of
-them count twice: as they are, and after the step that helped them most, since that is what an agent sees next.
+them count twice: as they are, and after a step that helped them, since that is what an agent sees next.
 Experts run without self-ensemble. Each picture is a file of its own; a stopped pass can be resumed, and one over
 files that are there runs the experts that are new or have other weights.
 """
@@ -62,7 +62,7 @@ SIDES = 240, 344
 """Long sides of the pictures; two thirds are whole photos made that small, the others crops."""
 WHOLE = 2 / 3
 SECOND = 0.5
-"""Share of the pictures that are measured once more after the best step."""
+"""Share of the pictures that are measured once more after a step that helped."""
 CLEAR_DB = 0.3
 """Minimum gain of a step that is taken before the second measurement."""
 
@@ -219,15 +219,22 @@ def measure_case(
     rng = np.random.default_rng([seed, number])
     case = draw_case(photos, pairs, rng, origin)
     table, results = measure(case, only=only)
-    rows = table["experts"]
-    if not rows:
+    if not table["experts"]:
         return file
-    best = max(rows, key=lambda name: float(rows[name]["psnr"]))
-    if not only and case.scale == 1 and rng.random() < SECOND and rows[best]["psnr"] > table["psnr"] + CLEAR_DB:
-        after = Case(_rounded(results[best]), case.reference, case.origin, {**case.labels, "after": best})
-        _write(second, after, measure(after)[0])
+    helpful = _helpful(table)
+    if helpful and case.scale == 1 and rng.random() < SECOND:
+        first = str(rng.choice(helpful))
+        after = Case(_rounded(results[first]), case.reference, case.origin, {**case.labels, "after": first})
+        _write(second, after, measure(after, only=only)[0])
     _write(file, case, table)
     return file
+
+
+def _helpful(table: dict[str, Any]) -> list[str]:
+    """The best expert of each task that gains clearly."""
+    rows = table["experts"]
+    best = {rows[name]["task"]: name for name in sorted(rows, key=lambda name: float(rows[name]["psnr"]))}
+    return [name for name in best.values() if rows[name]["psnr"] > table["psnr"] + CLEAR_DB]
 
 
 def load_case(file: Path) -> tuple[Case, dict[str, Any]]:

@@ -4,7 +4,8 @@
 
 FOLDERs are what `training.data.expert_gains` has written. Photos are divided into folds; every perceptron of the
 ensemble leaves one fold out, and the shift of each lower quantile is set on what was left out. Cases of held-out
-photos (training/data/photos.py) take no part; what the fit is worth on them is printed.
+photos (training/data/photos.py) take no part; what the fit is worth on them is printed. With `--tasks`, only experts
+for these tasks are fitted, and the others keep what the model that ships predicts for them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 
 from imaging.convert import from_numpy
 from imaging.image import Image
-from iqa.expected_gain import CLEAR_DB, LIMIT, GainModel, is_probable, model_input
+from iqa.expected_gain import CLEAR_DB, LIMIT, GainModel, is_probable, load_gain_model, model_input
 from iqa.features import extract_features
 from toolbox.tasks import Task
 from training.data.degradation_sampling import single_threaded
@@ -44,6 +46,7 @@ PLANNED_HARM = 0.025
 """Largest share of an expert's clear gains that turn out to be harm."""
 PLANNED_CLEAN = 0.005
 """Largest share of clean pictures on which an expert's gain may be clear."""
+LAYERS = ("hidden", "hidden_bias", "output", "output_bias")
 TONE_FAULT_DB = 18.0
 """PSNR below which tones are wrong: there it says little of what noise and blur cost; it sets no shift of theirs."""
 
@@ -83,8 +86,9 @@ def _row(file: Path) -> _Row:
     return _Row(inputs, table, str(case.labels["photo"]), bool(case.labels["held_out"]), case.origin)
 
 
-def load_gains(*folders: Path, workers: int = 1) -> Gains:
-    """Cases of folders with the inputs of the model; about a second each on one core.
+def load_gains(*folders: Path, tasks: Sequence[Task] = tuple(Task), workers: int = 1) -> Gains:
+    """Cases of folders with the inputs of the model and the gains of experts for `tasks`; about a second each on one
+    core.
 
     Real pairs count four times: they alone say how blurred photographs are that are not meant to be.
     """
@@ -92,13 +96,13 @@ def load_gains(*folders: Path, workers: int = 1) -> Gains:
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         rows = pool.map(_row, files, chunksize=8)
     rows += 3 * [row for row in rows if row.origin == "real"]
-    tasks = {name: found["task"] for row in rows for name, found in row.table["experts"].items()}
-    names = tuple(sorted(tasks))
+    found = {name: Task(each["task"]) for row in rows for name, each in row.table["experts"].items()}
+    names = tuple(sorted(name for name, task in found.items() if task in tasks))
     return Gains(
         torch.from_numpy(np.stack([row.inputs for row in rows])),
         np.array([[_gain(row.table, name) for name in names] for row in rows]),
         names,
-        tuple(tasks[name] for name in names),
+        tuple(found[name].value for name in names),
         np.array([zlib.crc32(row.photo.encode()) // 5 % FOLDS for row in rows]),
         np.array([row.held_out for row in rows]),
         np.array([row.origin for row in rows]),
@@ -112,10 +116,15 @@ def _gain(table: dict[str, Any], name: str) -> float:
     return min(row["psnr"], SAME_DB) - min(table["psnr"], SAME_DB) if row else float("nan")
 
 
-def fit(data: Gains, seed: int) -> tuple[dict[str, Tensor], Floats]:
-    """The ensemble's tensors, and the predictions (n, experts, 2) of the perceptrons that left a case out."""
+def fit(data: Gains, seed: int, shipped: GainModel | None = None) -> tuple[GainModel, Floats]:
+    """The model without shifts, and the predictions (n, experts, 2) of the perceptrons that left a case out.
+
+    Inputs are standardised as for the model that is `shipped`, if it is given.
+    """
     learned = ~data.held_out
     centre, spread = data.inputs[learned].mean(0), data.inputs[learned].std(0) + 1e-3
+    if shipped:
+        centre, spread = shipped.centre, shipped.spread
     standard = ((data.inputs - centre) / spread).clamp(-LIMIT, LIMIT)
     left_out = np.full((*data.gains.shape, 2), np.nan)
     layers = []
@@ -128,8 +137,32 @@ def fit(data: Gains, seed: int) -> tuple[dict[str, Tensor], Floats]:
         with torch.inference_mode():
             left_out[rest] = network(standard[rest]).reshape(int(rest.sum()), -1, 2).numpy()
     stacked = [torch.stack([one[index].detach() for one in layers]) for index in range(4)]
-    names = ("hidden", "hidden_bias", "output", "output_bias")
-    return {"centre": centre, "spread": spread, **dict(zip(names, stacked, strict=True))}, left_out
+    return GainModel(data.experts, data.tasks, (0.0,) * len(data.experts), centre, spread, *stacked), left_out
+
+
+def with_replaced_experts(shipped: GainModel, fitted: GainModel) -> GainModel:
+    """`shipped` with the predictions of `fitted` for its experts: both hidden layers side by side.
+
+    Both standardise their inputs alike and have as many perceptrons.
+    """
+    kept = [index for index, name in enumerate(shipped.experts) if name not in fitted.experts]
+
+    def own(tensor: Tensor) -> Tensor:
+        """The columns of the experts that are kept: (k, ..., 2 experts)."""
+        return tensor.unflatten(-1, (-1, 2))[..., kept, :].flatten(-2)
+
+    ensemble = [torch.block_diag(old, new) for old, new in zip(own(shipped.output), fitted.output, strict=True)]
+    return GainModel(
+        (*(shipped.experts[index] for index in kept), *fitted.experts),
+        (*(shipped.tasks[index] for index in kept), *fitted.tasks),
+        (*(shipped.shifts[index] for index in kept), *fitted.shifts),
+        shipped.centre,
+        shipped.spread,
+        torch.cat([shipped.hidden, fitted.hidden], -1),
+        torch.cat([shipped.hidden_bias, fitted.hidden_bias], -1),
+        torch.stack(ensemble),
+        torch.cat([own(shipped.output_bias), fitted.output_bias], -1),
+    )
 
 
 def _fit_one(inputs: Tensor, gains: Tensor, seed: int) -> nn.Sequential:
@@ -207,21 +240,25 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=Path, nargs="+", required=True)
+    parser.add_argument("--tasks", type=Task, nargs="+", help="replace only what is predicted for these tasks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("iqa/expected_gain.safetensors"))
     arguments = parser.parse_args()
-    data = load_gains(*arguments.cases, workers=arguments.workers)
-    tensors, left_out = fit(data, arguments.seed)
-    shifts = shifts_of(data, left_out)
-    model = GainModel(data.experts, data.tasks, tuple(shifts), **tensors)
+    shipped = load_gain_model() if arguments.tasks else None
+    data = load_gains(*arguments.cases, tasks=arguments.tasks or tuple(Task), workers=arguments.workers)
+    model, left_out = fit(data, arguments.seed, shipped)
+    model = replace(model, shifts=tuple(shifts_of(data, left_out)))
     report(data, model)
-    names = {"experts": data.experts, "tasks": data.tasks, "shifts": shifts}
-    halves = {
-        name: (tensor if name in ("centre", "spread") else tensor.half()).contiguous()
-        for name, tensor in tensors.items()
-    }
-    save_file(halves, arguments.output, metadata={"names": json.dumps(names)})
+    save(with_replaced_experts(shipped, model) if shipped else model, arguments.output)
+
+
+def save(model: GainModel, file: Path) -> None:
+    """Write the file that `iqa.expected_gain.load_gain_model` reads; layers in half precision."""
+    layers = {name: getattr(model, name).half().contiguous() for name in LAYERS}
+    names = {"experts": model.experts, "tasks": model.tasks, "shifts": model.shifts}
+    tensors = {"centre": model.centre, "spread": model.spread, **layers}
+    save_file(tensors, file, metadata={"names": json.dumps(names)})
 
 
 if __name__ == "__main__":

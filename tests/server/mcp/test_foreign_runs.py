@@ -105,6 +105,21 @@ async def test_a_run_without_edits_is_resumed_to_where_it_was_meant(
     assert Path(folder.load_state().output) == settings.output / "noisy_restored.png"
 
 
+async def test_a_run_killed_before_its_first_state_leaves_nothing_behind(
+    folder: RunFolder, settings: ServerSettings, photos: Any
+) -> None:
+    Path(folder.load_state().output).unlink()
+    (folder.path / "state.json").unlink()
+    with folder.held():  # another process has just begun it
+        await told(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
+        assert folder.path.exists()
+    for made in settings.runs.iterdir():
+        (made / "state.json").unlink(missing_ok=True)
+    answer = await told(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
+    (left,) = settings.runs.iterdir()
+    assert f"run: {left.name}" in answer.splitlines()
+
+
 async def test_a_run_folder_that_is_a_link_is_no_run(
     folder: RunFolder, run: str, settings: ServerSettings, tmp_path: Path
 ) -> None:

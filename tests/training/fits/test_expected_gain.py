@@ -1,12 +1,20 @@
-"""Lower quantiles are lowered until clear gains are seldom harm, and seldom seen in clean pictures."""
+"""Lower quantiles are lowered until clear gains are seldom harm; predictions for some experts can be replaced."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from iqa.expected_gain import CLEAR_DB
-from training.fits.expected_gain import HARM_DB, PLANNED_CLEAN, PLANNED_HARM, Floats, Gains, shifts_of
+from iqa.expected_gain import CLEAR_DB, GainModel
+from training.fits.expected_gain import (
+    HARM_DB,
+    PLANNED_CLEAN,
+    PLANNED_HARM,
+    Floats,
+    Gains,
+    shifts_of,
+    with_replaced_experts,
+)
 
 COUNT = 4000
 
@@ -57,3 +65,22 @@ def test_pictures_with_wrong_tones_say_nothing_of_harm() -> None:
     dark = data(gain, ["mixture"] * COUNT)
     dark.before_db[:] = 10.0
     assert shifts_of(dark, predicted(low)) == [0.0]
+
+
+def random_model(experts: tuple[str, ...], seed: int, hidden: int) -> GainModel:
+    """Five inputs, three perceptrons."""
+    rng = torch.Generator().manual_seed(seed)
+    shapes = ((3, 5, hidden), (3, 1, hidden), (3, hidden, 2 * len(experts)), (3, 1, 2 * len(experts)))
+    layers = (torch.randn(shape, generator=rng) for shape in shapes)
+    shifts = tuple(float(seed + index) for index in range(len(experts)))
+    return GainModel(experts, ("denoising",) * len(experts), shifts, torch.zeros(5), torch.ones(5), *layers)
+
+
+def test_predictions_for_some_experts_are_replaced_and_the_others_kept() -> None:
+    shipped, fitted = random_model(("a", "b", "c"), 1, 8), random_model(("d", "b"), 7, 6)
+    both = with_replaced_experts(shipped, fitted)
+    inputs = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    assert both.experts == ("a", "c", "d", "b")
+    assert both.shifts == (1.0, 3.0, 7.0, 8.0)
+    torch.testing.assert_close(both(inputs)[:, :2], shipped(inputs)[:, [0, 2]])
+    torch.testing.assert_close(both(inputs)[:, 2:], fitted(inputs))
