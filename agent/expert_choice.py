@@ -27,12 +27,12 @@ LEAST_BYTES = {"S": 0, "M": 1 << 30, "L": 4 << 30, "XL": 8 << 30}
 
 
 def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[ExpertCard, ...]:
-    """The experts for a step that can run here and that the profile allows, those of the best prior first.
+    """The experts for a step that can run here and that the profile allows, sorted by prior, the best first.
 
-    Filtered by licence and device memory, and by preference unless that leaves none. If the profile names experts for
-    the step, only those; cards with `named_only` are candidates only then. A card with `stands_in_for` takes part
-    where the other expert cannot run, and where the profile's `detail` blends results, since a small network invents
-    less than a large one.
+    Filtered by licence and device memory, and by preference unless that leaves none and the profile is not strict. If
+    the profile names experts for the step, only those; cards with `named_only` are candidates only then. A stand-in
+    replaces its expert where that cannot run, and where the profile's `detail` blends results, since a small network
+    invents less than a large one.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
     named = set(map(expert_of, profile.experts))
@@ -46,7 +46,7 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
 
 
 def _with_one_of_each(cards: Sequence[ExpertCard], profile: Profile) -> list[ExpertCard]:
-    """`cards` without those that stand in for others; without the others where texture is blended."""
+    """`cards` without stand-ins whose expert is present; where texture is blended, without those experts instead."""
     names, blends = {card.name for card in cards}, profile.blended_detail is not None
     smaller = {card.stands_in_for for card in cards if blends and card.preference == "perception"}
     return [
@@ -57,7 +57,7 @@ def _with_one_of_each(cards: Sequence[ExpertCard], profile: Profile) -> list[Exp
 
 
 def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
-    """Messages about experts that the profile names and that will not run in these steps."""
+    """Messages about experts that the profile names but that will not run in these steps."""
     messages, wanted = [], {(step.task, step.scale) for step in steps}
     named = set(map(expert_of, profile.experts))
     for card in (card for card in experts.catalogue if card.name in named):
@@ -136,7 +136,7 @@ def shortlist(
 def stand_ins(context: StepContext) -> dict[str, ExpertCard]:
     """The smaller networks for a step that can run here in time, by the name of the expert each stands in for.
 
-    Those that generate texture only for the first enlargement: of a sharp picture they make a fabric of lines.
+    Those that generate texture are left out after the first enlargement: they turn sharp pictures into line patterns.
     """
     step, pixels, limit = context.step, context.image.width * context.image.height, context.expert_seconds
     able = context.experts.runnable(step.task, step.scale)
@@ -152,9 +152,9 @@ def stand_ins(context: StepContext) -> dict[str, ExpertCard]:
 def with_stand_ins(
     context: StepContext, cards: Sequence[ExpertCard], slow: Collection[str] = ()
 ) -> tuple[ExpertCard, ...]:
-    """`cards`, with the smaller networks that stand in for `slow` ones, and for all on a CPU after an enlargement.
+    """`cards` with `slow` ones replaced by their stand-ins, and on a CPU after an enlargement the others too.
 
-    Experts that the profile names, and all of an exhaustive profile that are not slow, stay.
+    Unless slow, experts that the profile names and all experts of an exhaustive profile are not replaced.
     """
     profile = context.profile
     everywhere = context.is_enlarged and best_device().type == "cpu" and not profile.exhaustive

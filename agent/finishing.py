@@ -1,4 +1,4 @@
-"""Finishes results: the colours of the input, and the exact final size."""
+"""Finishing of results: colours of the input, film grain, exact final size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ALIGN_FROM_SIDE = 1024
 """4KAgent aligns the colours of super-resolution results from this longer side on."""
 LEAST_COLOUR = 0.01
-"""Mean difference of the channels beyond which an expert is considered to have coloured a grey picture."""
+"""Mean difference between channels above which an expert counts as having coloured a grey picture."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ class Finishing:
 
 
 def quantize_uint16(result: Image, before: Image, step: Step, expert: str) -> Image:
-    """Round a candidate to 16 bit, as it is stored if it wins; grey where `before` is grey.
+    """Round a candidate to 16 bit, as it is stored if it wins, without small colour errors if `before` is grey.
 
     After super-resolution, flat areas keep their colour, pixel art keeps hard edges, and a large result gets
     the low frequencies of `before`. The step is noted in the XMP history.

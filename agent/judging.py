@@ -31,16 +31,16 @@ other two scores below its input. On 24 synthetic mixtures, results above it gai
 that gained 1.5 dB or more are below it and rejected, too.
 """
 MOST_NOISE = 1.0
-"""Level of noise in an enlargement from which its details do not count. Real-ESRGAN's of 40 noisy or finely textured
-pieces of training photos had 0.43 or less.
+"""Noise level of an enlargement from which its fine detail is ignored. Real-ESRGAN's enlargements of 40 noisy or
+finely textured pieces of training photos had 0.43 or less.
 """
 LEAST_DETAIL, VISIBLE_DETAIL, SMEARED_PATCHES = 0.5, 2 / 255, 3
-"""An enlargement is smeared if this many of nine patches have less than this share of the fine detail that the result
-of the same network on a less cleaned picture has there, where that is visible: cleaning took texture away.
+"""An enlargement is smeared, because cleaning removed texture, if at least 3 of its nine patches have less than half
+of the fine detail of the same network's result on a less cleaned picture; only visible detail counts (above 2/255).
 
-Of 40 pieces of training photos with fine texture, noise or both, these rules find nine from which cleaning took fur,
-sand or hay that the enlargement of the picture itself has. More detail after cleaning proves nothing: a denoiser may
-have left it along edges.
+On 40 pieces of training photos with fine texture, noise or both, these rules find nine in which cleaning removed fur,
+sand or hay that the enlargement of the uncleaned picture keeps. More detail after cleaning proves nothing: a denoiser
+may have left it along edges.
 """
 COSTS = {"classical": 1, "spandrel": 2, "ncnn": 2, "onnx": 2, "diffusion": 3}
 
@@ -61,11 +61,11 @@ class Selection:
     """Selects the best candidate of a step; holds only the images of those that can still win."""
 
     compares_detail: bool = False
-    """Whether a candidate cannot win that lacks fine detail of the same expert's results on less cleaned inputs."""
+    """Whether to reject candidates that lack fine detail of the same expert's results on less cleaned inputs."""
     tied: list[Candidate] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     details: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """The fine detail of the patches of every candidate without noise, by its name, if it is compared."""
+    """Fine detail of the patches of each noise-free candidate, by its name; only if it is compared."""
 
     def add(self, candidate: Candidate) -> None:
         """Add a candidate; one without an image cannot win."""
@@ -101,12 +101,12 @@ class Selection:
 
 
 def _is_noisy(features: ImageFeatures) -> bool:
-    """Whether details of a picture may be noise."""
+    """Whether the fine detail of a picture may be noise."""
     return estimates_from(features)[Degradation.NOISE].level >= MOST_NOISE
 
 
 def _is_smeared(detail: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether the first result has much less fine detail than the other in several patches, and less of it in all."""
+    """Whether the first result has much less fine detail than the other in several patches, and less in total."""
     lost = sum(own < LEAST_DETAIL * more for own, more in zip(detail, other, strict=True) if more > VISIBLE_DETAIL)
     return lost >= SMEARED_PATCHES and sum(detail) < sum(other)
 

@@ -76,7 +76,7 @@ def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reaso
 
 
 def _has_next_step(context: RunContext) -> bool:
-    """Put the next step first, and return whether there is one within the budgets."""
+    """Move the next step to the front; returns whether there is one within the budgets."""
     spent = _spent_budget(context)
     choose_next_step(context)
     if spent:
@@ -105,7 +105,7 @@ def _runs_left(context: RunContext) -> int | None:
 def _run_next_step(
     context: RunContext, experts: ExpertPool, reasoner: Reasoner
 ) -> tuple[Node, Image, ImageFeatures | None]:
-    """The new node with its stored image and the features of the image."""
+    """Run the next step; returns its node, the stored image and the features of the image."""
     step = context.node.remaining_steps[0]
     gone, new_id = is_gone_already(context, step), len(context.state.nodes)
     with context.timer.section("scoring"):
@@ -130,7 +130,7 @@ def _run_next_step(
 
 
 def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
-    """Warn of experts that are left out as too slow; not at a second enlargement, where most are."""
+    """Warn of experts that are left out as too slow, except in a second enlargement, where most are."""
     if is_enlarged(context):
         return
     able = candidates(inputs.step, inputs.profile, inputs.experts)
@@ -172,7 +172,7 @@ def _finish(context: RunContext, experts: ExpertPool) -> Image:
 
 
 def _announce(context: RunContext, file: Path) -> None:
-    """Save hash and temporary name of the result before it gets its final name."""
+    """Save the hash and the temporary name of the result before it is renamed."""
     context.change(result=ResultFile(sha256=sha256_of(file), temporary=file.name))
     context.save()
     context.writer.flush()

@@ -1,4 +1,4 @@
-"""The order of tasks: learned from trials, shrunk towards a prior where there are few trials."""
+"""The order of tasks: learned from trials, and shrunk towards a prior if there are few."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolbox.tasks import Task
 PRIOR_CASES = 8.0
 """Number of cases at which trials and prior have equal weight."""
 PRIOR_DB = 0.3
-"""Gain of the prior's order of two tasks without any trial."""
+"""Gain in dB that the prior assumes for its order of two tasks."""
 LEAST_REPORTED_DB = 0.1
 
 
@@ -70,7 +70,7 @@ def prior_order() -> tuple[Task, ...]:
 
 
 def reasons(ordered: Sequence[Task]) -> tuple[str, ...]:
-    """The reasons why one task precedes another, where there are any."""
+    """The known reasons why one task precedes another."""
     messages = []
     pairs = ((first, then) for index, first in enumerate(ordered) for then in ordered[index + 1 :])
     for first, then in pairs:

@@ -1,4 +1,4 @@
-"""Perception: measure the image, then let a reasoner say what is wrong with it."""
+"""Perception: measures an image, then lets a reasoner decide which degradations it has."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from toolbox.tasks import Degradation, Severity, Task
 HIDING = (Degradation.DARK, Degradation.DEFOCUS_BLUR, Degradation.MOTION_BLUR)
 """Degradations that can make any photo look like an aerial or medical picture."""
 FLAT_SHARE = 0.25
-"""Share of exactly flat pixels above which a page or drawing counts as free of noise and rain, which small letters
-and strokes look like. It is higher in 7 % of pictures with synthetic rain: outside pages rain only becomes doubtful.
+"""Share of exactly flat pixels above which noise and rain found in a page or drawing are taken for small letters and
+strokes. 7 % of pictures with synthetic rain exceed it, so in other pictures rain only becomes doubtful.
 """
 DOUBTFUL = 0.5
-"""Highest confidence of a finding of rain in a picture with flat areas; below that of a finding relied on."""
+"""Maximum confidence of rain in a picture with flat areas; too low for the finding to be relied on."""
 
 
 def perceive(image: Image, reasoner: Reasoner = RULES, features: ImageFeatures | None = None) -> Perception:
@@ -69,7 +69,7 @@ def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
 def _leave_lettering(
     image: Image, content: Content, findings: dict[Degradation, Finding], gains: dict[Task, TaskGain]
 ) -> None:
-    """Take noise and rain out of the findings and expected gains of pages and drawings with flat areas.
+    """Remove noise and rain from the findings and expected gains of pages and drawings with flat areas.
 
     In other pictures with flat areas rain becomes doubtful.
     """

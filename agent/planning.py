@@ -142,7 +142,7 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
     if profile.restore_option is None:
         tasks = found
     else:
-        # `face_restore` applies beside `restore_option`, as in 4KAgent's SRFR profiles.
+        # `face_restore` applies in addition to `restore_option`, as in 4KAgent's SRFR profiles.
         tasks = [*profile.restore_option, *(task for task in found if task is Task.FACE_RESTORATION)]
     if profile.old_photo_restoration:
         tasks.append(Task.OLD_PHOTO_RESTORATION)  # Age is not estimated: the profile requests the task.
@@ -154,7 +154,10 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
 
 
 def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
-    """Tasks that are worth a step and, if there are any, the tasks of other findings, which may become worth one."""
+    """Tasks that are worth a step, and found tasks whose gain is not predicted.
+
+    If any is worth a step, also the other found tasks that are not global: they may become worth one.
+    """
     found = [name.task for name in perception.present() if name is not Degradation.LOW_RESOLUTION]
     offered = found if perception.by == CALLER else GAIN_TASKS  # a caller may say that nothing is wrong
     worth = [

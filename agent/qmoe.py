@@ -1,4 +1,4 @@
-"""Q-MoE, the quality-driven mixture of experts: run and judge the candidates of a step, prescreened or not."""
+"""Q-MoE, the quality-driven mixture of experts: prescreens, runs and judges the experts of a step."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from toolbox.tasks import Task
 PRESCREEN_ABOVE_PIXELS = 512 * 512
 PRESCREEN_CROPS = 3
 CLEAR_DIFFERENCE = 0.04
-"""Difference of the mean scores of two enlargers from which no further crop is taken: twice the standard error of the
-mean over three crops, between which it varies with a standard deviation of 0.035.
+"""Difference of the mean scores of two enlargers from which no further crop is taken: twice its standard error over
+three crops (its standard deviation between crops is 0.035).
 """
 PRESCREEN_SIDE, PRESCREENED_SIDE = 192, 512
 """Side of a crop, and maximum side of its result, in pixels."""
 PRESCREEN_SHARE = 0.3
-"""Share of a step's progress."""
+"""Share of a step's progress that prescreening takes."""
 PRESCREEN_ERROR = 0.02
 """Prescreen scores that differ by less are a tie: in five of five wrong choices the difference was smaller."""
 MOST_ON_THE_WHOLE = 2
-"""Experts that run on the whole of a prescreened picture if they tie. Of enlargers, whose runs take the longest, one
-runs (`python -m benchmarks.enlargers` measures what that loses), or one with and one without generated texture.
+"""Maximum number of tied experts that run on the whole of a prescreened picture. Of enlargers, which take longest,
+only one runs (`python -m benchmarks.enlargers` measures the loss), or one with and one without generated texture.
 """
 
 
@@ -77,7 +77,7 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
 
 
 def textured(context: StepContext, cards: Sequence[ExpertCard]) -> list[ExpertCard]:
-    """The networks of `cards` that generate texture, where an enlargement shall have some."""
+    """The networks of `cards` that generate texture, if the profile wants it in this enlargement."""
     if context.step.task is not Task.SUPER_RESOLUTION or not context.profile.wants_texture:
         return []
     return [card for card in cards if card.preference == "perception" and card.loader != "classical"]
@@ -101,8 +101,8 @@ def _best_on_crops(
 def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard]) -> list[tuple[ExpertCard, str]]:
     """The blind super-resolution experts that also run on the context's other inputs, with the suffix of each.
 
-    Blind networks remove noise and JPEG blocks while they enlarge, sometimes better than the steps before. Small
-    networks that stand in for them make texture of both.
+    Blind networks remove noise and JPEG blocks while they enlarge, sometimes better than the steps before. The
+    small networks that stand in for them turn both into texture.
     """
     both = [(card, suffix) for suffix in context.other_inputs for card in cards]
     if named := [(card, suffix) for card, suffix in both if f"{card.name}{suffix}" in context.profile.experts]:

@@ -33,11 +33,11 @@ COMPARED_SIDE = 512
 """Longer side at which two versions are compared."""
 CHANGED_WINDOW = 0.2
 FEATHER = 0.01
-"""Width of the soft edge of a region, relative to the longer side; it lies inside."""
+"""Width of the soft edge, which lies inside the region, relative to the longer side."""
 SAME_SHAPE = 0.02
 """Relative difference of aspect ratio allowed between two versions of a picture."""
 LEAST_POLYGON = 6
-"""Numbers of a triangle."""
+"""Count of numbers in the smallest polygon, a triangle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def is_region(text: str) -> bool:
 
 
 def is_place(text: str) -> bool:
-    """Whether a text names the place with most detail or change, and not how much of the picture around it."""
+    """Whether a text names a place without an extent: that with most detail or change."""
     return NAMES.get(_plain(text)) in ("detail", "changed")
 
 
@@ -102,7 +102,7 @@ NAMES = {
 
 
 def most_changed(first: Image, second: Image, window: tuple[float, float] = (CHANGED_WINDOW, CHANGED_WINDOW)) -> Box:
-    """The box in which two versions of a picture differ most; its width and height are those shares of the sides."""
+    """The box in which two versions of a picture differ most. `window`: its width and height as shares."""
     import cv2
 
     height, width = fitted(first.height, first.width, min(COMPARED_SIDE, first.long_side))
@@ -114,7 +114,7 @@ def most_changed(first: Image, second: Image, window: tuple[float, float] = (CHA
     y, x = np.unravel_index(int(np.argmax(inside)), inside.shape)
     left, top = int(x), int(y)
     within = difference[top : top + rows, left : left + columns]
-    if total := float(within.sum()):  # of the boxes with the same changes the one that has them in its middle
+    if total := float(within.sum()):  # of several boxes with the same changes, the one centred on them
         left += round(float(within.sum(axis=0) @ np.arange(columns)) / total - (columns - 1) / 2)
         top += round(float(within.sum(axis=1) @ np.arange(rows)) / total - (rows - 1) / 2)
         left, top = min(max(0, left), width - columns), min(max(0, top), height - rows)
@@ -123,7 +123,7 @@ def most_changed(first: Image, second: Image, window: tuple[float, float] = (CHA
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionMask:
-    """Makes the mask of a region for any picture, from a text or a mask image. Can be sent to other processes."""
+    """Makes the mask of a region for any picture, from a text or a mask image. Picklable."""
 
     text: str
     drawn: FloatArray | None = None

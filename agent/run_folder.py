@@ -1,4 +1,4 @@
-"""The folder of a run: state, images and trace. A kill at any moment loses no finished step."""
+"""The folder of a run: state, images and trace. A kill loses at most the last step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_STATE_BYTES, MAX_TRACE_BYTES = 16 << 20, 16 << 20
 SMALL = ("icc", "metadata", "kind", "quantization_relative_to_q50")
 """Arrays of an image that are not pixels."""
 MASK = -1
-"""The number under which the mask is stored among the images of nodes."""
+"""Node number under which the mask is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class RunFolder:
                     )
         except RestoreError:
             raise
-        except Exception as error:  # whatever the readers of a foreign file raise
+        except Exception as error:  # readers of an untrusted file can raise anything
             raise RunError(f"image {file.name} of run {self.path} is missing or damaged: {error}") from error
 
     def drop_images(self) -> None:

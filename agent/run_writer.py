@@ -38,7 +38,7 @@ class RunWriter:
     def store_image(self, node: int, image: Image) -> Image:
         """Save a node's image and thumbnail; returns the image rounded to 16 bit, as it is on disk.
 
-        A resumed run reads it, and so continues with the same pixels as a run that was never stopped.
+        A resumed run reads it, so it continues with the same pixels as an uninterrupted run.
         """
         with self._timer.section("trace"):
             stored = as_stored(image)
@@ -71,7 +71,7 @@ class RunWriter:
         self.flush()
 
     def _flush_where_memory_is_short(self, image: Image) -> None:
-        """Wait for the writes of a memory-mapped image: two threads reading it at once would need it in memory."""
+        """Wait until a memory-mapped image is written: two threads reading it at once would need it in memory."""
         if is_in_file(image.pixels):
             self.flush()
 
@@ -79,7 +79,7 @@ class RunWriter:
         self._pending.append(self._thread.submit(self._write_now, lambda: write(*what, **named)))
 
     def _write_now(self, write: Callable[[], object]) -> None:
-        """Skip all writes after a failed one: a state on disk refers only to images that exist."""
+        """Skip all writes after a failed one, so that a state on disk refers only to images that exist."""
         if not self._broken:
             self._broken = True
             write()

@@ -11,17 +11,17 @@ from profiles.schema import Profile
 from toolbox.tasks import Degradation, Severity, Task
 
 MOST_NODES, MOST_STEPS = 1000, 100
-"""More than any run has; a file with more is not of this program."""
+"""Upper bounds; a file that exceeds them was not written by this program."""
 Side: TypeAlias = Annotated[int, Field(ge=1, lt=1 << 31)]
 """Width or height in pixels."""
 KEEP_INPUT = "keep_input"
 """The candidate that keeps the step's input."""
 UNTOUCHED, HALF_CLEANED = ".untouched", ".half_cleaned"
-"""Suffixes of candidates of an enlargement: on the photo before cleaning, and on its mean with the cleaned one."""
+"""Suffixes of enlarged candidates: from the photo before cleaning, and from its mean with the cleaned one."""
 
 
 def expert_of(candidate: str) -> str:
-    """The expert behind a candidate, which may be on another path than the steps.
+    """The expert of a candidate, whose name may end in the suffix of a path.
 
     >>> expert_of("lanczos_2x.half_cleaned")
     'lanczos_2x'
@@ -114,11 +114,11 @@ class Verdict(_Frozen):
 
     expert: str
     score: float
-    """Rank of the candidate, 0..1."""
+    """Candidate score, 0..1."""
     quality: float = 0.0
     consistency: float = 0.0
     expert_prior: float = 0.0
-    """The prior of the expert: its lead over the other experts on synthesised degradations, -1..1."""
+    """The prior of the expert, from its expected gain or from trials on synthesised degradations."""
     cost: Literal[0, 1, 2, 3] = 0
     """0 for the input, 1 for a classical algorithm, 2 for a network, 3 for a diffusion model."""
     metrics: dict[str, float] = {}
@@ -139,7 +139,7 @@ class FaceResult(_Frozen):
     found_in: Literal["original", "input", "both"]
     """In the run's input, in the step's input, or in both at the same place."""
     placed_by: Literal["landmarks", "size"] = "landmarks"
-    """The basis of its alignment; profile views are aligned by their size."""
+    """How it was aligned; profile views are aligned by their size."""
     expert: str = KEEP_INPUT
     identity: float = 1.0
     """Similarity of the chosen crop to the original face, 0..1."""
@@ -198,7 +198,7 @@ class Node(_Frozen):
 
     @property
     def gain(self) -> float:
-        """Score of the step above that of keeping the input; 0 if keeping it was not a candidate."""
+        """Score of the step minus that of keeping the input; 0 if keeping it was not a candidate."""
         kept = [verdict.score for verdict in self.verdicts if verdict.expert == KEEP_INPUT]
         return self.score - kept[0] if kept else 0.0
 
@@ -269,7 +269,7 @@ class RunState(_Frozen):
     perception: Perception | None = None
     plan: Plan | None = None
     nodes: tuple[Node, ...] = Field(default=(), max_length=MOST_NODES)
-    """Each is at the place of its number; none before the input is read."""
+    """Indexed by node id; empty before the input is read."""
     current: int = 0
     restart_node: int | None = None
     """The end of the first branch; set when the run has restarted from its input."""
@@ -282,7 +282,7 @@ class RunState(_Frozen):
     final_size: tuple[Side, Side] | None = None
     """Width and height that the caller asked for."""
     seconds: dict[str, FiniteFloat] = {}
-    """Wall time by part: reading, perception, planning, experts, scoring, finishing, writing, trace."""
+    """Wall time by part: reading, perception, planning, experts, faces, scoring, finishing, writing, trace, agent."""
     warnings: tuple[str, ...] = ()
     result: ResultFile | None = None
     """Set just before the result is renamed, so that a resumed run recognises it after a kill."""

@@ -24,10 +24,10 @@ MOST_STREAKS = 1.0
 """Level of motion blur in a textured result, and of rain beyond that of the step's input, from which it is rejected.
 
 Networks generate fur and grass from motion blur, needles from motion blur and noise. Of 18 enlargements of mixtures
-and real photos, those with generated needles had 1.2 or more, the others 0.3 or less. Rain counts as far as it has
-grown: fur, grass and bars look like it to the estimator before an enlargement (levels up to 3.6) and after it (0.7
-more at most on eight pieces of training photos; needles from motion blur 3.7 more), and what rain is left in an input
-is in every enlargement of it.
+and real photos, those with generated needles had 1.2 or more, the others 0.3 or less. Only the
+increase of rain counts: the estimator takes fur, grass and bars for rain before an enlargement (levels up to 3.6) and
+after it (at most 0.7 more on eight pieces of training photos; needles from motion blur: 3.7 more), and rain left in
+an input remains in every enlargement.
 """
 
 
@@ -49,8 +49,8 @@ class _TimeIsUp(Cancelled):
 def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
     """The experts that a step runs: those allowed by profile, device and licence, shortlisted, within the budget.
 
-    Where an expert would take too long, the smaller network that stands in for it runs, if that is fast enough. Small
-    networks add texture in the first enlargement only, and so do blends.
+    If an expert would take too long, the smaller network that stands in for it runs, if that is fast enough. Small
+    networks and blends add texture in the first enlargement only.
     """
     able = list(candidates(context.step, context.profile, context.experts))
     if context.is_enlarged:
@@ -66,10 +66,10 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
 
 
 def with_probable_gain(context: StepContext, able: Sequence[ExpertCard]) -> tuple[ExpertCard, ...]:
-    """Of a step that nobody asks for, the experts whose own gain is probable, and those without an expected gain.
+    """For a step that was not requested: the experts whose gain is probable, and those without an expected gain.
 
-    The step may be planned for another expert of its task, and the score alone cannot tell what harms. All of `able`
-    if the gain of none is probable, or if the profile is exhaustive; experts that the profile names stay.
+    The step may be planned for another expert of its task, and the score alone cannot detect harm. All of `able` if
+    the gain of none is probable, or if the profile is exhaustive; experts that the profile names stay.
     """
     profile, task = context.profile, context.step.task
     if context.is_requested or profile.exhaustive:
@@ -106,11 +106,11 @@ def run_step(
 
     `observe` is called with every candidate as soon as it has its verdict. `judge` is given the candidates whose
     scores are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile
-    names compete among themselves alone, and so do networks that generate texture where the profile wants it in
-    enlargements: consistency would prefer what has none. When the time is up, the best result so far is taken.
-    Texture that was generated from streaks is rejected where a network without texture runs too, and so are results
-    from which cleaning took the texture. The input is kept where nobody asks for the step and the best result does
-    not visibly differ from it.
+    names compete only with each other, and so do networks that generate texture if the profile wants it in
+    enlargements: consistency would favour results without texture. When the time is up, the best result so far is
+    taken. Texture generated from streaks is rejected if a network without texture runs too, and so are results that
+    lost texture to cleaning. The input is kept if the step was not requested and the best result does not visibly
+    differ from it.
     """
     faithful, generative, verdicts = Selection(), Selection(compares_detail=True), list[Verdict]()
     generated = _names_of_textured(context, cards)
@@ -154,7 +154,7 @@ def run_step(
 
 
 def _kept_instead_of(best: Candidate, context: StepContext, verdicts: Sequence[Verdict]) -> Candidate | None:
-    """The input as a candidate, if nobody asks for the step and `best` does not visibly differ from it."""
+    """The input as a candidate, if the step was not requested and `best` does not visibly differ from it."""
     if best.image is None or context.is_requested or context.step.scale != 1:
         return None
     kept = next((verdict for verdict in verdicts if verdict.expert == KEEP_INPUT), None)
@@ -164,14 +164,14 @@ def _kept_instead_of(best: Candidate, context: StepContext, verdicts: Sequence[V
 
 
 def _named(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
-    """The candidates that the profile names; the plain one for a path that this step does not have."""
+    """The candidates that the profile names; without the suffix of a path that this step does not have."""
     experts = {card.name for card in cards}
     wanted = {name for name in context.profile.experts if expert_of(name) in experts}
     return {name if name[len(expert_of(name)) :] in context.other_inputs else expert_of(name) for name in wanted}
 
 
 def _names_of_textured(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
-    """The names of candidates from networks that generate texture, where an enlargement shall have some."""
+    """The names of candidates with generated texture, if the profile wants it in this enlargement."""
     return {f"{card.name}{suffix}" for card in textured(context, cards) for suffix in ("", *context.other_inputs)}
 
 
@@ -191,7 +191,7 @@ def _without_streaks(context: StepContext, candidate: Candidate) -> Candidate:
 
 
 def _explained(verdict: Verdict, selection: Selection) -> Verdict:
-    """The verdict, with the reason where `selection` rejects it for lack of detail."""
+    """The verdict, with an error if `selection` rejects it for lack of detail."""
     if verdict.expert not in selection.smeared:
         return verdict
     return _rejected(verdict, "cleaning took its texture away")
@@ -204,7 +204,7 @@ def _rejected(verdict: Verdict, message: str) -> Verdict:
 def _blended(
     context: StepContext, cards: Sequence[ExpertCard], faithful: Candidate | None, textured: Candidate | None
 ) -> Candidate | None:
-    """The best faithful and the best textured result, mixed by the profile's `detail`; None if one is missing."""
+    """The best faithful and the best textured result, blended by the profile's `detail`; None if one is missing."""
     share = context.profile.blended_detail
     if share is None or not (faithful and faithful.image and textured and textured.image):
         return None

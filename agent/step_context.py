@@ -31,15 +31,15 @@ class StepContext:
     original: Image | None = None
     """The picture before all steps, with which faces are compared; None: `image` itself."""
     is_enlarged: bool = False
-    """Whether a step has enlarged the picture before."""
+    """Whether an earlier step has enlarged the picture."""
     is_requested: bool = True
-    """Whether somebody asks for the step; experts of other steps must gain clearly or explain the input."""
+    """Whether the step was requested; if not, experts need a probable gain, and the result a visible change."""
     runs_left: int | None = None
     """Remaining expert runs of the budget; None: no limit."""
     expert_seconds: float | None = None
-    """Experts that would take longer on a CPU, by their cards, do not run; None: no limit."""
+    """Time limit of an expert on a CPU, estimated from its card; None: no limit."""
     other_inputs: Mapping[str, Image] = field(default_factory=dict)
-    """Other pictures that the step's blind experts enlarge too, by the suffix of their candidates' names."""
+    """Other pictures that blind experts enlarge too, by the suffix of their candidates' names."""
 
     def for_crop(self, crop: Image) -> StepContext:
         """The same step on a crop of the image."""

@@ -1,1 +1,1 @@
-"""Restores every picture of a folder, by one worker or by many."""
+"""Restores every picture of a folder with one or more workers."""

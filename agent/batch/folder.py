@@ -1,4 +1,4 @@
-"""The folder of a batch's own files among its results: settings, record, thumbnails, unfinished work."""
+"""The folder of a batch's internal files, inside its results: settings, record, thumbnails, unfinished work."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Settings(BaseModel):
 
 
 class BatchFolder:
-    """A batch's own folder below its results folder."""
+    """The folder of a batch's internal files, below its results folder."""
 
     def __init__(self, results: Path) -> None:
         self.results = results
@@ -100,7 +100,7 @@ class BatchFolder:
             raise BatchError(f"{self._settings} is damaged or of another version", "choose another folder") from error
 
     def adopt(self, settings: Settings, *, overwrite: bool) -> None:
-        """Write the settings. Raises `BatchError` if an earlier call had others, unless `overwrite`."""
+        """Write the settings. Raises `BatchError` if an earlier call had different ones, unless `overwrite`."""
         before = self.settings()
         if before is not None and before != settings and not overwrite:
             raise BatchError(
@@ -125,7 +125,7 @@ class BatchFolder:
             output.unlink(missing_ok=True)
 
     def has(self, entry: Entry) -> bool:
-        """Whether the result of an entry is at its place, unchanged."""
+        """Whether the result of an entry exists at its path, unchanged."""
         return _is(self.results / entry.output, entry)
 
     def has_unpublished(self, entry: Entry) -> bool:

@@ -31,7 +31,7 @@ MOST_WARNINGS = 1000
 
 @dataclass(slots=True)
 class Totals:
-    """Figures of all pictures together."""
+    """Totals over all pictures."""
 
     done: int = 0
     failed: int = 0
@@ -59,7 +59,7 @@ class Totals:
             self.warnings.update(entry.figures.warnings)
 
     def counted(self, entries: Iterable[Entry], failures: TextIO) -> Iterator[Entry]:
-        """Pass the entries on, counting each; those that failed are also written to `failures`."""
+        """Yield the entries, counting each; failed ones are also written to `failures`."""
         for entry in entries:
             self.add(entry)
             if entry.status == "failed":
@@ -88,7 +88,7 @@ class PictureView:
 def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry]) -> None:
     """Write summary.html, summary-2.html, ... and failures.jsonl. Holds two pages in memory at most.
 
-    Raises `OutputError` where they cannot be written.
+    Raises `OutputError` if they cannot be written.
     """
     totals = Totals()
     try:
@@ -184,7 +184,7 @@ def _page_name(number: int) -> str:
 
 
 def _remove_after(folder: BatchFolder, last: int) -> None:
-    """Remove pages of an earlier call that had more of them."""
+    """Remove the surplus pages of an earlier call."""
     number = last + 1
     while (file := folder.path / _page_name(number)).exists():
         file.unlink()

@@ -13,7 +13,7 @@ from imaging.output import FORMAT_OF
 from imaging.reading import READABLE
 
 BATCH_FOLDER = "restore4k-batch"
-"""Folder of a batch's own files among its results."""
+"""Folder of a batch's internal files, inside its results."""
 
 SAME_FORMAT = "same"
 """In place of a suffix: each result gets the format of its picture, or PNG if that format cannot be written."""
@@ -50,9 +50,9 @@ class Picture:
 def pictures(root: Path, *, follow_links: bool = True, passed_over: Counter[str] | None = None) -> Iterator[Picture]:
     """The pictures in name order, those of a folder before those of its subfolders.
 
-    Hidden files and folders are skipped, and subfolders that hold the results of a batch.
+    Hidden files and folders, and subfolders that hold the results of a batch, are skipped.
     A file counts as a picture by its suffix, or by its first bytes if the suffix is unknown or missing.
-    `follow_links`: take links to files too; links to folders are never followed. `passed_over`: counts the other
+    `follow_links`: include links to files; links to folders are never followed. `passed_over`: counts the other
     files by suffix. Only the names of one folder are in memory at a time.
     """
     return _below(root, PurePosixPath(), follow_links, Counter[str]() if passed_over is None else passed_over)

@@ -1,4 +1,4 @@
-"""The record of a batch: a JSON line for every picture that has ended; the last line of a picture counts."""
+"""The record of a batch: a JSON line for every finished picture; the last line of a picture counts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Entry(BaseModel):
     at: str
     """Time of the outcome in UTC."""
     settings: str
-    """Digest of profile and format."""
+    """`Settings.digest`."""
     size: int
     modified_ns: int
     """Modification time of the source, which is restored again when its size or time changes."""
@@ -82,7 +82,7 @@ class Record:
 
     def __exit__(self, *_: object) -> None:
         self._index.close()
-        with suppress(OSError):  # again of the line that `append` could not write
+        with suppress(OSError):  # raised again for the line that `append` could not write
             self._stream.close()
 
     def append(self, entry: Entry) -> None:

@@ -50,11 +50,11 @@ class BatchRequest:
 
     @property
     def real_results(self) -> Path:
-        """The results folder without links. `Path.resolve` would raise for links in a circle."""
+        """The results folder without links. `Path.resolve` would raise for circular links."""
         return Path(os.path.realpath(self.results))
 
     def settings(self) -> Settings:
-        """The settings that all its results share."""
+        """The settings that all results share."""
         return Settings(
             source=printable(str(self.source.resolve())),
             profile=self.profile,

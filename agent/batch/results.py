@@ -1,4 +1,4 @@
-"""The results of a batch: which ones of earlier calls still count, and how new ones are recorded and published."""
+"""The results of a batch: finds those of earlier calls that are still valid, records and publishes new ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Results:
         self._digest = request.settings().digest
 
     def earlier(self, picture: Picture) -> Entry | None:
-        """The entry of an earlier call that still counts; None if the picture must be restored.
+        """The entry of an earlier call if it is still valid; None if the picture must be restored.
 
         A result that was recorded but not published, because its process was killed, is published now.
         """
@@ -37,7 +37,7 @@ class Results:
         return None if retried else entry
 
     def obstacle(self, picture: Picture) -> str:
-        """Why the result cannot be written to its place; empty if it can."""
+        """Why the result cannot be written to its path; empty if it can."""
         target = self._folder.results / picture.restored_name(self._request.suffix)
         if not target.exists() or (self._request.overwrite and target.is_file()):
             return ""
@@ -96,14 +96,14 @@ class Results:
         )
 
     def _is_in_place(self, entry: Entry) -> bool:
-        """Whether the result is at its place; publishes it if that has not been done yet."""
+        """Whether the result exists at its path; publishes it first if that has not been done yet."""
         if not self._folder.has(entry) and self._folder.has_unpublished(entry):
             with suppress(OSError):
                 self._folder.publish(entry)
         return self._folder.has(entry)
 
     def _is_own_result(self, picture: Picture) -> bool:
-        """Whether the file at the result's place is an earlier result, unchanged since."""
+        """Whether the file at the result's path is an earlier result, unchanged since."""
         entry = self._record.latest(picture.name)
         if entry is None or entry.output != picture.restored_name(self._request.suffix):
             return False

@@ -1,4 +1,4 @@
-"""Restore every picture of a folder: unchanged results are kept, and a failure does not stop the batch."""
+"""Restores every picture of a folder; up-to-date results are kept, and a failure does not stop the batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from imaging.progress import ProgressToken
 
 MOST_FAILURES_LISTED = 20
 REPORT_EVERY = 500
-"""Pictures between two reports of progress while they are only counted or already done."""
+"""Pictures between two progress reports while pictures are only counted or skipped."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Tally:
     failed_before: int = 0
     """Failed in an earlier call, and not retried."""
     under_way: dict[str, float] = field(default_factory=dict)
-    """Finished share of each picture that a worker has, 0..1."""
+    """Finished share of each picture that is being processed, 0..1."""
     since: float | None = None
     """`time.monotonic` when the first worker got a picture."""
 
@@ -79,7 +79,7 @@ class Tally:
 
 
 BatchListener: TypeAlias = Callable[[Tally, Entry | None], None]
-"""Called at every change; with the entry of a picture that has just ended."""
+"""Called at every change, with the entry of the picture that has just ended, if any."""
 EngineOpener: TypeAlias = Callable[[BatchConfig], Engine]
 
 
@@ -103,9 +103,9 @@ class BatchReport(BaseModel):
     failed_before: int
     seconds: float
     failures: list[Failure]
-    """The first of them; all are in the record."""
+    """The first failures; all are in the record."""
     passed_over: dict[str, int] = {}
-    """Files that are no pictures, by suffix."""
+    """Number of files that are not pictures, by suffix."""
     finished: bool
     """Every picture has been tried; otherwise the same call resumes the batch."""
 
@@ -117,7 +117,7 @@ def run_batch(
     token: ProgressToken | None = None,
     listener: BatchListener | None = None,
 ) -> BatchReport:
-    """Restore the pictures that have no current result, and report; also where `token` was cancelled.
+    """Restore the pictures without an up-to-date result; returns a report even if `token` is cancelled.
 
     Raises `BatchError` and `OutputError` for a request that cannot work, and `ResourceError` when the disk is full;
     finished results are kept, and the same call resumes the batch.
@@ -137,7 +137,7 @@ def run_batch(
 
 
 class _Batch:
-    """The work of one call: walk the folder, dispatch what has no result yet, count what ends."""
+    """One call: walks the folder, dispatches pictures without a result, counts finished ones."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class _Batch:
         self._token, self._listener = token, listener
         self._tally = Tally()
         self._pictures: dict[str, Picture] = {}
-        """Pictures that workers have."""
+        """Pictures that are being processed."""
         self._failures: list[Failure] = []
         self._passed_over = Counter[str]()
         self._full: ResourceError | None = None
@@ -197,7 +197,7 @@ class _Batch:
             yield picture
 
     def _works(self) -> Iterator[Work]:
-        """The pictures for workers, as they are asked for, until the disk is full."""
+        """The pictures for workers, generated on demand until the disk is full."""
         for picture in self._walk():
             if not self._needs_work(picture):
                 if self._tally.ended % REPORT_EVERY == 0:
@@ -222,7 +222,7 @@ class _Batch:
         return not problem
 
     def _is_full(self) -> bool:
-        """Whether the disk is full; pictures that workers have are still finished."""
+        """Whether the disk is full; pictures in progress are still finished."""
         try:
             require_space(self._folder.results, self._request.free_bytes)
         except ResourceError as error:
@@ -230,7 +230,7 @@ class _Batch:
         return self._full is not None
 
     def _is_shown(self, picture: Picture) -> bool:
-        """Whether the summary shows it: a sample by the hash of its name, where there are too many for all."""
+        """Whether the summary shows it; a large batch is sampled by the hash of the name."""
         wanted = self._request.thumbnails / max(self._tally.total, 1)
         return int(key_of(picture.name)[:8], 16) / 0xFFFFFFFF <= wanted and self._request.thumbnails > 0
 

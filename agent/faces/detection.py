@@ -29,7 +29,7 @@ EMBEDDED_QUALITY = "general quality of the middle of the face"
 MIDDLE = slice(128, 416)
 """Rows and columns of an aligned crop, from brows to chin."""
 FINE_PIXELS = 256.0
-"""Side of a face from which it needs no restoration."""
+"""Side of a face, in pixels, from which it needs no restoration."""
 DETECTION_SIDE = 1600
 FoundIn = Literal["original", "input", "both"]
 log = logging.getLogger("restore4k")
@@ -37,7 +37,7 @@ log = logging.getLogger("restore4k")
 
 @dataclass(frozen=True, slots=True)
 class FaceTools:
-    """The best installed models."""
+    """The best installed models for faces."""
 
     detector: Detector
     identity: Identity
@@ -74,7 +74,7 @@ def face_tools(store: ModelStore) -> FaceTools:
 
 @cache
 def _loaded(store: ModelStore, present: tuple[str, ...]) -> FaceTools:
-    """Cached by the files that are present, so that new ones are noticed."""
+    """Load the models; cached by the files present, so that new ones are noticed."""
     from toolbox.faces.detection import load_detector
     from toolbox.faces.identity import load_identity
     from toolbox.faces.quality import load_face_quality
@@ -114,7 +114,7 @@ def _detected(image: Image, tools: FaceTools) -> tuple[Face, ...]:
 def face_finding(image: Image, store: ModelStore | None = None) -> Finding | None:
     """The severity of the degradation of faces; None if no face is large enough or no detector is installed.
 
-    Small faces stay blurred when enlarged: one level for every halving below 256 pixels.
+    Small faces stay blurred when enlarged: the severity rises by one for every halving below 256 pixels.
     """
     tools = face_tools(store or ModelStore())
     try:

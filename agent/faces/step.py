@@ -106,7 +106,7 @@ def _candidates(
         if one.best.image is not None and one.best.verdict.expert != KEEP_INPUT
     ]
     kept = _mean(KEEP_INPUT, [one.untouched for one in decided])
-    # Each face was decided separately: compared over the whole picture their gain would be lost.
+    # Each face was decided separately; a comparison of whole pictures would hide the gain.
     yield Candidate(kept, None if changes else context.image, work)
     if changes:
         with context.timer.section("faces"):
@@ -169,7 +169,7 @@ class _FaceStep:
         return self._judged(judge.evaluate(card, result, seconds).verdict, result, reference)
 
     def _judged(self, verdict: Verdict, image: Image, reference: FloatArray) -> Candidate:
-        """Score: geometric mean of identity, face quality and general quality; another person scores 0."""
+        """The candidate with the geometric mean of identity, face quality and score; another person scores 0."""
         from toolbox.faces.identity import similarity
 
         with self.context.timer.section("scoring"):
@@ -189,8 +189,8 @@ class _FaceStep:
 def run_on_crop(expert: Expert, aligned: Aligned, token: ProgressToken) -> Image:
     """The result of an expert on a crop.
 
-    Face networks take its 512 pixels. The embedded experts, which were trained on pictures, get a small face in its
-    own resolution, and their change is enlarged.
+    Face networks take the 512 pixels of the crop. The embedded experts, which were trained on pictures, get a small
+    face in its own resolution, and their residual is enlarged.
     """
     crop = Image(from_numpy(aligned.crop))
     side = max(LEAST_OWN_SIDE, round(crop.width / aligned.scale))

@@ -91,7 +91,7 @@ class Endpoint:
         return run_cancellable(token, lambda: self._ask(question))
 
     def problem(self) -> str:
-        """Why the endpoint cannot be used, as far as a request without a question shows, or an empty string."""
+        """Why the endpoint cannot be used, as far as a request for its models shows, or an empty string."""
         import httpx2
 
         try:
@@ -133,7 +133,7 @@ class Endpoint:
     async def _post(self, client: httpx2.AsyncClient, question: Question) -> bytes:
         """The body of a successful answer.
 
-        Transient failures are retried; where the endpoint rejects the parameters, only the required ones are sent.
+        Transient failures are retried; if the endpoint rejects the parameters, only the required ones are sent.
         """
         import anyio
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
@@ -226,7 +226,7 @@ class Endpoint:
 
 @dataclass(eq=False)
 class _Refused(Exception):
-    """An answer with another status than 200."""
+    """An answer with a status other than 200."""
 
     status: int
     retry_after: float

@@ -21,7 +21,7 @@ REPORTED_CONFIDENCE = 0.7
 """Confidence in a severity that a caller or model reports without measuring it."""
 LONGEST_DESCRIPTION = 300
 CALLER = "caller"
-"""The name of the reasoner whose findings the caller has given."""
+"""Name of the reasoner whose findings come from the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class Reasoner(Protocol):
         """Its findings in an image; `measured` are those of the estimator and the metrics."""
 
     def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
-        """All of `tasks`, each once. `failed`: the tasks that failed as the next one from here, with the reasons.
+        """An order of all `tasks`. `failed`: the tasks that failed as the next one from here, with the reasons.
 
-        The order starts with none of those while other tasks remain.
+        None of those comes first while other tasks remain.
         """
 
     def judge(self, step: Step, before: Image, candidates: Sequence[Candidate], perception: Perception) -> str | None:
@@ -68,12 +68,12 @@ class Reasoner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuleReasoner:
-    """The built-in rules: findings are the measured ones, and the order was learned from trials."""
+    """The built-in rules: measured findings, and an order learned from trials."""
 
     name: str = "rules"
 
     def bind(self, log: CallLog, token: ProgressToken) -> Reasoner:
-        """Itself: it records nothing and takes no time."""
+        """The same object, because it makes no calls and takes no time."""
         return self
 
     def perceive(self, image: Image, measured: Perception) -> Perception:
@@ -81,7 +81,7 @@ class RuleReasoner:
         return measured.model_copy(update={"description": describe(measured), "by": self.name})
 
     def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
-        """The best order by trials with pairs of tasks and the prior; a task that failed does not come first."""
+        """The best order by trials of task pairs and the prior; a failed task does not come first."""
         ordered = list(best_order(tasks))
         allowed = [task for task in ordered if task not in failed]
         messages = []

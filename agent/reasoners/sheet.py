@@ -25,11 +25,11 @@ MARGIN = 3
 MOST_BYTES = 512 * 1024
 QUALITIES = (92, 80, 65)
 SMALLEST = 64
-"""Least long side of a picture."""
+"""Long side in pixels below which a picture is not reduced further."""
 
 
 def whole_and_detail(image: Image, most_bytes: int = MOST_BYTES) -> tuple[bytes, ...]:
-    """The picture with a long side of at most `VIEW_SIDE`; of a larger one also the 256 pixels with most texture."""
+    """The picture reduced to `VIEW_SIDE` if it is larger, then with its most textured 256x256 crop unscaled."""
     pixels = on_white(image)
     if image.long_side <= VIEW_SIDE:
         return (encoded(pixels, most_bytes),)
@@ -79,7 +79,7 @@ def encoded(pixels: Tensor, most_bytes: int) -> bytes:
 
 
 def encoded_at_its_size(pixels: Tensor, most_bytes: int) -> bytes | None:
-    """(3, h, w) in [0, 1] as a PNG of at most `most_bytes`, otherwise as a JPEG; None if neither is so small."""
+    """(3, h, w) in [0, 1] as a PNG of at most `most_bytes`, otherwise as a JPEG; None if neither fits."""
     data = encode_image(Image(pixels), "PNG")
     for quality in QUALITIES:
         if len(data) <= most_bytes:

@@ -25,7 +25,7 @@ PICTURE_BYTES = 2_000_000
 def write_report(state: RunState, folder: Path) -> Path:
     """Write `folder`/report.html for a finished or unfinished run and return its path.
 
-    Pictures come from before.jpg, after.jpg and thumbnails/ in `folder`; missing ones have a placeholder.
+    Pictures come from before.jpg, after.jpg and thumbnails/ in `folder`; missing ones are replaced by a placeholder.
     Raises `OutputError` if the page cannot be written.
     """
     file = folder / "report.html"
@@ -65,7 +65,7 @@ def report_page(state: RunState, folder: Path, picture_bytes: int = PICTURE_BYTE
 
 
 class _Pictures:
-    """JPEG files of a run's folder as data URIs, while the page's budget of bytes lasts."""
+    """JPEG files of a run's folder as data URIs, within a budget of bytes per page."""
 
     def __init__(self, folder: Path, room: int) -> None:
         # Names are looked up among existing files, so an expert's name cannot lead outside the folder; nor can links.

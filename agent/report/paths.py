@@ -9,7 +9,7 @@ from agent.report.tree import NodeTree, origin
 from agent.state import HALF_CLEANED, KEEP_INPUT, UNTOUCHED, Node, Verdict
 
 MIXED = "+"
-"""In the name of a mixture of two candidates, by the profile's `detail`."""
+"""Joins the names of two candidates that the profile's `detail` blends."""
 TITLES = {
     "": "Cleaned step by step",
     HALF_CLEANED: "Half cleaned",

@@ -1,4 +1,4 @@
-"""The Jinja2 environment of the HTML pages: every value is escaped, and pages embed all that they need."""
+"""The Jinja2 environment of the HTML pages: every value is escaped, and pages are self-contained."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ CLEANING = frozenset(
 
 
 def choose_next_step(search: SearchState) -> None:
-    """Put the step to take first. If only late steps remain, move to the best node so far."""
+    """Move the most helpful step to the front. If only late steps remain, continue from the better branch."""
     _put_most_helpful_step_first(search)
     remaining_steps = search.node.remaining_steps
     if not remaining_steps or remaining_steps[0].task.spec.is_late:
@@ -159,8 +159,7 @@ def _expert_seconds(search: SearchState, profile: Profile) -> float:
 
 def _other_inputs(search: SearchState, step: Step) -> dict[str, Image]:
     """Further inputs of the first enlargement after cleaning: the uncleaned picture, and its mean with the cleaned
-    one, which keeps more texture. None after a global tone adjustment, which super-resolution
-    networks do not make.
+    one, which keeps more texture. None after tasks outside `CLEANING`, which super-resolution networks cannot do.
     """
     done = _tasks_done(search)
     if step.task is not Task.SUPER_RESOLUTION or not done or not CLEANING.issuperset(done):
@@ -171,7 +170,7 @@ def _other_inputs(search: SearchState, step: Step) -> dict[str, Image]:
 
 
 def _tasks_done(search: SearchState) -> list[Task]:
-    """The tasks that changed the image, on the way from the input."""
+    """The tasks that changed the image since the input."""
     path = search.state.path_to(search.node.id)
     return [node.step.task for node in path if node.step and node.expert != KEEP_INPUT]
 

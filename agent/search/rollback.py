@@ -1,6 +1,6 @@
 """Decisions after a failed step: another step from the same node, a restart from the input, or a compromise.
 
-`decide` says which, from the state alone; `reflect` carries it out.
+`decide` chooses one from the state alone; `reflect` carries it out.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ Decision: TypeAlias = RetryElsewhere | Compromise | Restart | ResumeFirstBranch
 def decide(state: RunState, step: Step) -> Decision:
     """The decision after `step` has failed from the current node, which already records the failure.
 
-    Super-resolution and faces are never moved forward: enlarging costs sixteen times as much and enlarges the
-    remaining degradations, and faces are restored after it.
+    Super-resolution and faces are never moved forward: enlarging makes later steps up to sixteen times as expensive
+    and enlarges the remaining degradations, and faces are restored after it.
     """
     node, profile = state.nodes[state.current], state.profile
     may_roll_back = profile.rollback and profile.plan is None and step.task is not Task.SUPER_RESOLUTION

@@ -1,4 +1,4 @@
-"""Dispatch pictures to workers, one each at a time, and replace workers that die."""
+"""Distributes pictures to workers, one per worker at a time, and replaces workers that die."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 20.0
 """Time for a worker to stop before it is killed."""
 MOST_DEATHS = 20
-"""Maximum worker deaths in a row without a finished picture."""
+"""Consecutive worker deaths without a finished picture that end the batch."""
 
 
 class WorkerHandle(Protocol):
@@ -24,15 +24,15 @@ class WorkerHandle(Protocol):
 
     @property
     def number(self) -> int:
-        """Index of the worker, 0..capacity - 1; its replacement has the same."""
+        """Index of the worker, 0..capacity - 1; its replacement keeps it."""
 
     def submit(self, work: Work) -> None:
-        """Start a picture. Raises `RestoreError` if it cannot be handed over."""
+        """Start a picture. Raises `RestoreError` if it cannot be sent."""
 
     def poll(self) -> Outcome | float | None:
         """The outcome of the picture, its finished share (0..1), or None without an update.
 
-        Raises `WorkerDied`, and `RestoreError` if the result cannot be taken over.
+        Raises `WorkerDied`, and `RestoreError` if the result cannot be stored.
         """
 
     def stop(self) -> None:
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Wait until some workers have an update, for at most `seconds`, and return them."""
 
     def close(self) -> None:
-        """Release what the workers share."""
+        """Release resources that the workers share."""
 
 
 class Dispatch:

@@ -29,7 +29,7 @@ class InProcessEngine:
         return [handle for handle in handles if isinstance(handle, ThreadHandle) and handle.listen(seconds)]
 
     def close(self) -> None:
-        """Nothing is shared."""
+        """Nothing to release."""
 
 
 class ThreadHandle:

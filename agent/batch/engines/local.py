@@ -24,7 +24,7 @@ from imaging.pixels import GIGABYTE, memory_budget
 from imaging.progress import ProgressToken
 
 WORKER_BYTES = 3 << 30
-"""Memory of a worker that makes pictures of 4096 pixels."""
+"""Memory of a worker whose results have a long side of 4096 pixels."""
 DRIVERS = ("cuda", "nvcuda", "amdhip64")
 """GPU driver libraries; without one of them no GPU can be used."""
 REPORT_SECONDS = 0.5
@@ -32,7 +32,7 @@ JOIN_SECONDS = 5.0
 
 
 class LocalEngine:
-    """Worker processes with models of their own, which share `memory` in gigabytes, or else the memory budget."""
+    """Worker processes, each with its own models; they share `memory` gigabytes, by default the memory budget."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class LocalEngine:
     ) -> None:
         self._cards = graphics_cards()
         self.capacity = workers or len(self._cards) or cpu_workers()
-        # without GPUs one, so that results do not depend on the number of cores
+        # one thread without GPUs, so that results do not depend on the number of cores
         self._threads = threads or (max(1, _cores() // len(self._cards)) if self._cards else 1)
         budget = memory or memory_budget() / GIGABYTE
         self._config = replace(config, memory=max(0.1, budget / self.capacity))
@@ -63,7 +63,7 @@ class LocalEngine:
         return [by_connection[one] for one in wait([handle.connection for handle in ours], seconds)]
 
     def close(self) -> None:
-        """Nothing is shared."""
+        """Nothing to release."""
 
 
 class ProcessHandle:
@@ -167,7 +167,7 @@ def _throttled(report: Callable[[float], None]) -> Callable[[float], None]:
 
 
 def _end(code: int | None) -> str:
-    """The end of a process, in words."""
+    """How a process ended, in words."""
     if code is None or code >= 0:
         return f"ended with exit code {code}"
     names = {one.value: one.name for one in signal.Signals}

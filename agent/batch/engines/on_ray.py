@@ -1,4 +1,4 @@
-"""Actors of a Ray cluster, one per GPU, otherwise one per core; they get pictures as bytes, and share no files."""
+"""Actors of a Ray cluster, one per GPU or else per core; pictures are sent as bytes, no files are shared."""
 
 from __future__ import annotations
 
@@ -105,15 +105,15 @@ class ActorHandle:
         """Send a picture."""
         data = read_bytes(work.file, self._config.limits)
         self._result = self._actor.restore.remote(work, data)
-        # One call at a time, because each waits in a thread of the actor.
+        # One progress call at a time, because each occupies a thread of the actor.
         self._progress = self._progress or self._actor.fraction.remote()
 
     def pending(self) -> tuple[Any, Any]:
-        """The calls that are pending."""
+        """References to the pending result and progress."""
         return self._result, self._progress
 
     def poll(self) -> Outcome | float | None:
-        """The outcome, after its result is written; otherwise the progress."""
+        """The outcome, once its result is written; before that, the progress."""
         try:
             if self._ray.wait([self._result], timeout=0)[0]:
                 outcome, data = self._ray.get(self._result)
@@ -179,7 +179,7 @@ def _stored(outcome: Outcome, data: bytes) -> Outcome:
 
 @contextmanager
 def _sigterm_handler_kept() -> Iterator[None]:
-    """Restore the SIGTERM handler that Ray replaces inside the block."""
+    """Restore the SIGTERM handler, which Ray replaces inside the block."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -22,7 +22,7 @@ class BatchConfig:
     runs: Path | None = None
     """Folder of run folders to keep; None: keep none."""
     scratch: Path | None = None
-    """Folder of temporary run folders; None: the system's."""
+    """Folder of temporary run folders; None: the system's temporary folder."""
     most_pixels: int | None = None
     """Maximum pixels of one result, before it is resized to its final size."""
     strip_metadata: bool = False

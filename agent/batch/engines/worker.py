@@ -26,7 +26,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 def use_threads(threads: int) -> None:
     """Set the number of threads of the numeric libraries.
 
-    Sums depend on it in the last bit, so it is the same for every worker.
+    It affects the last bit of sums, so all workers use the same number.
     """
     import cv2
     import torch
@@ -119,7 +119,7 @@ def _figures(restoration: Restoration, *, kept: bool) -> Figures:
 
 
 def _thumbnails(restoration: Restoration) -> tuple[bytes, bytes]:
-    """Thumbnails, from the reduced pictures of the run's report."""
+    """Thumbnails before and after, from the pictures of the run's report."""
     files = (restoration.folder / f"{name}.jpg" for name in ("before", "after"))
     before, after = (thumbnail_jpeg(read_image(file), THUMBNAIL_SIDE) for file in files)
     return before, after
