@@ -1,1 +1,1 @@
-"""Images: pixels, files, colours, and running a network over them."""
+"""Images: pixels, files, colours, and tiled network inference."""

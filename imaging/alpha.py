@@ -45,5 +45,5 @@ def _nearest(marked: NDArray[np.bool_]) -> NDArray[np.int32]:
         (~marked).view(np.uint8), cv2.DIST_L2, 5, distances.numpy(), labels.numpy(), cv2.DIST_LABEL_PIXEL
     )
     numbers: NDArray[Any] = labels.numpy()
-    numbers -= 1  # -1, the last one, for distances beyond OpenCV's limit of 65533 pixels
+    numbers -= 1  # 0 becomes -1, the last one, beyond OpenCV's limit of 65533 pixels
     return numbers

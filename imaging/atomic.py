@@ -14,8 +14,8 @@ def atomic_write(file: Path, *, sync: bool = False, overwrite: bool = True, suff
     """Yield a temporary path beside `file`, and rename it to `file` at the end of the block.
 
     If the block raises, the temporary file is deleted and `file` stays as it was. With `sync` the data is on disk
-    before it is renamed. Without `overwrite`, raises `FileExistsError` where `file` exists. `suffix` ends the
-    temporary name, for writers that choose the format by it. `OSError` passes.
+    before it is renamed. Without `overwrite`, raises `FileExistsError` if `file` exists. `suffix` ends the
+    temporary name, for writers that choose the format by it. `OSError` propagates.
     """
     temporary = file.with_name(f".{secrets.token_hex(8)}.part{suffix}")  # short, whatever the length of the name
     try:
@@ -32,7 +32,7 @@ def atomic_write(file: Path, *, sync: bool = False, overwrite: bool = True, suff
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, or raise `FileExistsError` where `target` exists; the name `source` may remain."""
+    """Rename `source` to `target`, or raise `FileExistsError` if `target` exists; the name `source` may remain."""
     try:
         target.hardlink_to(source)
     except FileExistsError:

@@ -24,7 +24,7 @@ class Ended(Exception):
 
 
 class Child:
-    """A process that runs a module, and ends when its stdin is closed.
+    """A process that runs a module and exits when its stdin is closed.
 
     A request is a line of JSON that contains the length of the bytes after it; answers have the same form.
     """
@@ -40,7 +40,7 @@ class Child:
             bufsize=PIPE_BYTES,
             pipesize=PIPE_BYTES,
             env={**os.environ, **(variables or {})},
-            start_new_session=True,  # Ctrl-C is the parent's to handle
+            start_new_session=True,  # only the parent handles Ctrl-C
         )
         assert self._process.stdin and self._process.stdout  # noqa: S101, PT018  # for the type checker
         self.input, self.output = self._process.stdin, self._process.stdout
@@ -57,7 +57,7 @@ class Child:
             raise Ended from error
 
     def head(self) -> bytes:
-        """The line of the next answer. Raises `Ended`."""
+        """The JSON line of the next answer. Raises `Ended`."""
         line = self.output.readline(PIPE_BYTES)
         if not line.endswith(b"\n"):
             raise Ended
@@ -65,7 +65,7 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is over."""
+        """Whether the process has exited."""
         return self._process.poll() is not None
 
     def kill(self) -> None:
@@ -89,7 +89,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
 
 
 def read_into(stream: IO[bytes], view: memoryview) -> None:
-    """Fill the view. Raises `Ended`."""
+    """Fill the view from the stream. Raises `Ended`."""
     place = 0
     while place < len(view):
         count = stream.readinto(view[place:])  # type: ignore[attr-defined]
@@ -100,9 +100,9 @@ def read_into(stream: IO[bytes], view: memoryview) -> None:
 
 @contextmanager
 def watched(child: Child, seconds: float, check: Callable[[], None]) -> Iterator[list[Exception]]:
-    """Kill the process when the time is over or `check`, which is called repeatedly, raises.
+    """Kill the process after `seconds`, or when `check`, which is called repeatedly, raises.
 
-    The yielded list contains what it raised.
+    The yielded list contains the exception that it raised.
     """
     done = threading.Event()
     raised = list[Exception]()

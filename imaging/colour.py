@@ -67,7 +67,7 @@ def is_grey(pixels: Tensor) -> bool:
 
 
 def without_colour(pixels: Tensor) -> Tensor:
-    """(3, H, W) with the mean of the channels in each of them."""
+    """(3, H, W) with each channel replaced by the mean of all three."""
     grey = empty(tuple(pixels.shape))
     for rows in row_chunks(pixels, grey):
         grey[:, rows] = pixels[:, rows].mean(dim=0)

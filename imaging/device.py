@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEVICE_VARIABLE = "RESTORE4K_DEVICE"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-"""Constant of glibc's malloc.h."""
+"""Constants of glibc's malloc.h."""
 LARGEST_KEPT = 256 << 20
 """Bytes of the largest buffer that malloc takes from the heap."""
 
@@ -103,9 +103,9 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 
 def teraflops(device: torch.device) -> float | None:
-    """About how many 10^12 operations a CPU computes per second in convolutions; None for other devices: plenty.
+    """Approximate convolution speed of a CPU in 10^12 operations per second; None for other devices (no limit).
 
-    From its threads and instructions alone, so that a run does not depend on what else the machine does.
+    Derived from threads and instruction set only, so that runs do not depend on the load of the machine.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Free disk space, checked before work is done; and errors of a disk that is full all the same."""
+"""Free disk space, checked before work is done, and recognition of errors of a full disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from imaging.errors import ResourceError
 
 FREE_IT = "free or unlock its disk"
-"""What to do where a file cannot be written."""
+"""Advice for a file that cannot be written."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -22,7 +22,7 @@ def require_space(folder: Path, size: int) -> None:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or the one that caused it, is that of a full disk or a spent quota."""
+    """Whether an error, or one that caused it, means a full disk or an exceeded quota."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return True

@@ -1,4 +1,4 @@
-"""The errors of this package; those of every other package are subclasses of `RestoreError` too.
+"""The errors of this package; those of the other packages are subclasses of `RestoreError`, too.
 
 RestoreError            base class of all errors of restore4k
 ├── ImageError          an image file or its data cannot be used
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 
 class RestoreError(Exception):
-    """What was wrong, with what value, and what to do next (`hint`)."""
+    """An error that says what was wrong, with which value, and what to do next (`hint`)."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(f"{message}; {hint}" if hint else message)
@@ -42,7 +42,7 @@ class UnsupportedImage(ImageError):
 
 
 class NoSuchPage(UnsupportedImage):
-    """The file has fewer pages or frames than the number that is asked for."""
+    """The file has fewer pages or frames than the requested number."""
 
 
 class ImageTooLarge(ImageError):

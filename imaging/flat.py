@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 TOLERANCE = 2 / 255
 """Maximum deviation of an enlarged area from its colour; smooth gradients of 8 bit stay below."""
 REACH = 8
-"""Distance in pixels up to which pixels near an area of one colour, such as between letters, belong to it."""
+"""Distance in pixels from an area of one colour up to which pixels, as those between letters, are clamped to it."""
 
 
 def keep_flat(pixels: Tensor, before: Tensor) -> Tensor:
-    """(3, sH, sW) with the colour of (3, H, W) `before` wherever the 3x3 pixels around are exactly that colour.
+    """(3, sH, sW) `pixels` with the colour of (3, H, W) `before` where its 3x3 neighbourhood has exactly one colour.
 
-    Near such an area, where its colour is the brightest or the darkest around, nothing is brighter or darker: letters
-    keep their strokes and get no halos. Pixels within `TOLERANCE` stay as they are. The same tensor if there are no
-    such areas.
+    Near such an area, if its colour is the local maximum or minimum, nothing becomes brighter or darker than it:
+    letters keep their strokes and get no halos. Pixels within `TOLERANCE` are unchanged. Returns the same tensor if
+    there are no such areas.
     """
     import torch
 
@@ -47,7 +47,7 @@ def keep_flat(pixels: Tensor, before: Tensor) -> Tensor:
 
 
 def flat_share(pixels: Tensor) -> float:
-    """The share of the pixels of (3, H, W) around which the 3x3 pixels are exactly of one colour."""
+    """The share of the pixels of (3, H, W) whose 3x3 neighbourhood has exactly one colour."""
     count = 0
     for rows in row_chunks(pixels):
         start = max(0, rows.start - 1)
@@ -57,7 +57,7 @@ def flat_share(pixels: Tensor) -> float:
 
 
 def _bounds(before: Tensor, top: int, bottom: int) -> tuple[Tensor, Tensor] | None:
-    """The least and the largest value that pixels of some rows may have when enlarged, beyond 0 and 1 if any.
+    """The minimum and maximum value of the pixels of some rows when enlarged; outside [0, 1] if unrestricted.
 
     None if there is no area of one colour.
     """
@@ -77,7 +77,7 @@ def _bounds(before: Tensor, top: int, bottom: int) -> tuple[Tensor, Tensor] | No
 
 
 def _is_flat(pixels: Tensor) -> Tensor:
-    """(H, W): whether the 3x3 pixels around, as far as they are in the picture, are exactly of one colour."""
+    """(H, W): whether the 3x3 neighbourhood, clipped to the picture, has exactly one colour."""
     import torch
 
     (across, down), (_, height, width) = (_equal(pixels, axis) for axis in (2, 1)), pixels.shape
@@ -98,7 +98,7 @@ def _equal(pixels: Tensor, axis: int) -> Tensor:
 
 
 def _largest(planes: Tensor, reach: int) -> Tensor:
-    """The largest of the values around, up to so many pixels away."""
+    """Maximum filter: the largest value up to `reach` pixels away."""
     import cv2
     import torch
 

@@ -1,4 +1,4 @@
-"""Film grain: noise of brightness, strongest in the midtones, that gives smooth enlargements a surface."""
+"""Film grain: brightness noise, strongest in the midtones, that gives texture to smooth enlargements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STRONGEST = 0.06
-"""Standard deviation in the midtones of grain 1."""
+"""Standard deviation in the midtones at strength 1."""
 PATTERN = 512
 """Side of the pattern, which is repeated."""
 FINEST, COARSEST = 0.4, 1.6
@@ -41,7 +41,7 @@ def add_grain(pixels: Tensor, strength: float, scale: float) -> Tensor:
 
 
 def _pattern(sigma: float) -> Tensor:
-    """(PATTERN, PATTERN) noise of deviation 1 that continues over its borders."""
+    """(PATTERN, PATTERN) periodic noise of standard deviation 1."""
     import torch
 
     noise = torch.randn(PATTERN, PATTERN, generator=torch.Generator().manual_seed(0))

@@ -28,9 +28,9 @@ class Image:
     dpi: tuple[float, float] | None = None
     """Print resolution, across and down."""
     geotiff: Mapping[int, tuple[float, ...] | str] = field(default_factory=dict)
-    """Values of the GeoTIFF tags, true for the present size."""
+    """Values of the GeoTIFF tags, valid for the current size."""
     bit_depth: int = 8
-    """8 or 16, of the file that was read and of the one that is written."""
+    """8 or 16, of the file read and of the file written."""
     greyscale: bool = False
     """Whether the file has one colour channel; the three in `pixels` are equal, and one is written."""
     quantization_relative_to_q50: float | None = None
@@ -40,7 +40,7 @@ class Image:
     file_pixels: Tensor | None = None
     """Where `network_space`: the pixels that were read, in the space of `icc_profile`."""
     associated_alpha: bool = False
-    """Whether the file had colours multiplied by alpha, as a TIFF of this image has them again."""
+    """Whether the file had colours premultiplied by alpha; a TIFF of this image is written in the same way."""
     notes_history: bool = True
     """Whether the steps of a restoration are noted in `xmp`."""
     keeps_print_size: bool = False
@@ -64,10 +64,10 @@ class Image:
         return max(self.width, self.height)
 
     def with_pixels(self, pixels: Tensor, *, clamp: bool = True) -> Image:
-        """A copy of the image with other pixels; alpha, map and resolution follow their size.
+        """A copy of the image with other pixels; alpha, GeoTIFF tags and resolution follow their size.
 
         `pixels`: (3, H, W) float32, clamped to [0, 1]; the caller must not write to them afterwards. `clamp`: False
-        if they are known to be contiguous and in [0, 1], which saves the time to check.
+        if they are known to be contiguous and in [0, 1], which saves the check.
         """
         from imaging.colour import clamped
         from imaging.geotiff import enlarged
@@ -86,11 +86,11 @@ class Image:
         )
 
     def with_note(self, action: str) -> Image:
-        """The image whose XMP history tells of one more action."""
+        """The image with one more action in its XMP history."""
         from imaging.xmp import with_event
 
         return replace(self, xmp=with_event(self.xmp, action)) if self.notes_history else self
 
     def without_metadata(self) -> Image:
-        """The image without EXIF, XMP, IPTC and map; the colour profile stays."""
+        """The image without EXIF, XMP, IPTC and GeoTIFF tags; the colour profile stays."""
         return replace(self, exif=None, xmp=None, iptc=None, geotiff={}, notes_history=False)

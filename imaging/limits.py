@@ -22,7 +22,7 @@ class Limits:
 
 
 def cpu_seconds(pixels: int, size: int) -> float:
-    """Processor time that decoding a file of `size` bytes may take: about ten times what the slowest format needs.
+    """CPU time that decoding a file of `size` bytes may take: about ten times what the slowest format needs.
 
     >>> cpu_seconds(12_000_000, 6_000_000)
     9.0
@@ -31,5 +31,5 @@ def cpu_seconds(pixels: int, size: int) -> float:
 
 
 def wall_seconds(pixels: int, size: int) -> float:
-    """Time that decoding may take on a busy machine; where the system can, the processor time ends it before."""
+    """Time that decoding may take on a busy machine; where supported, the limit of CPU time applies earlier."""
     return 30 + 5 * cpu_seconds(pixels, size)

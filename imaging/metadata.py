@@ -1,4 +1,4 @@
-"""Metadata as it is written: EXIF that matches the picture, and a JSON form for run folders."""
+"""Metadata for writing: EXIF that matches the picture, and a JSON form for run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = ("associated_alpha", "notes_history", "keeps_print_size")
 
 
 def written_exif(image: Image) -> bytes | None:
-    """The image's EXIF block with its present size and resolution; None if it would be empty."""
+    """The image's EXIF block with its current size and resolution; None if it would be empty."""
     if not image.exif and not image.dpi:
         return None
     exif = read_exif(image.exif)
@@ -36,7 +36,7 @@ def written_exif(image: Image) -> bytes | None:
 
 
 def read_exif(block: bytes | None) -> PIL.Image.Exif:
-    """A parsed EXIF block; an empty one for what is none."""
+    """A parsed EXIF block; empty if `block` is None or invalid."""
     exif = PIL.Image.Exif()
     try:
         exif.load(block or b"")
@@ -46,14 +46,14 @@ def read_exif(block: bytes | None) -> PIL.Image.Exif:
 
 
 def metadata_to_json(image: Image) -> bytes:
-    """EXIF, XMP, IPTC, resolution and map of an image."""
+    """EXIF, XMP, IPTC, resolution, GeoTIFF tags and flags of an image."""
     blobs = {name: base64.b64encode(getattr(image, name) or b"").decode() for name in ("exif", "xmp", "iptc")}
     flags = {name: getattr(image, name) for name in FLAGS}
     return json.dumps(blobs | flags | {"dpi": image.dpi, "geotiff": list(image.geotiff.items())}).encode()
 
 
 def metadata_from_json(data: bytes) -> dict[str, Any]:
-    """Fields of `Image`. Raises `ValueError` or `KeyError` for what `metadata_to_json` has not written."""
+    """Fields of `Image`. Raises `ValueError` or `KeyError` for data not from `metadata_to_json`."""
     fields = json.loads(data)
     blobs = {name: base64.b64decode(fields[name]) or None for name in ("exif", "xmp", "iptc")}
     geotiff = {tag: value if isinstance(value, str) else tuple(value) for tag, value in fields["geotiff"]}

@@ -24,17 +24,17 @@ LEVELS = 1 << 16
 LIKE_SRGB = 0.06
 """Largest difference from sRGB's curve of a profile whose values need no conversion."""
 SAME_PRIMARIES = 0.02
-"""Largest difference from identity of a profile's matrix to linear sRGB whose primaries are taken for sRGB's."""
+"""Largest difference of a matrix to linear sRGB from the identity at which primaries are treated as sRGB's."""
 PREDICTED = 0.01
 """Largest error in linear light up to which one curve and a matrix describe a profile."""
 BLOCK = 16
-"""Side in pixels of the areas of which each has one factor of saturation."""
+"""Side in pixels of the blocks that have one saturation factor each."""
 BLACK_STEP, WHITE_STEP = 0.0005, 0.013
-"""Linear light of 1.5 levels of 8 bits at black and at white: colours are beyond by no more than rounding."""
+"""Linear light of 1.5 levels of 8 bits at black and white: colours may exceed the gamut so far by rounding."""
 ROUNDED = 0.98
-"""Factors above come from the rounding of 8-bit files, and are taken for 1."""
+"""Factors above it result from the rounding of 8-bit files and are replaced by 1."""
 LEAST_SATURATION = 0.1
-"""BT.2020 needs 0.45; only imaginary primaries need less."""
+"""Minimum factor. BT.2020 needs 0.45; only imaginary primaries need less."""
 UNCHANGED = 0.6 / 65535
 """Largest difference of pixels that were stored in 16 bits and loaded again."""
 Values: TypeAlias = NDArray[np.float32]
@@ -47,12 +47,12 @@ class _Space:
     curve: Values
     """Linear light of each level of 16 bits."""
     levels: Values
-    """Value of a file, of the light that is each level of 16 bits in sRGB."""
+    """File value of the same light as each level of 16 bits in sRGB."""
     to_srgb: Values
     """(3, 3): the matrix from linear light to that of sRGB; each row sums to 1."""
 
     def light(self, values: Values) -> Values:
-        """Linear light in sRGB's primaries, below 0 and above 1 beyond its gamut."""
+        """Linear light in sRGB's primaries, outside [0, 1] for colours outside its gamut."""
         return _moved(_looked_up(self.curve, values), self.to_srgb)
 
     def values(self, light: Values) -> Values:
@@ -64,7 +64,7 @@ class _Space:
 
 
 def in_network_space(image: Image) -> Image:
-    """The image in sRGB; unchanged if its profile is near to sRGB."""
+    """The image in sRGB; unchanged if its profile is close to sRGB."""
     space = _space(image.icc_profile)
     if space is None or image.network_space:
         return image
@@ -139,7 +139,7 @@ def _with_primaries(space: _Space, profile: bytes) -> _Space:
         return space
     moved = replace(space, to_srgb=(matrix / matrix.sum(axis=0)).T)
     predicted = moved.light(colours.T[:, None])[:, 0].T
-    # Profiles made of tables clip what is beyond sRGB.
+    # Table-based profiles clip colours outside sRGB.
     is_described = np.abs(np.clip(predicted, 0, 1) - np.clip(wanted, 0, 1)).max() < PREDICTED
     return moved if is_described else space
 
@@ -176,7 +176,7 @@ def _looked_up(table: Values, values: Values) -> Values:
 
 
 def _moved(light: Values, matrix: Values) -> Values:
-    """(3, ...) light in other primaries. Written by differences, so that greys stay exactly grey."""
+    """(3, ...) light in other primaries. Computed from differences, so that greys stay exactly grey."""
     red, blue = light[0] - light[1], light[2] - light[1]
     return np.stack([light[1] + row[0] * red + row[2] * blue for row in matrix])
 
@@ -189,32 +189,32 @@ def _luminance(light: Values) -> Values:
 
 
 def _saturated(light: Values, factor: Values) -> Values:
-    """(3, h, w) light whose distance from the grey of its luminance is multiplied."""
+    """(3, h, w) light with its distance from the grey of its luminance multiplied by `factor`."""
     grey = _luminance(light)
     return grey + factor * (light - grey)
 
 
 def _factors(pixels: Tensor, space: _Space) -> Values:
-    """The factors with which each block of a picture, and its neighbours, fit into sRGB; `pixels` as in the file."""
+    """The saturation factors with which each block and its neighbours fit into sRGB; `pixels` as in the file."""
     height, width = pixels.shape[-2:]
     tops, lefts = _starts(height), _starts(width)
     rows = [
         np.minimum.reduceat(_needed(space.light(pixels[:, top:end].numpy())).min(axis=0), lefts)
         for top, end in zip(tops, [*tops[1:], height], strict=True)
     ]
-    # What is interpolated between the centres of blocks is then small enough in all of the block.
+    # Factors interpolated between block centres are then small enough everywhere in the block.
     factors: Any = cv2.erode(np.stack(rows), np.ones((3, 3), np.uint8))
     return np.asarray(factors, np.float32)
 
 
 def _starts(side: int) -> list[int]:
-    """Where blocks of equal size begin."""
+    """The starts of blocks of nearly equal size along a side."""
     count = -(-side // BLOCK)
     return [number * side // count for number in range(count)]
 
 
 def _needed(light: Values) -> Values:
-    """The factor of saturation with which each pixel of (3, h, w) linear sRGB is within its gamut."""
+    """The saturation factor with which each pixel of (3, h, w) linear sRGB is within its gamut."""
     grey = np.clip(_luminance(light), 0, 1)
     below, above = grey - light.min(axis=0), light.max(axis=0) - grey
     tiny = np.float32(1e-6)

@@ -14,7 +14,7 @@ from imaging.limits import Limits
 def read_bytes(path: Path, limits: Limits) -> bytes:
     """Read the bytes of a file. Raises an `ImageError` if it is not a regular file, or is beyond the limits.
 
-    All checks are made on the open file, which is then read, even if its name is given to another file meanwhile.
+    The file is opened once for checks and reading, so replacing the path meanwhile has no effect.
     """
     try:
         descriptor = _opened(path, limits.follow_links)
@@ -33,10 +33,10 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
 
 
 def read_small(path: Path, max_bytes: int, *, follow_link: bool = True) -> bytes:
-    """Read a file of this program's own, for example settings. Raises `OSError`.
+    """Read a small file, for example settings.
 
-    Also if it is larger, or not a regular file: a named pipe in its place would block the reader. `follow_link`:
-    whether the file itself may be a link.
+    Raises `OSError`, also if it is larger than `max_bytes` or not a regular file: a named pipe in its place would
+    block the reader. `follow_link`: whether the file itself may be a link.
     """
     descriptor = _opened(path, follow_links=True) if follow_link else no_link(str(path), os.O_RDONLY)
     try:
@@ -68,7 +68,7 @@ def _check(status: os.stat_result, path: Path, limits: Limits) -> None:
 
 
 def _opened(path: Path, follow_links: bool) -> int:
-    """A descriptor; opening a named pipe does not wait for its other end."""
+    """A file descriptor; opening a named pipe does not wait for its other end."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if follow_links or not hasattr(os, "O_NOFOLLOW"):
         if os.name == "nt" and path.is_dir():  # cannot be opened there

@@ -1,4 +1,4 @@
-"""Checks whether a result can be written, before the work is done."""
+"""Checks whether a result can be written, before any work is done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMAT_OF = {
 MAX_NAME_BYTES = 255
 """Maximum length of a file name on common file systems."""
 MAX_PATH_BYTES = 4096
-"""Of Linux, the zero at its end included."""
+"""Maximum length of a path on Linux, including the terminating zero."""
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -33,7 +33,7 @@ def check_output(path: Path, overwrite: bool) -> None:
     _check_name(path)
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder", "name a file in it")
-    if os.path.lexists(path) and not overwrite:  # also a link to nothing
+    if os.path.lexists(path) and not overwrite:  # also a dangling link
         raise OutputExists(f"{path} exists already", "choose another name, or ask for overwriting")
     parent = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
     if not os.path.isdir(parent):

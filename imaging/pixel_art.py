@@ -1,4 +1,4 @@
-"""Pixel art: pictures of few colours, each of whose dots is a square of several pixels."""
+"""Pixel art: pictures of few colours whose dots are squares of several pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBE_ROWS = 64
 
 
 def is_pixel_art(pixels: Tensor) -> bool:
-    """Whether (3, H, W) consists of squares of at least 2x2 pixels, on a grid of whole numbers, in few colours."""
+    """Whether (3, H, W) consists of squares of at least 2x2 pixels, on an integer grid, in few colours."""
     if _grid(pixels[:, :PROBE_ROWS]) == 1 or (grid := _grid(pixels)) < 2 or pixels.shape[1] % grid:
         return False
     dots = pixels[:, ::grid, ::grid].flatten(1).T.mul(65535).round()
@@ -31,7 +31,7 @@ def dots_enlarged(pixels: Tensor, scale: int) -> Tensor:
 
 
 def _grid(pixels: Tensor) -> int:
-    """The largest square that divides all changes of colour along rows and columns; 0 if there are none."""
+    """The largest grid spacing that fits all colour changes along rows and columns; 0 if there are none."""
     import torch
 
     height, width = pixels.shape[-2:]

@@ -29,8 +29,8 @@ GIGABYTE = 1 << 30
 PROGRAM_BYTES = 1 * GIGABYTE
 """The part of the budget for Python, torch, the models, a tile and a row chunk."""
 ALIVE = 7
-"""The largest number of tensors of the size of the image that a run holds at once, one of them for pictures that are
-not in sRGB."""
+"""The largest number of image-sized tensors that a run holds at once, one of them only for pictures that are not in
+sRGB."""
 SMALLEST_FILE = 4 << 20
 """Bytes up to which a tensor is always kept in memory."""
 CHUNK_PIXELS = 2_000_000
@@ -57,7 +57,7 @@ def memory_limited(gigabytes: float | None) -> Iterator[None]:
 
 
 def memory_budget() -> int:
-    """Bytes that the process may use, in this order: `memory_limited`, RESTORE4K_MEMORY, half of the free memory."""
+    """Bytes that the process may use: from `memory_limited`, else RESTORE4K_MEMORY, else half of the free memory."""
     if _limits:
         return _limits[-1]
     wanted = os.environ.get(MEMORY_VARIABLE)
@@ -128,7 +128,7 @@ def _in_file(count: int, dtype: torch.dtype) -> Tensor:
     try:
         with tempfile.TemporaryFile(prefix="restore4k-", dir=folder) as file:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)  # writing to a page without disk space ends the process
+                os.posix_fallocate(file.fileno(), 0, size)  # writing to a page without disk space kills the process
             else:
                 file.truncate(size)
             mapping = mmap.mmap(file.fileno(), size)
@@ -143,7 +143,7 @@ def _in_file(count: int, dtype: torch.dtype) -> Tensor:
 
 
 def _free_bytes() -> int:
-    """Memory that is available in the system, and in the control group of this process where it has one."""
+    """Memory that is available in the system, and in the control group of this process if it has one."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

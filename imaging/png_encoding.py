@@ -1,7 +1,7 @@
 """PNG encoding in strips of rows, which several threads filter and compress at once.
 
 Every row has the Paeth filter, and zlib's level 1 compresses runs only: on an enlarged photo this is 12 % smaller
-than level 1 alone, and level 6 takes 7 times as long. Runs are short, so that strips cost no bytes.
+than level 1 alone, and level 6 takes 7 times as long. Runs are short, so splitting into strips costs no bytes.
 """
 
 from __future__ import annotations
@@ -103,11 +103,12 @@ def _bytes_of(rows: Rows) -> NDArray[np.uint8]:
 
 
 def _filtered(rows: NDArray[np.uint8], before: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """(h, 1 + n) rows with the Paeth filter: each byte minus the nearest to left + above - upper left of those three.
+    """(h, 1 + n) rows with the Paeth filter: each byte minus the predicted one, that of left, above and upper left
+    which is nearest to left + above - upper left.
 
-    `before`: the row above the first. `step`: bytes of a pixel. Where the corner is outside of left and above, the
-    nearest is the one that is farther from it; between them, one that is at most half as far away as the other, or
-    else the corner. So bytes suffice, in OpenCV, which takes a third of the time of NumPy.
+    `before`: the row above the first. `step`: bytes of a pixel. If the corner (upper left) is not between left and
+    above, the nearest is the one farther from it; otherwise the one at most half as far away as the other, or else
+    the corner. So bytes suffice, and OpenCV takes a third of the time of NumPy.
     """
     height, length = rows.shape
     padded = np.zeros((height + 1, step + length), np.uint8)

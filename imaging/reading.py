@@ -1,4 +1,4 @@
-"""Reading of image files: the file is opened once, decoded in a process of its own, and turned upright here."""
+"""Reading of image files: the file is opened once, decoded in a separate process, and turned upright here."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def read_image(
 ) -> Image:
     """Read an image from a file or from its bytes.
 
-    Colours stay in the space of the file, with its ICC profile; where the file names its space in another way it gets
-    a profile, and CMYK, Lab, PQ and HLG are converted. The orientation is applied. `page`: page or frame, from 1;
-    None: the first, with a warning in the image where there are more. `name`: of the file whose bytes are given.
+    Colours stay in the space of the file, with its ICC profile; if the file specifies its space in another way, a
+    profile is made; CMYK, Lab, PQ and HLG are converted. The orientation is applied. `page`: page or frame, from 1;
+    None: the first, with a warning in the image if there are more. `name`: file name, if `source` is bytes.
     Raises an `ImageError` that names the file: `NotAnImage`, `BrokenImage`, `UnsupportedImage` or `ImageTooLarge`;
     `ResourceError` as `memory_budget`; `Cancelled` by the token.
     """
@@ -79,7 +79,7 @@ def read_image(
 
 
 def _image(answer: Answer) -> Image:
-    """Convert the pixels while they come, one row chunk at a time, and turn them upright."""
+    """Convert the pixels as they arrive, one row chunk at a time, and turn them upright."""
     import_heavy("torch")
     import torch
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-"""Control characters but tab and line feed, halves of surrogate pairs, and what reorders the text around it."""
+"""Control characters except tab and line feed, surrogates, and bidirectional control characters."""
 
 
 def printable(text: str) -> str:
-    r"""The text as valid Unicode that no terminal takes for a command; what it must not hold becomes an escape.
+    r"""The text as valid Unicode without terminal commands; `UNPRINTABLE` characters become escapes.
 
     >>> print(printable("caf\udce9 \x1b[2J"))
     caf\udce9 \x1b[2J

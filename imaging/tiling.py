@@ -41,8 +41,8 @@ def run_tiled(
 
     Equals the untiled result if the receptive field of the network reaches no further than `halo` - `FEATHER` pixels.
     `tile` and `halo` are in input pixels and are rounded up to `multiple_of`. A tile has at most `tile` squared
-    pixels; it spans the picture from side to side where fewer pixels are then computed twice, unless tiles must be
-    `square`, the size that a network was trained on. Tiles begin at multiples, so that networks with strided layers
+    pixels; it spans the picture from side to side if fewer pixels are then computed twice, unless tiles must be
+    `square`, the shape that a network was trained on. Tiles begin at multiples, so that networks with strided layers
     sample the same grid as without tiles. Needs memory for the output and for the network on one tile; if that fails,
     the tile is halved. Raises `Cancelled` between tiles, and `ResourceError` if the smallest tile does not fit.
     """
@@ -80,7 +80,7 @@ class _Span:
         return slice(self.first, self.first + len(self.weight))
 
     def only(self, band: slice) -> _Span:
-        """The span of one band of its part."""
+        """The span restricted to one band of its part."""
         size = band.stop - band.start
         seam = min(max(0, self.seam - band.start), size)
         return replace(self, first=self.first + band.start, seam=seam, weight=self.weight[band])
@@ -172,7 +172,7 @@ def _sides(padded: Tensor, tile: int, halo: int, multiple_of: int, square: bool)
 
 
 def _count_and_side(length: int, tile: int, halo: int, multiple_of: int) -> tuple[int, int]:
-    """How many tiles an axis needs, and their equal size, no larger than needed to overlap."""
+    """The number of tiles along an axis, and their common size, no larger than the overlap requires."""
     if length <= tile:
         return 1, length
     count = -(-(length - 2 * halo) // (tile - 2 * halo))

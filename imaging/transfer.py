@@ -30,7 +30,7 @@ def to_device(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def to_cpu(pixels: Tensor) -> list[tuple[slice, Callable[[], Tensor]]]:
-    """Begin to copy (..., H, W) float32 pixels to the CPU: the rows of each band, and a function that awaits it."""
+    """Start copying (..., H, W) float32 pixels to the CPU; returns each band's rows and a function that awaits it."""
     return [(band, _coming(pixels[..., band, :])) for band in _bands(pixels)]
 
 

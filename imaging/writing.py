@@ -49,8 +49,8 @@ def write_image(
 ) -> None:
     """Write an image in the format of the path's suffix, with profile and metadata; creates missing folders.
 
-    PNG, TIFF and JPEG XL keep 16 bits. Formats without alpha get the image on white. `quality` (1..100) is for JPEG,
-    WebP, AVIF, HEIC and JPEG XL. `before_naming` gets the complete file before it is renamed to `path`.
+    PNG, TIFF and JPEG XL keep 16 bits. Formats without alpha get the image composited on white. `quality` (1..100)
+    is for JPEG, WebP, AVIF, HEIC and JPEG XL. `before_naming` is called with the complete file before it is renamed.
     Raises `OutputError`; then the file at the path is unchanged.
     """
     check_output(path, overwrite)
@@ -235,7 +235,7 @@ def _tiff(image: Image, opaque: bool, deep: bool) -> memoryview:
     directories = [(tag, dict(exif.get_ifd(tag))) for tag in (EXIF_IFD, GPS_IFD) if tag in exif]
     is_big = array.nbytes > LARGEST_TIFF
     if not is_big:
-        # tifffile writes no tags of directories: the number before takes the place, which is free.
+        # tifffile cannot write directory tags: the preceding number, which is unused, reserves the space.
         extratags += [(tag - 1, "I", 1, 0, True) for tag, _ in directories]
     stream = io.BytesIO()
     tifffile.imwrite(
@@ -262,7 +262,7 @@ def _tiff(image: Image, opaque: bool, deep: bool) -> memoryview:
 
 
 def _own_tags(image: Image, exif: PIL.Image.Exif) -> Iterator[tuple[int, str, int, Any, bool]]:
-    """Tags of the picture's own directory: texts of the EXIF block, XMP, IPTC and the map."""
+    """Tags of the picture's own directory: texts of the EXIF block, XMP, IPTC and GeoTIFF."""
     for tag in TEXT_TAGS:
         if isinstance(text := exif.get(tag), str):
             yield tag, "s", 0, text, True
@@ -279,7 +279,7 @@ def _own_tags(image: Image, exif: PIL.Image.Exif) -> Iterator[tuple[int, str, in
 
 
 def _append_directories(stream: io.BytesIO, directories: Sequence[tuple[int, dict[int, Any]]]) -> None:
-    """Write EXIF and GPS behind the picture, and their places into the tags that are reserved for them."""
+    """Append EXIF and GPS directories to the file, and write their offsets into the tags reserved for them."""
     import tifffile
 
     stream.seek(0)
@@ -301,7 +301,7 @@ def _append_directories(stream: io.BytesIO, directories: Sequence[tuple[int, dic
 
 
 def _jxl(image: Image, opaque: bool, deep: bool, quality: int) -> memoryview:
-    """A JPEG XL container. Its encoder takes no profile, so that colours are converted to sRGB."""
+    """A JPEG XL container. Its encoder accepts no profile, so colours are converted to sRGB."""
     import imagecodecs
 
     array = _integers(image, opaque=opaque, deep=deep)

@@ -17,7 +17,7 @@ NEW_PACKET = (
 def with_event(packet: bytes | None, parameters: str) -> bytes:
     """The packet, or a new one, with one more event in its history.
 
-    A packet of another form (UTF-16, other prefixes) is returned as it is: the user's data come first. The event has
+    A packet of another form (UTF-16, other prefixes) is returned unchanged: the user's data come first. The event has
     no time, so that the same steps give the same bytes.
     """
     packet = packet or NEW_PACKET

@@ -1,1 +1,1 @@
-"""Decoding of foreign files, in a process of its own."""
+"""Decoding of untrusted files in a separate process."""

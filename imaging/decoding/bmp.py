@@ -1,4 +1,4 @@
-"""BMP with bit masks for its channels, of any layout."""
+"""BMP files whose channels are given by bit masks of any layout."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from imaging.decoding.decoded import Samples
 
 BITFIELDS, ALPHA_BITFIELDS = 3, 6
 MASKS = 54
-"""Where the masks begin, in the header or after a short one."""
+"""Offset of the masks, in the header or after a short one."""
 HEADER_WITH_ALPHA = 56
 
 
 def masked_bmp(data: bytes, width: int, height: int) -> Samples | None:
-    """(H, W, channels) uint8, or uint16 where a channel has more than 8 bits; None for another BMP or a short one."""
+    """(H, W, channels) uint8, or uint16 where a channel has more than 8 bits; None for another or truncated BMP."""
     start, header, compression = (int.from_bytes(data[at : at + 4], "little") for at in (10, 14, 30))
     bits = int.from_bytes(data[28:30], "little")
     if compression not in (BITFIELDS, ALPHA_BITFIELDS) or bits not in (16, 32):

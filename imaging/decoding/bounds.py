@@ -1,4 +1,4 @@
-"""Limits that the decoding process sets itself. Nothing is limited elsewhere."""
+"""Resource limits that the decoding process sets on itself. Other processes are not limited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _request_bytes: list[int] = []
 
 
 def begin_request(limits: Limits, size: int) -> None:
-    """Limit the memory for a file of `size` bytes, and the processor time until its number of pixels is known."""
+    """Limit the memory for a file of `size` bytes, and the CPU time until its number of pixels is known."""
     _request_bytes[:] = [size]
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limits; the parent's clock remains
         import resource
@@ -21,7 +21,7 @@ def begin_request(limits: Limits, size: int) -> None:
 
 
 def allow_pixels(pixels: int) -> None:
-    """Limit the processor time to that of decoding this number of pixels; the system ends the process beyond it."""
+    """Limit the CPU time to that of decoding this number of pixels; beyond it the system kills the process."""
     if not _request_bytes:
         return
     with suppress(ImportError, ValueError, OSError):

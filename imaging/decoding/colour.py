@@ -1,4 +1,4 @@
-"""Colour spaces of files: ICC profiles, and the spaces that files name in other ways."""
+"""Colour spaces of files: ICC profiles, and spaces that are specified in other ways."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ LIKE_SRGB = (1, 6, 13, 14, 15)
 PQ, HLG = 16, 18
 DISPLAY_P3 = 12
 BEYOND_GAMUT = 4 / 255
-"""Error of 10-bit files, up to which a colour is taken for one on the border of a gamut."""
+"""Error of 10-bit files: a colour that is outside a gamut by less counts as inside."""
 ADOBE_GAMMA = 563 / 256
 SRGB_GAMMA = 0.02
-"""By how much a gamma may differ from 2.2 to be taken for sRGB's curve, as browsers do."""
+"""Maximum difference of a gamma from 2.2 at which it is treated as sRGB's curve, as in browsers."""
 MOST_PROFILE_BYTES = 4 << 20
 CREATED, PROFILE_DATE = slice(24, 36), struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
-"""Where a profile tells its date, and that of profiles made here."""
+"""Bytes of the creation date in a profile, and the date of profiles made here."""
 REFERENCE_WHITE_NITS = 203.0
 """Luminance of diffuse white in PQ and HLG (ITU-R BT.2408)."""
 KNEE = 0.8
-"""Share of diffuse white up to which a picture of high dynamic range keeps its values."""
+"""Share of diffuse white up to which a high dynamic range picture keeps its values."""
 
 
 def usable_profile(profile: Any, warnings: list[str]) -> bytes | None:
-    """The ICC profile, if it is one."""
+    """The ICC profile; None, with a warning, if it is invalid."""
     if not profile:
         return None
     kept = bytes(profile)
@@ -76,9 +76,9 @@ def rgb_profile(
     )
     try:
         profile = bytes(imagecodecs.cms_profile("rgb", whitepoint=[*white, 1], primaries=[*primaries], **curve))
-    except (imagecodecs.CmsError, ValueError):  # chromaticities that are none
+    except (imagecodecs.CmsError, ValueError):  # invalid chromaticities
         return None
-    # LittleCMS writes the present time, with which the same picture would make another file each time.
+    # LittleCMS writes the current time, so the same picture would give a different file each time.
     return profile[: CREATED.start] + PROFILE_DATE + profile[CREATED.stop :]
 
 
@@ -106,7 +106,7 @@ def by_code_points(
 ) -> tuple[Samples, bytes | None]:
     """Samples and ICC profile of a picture whose space is named by code points of H.273 (cICP, nclx).
 
-    PQ and HLG have no profile: they are converted to sRGB's curve, diffuse white to white.
+    PQ and HLG have no profile: they are converted to sRGB's curve, with diffuse white as white.
     """
     chromaticities = PRIMARIES.get(primaries, SRGB_PRIMARIES)
     if transfer in (PQ, HLG) and samples.shape[2] >= 3:
@@ -119,7 +119,7 @@ def _standard_range(
 ) -> tuple[Samples, bytes | None]:
     """Samples with sRGB's curve and their profile, in the smallest usual gamut that holds all their colours.
 
-    Networks know the correlation of channels in sRGB and Display P3, which are most of what BT.2020 carries.
+    Networks know the channel correlations of sRGB and Display P3, which contain most colours of BT.2020 files.
     """
     light = _unit(samples[..., :3])
     light = _pq_light(light) if transfer == PQ else _hlg_light(light)
@@ -147,14 +147,14 @@ def _within(light: Any, primaries: Sequence[float], smaller: Sequence[float]) ->
         return None
     light = np.ascontiguousarray(light, np.float32)
     moved = imagecodecs.cms_transform(light, before, after, colorspace="rgb", outcolorspace="rgb", intent=1)
-    beyond = srgb_encoded(moved)  # linear below 0
+    beyond = srgb_encoded(moved)  # the curve is linear below 0
     if beyond.min() < -BEYOND_GAMUT or beyond.max() > 1 + BEYOND_GAMUT:
         return None
     return np.clip(moved, 0, 1)
 
 
 def _rolled_off(light: Any, peak: float) -> Any:
-    """Identity up to the knee, then a smooth curve on which `peak` becomes 1."""
+    """Identity up to the knee, then a smooth curve that maps `peak` to 1."""
     room = 1 - KNEE
     over, reach = np.maximum(light - KNEE, 0) / room, (peak - KNEE) / room
     # Reinhard's extended curve has slope 1 at the knee.
@@ -162,7 +162,7 @@ def _rolled_off(light: Any, peak: float) -> Any:
 
 
 def _pq_light(values: Any) -> Any:
-    """Linear light relative to diffuse white, of SMPTE ST 2084."""
+    """SMPTE ST 2084 values as linear light relative to diffuse white."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
     power = np.maximum(values, 0).astype(np.float64) ** (1 / m2)
     nits = 10_000 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
@@ -170,7 +170,7 @@ def _pq_light(values: Any) -> Any:
 
 
 def _hlg_light(values: Any) -> Any:
-    """Linear light relative to diffuse white, of ITU-R BT.2100 HLG on a display of 1000 nits."""
+    """ITU-R BT.2100 HLG values as linear light relative to diffuse white, on a display of 1000 nits."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
     luminance = scene @ np.array([0.2627, 0.6780, 0.0593], np.float32)
@@ -194,7 +194,7 @@ def cmyk_to_srgb(samples: Samples, profile: bytes | None) -> Samples:
 
 
 def lab_to_srgb(samples: Samples, *, signed: bool) -> Samples:
-    """(H, W, 3) L*a*b* of TIFF in 8 or 16 bit -> sRGB of 16 bit, or 8."""
+    """(H, W, 3) L*a*b* of TIFF in 8 or 16 bit -> sRGB of the same depth."""
     wide = samples.dtype == np.uint16
     lightness = samples[..., :1].astype(np.float64) * (100 / (65535 if wide else 255))
     chroma = samples[..., 1:]

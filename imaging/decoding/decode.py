@@ -25,7 +25,7 @@ from imaging.limits import Limits
 PILLOW_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "AVIF", "GIF", "PPM", "JPEG2000")
 """Formats that Pillow recognises by content; MPO is a JPEG followed by a preview."""
 TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
-"""A TGA has no mark by which to know it."""
+"""TGA files have no magic number."""
 TIFF_HEADS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 KNOWN_HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8", *TIFF_HEADS, *JP2_HEADS, *JXL_HEADS)
 OTHER_HEADS = {
@@ -44,7 +44,7 @@ IPTC_RESOURCE = 0x0404
 
 
 def decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None) -> Decoded:
-    """Decode an image. `name` is for messages, `suffix` tells formats that have no mark; pages count from 1.
+    """Decode an image. `name` is for messages, `suffix` tells formats without a magic number; pages count from 1.
 
     Raises `ImageError`. Any other exception of a decoder becomes `BrokenImage`.
     """
@@ -120,7 +120,7 @@ def _by_pillow(data: bytes, name: str, suffix: str, limits: Limits, page: int | 
 
 
 def _odd_bmp(data: bytes, name: str, limits: Limits, error: OSError) -> Decoded:
-    """A BMP of a layout that Pillow does not know: with masks, otherwise by OpenCV."""
+    """A BMP whose layout Pillow does not support: decoded by its masks, otherwise by OpenCV."""
     width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
     check_size(width, height, name, limits)
     if (masked := masked_bmp(data, width, height)) is not None:
@@ -180,12 +180,12 @@ def _samples(picture: PIL.Image.Image, data: bytes, name: str, metadata: Metadat
     if drawn and drawn != (0, 0, *picture.size):
         return _transparent_outside(picture, drawn)
     if picture.format == "PNG" and picture.mode == "L" and isinstance(level := picture.info.get("transparency"), int):
-        picture.info["transparency"] = level * grey_step(data)  # Pillow leaves it in the bits of the file
+        picture.info["transparency"] = level * grey_step(data)  # Pillow leaves it in the depth of the file
     return np.atleast_3d(np.asarray(_plain(picture)))
 
 
 def _transparent_outside(picture: PIL.Image.Image, drawn: tuple[int, int, int, int]) -> Samples:
-    """RGBA of a first frame that is smaller than its GIF. Browsers show nothing outside, Pillow a colour."""
+    """RGBA of a first frame that is smaller than its GIF. Browsers leave the rest transparent, Pillow fills it."""
     left, top, right, bottom = drawn
     shown = np.asarray(picture.convert("RGBA"))
     samples = np.zeros_like(shown)
@@ -214,7 +214,7 @@ def _load(picture: PIL.Image.Image, data: bytes, name: str, metadata: Metadata) 
 
 
 def _is_complete_jpeg(data: bytes) -> bool:
-    """Whether all pixels are there: then it makes no difference what follows."""
+    """Whether all pixels are present: then the data appended after them makes no difference."""
     first, second = (_jpeg_samples(data + more + END_OF_IMAGE) for more in (b"", MORE_JPEG_DATA))
     return np.array_equal(first, second)
 
@@ -242,7 +242,7 @@ def _plain(picture: PIL.Image.Image) -> PIL.Image.Image | Samples:
 
 
 def _exif(picture: PIL.Image.Image) -> PIL.Image.Exif:
-    """Invalid EXIF is no reason to refuse a picture."""
+    """The EXIF block; empty if it is invalid, which is no reason to refuse a picture."""
     try:
         return picture.getexif()
     except Exception:
@@ -257,7 +257,7 @@ def _says_adobe_rgb(exif: PIL.Image.Exif) -> bool:
 
 
 def _dpi(picture: PIL.Image.Image, exif: PIL.Image.Exif) -> tuple[float, float] | None:
-    """Dots per inch, by the format or by EXIF."""
+    """Dots per inch, from the format or else from EXIF."""
     try:
         across, down = (float(one) for one in picture.info["dpi"])
     except Exception:

@@ -27,13 +27,13 @@ class Metadata:
     """Whether the file stores colours multiplied by alpha; the samples are straight."""
     icc_profile: bytes | None = None
     exif: bytes | None = None
-    """As in a JPEG, with its `Exif` header, without orientation and without tags of the storage layout."""
+    """The block as in a JPEG, with its `Exif` header, without orientation and tags of the storage layout."""
     xmp: bytes | None = None
     iptc: bytes | None = None
     """IPTC-IIM records."""
     dpi: tuple[float, float] | None = None
     geotiff: dict[int, tuple[float, ...] | str] = field(default_factory=dict)
-    """Values of the tags that tie pixels to places on a map."""
+    """Values of the tags that georeference the pixels."""
     quantization_relative_to_q50: float | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ def check_unit_range(samples: Samples, name: str) -> None:
 
 
 def straight(samples: Samples) -> Samples:
-    """Samples with associated alpha, divided by it."""
+    """Samples with associated alpha converted to straight alpha."""
     most = 1.0 if samples.dtype == np.float32 else float(np.iinfo(samples.dtype).max)
     alpha = samples[..., -1:].astype(np.float32)
     colours = samples[..., :-1].astype(np.float32)

@@ -1,4 +1,4 @@
-"""EXIF blocks: always classic and valid, without tags of the storage layout, orientation apart."""
+"""EXIF blocks as valid classic TIFF without tags of the storage layout; the orientation is kept separately."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ BIG_TIFF = (b"+\0", b"\0+")
 def split_exif(exif: PIL.Image.Exif) -> tuple[bytes | None, int]:
     """The EXIF block without orientation, resolution and layout, and the orientation.
 
-    What cannot be written is left out.
+    Tags that cannot be written are left out.
     """
     try:
         orientation = exif.get(ORIENTATION, 1)
-    except Exception:  # values are parsed when they are asked for
+    except Exception:  # values are parsed on access
         return None, 1
     for tag in (ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, *STRUCTURE_TAGS, *EMBEDDED_TAGS):
         exif.pop(tag, None)
@@ -45,7 +45,7 @@ def exif_of_tiff(data: bytes, offset: int) -> bytes | None:
         tags = _directory(data, head, offset)
         for number in (EXIF_IFD, GPS_IFD):
             if isinstance(place := tags.pop(number, None), int):
-                tags[number] = place  # so that it counts as there
+                tags[number] = place  # so that the directory counts as present
                 exif.get_ifd(number).update(_with_index(_directory(data, head, place), data, head))
         exif.update(tags)
         return split_exif(exif)[0]
@@ -54,7 +54,7 @@ def exif_of_tiff(data: bytes, offset: int) -> bytes | None:
 
 
 def _with_index(tags: dict[int, Any], data: bytes, head: bytes) -> dict[int, Any]:
-    """The tags with the directory of interoperability in place of its offset."""
+    """The tags with the interoperability directory in place of its offset."""
     if isinstance(place := tags.pop(INTEROPERABILITY_IFD, None), int):
         tags[INTEROPERABILITY_IFD] = _directory(data, head, place)
     return tags
@@ -69,19 +69,19 @@ def _directory(data: bytes, head: bytes, offset: int) -> dict[int, Any]:
 
 
 def dpi_of(exif: PIL.Image.Exif) -> tuple[float, float] | None:
-    """Dots per inch that an EXIF block tells."""
+    """Dots per inch from an EXIF block."""
     try:
         unit = UNITS[exif[RESOLUTION_UNIT]]
         across, down = unit * float(exif[X_RESOLUTION]), unit * float(exif[Y_RESOLUTION])
-    except Exception:  # values are parsed when they are asked for
+    except Exception:  # values are parsed on access
         return None
     return (across, down) if 0 < across < MOST_DPI and 0 < down < MOST_DPI else None
 
 
 def is_adobe_rgb(exif: PIL.Image.Exif) -> bool:
-    """Whether a camera says that its colours are those of Adobe RGB (DCF 2.0: uncalibrated, and index R03)."""
+    """Whether the camera declares Adobe RGB (DCF 2.0: uncalibrated, and index R03)."""
     details: Mapping[int, Any] = exif.get_ifd(EXIF_IFD)
-    if details.get(COLOR_SPACE) == 2:  # not in the standard, but written
+    if details.get(COLOR_SPACE) == 2:  # not in the standard, but in use
         return True
     index = details.get(INTEROPERABILITY_IFD)
     told = index.get(1) if isinstance(index, dict) else exif.get_ifd(INTEROPERABILITY_IFD).get(1)
@@ -89,7 +89,7 @@ def is_adobe_rgb(exif: PIL.Image.Exif) -> bool:
 
 
 def _block(exif: PIL.Image.Exif) -> bytes | None:
-    """The bytes; where a tag cannot be written, without it."""
+    """The block as bytes, without tags that cannot be written; None if it is empty or too large."""
     try:
         block = exif.tobytes() if len(exif) else b""
     except Exception:
@@ -98,7 +98,7 @@ def _block(exif: PIL.Image.Exif) -> bytes | None:
 
 
 def _writable(exif: PIL.Image.Exif) -> bytes:
-    """The tags that can be written, one by one."""
+    """The tags that can be written, tried one by one."""
     kept = PIL.Image.Exif()
     for tag in list(exif):
         try:

@@ -1,4 +1,4 @@
-"""HEIC (libheif), and what Pillow leaves out of AVIF: more than 8 bits, and the colour space."""
+"""HEIC (libheif), and what Pillow does not read from AVIF: more than 8 bits, and the colour space."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_heic(data: bytes) -> bool:
 
 
 def decode_heic(data: bytes, name: str, limits: Limits, page: int | None) -> Decoded:
-    """Decode the primary image of a HEIC file, or the image of number `page`; libheif turns it upright."""
+    """Decode the primary image of a HEIC file, or the image of number `page`; libheif applies the orientation."""
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     if (page or 1) > len(file):
         raise NoSuchPage(f"{name} has {len(file)} images, not {page}", f"give one from 1 to {len(file)}")

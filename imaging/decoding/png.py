@@ -40,7 +40,7 @@ def is_deep_png(data: bytes) -> bool:
 
 
 def grey_step(data: bytes) -> int:
-    """The difference in 8 bits of two neighbouring greys of a PNG of up to 8 bits."""
+    """The difference, in 8 bits, between adjacent grey levels of a PNG of up to 8 bits."""
     return 255 // ((1 << data[24]) - 1)
 
 
@@ -68,7 +68,7 @@ def _by_gamma(found: dict[bytes, bytes]) -> bytes | None:
 
 
 def chunks(data: bytes) -> dict[bytes, bytes]:
-    """The chunks of a PNG before its pixels, the first of each kind."""
+    """The first chunk of each kind before the pixels of a PNG."""
     found, place = dict[bytes, bytes](), SIGNATURE_BYTES
     while place + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, place)

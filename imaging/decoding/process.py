@@ -42,7 +42,7 @@ VARIABLES = {
 
 @dataclass(slots=True)
 class Answer:
-    """The head of a decoded image, whose rows are still to be read, once and in their order."""
+    """The header of a decoded image, whose rows are read afterwards, once and in order."""
 
     height: int
     width: int
@@ -109,7 +109,7 @@ atexit.register(lambda: _pool.close())
 
 
 def _forget() -> None:
-    """A forked child must not share the pipes of its parent."""
+    """Reset the pool in a forked child, which must not share its parent's pipes."""
     global _pool
     _pool = _Pool()
 
@@ -119,7 +119,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def warm_up() -> None:
-    """Start a process, so that it is ready when the first file comes."""
+    """Start a process, so that it is ready for the first file."""
     _pool.warm_up()
 
 
@@ -127,9 +127,9 @@ def warm_up() -> None:
 def decoding(
     data: bytes, name: str, suffix: str, limits: Limits, page: int | None, token: ProgressToken | None = None
 ) -> Iterator[Answer]:
-    """Decode an image in a process of its own; the caller reads all rows of the answer.
+    """Decode an image in a separate process; the caller reads all rows of the answer.
 
-    Raises `ImageError`, also where decoding takes too long or ends the process, and `Cancelled` as soon as the token
+    Raises `ImageError`, also if decoding takes too long or ends the process, and `Cancelled` as soon as the token
     is cancelled.
     """
     token = token or ProgressToken()
@@ -169,7 +169,7 @@ def _death(process: Child, name: str, token: ProgressToken) -> Exception:
 
 
 def _parsed(head: bytes, name: str, limits: Limits, stream: IO[bytes]) -> tuple[Answer | None, ImageError | None]:
-    """The answer, or the refusal that it tells; all of it is checked, since a foreign file may rule the process."""
+    """The answer or its error. Everything is validated, since an untrusted file may control the process."""
     try:
         told = json.loads(head)
         if "error" in told:

@@ -18,14 +18,14 @@ TIFF_HEADS = (b"II*\x00", b"MM\x00*")
 
 
 def is_raw(data: bytes, suffix: str) -> bool:
-    """Whether data is that of a camera raw file: by its head, and TIFFs by their suffix."""
+    """Whether data is a camera raw file, by its first bytes, or as a TIFF with a raw suffix."""
     if data.startswith(HEADS) or data[4:11] == b"ftypcrx" or data[8:10] == b"CR":
         return True
     return suffix in SUFFIXES and data.startswith(TIFF_HEADS)
 
 
 def decode_raw(data: bytes, name: str, limits: Limits) -> Decoded | None:
-    """Develop a camera raw file; None if LibRaw does not take it for one."""
+    """Develop a camera raw file; None if LibRaw does not support it."""
     if importlib.util.find_spec("rawpy") is None:
         raise UnsupportedImage(
             f"{name} is a camera raw file", 'install "restore4k[raw]", or develop it to TIFF, PNG or JPEG first'

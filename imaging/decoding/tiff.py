@@ -1,4 +1,4 @@
-"""TIFF: one parser (tifffile) for head and pixels, every compression (imagecodecs), colours as the tags say.
+"""TIFF: one parser (tifffile) for header and pixels, every compression (imagecodecs), colours by the tags.
 
 Kinds of up to 8 bit that tifffile does not decode (compressed YCbCr, old-style JPEG, ThunderScan), or of which it
 drops rows without an error (fax), are left to Pillow.
@@ -26,9 +26,9 @@ from imaging.text import printable
 
 MOST_PAGES = 10_000
 MOST_SAMPLES = 16
-"""Samples per pixel that are decoded at all."""
+"""Maximum samples per pixel."""
 GEOTIFF_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
-"""GeoTIFF 1.1, and GDAL's metadata and value of no data."""
+"""GeoTIFF 1.1, and GDAL's metadata and no-data value."""
 MOST_GEOTIFF_BYTES = 1 << 20
 XMP, IPTC, ICC = 700, 33723, 34675
 REDUCED, MASK = 1, 4
@@ -36,9 +36,9 @@ REDUCED, MASK = 1, 4
 MINISWHITE, MINISBLACK, RGB, PALETTE, TRANSPARENCY_MASK, SEPARATED, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 4, 5, 6, 8, 9
 UNCOMPRESSED = 1
 JPEG_COMPRESSIONS = (7, 34892)
-"""Decoders of these return RGB for YCbCr."""
+"""Compressions whose decoders return RGB for YCbCr."""
 FAX_COMPRESSIONS = (2, 3, 4)
-"""Of libtiff's testfax4.tiff imagecodecs returns the first 235 of 3369 rows, the rest white, without an error."""
+"""imagecodecs returns 235 of the 3369 rows of libtiff's testfax4.tiff, the rest white, without an error."""
 
 
 def decode_tiff(data: bytes, name: str, limits: Limits, page: int | None) -> Decoded:
@@ -61,7 +61,7 @@ def decode_tiff(data: bytes, name: str, limits: Limits, page: int | None) -> Dec
 
 
 def _page(file: tifffile.TiffFile, name: str, page: int | None) -> tuple[Any, int]:
-    """The page that is asked for, and the number of pages; reduced images and masks do not count."""
+    """The requested page, and the number of pages; reduced images and masks do not count."""
     total = len(file.pages)
     if total > MOST_PAGES:
         raise UnsupportedImage(f"{name} has {total} pages", f"files of up to {MOST_PAGES} pages are read")
@@ -80,7 +80,7 @@ def _is_page(page: Any) -> bool:
 
 
 def _samples(page: Any, data: bytes, name: str, limits: Limits, warnings: list[str]) -> Samples:
-    """(H, W, samples per pixel) as they are stored. Damage after which decoding goes on is added to `warnings`."""
+    """(H, W, samples per pixel) as they are stored. Recoverable damage is added to `warnings`."""
     if page.samplesperpixel > MOST_SAMPLES:
         raise UnsupportedImage(f"{name} has {page.samplesperpixel} samples per pixel", "only grey and RGB are read")
     _check_segments(page, data, name, limits)
@@ -117,7 +117,7 @@ def _check_segments(page: Any, data: bytes, name: str, limits: Limits) -> None:
 
 
 def _by_pillow(page: Any, data: bytes, name: str, error: Exception) -> Samples:
-    """RGB of 8 bit, by Pillow's libtiff."""
+    """Stored samples of up to 8 bit, or RGB for YCbCr, by Pillow's libtiff."""
     broken = BrokenImage(f"{name} is truncated, damaged or of an unsupported kind: {error}", "save it as PNG")
     if np.max(page.bitspersample) > 8:
         raise broken from error
@@ -135,10 +135,10 @@ def _by_pillow(page: Any, data: bytes, name: str, error: Exception) -> Samples:
 
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """The lines that libtiff writes to stderr inside the block: errors after which it goes on, as in faxes."""
+    """The lines that libtiff writes to stderr inside the block: errors from which it recovers, as in faxes."""
     found: list[str] = []
     before, (read, write) = os.dup(2), os.pipe()
-    os.set_blocking(write, False)  # what does not fit is lost
+    os.set_blocking(write, False)  # lines that do not fit are lost
     os.dup2(write, 2)
     try:
         yield found
@@ -151,7 +151,7 @@ def _complaints() -> Iterator[list[str]]:
 
 
 def _in_colour(samples: Samples, page: Any, metadata: Metadata, name: str) -> Decoded:
-    """Grey or RGB, with straight alpha where there is some."""
+    """Grey or RGB, with straight alpha if the page has alpha."""
     kind, bits = page.photometric, int(np.max(page.bitspersample))
     if kind == PALETTE:
         samples, bits = _from_palette(samples, page, name), 8

@@ -22,7 +22,7 @@ SIZ = b"\xff\x51"
 
 
 def decode_jxl(data: bytes, name: str, limits: Limits) -> Decoded:
-    """Decode a JPEG XL file, the first frame of an animation; libjxl turns it upright."""
+    """Decode a JPEG XL file, the first frame of an animation; libjxl applies the orientation."""
     check_size(*_jxl_size(data), name, limits)
     samples = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
     samples = samples[:, :, None] if samples.ndim == 2 else samples
@@ -86,7 +86,7 @@ def _varied(bits: _Bits) -> int:
 
 
 def jxl_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The boxes of a JPEG XL container; none of a bare codestream."""
+    """The boxes of a JPEG XL container; none for a bare codestream."""
     place = 0
     while data.startswith(JXL_HEADS[1]) and place + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, place)

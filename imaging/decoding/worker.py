@@ -1,6 +1,6 @@
-"""The decoding process: requests come in by stdin, decoded images go out by stdout, one after another.
+"""The decoding process: reads requests from stdin and writes decoded images to stdout, one after another.
 
-A message is a line of JSON, followed by the bytes whose lengths it tells. The process ends with its stdin.
+A message is a line of JSON, followed by bytes whose lengths it gives. The process ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _next_line(requests: BinaryIO) -> bytes:
-    """The head of the next request; while none comes, memory of the last one is given back to the system."""
-    with suppress(OSError, ValueError, AttributeError):  # Windows waits for sockets only; glibc alone keeps memory
+    """The JSON line of the next request; while waiting, memory of the last one is returned to the system."""
+    with suppress(OSError, ValueError, AttributeError):  # Windows can only select sockets; only glibc has malloc_trim
         if not select.select([requests], [], [], IDLE_SECONDS)[0]:
             ctypes.CDLL(None).malloc_trim(0)
     return requests.readline()

@@ -14,7 +14,7 @@ FULL_RANGE = (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)
 
 
 def rgb_of_ycbcr(page: Any, data: bytes) -> Samples:
-    """(H, W, 3) uint8 of a page of 8 bits; each chroma sample serves its whole block, as in libtiff."""
+    """(H, W, 3) uint8 of a page of 8 bits; each chroma sample is repeated over its block, as in libtiff."""
     height, width = page.imagelength, page.imagewidth
     across, down = page.tags.valueof(SUBSAMPLING, (2, 2))
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
@@ -40,7 +40,7 @@ def rgb_of_ycbcr(page: Any, data: bytes) -> Samples:
 
 
 def _together(stored: Samples, blocks: tuple[int, int], across: int, down: int) -> Samples:
-    """(H, W, 3) of blocks, each the luma of its pixels, then Cb and Cr."""
+    """(H, W, 3) from interleaved blocks: the luma of each pixel, then Cb and Cr."""
     size = across * down
     units = stored[: blocks[0] * blocks[1] * (size + 2)].reshape(*blocks, size + 2)
     luma = units[:, :, :size].reshape(*blocks, down, across).transpose(0, 2, 1, 3)
