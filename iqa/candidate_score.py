@@ -28,7 +28,7 @@ class CandidateScore:
     consistency: float
     """Consistency with the step's input, in [0, 1]."""
     expert_prior: float
-    """The prior of its expert, in [-1, 1]; see `iqa.expert_priors`."""
+    """The prior of its expert; see `iqa.expert_priors` and `iqa.expected_gain.prior_by_gain`."""
 
 
 def origin_of(task: Task, before: ImageFeatures, enlarged: ImageFeatures | None = None) -> Origin:
@@ -61,7 +61,7 @@ def score(
 
 
 def own_error() -> float:
-    """The difference of two scores below which they are a tie."""
+    """The difference of two scores below which they tie."""
     error: float = read_toml(WEIGHTS)["fidelity_aware"]["error"]
     return error
 

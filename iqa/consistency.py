@@ -61,8 +61,8 @@ def consistency(task: Task, before: Image, after: Image) -> float:
 
 
 def _reduced(before: Image, after: Image) -> float:
-    """Downscaled to the size of the input, the result must equal it (back-projection), or equal it without noise
-    and compression, which a super-resolution network may remove too.
+    """Downscaled to the size of the input, the result must equal it (back-projection), except for noise and
+    compression, which a super-resolution network may remove too.
     """
     reduced = resize(after.pixels, before.height, before.width)
     same = _same(before, reduced)
@@ -108,7 +108,7 @@ def _nothing_invented(before: Image, after: Image) -> float:
         structure = _blur(np.square(smooth - _blur(smooth, 6.0)), 6.0)
         energy = _blur(fine * fine, 6.0)
         slope = float(np.mean(energy * (structure - structure.mean()))) / max(float(structure.var()), 1e-9)
-        # clipped noise and photon noise also depend on the image a little
+        # clipped noise and photon noise also depend slightly on the image
         lost.append(slope * float(structure.mean()) - 0.1 * float(energy.mean()))
     return min(_score(max(0.0, float(np.mean(part))), worst_db=22, best_db=34) for part in (invented, lost))
 
@@ -125,7 +125,7 @@ def _within_quantization(before: Image, after: Image) -> float:
 
 
 def _noise_or_quantization(before: Image, after: Image) -> float:
-    """The better of both: a noisy photo is compressed with its noise, and either task may remove both."""
+    """The better of both scores: a noisy photo is compressed with its noise, and either task may remove both."""
     return max(_within_quantization(before, after), _nothing_invented(before, after))
 
 
@@ -145,7 +145,7 @@ def _reblurs(before: Image, after: Image) -> float:
 
 
 def _same_structure(before: Image, after: Image) -> float:
-    """Darkness and haze scale contrast and shift level slowly over the image, so local correlation must stay."""
+    """Darkness and haze change contrast and level smoothly over the image, so local correlation must remain."""
     shared, possible = 0.0, 0.0
     for b, a in _pairs(before, after):
         x, y = (_blur(luma(patch), 1.0) for patch in (b, a))
@@ -240,7 +240,7 @@ def _explaining_kernel(sharp: FloatArray, blurred: FloatArray) -> FloatArray:
     kernel = np.linalg.solve(matrix, cross[y, x]).reshape(side, side)
     kernel[side // 2, side // 2] += 1
     total = float(kernel.sum())
-    # images that no blur relates give a sum near 0, which cannot be normalised
+    # images that are not related by a blur give a sum near 0, which cannot be normalised
     return np.asarray(kernel / total if total > 0.1 else kernel, np.float32)
 
 

@@ -36,7 +36,7 @@ class Content:
 
     kind: ContentKind
     confidence: float
-    """The softmax output of the kind, in [0, 1]; of documents and screenshots together, which are restored alike."""
+    """Softmax output of the kind, in [0, 1]; summed over documents and screenshots, which are restored alike."""
 
 
 def content_of(features: ImageFeatures) -> Content:

@@ -37,7 +37,7 @@ class Box:
 def crops_of(image: Image, small: Image | None = None) -> tuple[Box, ...]:
     """Nine boxes of at most 288x288 pixels, one in each cell of a 3x3 grid, at the cell's most active place.
 
-    Where a cell is not larger than that, the box is the cell. The box with most activity comes first. The result is
+    If a cell is not larger than that, the box is the cell. The box with most activity comes first. The result is
     deterministic. `small`: the image already reduced by `imaging.resizing.averaged` for `OVERVIEW`, to save time.
     """
     rgb = overview(small or image, OVERVIEW)

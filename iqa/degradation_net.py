@@ -2,7 +2,7 @@
 
 One stack of convolutions encodes nine patches at full resolution, another one the downscaled image. Mean, standard
 deviation and maximum of their last feature maps, concatenated with the handcrafted features, go through a perceptron
-for every patch; the answers of the patches are averaged with weights that the perceptron predicts too (attention
+for every patch; the outputs of the patches are averaged with weights that the perceptron predicts too (attention
 pooling). 0.3 million parameters.
 """
 
@@ -55,7 +55,7 @@ class DegradationNet(nn.Module):
         return self.answer(self.details(near), self.scene(whole), handcrafted)
 
     def answer(self, details: Tensor, scene: Tensor, handcrafted: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from the outputs of `details` and `scene`."""
+        """The same as `forward`, from the outputs of `details` and `scene`."""
         context = torch.cat([scene, self.standardised(handcrafted)], 1)[:, None].expand(-1, details.shape[1], -1)
         logits, weight = self.say(torch.cat([details, context], 2)).chunk(2, 2)
         return (logits * weight.softmax(1)).sum(1), logits
@@ -73,7 +73,7 @@ class DegradationNet(nn.Module):
         return _pooled(self.far(whole - 0.5))
 
     def standardised(self, handcrafted: Tensor) -> Tensor:
-        """(b, k): handcrafted features by the mean and deviation of the training pictures."""
+        """(b, k): handcrafted features, standardised by mean and deviation of the training pictures."""
         return ((handcrafted - self.centre) / self.spread).clamp(-REACH, REACH)
 
 
@@ -106,9 +106,9 @@ class NetworkOutput:
     """The outputs of the estimator's network for one image, and the features that they are computed from."""
 
     whole: Tensor
-    """(kinds, levels) logits of reaching each level of each degradation."""
+    """(kinds, levels): logits that each degradation reaches each level."""
     local: Tensor
-    """(patches, kinds, levels): the same of every patch."""
+    """(patches, kinds, levels): the same for every patch."""
     description: Tensor
     """(f,): see `DegradationNet.describe`."""
     handcrafted: Tensor

@@ -16,19 +16,19 @@ from toolbox.expert import load_expert, without_tta
 from toolbox.tasks import Degradation, Severity
 
 DERAINING_EXPERT = "restore4k_derain"
-"""Its network checks thumbnails for rain, whose streaks are hardly visible there."""
+"""Expert that checks thumbnails for rain, whose streaks are hardly visible there."""
 THUMBNAIL_PX = 320
 """Long side below which an image is a thumbnail."""
 DOUBT = 0.03
 """A probability of rain within this distance of 0 or 1 is not checked again."""
 FAINT = 0.1
-"""Brightness of 255 that is added before the logarithm, so that it is defined at 0."""
+"""Brightness (of 255) that is added before the logarithm, so that it is defined at 0."""
 SMALL_PX = (1000, 400, 260, 140)
 """Long sides below which low resolution is one level more severe; 4KAgent calls images below 300 small."""
 OCTAVES_PER_LEVEL = 0.5
 """Octaves of enlargement per level of the network: an image enlarged by 2 is two levels higher."""
 QUANTIZATION_RELATIVE_TO_Q50 = (0.5, 1.0, 1.38, 1.95)
-"""JPEG quantization relative to quality 50 above which it is one level more severe: qualities 75, 50, 36, 26."""
+"""JPEG quantization relative to quality 50 above each of which severity rises: qualities 75, 50, 36, 26."""
 UNIFORM_RANGE = {Degradation.DARK: 0.25, Degradation.HAZE: 0.06}
 """Range of luminance (5th to 99th percentile, in [0, 1]) below which an image is nearly uniform (a wall,
 the sky), so that its tones do not show the degradation. One hazy photo in a hundred has a smaller range.
@@ -50,7 +50,7 @@ REPORTED: Mapping[Degradation, tuple[str, ...]] = {
     Degradation.RAIN: ("streak_strength_log", "streak_over_other_directions_log", "streak_contrast_255"),
     Degradation.DARK: ("luminance_mean", "luminance_percentile_50", "luminance_percentile_99", "luma_largest_255"),
 }
-"""The measurements that the report shows for each degradation; the network uses all of them."""
+"""The features that the report shows for each degradation; the network uses these and others."""
 
 
 @dataclass(frozen=True, slots=True)

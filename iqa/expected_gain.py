@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 FILE = "expected_gain.safetensors"
 LIMIT = 4.0
-"""Standardised features are clipped here."""
+"""Standard deviations to which features are clipped."""
 DB_PER_SCORE = 6.0
-"""Decibels of expected gain that outweigh a unit of the score. Chosen on 121 planned steps of 127 training pictures,
+"""Decibels of expected gain that equal a unit of the score. Chosen on 121 planned steps of 127 training pictures,
 with expected gains of perceptrons that had not seen them (an earlier fit): the choice gains 2.68 dB with 6, 2.40 with
 12, and 1.31 by the score alone; the best choice gains 2.75.
 """
@@ -33,12 +33,12 @@ CLEAR_DB = 0.1
 PROBABLE_LOW_DB = -0.1
 """Lower quantile from which a gain is probable if its median is high enough."""
 PROBABLE_MEDIAN_DB, PROBABLE_NOISE_MEDIAN_DB = 0.5, 0.25
-"""That median; noise and compression have their own, since their networks change least. Of 1,117 training cases that
-the fit had left out and whose noise is removed for a clear gain, ten lose 0.3 dB or more; of 197 more with a probable
-one, twelve do, one of them clean, and the mean gain is 0.78 dB.
+"""That median; lower for noise and compression, whose networks change least. Of 1,117 held-out training cases that
+are denoised for a clear gain, ten lose 0.3 dB or more; of 197 more with a probable gain, twelve do, one of
+them clean, and the mean gain is 0.78 dB.
 """
 AS_GOOD_DB = 0.3
-"""An expert whose median is lower than the best one by more than this is not worth a run."""
+"""An expert whose median gain is lower than the best by more than this is not worth a run."""
 SHORTLIST_SIZE = 2
 
 
@@ -91,10 +91,10 @@ def shortlist_by_gain(gains: Mapping[str, ExpectedGain]) -> list[str]:
 
 
 def prior_by_gain(gains: Mapping[str, ExpectedGain], expert: str, consistency: float) -> float:
-    """The prior of an expert: its expected gain below the best of `gains`, those of one task; 0 for the best expert.
+    """The prior of an expert, at most 0: its expected gain minus the best of `gains` (of one task), in score units.
 
-    An expert that the fit does not know has half the best gain, as far as its result explains the input: the rest is
-    likely to be invented.
+    An expert unknown to the fit gets half the best gain times its consistency: content that the input does not
+    explain is probably invented.
     """
     best = _best_gain(gains)
     own = gains[expert].median_db if expert in gains else consistency * best / 2
@@ -126,7 +126,7 @@ class GainModel:
     tasks: tuple[str, ...]
     """The task of each expert."""
     shifts: tuple[float, ...]
-    """Shift that is subtracted from the lower quantile of each expert, in dB."""
+    """Value in dB that is subtracted from the lower quantile of each expert."""
     centre: Tensor
     spread: Tensor
     """(f,): mean and deviation of the inputs."""
@@ -135,7 +135,7 @@ class GainModel:
     """(k, f, h) and (k, 1, h): the hidden layers of k perceptrons."""
     output: Tensor
     output_bias: Tensor
-    """(k, h, 2 experts) and (k, 1, 2 experts)."""
+    """(k, h, 2 experts) and (k, 1, 2 experts): the output layers."""
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """(b, experts, 2): lower quantile and median in dB, from (b, f)."""

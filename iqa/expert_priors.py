@@ -11,7 +11,7 @@ from toolbox.tasks import Task
 FILES = ("expert_priors.toml", "old_photo_expert_priors.toml")
 """Written by `training.fits.quality` and `training.fits.old_photo`."""
 MIXED_SEVERITY = 0.6
-"""Sum of their severities from which an image counts as mixed."""
+"""Sum of the severities of co-occurring degradations from which an image counts as mixed."""
 SHORTLIST_SIZE = 2
 """The largest number of experts with a prior that are run in a step."""
 FAR_BEHIND = 0.02
@@ -49,7 +49,7 @@ def best_prior(task: Task, expert: str) -> float:
 
 
 def has_prior(task: Task, expert: str) -> bool:
-    """Whether there is a prior of an expert."""
+    """Whether an expert has a prior for a task."""
     return expert in priors_for(expert_priors(), task)
 
 

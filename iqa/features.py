@@ -38,14 +38,14 @@ class ImageFeatures:
 
     @cached_property
     def network_output(self) -> NetworkOutput:
-        """The output of the degradation estimator's network, computed when it is first asked for."""
+        """The output of the degradation estimator's network, computed on first access."""
         from iqa.degradation_net import degradation_net, network_output
 
         return network_output(degradation_net(self.models), self.handcrafted, self.patches)
 
     @cached_property
     def residuals(self) -> Tensor:
-        """(k,) features of what restoration networks change (`iqa.residuals`), computed when first asked for."""
+        """(k,) features of what restoration networks change (`iqa.residuals`), computed on first access."""
         from iqa.degradation_net import default_models
         from iqa.residuals import residual_features, residuals_of
 

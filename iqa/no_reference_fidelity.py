@@ -45,7 +45,7 @@ def predict_no_reference_fidelity(features: ImageFeatures) -> FidelityPrediction
 
 
 def row_of(features: ImageFeatures, names: Sequence[str]) -> FloatArray:
-    """(k,): the handcrafted features of these names, and the estimator's logits."""
+    """(k,): the named handcrafted features, and the estimator's logits."""
     from iqa.degradation_net import signed_log
 
     return np.array(

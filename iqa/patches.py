@@ -17,9 +17,9 @@ SIDE = 96
 """Pixels of the side of each patch, and of the downscaled whole."""
 COUNT = GRID * GRID
 FINE_PX = 5
-"""Details that are finer than this many pixels are fine."""
+"""Side in pixels of the window whose mean is subtracted to get fine detail."""
 BLOCK = 8
-"""Patches begin at multiples of this, so that JPEG blocks are aligned alike in all of them."""
+"""Patches begin at multiples of this, so that JPEG blocks have the same alignment in all of them."""
 
 
 @dataclass(frozen=True, slots=True)

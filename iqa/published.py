@@ -166,7 +166,7 @@ def _pyiqa(metric: PublishedMetric, file: Path) -> tuple[nn.Module, Callable[[Te
     given = {name: str(file) if value is FILE else value for name, value in arguments.items()}
     with redirect_stdout(io.StringIO()), pkg_resources_provided():  # pyiqa prints the files that it loads
         module = importlib.import_module(f"pyiqa.archs.{module_name}")
-        if metric.name == "maniqa":  # It asks for a trained backbone in any case; the file includes the backbone.
+        if metric.name == "maniqa":  # It always requests a trained backbone; the file includes the backbone.
             module.timm = SimpleNamespace(create_model=_untrained)  # type: ignore[attr-defined]
         network = getattr(module, class_name)(**given)
     network = network.eval().requires_grad_(False).to(best_device())
@@ -245,4 +245,4 @@ _CONSTRUCTORS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "brisque": ("brisque_arch", "BRISQUE", {"pretrained_model_path": FILE}),
     "clipiqa": ("clipiqa_arch", "CLIPIQA", {"backbone": FILE}),
 }
-"""Module in pyiqa.archs, class, and arguments with which nothing is downloaded."""
+"""Module in pyiqa.archs, class, and arguments that avoid downloads."""

@@ -1,6 +1,6 @@
 """The quality score that Q-MoE ranks candidates by: 4KAgent's formula over the metrics that are available.
 
-4KAgent (arXiv 2507.07105) adds Qs = HPSv2 + Qnr / 4, with Qnr = (1 - NIQE / 10) + 0.01 MUSIQ + MANIQA + CLIPIQA.
+4KAgent (arXiv 2507.07105) computes Qs = HPSv2 + Qnr / 4, with Qnr = (1 - NIQE / 10) + 0.01 MUSIQ + MANIQA + CLIPIQA.
 Here the same sum is a weighted mean of parts in [0, 1], so that missing parts can be left out. With all five metrics
 score = Qs / 2 (4KAgent's threshold of 0.5 becomes 0.25); with the four of Qnr, score = Qnr / 4. The weights are in
 quality.toml.
@@ -145,7 +145,7 @@ def combine(values: Mapping[str, float]) -> float:
     table = tables["published" if published else "embedded"]
     present = {name: part for name, part in table.items() if name in values}
     if published == {"hpsv2"}:
-        present.pop("niqe", None)  # the preference alone, as profiles may ask
+        present.pop("niqe", None)  # HPSv2 alone, as profiles may request
     total = sum(part.weight for part in present.values())
     if total <= 0:
         raise BadParameters(f"none of {', '.join(values) or 'no metrics'} has a weight", "see iqa/quality.toml")

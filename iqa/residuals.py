@@ -1,6 +1,6 @@
 """The residuals of embedded restoration networks on an image, which indicate the gain of restoring it.
 
-A network that is trained for the mean squared error estimates the mean f(y) of the originals of an image y. The
+A network trained with the mean squared error estimates the mean f(y) of the originals of an image y. The
 squared error then falls by E|f(y) - y|^2 (orthogonality principle), which can be measured without a reference. The
 networks are imperfect and photographs differ from their training data: `iqa.expected_gain` learns how far the energy
 and the form of the residuals f(y) - y can be trusted.
@@ -29,11 +29,11 @@ NETWORKS = ("restore4k_camera_denoise", "restore4k_denoise_unet", "restore4k_len
 EPSILON = 1e-7
 """Added to energies before the logarithm; one level of 8 bits has 1.5e-5."""
 CELL = 8
-"""Side in pixels of the cells in which residuals are compared with the detail that is there; that of JPEG blocks."""
+"""Side in pixels of the cells in which residuals are compared with detail; equal to that of JPEG blocks."""
 
 
 def residuals_of(patches: Tensor, models: ModelPool) -> list[Tensor]:
-    """What each of `NETWORKS` adds to (n, 3, h, w) patches of RGB in [0, 1]."""
+    """The residual of each of `NETWORKS` on (n, 3, h, w) patches of RGB in [0, 1]."""
     import torch
 
     different = {patch.numpy().tobytes(): patch for patch in patches}  # a small image has equal patches
@@ -59,7 +59,7 @@ def residual_features(patches: Tensor, residuals: Sequence[Tensor]) -> Tensor:
 
 
 def _features(luma: Tensor, residual: Tensor) -> list[Tensor]:
-    """Energy and form of the residual of patches with that luma, (n, 1, h, w)."""
+    """Energy and form of a residual; `luma`: (n, 1, h, w), of the patches."""
     change = _luma(residual)
     energy, detail, cleaned = change.square().mean(), _high_pass(luma), _high_pass(luma + change)
     of_patches = _log(residual.square().mean((1, 2, 3)))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 VISIBLE, VISIBLE_IN_BLOCK = 1.28 / 255, 4.5 / 255
 """Root mean square differences, for pixels in [0, 1], of the whole image (46 dB) and of any block of it.
 
-A light cleaning was planned for 7 of 240 clean training photos; none of its results is visible by these limits. Of
-131 photographs of the training camera with such a step, they undo 10, whose PSNR (21 to 46 dB) had risen by 1.0 dB.
+Light cleaning was planned for 7 of 240 clean training photos; by these limits none of the results is visible. Of 131
+photographs of the training camera with such a step, they undo 10, whose PSNR (21 to 46 dB) had risen by 1.0 dB.
 """
 BLOCK = 16
 """Side of the blocks in pixels."""

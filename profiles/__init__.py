@@ -1,1 +1,1 @@
-"""The profile schema and one TOML file per predefined profile."""
+"""The profile schema, and a TOML file for each predefined profile."""

@@ -11,7 +11,7 @@ from toolbox.tasks import Task
 
 
 def _tone_choice(value: object) -> object:
-    """4KAgent's switch is true or false."""
+    """Accept 4KAgent's true and false as "always" and "never"."""
     return {True: "always", False: "never"}[value] if isinstance(value, bool) else value
 
 
@@ -173,7 +173,7 @@ class Profile(BaseModel):
 
     @property
     def blended_detail(self) -> float | None:
-        """The share of the textured result where enlargements are blended; None if they are not."""
+        """The share of the textured result in blended enlargements; None without blending."""
         return self.detail if self.detail is not None and 0 < self.detail < 1 else None
 
     @property

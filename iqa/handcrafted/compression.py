@@ -64,7 +64,7 @@ def _grid(lumas: Sequence[FloatArray]) -> tuple[tuple[int, int], float, float]:
 
 
 def _standing_out(luma: FloatArray) -> NDArray[np.float64]:
-    """(2, 8): by position modulo 8 in a row, how many differences exceed both neighbours, and how many there are."""
+    """(2, 8): by position modulo 8 in a row, how many differences exceed both neighbours, and their total number."""
     steps = np.abs(np.diff(luma, axis=1))
     larger = (steps[:, 1:-1] > steps[:, :-2]) & (steps[:, 1:-1] > steps[:, 2:])
     position = np.arange(1, steps.shape[1] - 1) % BLOCK

@@ -1,4 +1,4 @@
-"""The inputs of handcrafted features: patches at full resolution and a thumbnail, few for an image of any size."""
+"""The inputs of handcrafted features: a few patches at full resolution and a thumbnail, for any image size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MeasurementInputs:
 def measurement_inputs(
     image: Image, crops: tuple[Box, ...] | None = None, small: Image | None = None
 ) -> MeasurementInputs:
-    """Cut and convert the patches: the whole image, or where it is large the centres of `crops` (by default those of
+    """Cut and convert the patches: the whole image, or if it is large the centres of `crops` (by default those of
     `crops_of`).
 
     Images below 32 pixels are padded by reflection. `small`: the image already reduced by

@@ -34,7 +34,7 @@ def noise(inputs: MeasurementInputs) -> dict[str, float]:
 
 
 def _block_sigmas(plane: FloatArray, scale: int, clipped: bool) -> FloatArray:
-    """The sigmas of the blocks that are not clipped, or of all blocks where nearly all are clipped."""
+    """The sigmas of the blocks that are not clipped, or of all blocks if nearly all are clipped."""
     import cv2
 
     height, width = plane.shape[0] // scale, plane.shape[1] // scale

@@ -1,4 +1,4 @@
-"""Features of JPEG compression in images that were resized afterwards: a grid of another period than 8."""
+"""Features of JPEG compression in images that were resized afterwards: a grid with a period other than 8."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTH = 8192
 TREND = 25
 """Columns of the moving average that is subtracted as the trend."""
 NEARBY = 61
-"""Periods over which the median is the expected power."""
+"""Number of nearby periods whose median power is the expected one."""
 STANDING_OUT = 4.0
 """Levels of 255 to which differences are clipped, so that edges of objects do not outweigh those of blocks."""
 
@@ -26,9 +26,8 @@ STANDING_OUT = 4.0
 def regrid(inputs: MeasurementInputs) -> dict[str, float]:
     """The strongest periodic artifact (as in Popescu and Farid 2005), and its period in pixels.
 
-    For each column, the mean excess of its difference over both neighbours; the spectrum of this series relative to
-    nearby periods, at the period, its half and its third; the logarithms are summed over these and over both
-    directions.
+    A series has, for each column, the mean excess of its difference over both neighbours. The logarithms of its power
+    at the period, a half and a third of it, relative to nearby periods, are summed over both directions.
     """
     total = np.sum([_excess(inputs.lumas), _excess([luma.T for luma in inputs.lumas])], axis=0)
     return {"regrid_log": float(total.max()), "regrid_px": float(PERIODS[total.argmax()])}
@@ -43,7 +42,7 @@ def _excess(lumas: tuple[FloatArray, ...] | list[FloatArray]) -> Numbers:
 
 
 def _power(luma: FloatArray) -> Numbers:
-    """(harmonics, periods)."""
+    """(harmonics, periods): power of the series at the harmonics of each period."""
     steps = np.abs(np.diff(luma, axis=1))
     over = steps[:, 1:-1] - np.maximum(steps[:, :-2], steps[:, 2:])
     series = np.clip(over, 0, STANDING_OUT).mean(axis=0, dtype=np.float64)

@@ -17,7 +17,7 @@ WIDEST = 12.0
 def edges(inputs: MeasurementInputs) -> dict[str, float]:
     """The width (Gaussian sigma in pixels) of the strongest edges, over all directions and in the extreme ones.
 
-    From the ratio of gradients at two scales (Elder and Zucker 1998; Zhuo and Sim 2011). Motion blur widens the edges
+    Computed from gradients at two scales (Elder and Zucker 1998; Zhuo and Sim 2011). Motion blur widens the edges
     across its direction only; defocus widens all.
     """
     measured: dict[str, float] = {}

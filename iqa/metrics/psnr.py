@@ -31,7 +31,7 @@ def psnr_y(image: Image, reference: Image, *, crop: int = 0) -> float:
 
 
 def psnr_of(image: FloatArray, reference: FloatArray, crop: int = 0) -> float:
-    """The same of arrays (H, W) or (H, W, C) in [0, 1]; `crop`: pixels left out at each border."""
+    """PSNR in dB of arrays (H, W) or (H, W, C) in [0, 1]; `crop`: pixels left out at each border."""
     rows, columns = (slice(crop, size - crop) for size in image.shape[:2])
     difference = image[rows, columns] - reference[rows, columns]
     if not difference.size:

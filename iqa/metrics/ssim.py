@@ -32,7 +32,7 @@ def ssim_y(image: Image, reference: Image) -> float:
 
 
 def ssim_of(image: FloatArray, reference: FloatArray) -> float:
-    """The same of one channel (H, W) in [0, 1]: the mean over windows that lie inside the image."""
+    """SSIM of one channel (H, W) in [0, 1]: the mean over windows that lie inside the image."""
     import cv2
 
     height, width = image.shape
