@@ -215,7 +215,7 @@ def _is_prescreened(context: StepContext, cards: int) -> bool:
 def prescreen(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Verdict]:
     """One verdict per expert: the mean over a few crops, each treated as a separate image.
 
-    Enlargers, of which only one runs on the whole, are compared on further crops until the difference is clear.
+    Enlargers, of which only one runs on the whole image, are compared on further crops until the difference is clear.
     Self-ensemble is off, for speed and because the whole image is too large for it.
     """
     cards = [card.without_tta() for card in cards]

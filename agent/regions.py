@@ -37,7 +37,7 @@ FEATHER = 0.01
 SAME_SHAPE = 0.02
 """Relative difference of aspect ratio allowed between two versions of a picture."""
 LEAST_POLYGON = 6
-"""Count of numbers in the smallest polygon, a triangle."""
+"""Minimum count of numbers: a triangle."""
 
 
 @dataclass(frozen=True, slots=True)

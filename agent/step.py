@@ -21,13 +21,13 @@ from toolbox.card import ExpertCard
 from toolbox.tasks import Degradation, Task
 
 MOST_STREAKS = 1.0
-"""Level of motion blur in a textured result, and of rain beyond that of the step's input, from which it is rejected.
+"""Level from which a textured result is rejected: of motion blur, or of rain in excess of the step's input.
 
 Networks generate fur and grass from motion blur, needles from motion blur and noise. Of 18 enlargements of mixtures
-and real photos, those with generated needles had 1.2 or more, the others 0.3 or less. Only the
-increase of rain counts: the estimator takes fur, grass and bars for rain before an enlargement (levels up to 3.6) and
-after it (at most 0.7 more on eight pieces of training photos; needles from motion blur: 3.7 more), and rain left in
-an input remains in every enlargement.
+and real photos, those with generated needles had 1.2 or more, the others 0.3 or less. Only the increase of rain
+counts: the estimator takes fur, grass and bars for rain before an enlargement (levels up to 3.6) and after it (at
+most 0.7 more on eight pieces of training photos; needles from motion blur: 3.7 more), and rain left in an input
+remains in every enlargement.
 """
 
 

@@ -102,7 +102,7 @@ def read_into(stream: IO[bytes], view: memoryview) -> None:
 def watched(child: Child, seconds: float, check: Callable[[], None]) -> Iterator[list[Exception]]:
     """Kill the process after `seconds`, or when `check`, which is called repeatedly, raises.
 
-    The yielded list contains the exception that it raised.
+    The yielded list contains its exception.
     """
     done = threading.Event()
     raised = list[Exception]()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 
 class RestoreError(Exception):
-    """An error that says what was wrong, with which value, and what to do next (`hint`)."""
+    """Says what was wrong, with which value, and what to do next (`hint`)."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(f"{message}; {hint}" if hint else message)

@@ -208,7 +208,7 @@ def _factors(pixels: Tensor, space: _Space) -> Values:
 
 
 def _starts(side: int) -> list[int]:
-    """The starts of blocks of nearly equal size along a side."""
+    """The starts of nearly equal blocks along a side."""
     count = -(-side // BLOCK)
     return [number * side // count for number in range(count)]
 

@@ -103,8 +103,8 @@ def _bytes_of(rows: Rows) -> NDArray[np.uint8]:
 
 
 def _filtered(rows: NDArray[np.uint8], before: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """(h, 1 + n) rows with the Paeth filter: each byte minus the predicted one, that of left, above and upper left
-    which is nearest to left + above - upper left.
+    """(h, 1 + n) rows with the Paeth filter: each byte minus left, above or upper left, whichever is
+    nearest to left + above - upper left.
 
     `before`: the row above the first. `step`: bytes of a pixel. If the corner (upper left) is not between left and
     above, the nearest is the one farther from it; otherwise the one at most half as far away as the other, or else

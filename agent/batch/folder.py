@@ -115,7 +115,7 @@ class BatchFolder:
         return self.path / "finished" / f"{key_of(source)}{suffix}"
 
     def publish(self, entry: Entry) -> None:
-        """Move a recorded result to its place. Raises `FileExistsError` if a file is there, and `OSError`."""
+        """Move a recorded result to its path. Raises `FileExistsError` if that exists, and `OSError`."""
         output, target = self.finished(entry.source, Path(entry.output).suffix), self.results / entry.output
         target.parent.mkdir(parents=True, exist_ok=True)
         if entry.replaces:

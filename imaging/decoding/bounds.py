@@ -1,4 +1,4 @@
-"""Resource limits that the decoding process sets on itself. Other processes are not limited."""
+"""Resource limits that the decoding process, and no other, sets on itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _request_bytes: list[int] = []
 def begin_request(limits: Limits, size: int) -> None:
     """Limit the memory for a file of `size` bytes, and the CPU time until its number of pixels is known."""
     _request_bytes[:] = [size]
-    with suppress(ImportError, ValueError, OSError):  # Windows has no such limits; the parent's clock remains
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limits; the parent's time limit remains
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (limits.decoder_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))

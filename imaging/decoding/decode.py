@@ -242,7 +242,7 @@ def _plain(picture: PIL.Image.Image) -> PIL.Image.Image | Samples:
 
 
 def _exif(picture: PIL.Image.Image) -> PIL.Image.Exif:
-    """The EXIF block; empty if it is invalid, which is no reason to refuse a picture."""
+    """The EXIF block; empty if it is invalid."""
     try:
         return picture.getexif()
     except Exception:

@@ -62,7 +62,7 @@ def deep_avif(data: bytes, frame: int) -> Samples | None:
 
 
 def in_avif_colour(samples: Samples, data: bytes, metadata: Metadata) -> Samples:
-    """Samples with the colour space of the `colr` box, where there is no ICC profile."""
+    """Samples with the colour space of the `colr` box, if there is no ICC profile."""
     place = data.find(b"colrnclx")
     if metadata.icc_profile is None and place >= 0 and place + 12 <= len(data):
         primaries, transfer = struct.unpack_from(">HH", data, place + 8)

@@ -126,7 +126,7 @@ def _by_pillow(page: Any, data: bytes, name: str, error: Exception) -> Samples:
         if picture.size != (page.imagewidth, page.imagelength):
             raise broken from error
         array: Any = np.atleast_3d(np.asarray(picture if page.photometric != YCBCR else picture.convert("RGB")))
-    if page.photometric == MINISWHITE:  # back to what is stored
+    if page.photometric == MINISWHITE:  # back to the stored values
         array = ~array
     most = (1 << int(np.max(page.bitspersample))) - 1
     stored: Samples = array // (255 // most) if page.photometric in (MINISWHITE, MINISBLACK) and most > 1 else array

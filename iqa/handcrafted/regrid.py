@@ -42,7 +42,7 @@ def _excess(lumas: tuple[FloatArray, ...] | list[FloatArray]) -> Numbers:
 
 
 def _power(luma: FloatArray) -> Numbers:
-    """(harmonics, periods): power of the series at the harmonics of each period."""
+    """(harmonics, periods): power of the series."""
     steps = np.abs(np.diff(luma, axis=1))
     over = steps[:, 1:-1] - np.maximum(steps[:, :-2], steps[:, 2:])
     series = np.clip(over, 0, STANDING_OUT).mean(axis=0, dtype=np.float64)
