@@ -18,7 +18,7 @@ THUMBNAIL = 128
 """Long side of the reduced image on which the transmission map is estimated."""
 LEAST_TRANSMISSION = 0.08
 CLEAR = 3.0
-"""Logit of the transmission if the perceptron returns 0: 0.95."""
+"""Logit of the transmission, 0.95, if the perceptron returns 0."""
 RADII = (2, 5, 12)
 SMOOTH = 4.0
 
