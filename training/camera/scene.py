@@ -10,7 +10,7 @@ from training.data.degradations import estimated_depth, random_depth
 from training.data.rain_synthesis import rain_streaks
 
 LIGHT_SOURCE = 0.92
-"""Display value from which all three channels are taken for a light source that may be brighter than white."""
+"""Minimum display value of all three channels of a light source, which may be brighter than white."""
 
 
 def add_haze(linear: FloatArray, srgb: FloatArray, beta: float, rng: np.random.Generator) -> FloatArray:
