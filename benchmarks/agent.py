@@ -57,7 +57,7 @@ ALL_IN_ONE = "restore4k_all_in_one_denoise"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A restored picture, and what it cost."""
+    """A restored picture, and its cost."""
 
     image: Image
     expert_runs: float

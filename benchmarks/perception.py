@@ -85,7 +85,7 @@ def detection_table(
         severity = np.array([levels[kind] for levels in found_levels])
         needed = np.array([truth.needs.get(kind, Severity.VERY_LOW) for truth in truths])
         applied = np.array([truth.applied.get(kind, -1) for truth in truths])
-        if kind is Degradation.LOW_RESOLUTION:  # clean photos can have it too; what counts is what they resolve
+        if kind is Degradation.LOW_RESOLUTION:  # clean photos can have it too; what they resolve counts
             applied = np.where(needed > 0, needed, -1)
         found = severity >= Severity.MEDIUM
         there, absent = applied >= Severity.MEDIUM, applied < 0

@@ -31,7 +31,7 @@ Pair = tuple[Image, Image]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One column of one table: photos, what is done to each, and how results are measured."""
+    """One column of one table: photos, their degradation, and the measure of results."""
 
     group: str
     name: str

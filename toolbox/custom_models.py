@@ -56,14 +56,14 @@ class CustomModel:
 
 
 Examine: TypeAlias = Callable[[CustomModel, dict[str, Any], ModelStore], dict[str, Any]]
-"""As `examine`, but for `check`."""
+"""As `examine`, without `check`."""
 
 
 def add_custom_model(model: CustomModel, store: ModelStore, examination: Examine) -> ExpertCard:
     """Copy the file, have the copy examined, move it into the store, and write its card.
 
     A file that is already in the store's folder stays where it is. If a step fails, nothing is left behind.
-    Raises `WeightsError`, `BadCard`, `DuplicateExpert`, and what `examination` raises.
+    Raises `WeightsError`, `BadCard`, `DuplicateExpert`, and errors of `examination`.
     """
     _check_file(model.file)
     if any(card.name == model.name for card in catalogue_of(store)):
@@ -112,8 +112,8 @@ def examine(
 ) -> dict[str, Any]:
     """The card keys that follow from the model file, found by loading and running it; `check` gets the expert.
 
-    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, `BadCard`, and what `check`
-    raises. Call it in a process with limits, because the file is not trusted.
+    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, `BadCard`, and errors of
+    `check`. Call it in a process with limits, because the file is not trusted.
     """
     if table["loader"] == "onnx":
         draft = OnnxCard.model_validate({"name": model.name, **table})

@@ -53,12 +53,12 @@ class GraphProcess:
         self._lock = threading.Lock()
 
     def signature(self, check: Check) -> Signature:
-        """Open the graph. Raises `ExpertError`, and what `check` raises."""
+        """Open the graph. Raises `ExpertError`, and errors of `check`."""
         with self._held(check):
             return self._open(check)
 
     def __call__(self, tile: NDArray[Any], check: Check) -> NDArray[np.float32]:
-        """The output for one (1, C, h, w) tile. Raises `ExpertError`, and what `check` raises."""
+        """The output for one (1, C, h, w) tile. Raises `ExpertError`, and errors of `check`."""
         with self._held(check):
             if self._child is None or self._child.has_ended:
                 self._open(check)

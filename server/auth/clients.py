@@ -53,7 +53,7 @@ class Callers(Protocol):
         """The token's client as `client_id`; None if no client has this token."""
 
     def folders(self, name: str) -> Sequence[Path]:
-        """The folders that the client may read beside its own output folder."""
+        """The folders that the client may read besides its own output folder."""
 
 
 def load_clients(file: Path) -> dict[str, NamedClient]:

@@ -1,4 +1,4 @@
-"""Tries a custom model in a process of its own, because a hostile file may loop or grow without end.
+"""Tries a custom model in a separate process, because a hostile file may loop or grow without end.
 
 `examine_in_process` is the parent's side. The process takes a request from stdin, answers it on stdout, and ends with
 its parent.

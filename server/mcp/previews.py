@@ -59,7 +59,7 @@ class Part:
 
 
 def look_at(image: Image, box: Box, scale: float | None) -> Part:
-    """The box at `scale` display pixels per pixel, cut at its centre to what a reply can hold.
+    """The box at `scale` display pixels per pixel, cropped to its centre if a reply cannot hold it.
 
     None: 1 where that fits, otherwise the whole box, reduced.
     """
@@ -79,7 +79,7 @@ def side_by_side(first: Image, second: Image, box: Box, scale: float | None, *, 
 
 @dataclass(frozen=True, slots=True)
 class BeforeAndAfter:
-    """The pictures of a reply about a result, and the line that says what they show."""
+    """The pictures of a reply about a result, and the line that describes them."""
 
     line: str
     pictures: tuple[ImageContent, ...]

@@ -92,7 +92,7 @@ def step_line(node: Node) -> str:
 
 
 def what_was_done(restored: Restoration) -> str:
-    """The steps that changed the image, and why there were no more of them, or none."""
+    """The steps that changed the image, and the reason if there are none or the budget ended them."""
     state, nodes = restored.state, restored.path_taken()
     same_size = state.plan and (state.plan.final_width, state.plan.final_height) == (nodes[0].width, nodes[0].height)
     nothing = "left as it was" if same_size else "only resized"

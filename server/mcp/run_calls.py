@@ -33,7 +33,7 @@ async def run_or_join(
 ) -> CallToolResult:
     """Reply with the result of a run, or with its state after `wait_seconds` (the server's, if None).
 
-    Raises what the run raises.
+    Raises the error of the run.
     """
     key, known = await anyio.to_thread.run_sync(_identify, service, tool, arguments)
     name = known or new_id(key)

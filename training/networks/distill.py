@@ -289,7 +289,7 @@ def _smooth(pixels: Tensor) -> Tensor:
 def without_blocks(state: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str, Tensor]:
     """The weights of an RRDBNet that has only the `kept` residual blocks of another one, in the order given.
 
-    A residual block adds a little to its input, so that what is left of the network still works.
+    A residual block adds only a little to its input, so the remaining network still works.
     """
     trunk = "model.1.sub."
     numbers = [int(name.removeprefix(trunk).split(".")[0]) for name in state if name.startswith(trunk)]
