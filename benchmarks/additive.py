@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 
 REACH = 3.0
-"""Standard deviations beyond which handcrafted features count no more: models are not trusted outside what they saw.
+"""Standardised features are clipped to this, because models are not trusted outside the range of their training data.
 """
 
 
@@ -39,7 +39,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Additive:
-    """A sum of terms, and what it is compared with."""
+    """A sum of terms, and the offset of each severity level, added to the sum to give a logit."""
 
     terms: Mapping[str, Term]
     offsets: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Compares the agent with other agents with the same experts, and without each of its parts, on MiO100 combinations.
+"""Compares the agent with other agents that use the same experts, and with ablations, on MiO100 combinations.
 
     python -m benchmarks.agent --data DATA/bench/bsd100/hr --photos 2 [--only "the agent" "random order"] [--side 640]
 
@@ -7,8 +7,8 @@ where it is smaller; `worst` is the lowest mean of one combination. Expert runs 
 full-size equivalents: a prescreened crop counts by its share of the pixels. 4KAgent's own pictures cost 7.5 tool and
 10.1 perception calls (arXiv 2507.07105).
 
-Ablations: "without rollback" takes the best expert's result at every step, even where the judge likes the input
-better; "without replanning" undoes such a step, and continues with the same plan; "without prescreening" runs the
+Ablations: "without rollback" takes the best expert's result at every step, even if the judge prefers the
+input; "without replanning" undoes such a step, and continues with the same plan; "without prescreening" runs the
 same experts on the whole of large pictures (more than 0.26 megapixels: give a --side above 512, or nothing is
 prescreened); "every expert on the whole" also runs those that the expert priors leave out.
 """
@@ -57,7 +57,7 @@ ALL_IN_ONE = "restore4k_all_in_one_denoise"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A restored picture, and what it cost."""
+    """A restored picture, and its cost."""
 
     image: Image
     expert_runs: float
@@ -67,7 +67,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One way to restore, as a change of ours."""
+    """An agent, given as a modification of ours."""
 
     changes: Mapping[str, object] = field(default_factory=dict)
     reasoner: Reasoner = RULES
@@ -84,12 +84,12 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class ShuffledOrder(RuleReasoner):
-    """The rules, but for the order, which is drawn."""
+    """The rules, but with a random order."""
 
     name: str = "random"
 
     def order(self, tasks: Sequence[Task], perception: Perception, failed: Mapping[Task, str]) -> Ordering:
-        """Any order; super-resolution last, as no order of chance would have it cost sixteen times as much."""
+        """A random order, but super-resolution last: after it, every step would cost up to sixteen times as much."""
         seed = [
             len(tasks),
             perception.width,
@@ -117,7 +117,7 @@ def _without_prescreening() -> AbstractContextManager[object]:
 
 @contextmanager
 def _niqe_alone() -> Iterator[None]:
-    """4KAgent's formula over what runs here: its quality score is NIQE's, and nothing else counts."""
+    """4KAgent's formula with the only metric of it that is built in: the score is that of NIQE alone."""
 
     def verdict(expert: str, features: ImageFeatures, *_: object, **__: object) -> Verdict:
         value = combine({"niqe": features.handcrafted["niqe"]})
@@ -161,7 +161,7 @@ def _pool() -> ExpertPool:
 
 @contextmanager
 def _counted(looks: list[float], whole: Image) -> Iterator[None]:
-    """Every look of the estimator and the metrics; one at a crop counts by its share of the whole."""
+    """Count the calls of estimator and metrics in `looks`; one on a crop counts by its share of the pixels."""
 
     def see_and_count(
         image: Image, crops: tuple[Box, ...] | None = None, models: ExpertPool | None = None
@@ -236,7 +236,7 @@ def line(name: str, gains: Sequence[Gain]) -> str:
 
 @reported("agent", "The agent, its ablations and other agents on MiO100's combinations")
 def main() -> None:
-    """Print the table, a row as soon as it is known."""
+    """Print the table, each row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photos")
     parser.add_argument("--photos", type=int, default=2)

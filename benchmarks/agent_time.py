@@ -4,8 +4,8 @@
 
 Once as a command in a new process, and once as the second call of a long-running process, as in a server.
 `--against`: the interpreter of an environment with another version of restore4k, for ratios from the same run; both
-versions take turns. Seconds computed are those of all threads and child processes, which other work on the machine
-disturbs less than those of the clock on the wall.
+versions take turns. Computed seconds are CPU time of all threads and child processes; other work on the machine
+disturbs it less than wall-clock time.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def command(python: str, image: Path, profile: str) -> dict[str, Any]:
         words = [python, "-m", "server", "restore", str(image), "--json", "--quiet", "--profile", profile]
         words += ["--output", f"{folder}/result.png", "--runs", f"{folder}/runs"]
         before, started = children(), time.perf_counter()
-        # Elsewhere than in a checkout, whose packages would go before those of the environment.
+        # Not in a checkout, whose packages would take precedence over those of the environment.
         answer = subprocess.run(words, check=True, capture_output=True, text=True, cwd=folder)
         wall, computed = time.perf_counter() - started, children() - before
     summary = json.loads(answer.stdout)
@@ -90,7 +90,7 @@ def command(python: str, image: Path, profile: str) -> dict[str, Any]:
 
 
 def server(python: str, image: Path, profile: str) -> dict[str, Any]:
-    """The same of the second call in one process."""
+    """The same for the second call in one process."""
     with tempfile.TemporaryDirectory() as folder:
         words = [python, "-c", SERVER, str(image), profile, folder]
         answer = subprocess.run(words, check=True, capture_output=True, text=True, cwd=folder)
@@ -99,7 +99,7 @@ def server(python: str, image: Path, profile: str) -> dict[str, Any]:
 
 
 def children() -> float:
-    """Seconds that ended child processes computed, theirs included."""
+    """CPU seconds of ended child processes and their children."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -110,7 +110,7 @@ def steps(run: Mapping[str, Any]) -> str:
 
 
 def show(parts: Mapping[str, float]) -> None:
-    """Print seconds and shares, and what is not experts."""
+    """Print seconds and share of each part, and the share outside experts."""
     total = sum(parts.values())
     for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
         print(f"{name:12}{seconds:8.2f} s {seconds / total:7.1%}")

@@ -1,8 +1,8 @@
 """AgenticIR's search (Zhu et al. 2024, arXiv 2410.17809) with our experts, for comparison.
 
-Depth first: the next task of the schedule is tried by its experts in random order until one leaves at most a low
-severity of its degradation, in the eyes of our estimator. Where none does, the schedule begins with another task;
-where no task succeeds first, the one whose result looks best is accepted as a compromise.
+Depth-first search: the experts of the next scheduled task are tried in random order until one leaves at most a low
+severity of its degradation, by our estimator. If none does, the schedule begins with another task; if no task
+succeeds first, the one whose result has the best quality score is accepted as a compromise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from toolbox.tasks import Severity, Task
 
 @dataclass(slots=True)
 class Search:
-    """One picture's search, and what it has cost so far."""
+    """The search on one picture, and its cost so far."""
 
     experts: ExpertPool
     chance: np.random.Generator
@@ -70,7 +70,7 @@ class Search:
 
 
 def restored_depth_first(image: Image, scale: int, experts: ExpertPool) -> tuple[Image, int, int, float]:
-    """The result, expert runs, looks of the estimator or the metrics, seconds."""
+    """The result, expert runs, calls of the estimator or the metrics, and seconds."""
     started = time.perf_counter()
     sized = {"upscale_4k": False, "scale_factor": scale if scale > 1 else None, "require_sr_size": 0}
     profile = load_profile("default").model_copy(update=sized)

@@ -1,7 +1,7 @@
-"""Every published architecture that the loader knows, small and with random weights: does it load, tile and hold.
+"""Loads and runs every published architecture that the loader knows, small and with random weights.
 
-`python -m benchmarks.architectures` prints a table. Seconds are of small networks: they say that it runs, not how
-fast the published one is.
+`python -m benchmarks.architectures` prints a table. Seconds are those of small networks, not of the published
+ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TILE, HALO = 96, 16
 
 
 def card_of(network: RandomNetwork, file: Path, **changes: object) -> SpandrelCard:
-    """A card for a file that such a network was written to."""
+    """A card for the file of a random network."""
     task = "denoising" if network.scale == 1 else "super_resolution"
     return SpandrelCard.model_validate(
         {

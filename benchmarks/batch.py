@@ -1,4 +1,4 @@
-"""Folders of pictures: against one call a picture, by one worker or two, by Ray, and what memory does.
+"""Batches: against one call per picture, with one or two workers, with Ray, and their memory and overhead.
 
 `python -m benchmarks.batch PART` prints a table; PART is calls, workers, busy, ray, memory or record. Pictures are
 parts of the photos of scikit-image, 64x64, a quarter each noisy, dark, compressed and clean, enlarged 2x by
@@ -72,7 +72,7 @@ def calls(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def workers(folder: Path, arguments: argparse.Namespace) -> None:
-    """The ways to use the cores."""
+    """Ways to divide the cores among workers and threads."""
     source = pictures(folder / "in", arguments.pictures or 64, arguments.side)
     count = os.cpu_count() or 1
     print("| workers | threads of each | seconds | CPU seconds |\n|---|---|---|---|")
@@ -83,14 +83,14 @@ def workers(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def busy(folder: Path, arguments: argparse.Namespace) -> None:
-    """The share of the cores that one worker a core keeps busy; to be run on a machine that does nothing else."""
+    """The share of core time that one worker per core uses; run it on an idle machine."""
     source = photos(folder / "in", arguments.pictures or 12)
     count, handles, stamps = os.cpu_count() or 1, dict[int, ProcessHandle](), list[tuple[float, float]]()
 
     def stamp(tally: Tally, entry: Entry | None) -> None:
         if entry is not None and entry.status == "failed":
             raise SystemExit(entry.reason)
-        if entry is not None and tally.ended <= tally.total - count:  # afterwards a worker may have none
+        if entry is not None and tally.ended <= tally.total - count:  # after that, a worker may be idle
             stamps.append((time.perf_counter(), sum(map(computed, handles.values()))))
 
     request = BatchRequest(source, folder / "out", load_profile("default"))
@@ -103,7 +103,7 @@ def busy(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def ray(folder: Path, arguments: argparse.Namespace) -> None:
-    """Local and Ray by turns, with their start and without."""
+    """The local engine and Ray in turn, with and without their start-up."""
     source = pictures(folder / "in", arguments.pictures or 32, arguments.side)
     count = os.cpu_count() or 1
     print("| engine | seconds | once every worker has given a result |\n|---|---|---|")
@@ -135,7 +135,7 @@ def memory(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def record(folder: Path, arguments: argparse.Namespace) -> None:
-    """Time of the command itself per picture, with workers that take no time, and with nothing left to do."""
+    """CPU time of the command itself per picture, with workers that take no time, and with nothing left to do."""
     source = folder / "in"
     count = arguments.pictures or 5000
     for number in range(count):
@@ -150,7 +150,7 @@ def record(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 class Copier(Worker):
-    """Does nothing to a picture."""
+    """Copies pictures instead of restoring them."""
 
     def restore(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         """A copy."""
@@ -218,13 +218,13 @@ def watched(
 
 
 def computed(handle: ProcessHandle) -> float:
-    """Seconds that a worker and its decoding processes, ended ones too, have computed."""
+    """CPU seconds of a worker and its decoding processes, including ended ones."""
     worker = psutil.Process(handle.process.pid)
     return sum(sum(process.cpu_times()[:4]) for process in (worker, *worker.children(recursive=True)))
 
 
 def batch(source: Path, results: Path, engine: EngineOpener, stamps: list[float] | None = None) -> None:
-    """One batch with its start; `stamps` gets when each picture ended."""
+    """One batch with its start-up; appends the time at which each picture ended to `stamps`."""
 
     def stamp(tally: Tally, entry: Entry | None) -> None:
         if entry is not None and stamps is not None:
@@ -236,14 +236,14 @@ def batch(source: Path, results: Path, engine: EngineOpener, stamps: list[float]
 
 
 def cost(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of the clock, and seconds in which a core was busy in this process and those that it has ended."""
+    """Wall-clock seconds, and CPU seconds of this process and of its ended children."""
     started, busy = time.perf_counter(), sum(os.times()[:4])
     work()
     return time.perf_counter() - started, sum(os.times()[:4]) - busy
 
 
 def resident(process: int) -> tuple[int, int]:
-    """MiB that a process holds, and has held at most (Linux)."""
+    """Current and peak resident memory of a process in MiB (Linux)."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     values = dict(line.split(":", 1) for line in lines if ":" in line)
     return int(values["VmRSS"].split()[0]) >> 10, int(values["VmHWM"].split()[0]) >> 10
@@ -259,7 +259,7 @@ def _batch(source: Path, results: Path) -> None:
 
 
 def _call(*arguments: object) -> None:
-    """The command; threads that wait leave their core to others, which is only fair on a machine that is not idle."""
+    """Run the command with waiting threads that yield their core, for comparability on a machine that is not idle."""
     command = [*COMMAND, *map(str, arguments), "-p", PROFILE]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
 

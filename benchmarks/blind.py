@@ -3,7 +3,7 @@
     python -m benchmarks.blind OURS THEIRS --output blind.html --data INPUTS --names ours x4plus
 
 OURS and THEIRS are folders with pictures of the same names; `--data` adds the pictures that both were made from. The
-page holds everything. Sides and order are drawn by the seed; at the end it shows how often each won, with the 95 %
+page is self-contained. Sides and order are drawn from the seed; at the end it shows how often each won, with the 95 %
 confidence interval of the share (Wilson score), where a tie counts half for each.
 """
 
@@ -89,7 +89,7 @@ def _size(file: Path) -> tuple[int, int]:
 
 
 def _data_uri(file: Path) -> str:
-    """The picture as WebP, without name or metadata, which would tell whose it is."""
+    """The picture as WebP, without name or metadata, which would reveal whose it is."""
     with PIL.Image.open(file) as picture:
         content = io.BytesIO()
         picture.convert("RGB").save(content, "WEBP", quality=WEBP_QUALITY)

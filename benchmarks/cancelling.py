@@ -1,4 +1,4 @@
-"""Time until a cancelled restoration to 4096 pixels stops, for moments spread over its duration.
+"""Time until a restoration to 4096 pixels stops, cancelled at moments spread over its duration.
 
 python -m benchmarks.cancelling
 """
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def stopped(image: Path, experts: ExpertPool, after: float | None) -> tuple[float, float | None]:
-    """Seconds of the run, and those from cancelling to its end; None if it was finished by then."""
+    """Seconds of the run, and from cancelling to its end; None instead if it had finished by then."""
     token = ProgressToken()
     cancelled_at: list[float] = []
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.clean --data DATA/bench/bsd100/hr --photos 8 [--scale 2] [--side 120]
 
-PSNR (RGB) of the default profile's result against the photo itself. Where a scale is given, against what the same
-profile's super-resolution makes of the photo, and in brackets against its bicubic enlargement (from which a good
-one must differ). With a side, of the photos reduced to that: thumbnails. Nothing is wrong with these photos: every
-step but super-resolution is one too many.
+PSNR (RGB) of the default profile's result against the photo itself; with --scale, against the result of the
+profile's super-resolution alone, and in brackets against bicubic enlargement (from which a good result must differ).
+--side reduces the photos to thumbnails first. These photos have no degradations: every step except super-resolution
+is superfluous.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def steps_of(run: Restoration) -> tuple[list[str], bool]:
 
 @reported("clean", "Clean photos that the agent leaves unchanged", preformatted=True)
 def main() -> None:
-    """Print a line for every photo, and what they come to."""
+    """Print a line for every photo, and counts over all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of clean photos")
     parser.add_argument("--photos", type=int, default=8)

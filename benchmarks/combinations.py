@@ -31,7 +31,7 @@ from toolbox.tasks import Degradation, Severity
 from training.data.degradations import MIO100, mix
 
 SIDE = 320
-"""Photos are cut to this side at most, a multiple of 4."""
+"""Maximum side to which photos are cropped; a multiple of 4."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
-"""Sheets to look at: degraded / every expert / the agent / truth, one per kind of degradation.
+"""Contact sheets: degraded / every expert / the agent / ground truth, one sheet per kind of degradation.
 
     python -m benchmarks.contact_sheet --output benchmarks/sheets
     python -m benchmarks.contact_sheet --output SHEETS --data DATA/bench
     python -m benchmarks.contact_sheet --output SHEETS --real DATA/bench/realsrset
 
-Without --data three photos of scikit-image are used, which anybody may pass on (astronaut by NASA, public domain;
-coffee by Rachel Michetti and Chelsea the cat by Stefan van der Walt, both CC0). --real: pictures without truth, as
-they are and as the agent leaves them, twice as large, under what the agent did.
+Without --data three redistributable photos of scikit-image are used (astronaut by NASA, public domain; coffee by
+Rachel Michetti and Chelsea the cat by Stefan van der Walt, both CC0). --real: pictures without ground truth, beside
+the agent's result at twice the size, labelled with its steps.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ SHOWN = {
     "rain": "medium",
     "dark": "medium",
 }
-"""Which column of each table is shown; the first one where there is no name."""
+"""The column of each table that is shown; None: the first one."""
 FREE = {"astronaut": (0, 60), "coffee": (60, 180), "chelsea": (40, 100)}
-"""Photos, and the upper left corner of the 320 pixels that are used."""
+"""Photos, and the upper left corner of the 320x320 pixels that are used."""
 
 
 @reported("contact_sheet", "Contact sheets of all experts", preformatted=True)
@@ -124,7 +124,7 @@ def _middle(image: Image, patch: int) -> PIL.Image.Image:
 
 
 def _free_photos(folder: Path) -> Path:
-    """A folder like DATA/bench of the photos that may be passed on."""
+    """A folder like DATA/bench with the redistributable photos."""
     for name, (top, left) in FREE.items():
         pixels = getattr(skimage.data, name)()[top : top + 320, left : left + 320]
         pixels = pixels[: pixels.shape[0] // 4 * 4, : pixels.shape[1] // 4 * 4]

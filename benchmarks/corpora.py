@@ -1,10 +1,10 @@
-"""Every file of public test corpora: our pixels against those of independent readers, or one clear error.
+"""Reads every file of public test corpora: our pixels must match independent readers, or there is one clear error.
 
     python -m benchmarks.corpora --data FOLDER
 
 The folder has a sub-folder for each corpus. Needs OpenImageIO and libvips (`pip install openimageio pyvips-binary`),
-which decode none of our files. A picture is right if one of them has the same pixels to 1/255, colours multiplied by
-alpha.
+which restore4k itself does not use. A picture is right if one of them has the same pixels to 1/255, colours
+multiplied by alpha.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ OUTCOMES = (EQUAL, REFUSED, OURS_REFUSED, ALONE, DIFFERENT)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file."""
+    """The outcome for one file."""
 
     kind: str
     """One of `OUTCOMES`."""
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def outcome(path: Path, readers: Mapping[str, Reader]) -> Outcome:
-    """Read a file with our decoder and with independent ones. Raises what is no `ImageError` of ours."""
+    """Read a file with our decoder and with independent ones. Raises errors other than `ImageError`."""
     theirs, refusals = dict[str, Pixels](), list[str]()
     for name, read in readers.items():
         try:
@@ -100,7 +100,7 @@ def laid_out(colours: Pixels, alpha: Pixels | None) -> Pixels:
 
 
 def difference(first: Pixels, second: Pixels) -> float:
-    """The largest difference of a sample; infinite for different sizes, and for what is no number."""
+    """The largest difference of a sample; infinite for different sizes and for NaN."""
     most = float(np.abs(first - second).max()) if first.shape == second.shape else np.nan
     return float("inf") if np.isnan(most) else most
 
@@ -157,7 +157,7 @@ READERS: dict[str, Reader] = {"OpenImageIO": by_openimageio, "libvips": by_libvi
 
 
 def print_corpus(folder: Path, readers: Mapping[str, Reader]) -> dict[Path, Outcome]:
-    """A row of the table."""
+    """Print a row of the table, and return the outcomes."""
     found = {file: outcome(file, readers) for file in sorted(folder.rglob("*")) if file.is_file()}
     counts = Counter(one.kind for one in found.values())
     print(f"| {folder.name} | {len(found)} | {' | '.join(str(counts[kind]) for kind in OUTCOMES)} |", flush=True)

@@ -1,4 +1,4 @@
-"""What decoding in a process of its own costs, and what damaged files of every format do to the parent.
+"""Cost of decoding in a separate process, and effect of damaged files of every format on the parent.
 
     python -m benchmarks.decoding --files FOLDER --minutes 10
 
@@ -85,7 +85,7 @@ def _used() -> float:
 
 
 def print_cost() -> None:
-    """A row for both ways, and the median of their ratio."""
+    """Print a row for both ways, and the median of their ratio."""
     data, here, there = photo_jpeg(), list[float](), list[float]()
     for _ in range(TURNS + 1):
         with patch("imaging.reading.decoding", _here):
@@ -139,7 +139,7 @@ def mutated(data: bytes, other: bytes, chance: np.random.Generator) -> bytes:
 
 
 def print_fuzzing(folder: Path, minutes: float) -> None:
-    """Counts of outcomes, the longest read, and the growth of this process."""
+    """Print counts of outcomes, the longest read, and the growth of this process."""
     kinds: dict[str, list[tuple[str, bytes]]] = {}
     for name, data in _seeds(folder):
         kinds.setdefault(Path(name).suffix.lower(), []).append((name, data))

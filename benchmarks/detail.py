@@ -1,9 +1,9 @@
-"""What texture costs: blends of a faithful 4x enlargement with one that generates texture, on held-out photos.
+"""Cost of texture: blends of a faithful 4x enlargement with one that generates texture, on held-out photos.
 
     python -m benchmarks.detail --data DATA
 
-DATA holds clean photos; those that no training has seen are reduced bicubically, and again as light noise and
-compression leave them. High frequencies are those of the enlargement as a share of the photo's.
+The held-out photos of DATA are reduced bicubically, and in a second table with light noise and compression. High
+frequencies are those of the enlargement relative to the photo's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FAITHFUL, TEXTURED = "restore4k_sr_x4", "restore4k_sr_x4_texture"
 OTHERS = ("restore4k_sr_x4_real", "realesrgan_x4")
 DETAILS = (0.25, 0.4, 0.5, 0.7)
 SIDES = {"bicubic": 320, "mild": 256}
-"""Side of the photo's part by the degradation; targets of `mild` have half of it."""
+"""Side of the crop of a photo, by degradation; targets of `mild` have half of it."""
 TIMED_SIDE = 192
 
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def show(pairs: list[Pair], experts: dict[str, Expert]) -> None:
-    """The rows of a table on pairs of a small picture and its original."""
+    """Print the rows of a table for pairs of a small picture and its original."""
     found = defaultdict[str, list[tuple[float, float, float]]](list)
     for given, photo in pairs:
         small, original = from_numpy(given), from_numpy(photo)

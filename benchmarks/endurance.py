@@ -1,10 +1,10 @@
-"""2,000 light calls of 20 clients over HTTP, then restorations of killed clients: what the server holds in between.
+"""Resources of a server before and after 2,000 light HTTP calls of 20 clients and restorations of killed clients.
 
     python -m benchmarks.endurance
 
-A real server process with 20 tokens. Every client calls in turn what reads and measures; after each ninth call it
-begins one more on a connection of its own and leaves without waiting for the answer. Then each has, three times, a
-process that begins a restoration and is killed when it hears of its progress; the run goes on, and is waited for.
+A real server process with 20 tokens. Every client makes reading and measuring calls in turn; after every ninth call
+it begins one more on a separate connection and leaves without waiting for the answer. Then each starts, three times,
+a process that begins a restoration and is killed at its first notification of progress; the run goes on to its end.
 Memory, descriptors, threads and child processes of the server are counted after a first round of both, which loads
 everything, after the calls, and at the end.
 """
@@ -38,7 +38,7 @@ from benchmarks.load import LIGHT, Tally, client_of, first_image, held_by, one_c
 from benchmarks.report import reported
 
 KINDS = (*LIGHT, "analyze_quality", "list_profiles", "read_own_image")
-"""Nine calls of a client, which the cut one follows."""
+"""The nine calls of a client in a round, before the one that it does not wait for."""
 REST_SECONDS = 10
 DOOMED = """
 import socket, sys
@@ -48,7 +48,7 @@ while (data := connection.recv(65536)) and b"notifications/progress" not in data
 print("begun" if data else "refused", flush=True)
 while connection.recv(65536): pass
 """
-"""The process of a client that is killed: sends a request, says when it hears of its progress, and listens on."""
+"""The process of a client that is killed: sends a request, prints when it hears of progress, and keeps listening."""
 
 
 @reported("endurance", "A server before and after 2,000 calls", preformatted=True)
@@ -104,7 +104,7 @@ async def measure(folder: Path, count: int, calls: int, kills: int) -> dict[str,
 
 
 async def burst(url: str, tokens: list[str], handles: list[str], rounds: int, tally: Tally) -> None:
-    """So many rounds of ten calls of every client."""
+    """`rounds` rounds of ten calls of every client."""
     async with anyio.create_task_group() as group:
         for number, (token, own) in enumerate(zip(tokens, handles, strict=True)):
             group.start_soon(one_client, url, token, own, handles[(number + 1) % len(handles)], rounds, tally)
@@ -118,7 +118,7 @@ async def one_client(url: str, token: str, own: str, foreign: str, rounds: int, 
                 began = time.perf_counter()
                 try:
                     wrong = await one_call(client, kind, own, foreign)
-                except Exception as error:  # whatever it is, it is a failure
+                except Exception as error:  # any error is a failure
                     tally.failures.append(f"{kind}: {type(error).__name__}: {error}"[:200])
                     continue
                 tally.foreign += wrong
@@ -127,7 +127,7 @@ async def one_client(url: str, token: str, own: str, foreign: str, rounds: int, 
 
 
 def cut_call(url: str, token: str, handle: str) -> None:
-    """Begin to measure an image, and leave."""
+    """Begin to measure an image, and disconnect."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 80)) as connection:
         connection.sendall(request(url, token, "analyze_quality", {"image": handle}))
@@ -148,7 +148,7 @@ def request(url: str, token: str, tool: str, arguments: dict[str, Any]) -> bytes
 
 
 async def killed(url: str, tokens: list[str], number: int) -> Counter[str]:
-    """Let a process of each client begin to restore a photo of that number, kill it; how the runs end."""
+    """Let a process of each client begin to restore a photo, and kill it. Returns how the runs end."""
     noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     stream = io.BytesIO()
     PIL.Image.fromarray(noise).save(stream, "PNG")
@@ -184,7 +184,7 @@ async def ended(url: str, token: str) -> Counter[str]:
 
 
 async def holdings(server: int) -> dict[str, int]:
-    """What the server holds after a rest (Linux)."""
+    """The resources of the server after a pause (Linux)."""
     await anyio.sleep(REST_SECONDS)
     megabytes, descriptors = held_by(server)
     threads = list(Path(f"/proc/{server}/task").iterdir())

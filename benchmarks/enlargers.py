@@ -1,11 +1,11 @@
-"""What it loses to decide enlargers on crops and to run one on the whole, against running both and deciding then.
+"""Loss from choosing an enlarger on crops and running it alone on the whole, against running all on the whole.
 
     python -m benchmarks.enlargers --data BENCH [--photos 60] [--always]
 
-Those compete that the default profile shortlists by expected gain; with `--always` the two embedded networks for 2x,
-also where they differ much. Photos of BSD100 are reduced to half their size; every second one is then compressed
-(JPEG, quality 40). They are far smaller than pictures of which crops are taken, and so are the crops: as small as the
-patches of the networks that judge them allow.
+The competitors are those that the default profile shortlists by expected gain; with `--always`, the two embedded
+networks for 2x on every photo. Photos of BSD100 are reduced to half their size; every second one is then compressed
+(JPEG, quality 40). They are far smaller than pictures that are prescreened, so the crops are as small as the patches
+of the judging networks allow.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from training.data.loading import load_photo, shrink
 NETWORKS = ("restore4k_sr_x2", "restore4k_sr_x2_real")
 STEP = Step(task=Task.SUPER_RESOLUTION, scale=2)
 SIDE = 64
-"""Of a crop, in pixels."""
+"""Side of a crop in pixels."""
 QUALITY = 40
 
 
@@ -92,7 +92,7 @@ def on_the_whole(context: StepContext, cards: Sequence[ExpertCard]) -> Mapping[s
 
 
 def on_crops(context: StepContext, cards: Sequence[ExpertCard]) -> str:
-    """The expert that a run chooses by crops."""
+    """The expert that a run chooses on crops."""
     (chosen,) = qmoe.worth_a_run(list(qmoe.prescreen(context, cards)), most=1)
     return chosen
 

@@ -3,10 +3,9 @@
     python -m benchmarks.faces --data DATA/bench
     python -m benchmarks.faces --data DATA/bench --sheet faces.png
 
-Faces are looked for in the undamaged pictures of set5, set14 and bsd100 (hr/); each is cut out with its
-surroundings and degraded as in blind face restoration (training.data.pairs.face, a seed per face and draw). `clean`
-is the undamaged face: there is nothing to gain, and what is lost is shown. Without --data, the astronaut of
-scikit-image.
+Faces are detected in the undamaged pictures of set5, set14 and bsd100 (hr/); each is cropped with its surroundings
+and degraded as in blind face restoration (training.data.pairs.face, one seed per face and draw). `clean` is the
+undamaged face, which can only lose. Without --data, the astronaut of scikit-image.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from training.data.pairs import face as degrade_face
 SETS = ("set5", "set14", "bsd100")
 LEAST_SIZE = 40
 MOST_DB = 60.0
-"""Shown for what is the same."""
+"""Shown for identical faces."""
 SURROUNDINGS = 1.0
 """Margin around a face on each side, as a fraction of its size."""
 SHEET_SIDE = 192
@@ -124,7 +123,7 @@ def run(data: Path | None, draws: int, sheet: Path | None) -> None:
 
 
 def _alone(image: Image, face: Face, expert: str, pool: ExpertPool) -> FloatArray:
-    """The picture with what one expert makes of the face, good or bad."""
+    """The picture with one expert's result for the face, better or worse."""
     pixels = to_numpy(image.pixels)
     aligned = align(pixels, face)
     return paste(pixels, [(aligned, to_numpy(run_on_crop(pool.get(expert), aligned, ProgressToken()).pixels))])

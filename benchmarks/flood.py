@@ -3,8 +3,8 @@
     python -m benchmarks.flood
 
 The flood, from a process of its own: connections without a token that begin large bodies or send nothing; one client
-with a token who opens sessions and streams, sends bodies of 20 MB, reads an image of 12 megapixels and has files
-decoded that take long. The figures are of the other client, first alone and then during the flood.
+with a token that opens sessions and streams, sends bodies of 20 MB, reads an image of 12 megapixels and sends files
+that decode slowly. The figures are of the other client, first alone and then during the flood.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from server.mcp.workspace import handle_of
 PADDING = b"x" * 20_000_000
 LARGE = (4000, 3000)
 PARTS = {"strangers": 40, "idle": 200, "sessions": 4, "streams": 64, "uploads": 4, "reads": 8, "slow files": 4}
-"""Tasks of each part of the flood."""
+"""Concurrent tasks of each part of the flood."""
 LIGHT = ("list_profiles", "list_experts", "list_runs")
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -97,7 +97,7 @@ async def measure(folder: Path, long_side: int, calls: int, parts: list[str], ni
 
 
 async def at_work(url: str, token: str, long_side: int, calls: int, number: int) -> dict[str, Any]:
-    """The client's restoration of its photo of that number, and its light calls meanwhile."""
+    """Restore the client's photo `number`, and make its light calls meanwhile."""
     run, seconds, failures = dict[str, Any](), list[float](), list[str]()
     async with anyio.create_task_group() as group:
         if long_side:
@@ -108,7 +108,7 @@ async def at_work(url: str, token: str, long_side: int, calls: int, number: int)
                 try:
                     result = await client.call_tool(tool, {})
                     failures += [str(result.content)[:200]] if result.is_error else []
-                except Exception as error:  # whatever it is, it is a failure of the server
+                except Exception as error:  # any error is a failure of the server
                     failures.append(f"{tool}: {type(error).__name__}: {error}"[:200])
                 seconds.append(time.perf_counter() - began)
                 await anyio.sleep(0.05)
@@ -122,7 +122,7 @@ async def at_work(url: str, token: str, long_side: int, calls: int, number: int)
 
 
 def run_flood(url: str, token: str, parts: list[str], niceness: int, stop: Any, said: Any) -> None:
-    """The process of the flood: says when it has begun, and in the end what it was answered."""
+    """The process of the flood: reports its start, and at the end the answers that it got."""
     os.nice(niceness)
     asyncio.run(Flood(int(url.split(":")[2].split("/")[0]), token).run(parts, stop, said))
 
@@ -160,7 +160,7 @@ class Flood:
         said.put(dict(sorted(self.got.items())))
 
     async def repeat(self, part: str, act: Callable[[], Awaitable[Any]]) -> None:
-        """Do it again and again, and count the answers."""
+        """Call `act` again and again, and count the answers."""
         while True:
             try:
                 answer = await act()
@@ -207,7 +207,7 @@ class Flood:
             writer.close()
 
     async def send(self, writer: asyncio.StreamWriter, body: bytes) -> None:
-        """Send a body, whatever the server thinks of it."""
+        """Send a body, until the server closes the connection."""
         with suppress(OSError):
             for start in range(0, len(body), 1 << 16):
                 writer.write(body[start : start + (1 << 16)])

@@ -40,7 +40,7 @@ Pixels = NDArray[Any]
 
 
 def halved(photo: Pixels) -> Pixels:
-    """Half as wide and high."""
+    """The photo at half its width and height."""
     small: Pixels = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return small
 
@@ -50,7 +50,7 @@ DEGRADATIONS: dict[str, tuple[int, Callable[[Pixels], Pixels]]] = {
     "JPEG 20": (1, lambda photo: jpeg(photo, 20)),
     "half the size": (2, halved),
 }
-"""Enlargement that makes up for it, and the function."""
+"""For each degradation, the scale of the restoration, and the function that applies it."""
 
 
 def converted(values: Pixels, before: bytes, after: bytes) -> Pixels:
@@ -62,12 +62,12 @@ def converted(values: Pixels, before: bytes, after: bytes) -> Pixels:
 
 
 def save_srgb(pixels: Pixels, file: Path) -> None:
-    """8 bit without a profile."""
+    """Save 8 bits without a profile."""
     tifffile.imwrite(file, np.rint(pixels * 255).astype(np.uint8), photometric="rgb")
 
 
 def saver(profile: bytes | None, levels: int) -> Callable[[Pixels, Path], None]:
-    """A function that saves a picture in the space of a profile, with so many levels."""
+    """A function that saves a picture in the space of a profile; white is `levels`."""
     assert profile is not None  # noqa: S101  # for the type checker
 
     def save(pixels: Pixels, file: Path) -> None:

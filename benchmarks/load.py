@@ -2,9 +2,8 @@
 
     python -m benchmarks.load
 
-A real server process with 20 tokens; every client has its own photo. Counts failures and replies that hold somebody
-else's image, and measures how long calls take and what memory and descriptors the server holds before and after the
-burst.
+A real server process with 20 tokens; every client has its own photo. Counts failures and replies that contain another
+client's image, and measures latencies, and the memory and descriptors of the server before and after the burst.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def main() -> None:
 
 
 async def measure(folder: Path, count: int, long_side: int, pause: float, bursts: int) -> dict[str, Any]:
-    """All figures: a burst during a restoration, then the others, and what the server holds after each."""
+    """All figures: a burst during a restoration, then the others, and the resources of the server after each."""
     tokens = {f"client-{number}": secrets.token_urlsafe(32) for number in range(count)}
     process, url = start_server(folder, tokens)
     try:
@@ -207,7 +206,7 @@ async def restore(
 
 
 async def ten_calls(url: str, token: str, number: int, own: str, foreign: str, tally: Tally, pause: float) -> None:
-    """One client's part of the burst; it begins at another place of the mix than its neighbours."""
+    """One client's part of the burst; each client begins at another position of the mix."""
     chance = random.Random(number)
     async with client_of(url, token) as client:
         for kind in MIX[number % len(MIX) :] + MIX[: number % len(MIX)]:
@@ -215,7 +214,7 @@ async def ten_calls(url: str, token: str, number: int, own: str, foreign: str, t
             began = time.perf_counter()
             try:
                 wrong = await one_call(client, kind, own, foreign)
-            except Exception as error:  # whatever it is, it is a failure of the burst
+            except Exception as error:  # any error is a failure of the burst
                 tally.failures.append(f"{kind}: {type(error).__name__}: {error}"[:200])
                 continue
             tally.seconds[kind].append(time.perf_counter() - began)
@@ -223,7 +222,7 @@ async def ten_calls(url: str, token: str, number: int, own: str, foreign: str, t
 
 
 async def one_call(client: Client, kind: str, own: str, foreign: str) -> bool:
-    """Whether the reply holds what belongs to another client. Raises where the call fails that should not."""
+    """Whether the reply contains another client's data. Raises if a call that should succeed fails."""
     match kind:
         case "list_tools":
             await client.list_tools()
@@ -252,7 +251,7 @@ async def one_call(client: Client, kind: str, own: str, foreign: str) -> bool:
 
 
 def median_ms(tally: Tally, kinds: tuple[str, ...]) -> int:
-    """Latencies of all calls of these kinds."""
+    """Median latency of the calls of these kinds in milliseconds."""
     return round(1000 * statistics.median(seconds for kind in kinds for seconds in tally.seconds[kind]))
 
 

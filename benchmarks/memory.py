@@ -2,10 +2,10 @@
 
     python -m benchmarks.memory [--megapixels 12 24 33.2 50 100] [--memory 1.5] [--profile NAME] [--experts ...]
 
-The pictures are a photo laid side by side with its mirror images, as JPEG. Without --profile the plan is the tasks of
---experts, each done by that expert. The peak is what the system has counted at most as resident in the process
-(getrusage), with the pages of temporary files that were in memory, which the system takes back when it needs them;
-`own` is the most without those (anonymous memory, looked at every 5 ms; Linux only).
+The pictures are JPEGs of a photo tiled with its mirror images. Without --profile the plan is the tasks of --experts,
+each done by that expert. The peak is the maximum resident set size of the process (getrusage), including resident
+pages of temporary files, which the system can reclaim; `own` is the maximum without those (anonymous memory, sampled
+every 5 ms; Linux only).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def run(file: Path, profile: str, budget: str) -> Peak:
 
 
 def own_megabytes(process: int) -> float:
-    """Anonymous memory of a running process; 0 if the system does not tell."""
+    """Anonymous memory of a running process; 0 if the system does not report it."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

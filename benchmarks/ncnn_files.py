@@ -43,7 +43,7 @@ class NcnnWriter:
         return self.layer("PReLU", [source], f"0={slopes.numel()}")
 
     def write(self, param: Path) -> None:
-        """Write both files. ncnn wants every output to be read once: what is read more often is split first."""
+        """Write both files. ncnn requires every output to be read once: one read more often is split first."""
         split = _with_splits(self.lines)
         blobs = sum(int(line.split()[3]) for line in split)
         param.write_text("\n".join([FIRST_LINE, f"{len(split)} {blobs}", *split]) + "\n", "utf-8")

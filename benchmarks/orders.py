@@ -2,11 +2,11 @@
 
     python -m benchmarks.orders --data DATA/bench/bsd100/hr --photos 4
 
-The mixtures of MiO100 in which two or more degradations keep the size, made of clean photos. What is wrong is known,
-so that nothing but the order differs: each picture is restored in every order of its tasks, each step as in
-training.fits.order (the judge's choice among the experts that the expert priors put first and the input). A fixed
-order of all seven tasks is looked up for the tasks at hand. Gains are PSNR (RGB) over the degraded picture; `below
-ours` is the share of the pictures on which an order ends more than 0.05 dB below ours.
+MiO100's combinations of which two or more degradations keep the size, applied to clean photos. The degradations are
+known, so that only the order differs: each picture is restored in every order of its tasks, each step as in
+training.fits.order (the judge's choice among the input and the experts with the best priors). A fixed order of all
+seven tasks is restricted to those of the picture. Gains are PSNR (RGB) over the degraded picture; `below ours` is the
+share of the pictures on which an order ends more than 0.05 dB below ours.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MIXTURES = tuple(
     if len(kinds := tuple(kind for kind in mixture if kind is not Degradation.LOW_RESOLUTION)) > 1
 )
 DRAWN = 5
-"""Fixed orders by chance."""
+"""Number of random fixed orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Case:
     gains: Mapping[Order, float]
 
     def by(self, order: Order) -> float:
-        """The gain in the order in which `order` has these tasks."""
+        """The gain in the order that `order` gives to these tasks."""
         tasks = next(iter(self.gains))
         return self.gains[tuple(task for task in order if task in tasks)]
 

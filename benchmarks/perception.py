@@ -1,11 +1,11 @@
 """Accuracy of the degradation estimator and of the ranking of candidates, on held-out photographs.
 
     python -m benchmarks.perception --data DATA [--samples 1500] [--steps 256]
-    python -m benchmarks.perception --data DATA --ranking-only --kept FOLDER    # the judge again, soon
+    python -m benchmarks.perception --data DATA --ranking-only --kept FOLDER    # only the judge, on stored steps
 
 DATA/photo/ as for training/fits/degradation_net.py; only half of its held-out fifth is used, since the other half
-chose weights. Truth comes from synthesis: what was applied, and the fidelity of each candidate to the undamaged
-photo.
+chose weights. The ground truth comes from synthesis: the applied degradations, and the fidelity of each candidate to
+the undamaged photo.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ from training.data.degraded_series import LARGEST, degraded
 from training.data.photos import for_weights, held_out, photos, read_pixels
 
 Levels = dict[Degradation, int]
-"""Stands for the image of a candidate whose verdict alone counts."""
+"""Severity level of each degradation."""
 DIFFERENT_DB = 0.5
 FIDELITY_WEIGHT = 0.5
 SIDES = (512, 1024, 2048, 4096)
 
 
 def learned(features: ImageFeatures) -> Levels:
-    """Severities by the estimator that ships."""
+    """Severities by the shipped estimator."""
     return {kind: int(estimate.severity) for kind, estimate in estimates_from(features).items()}
 
 
 def hand_made(features: ImageFeatures) -> Levels:
-    """Severities by the parabolas of before, which had no word on low resolution but the number of pixels."""
+    """Severities by the earlier estimator, the parabolas of `benchmarks.additive`."""
     levels: Levels = {}
     for name, model in load_models("hand_made.toml").items():
         total = model(features.handcrafted)
@@ -85,7 +85,7 @@ def detection_table(
         severity = np.array([levels[kind] for levels in found_levels])
         needed = np.array([truth.needs.get(kind, Severity.VERY_LOW) for truth in truths])
         applied = np.array([truth.applied.get(kind, -1) for truth in truths])
-        if kind is Degradation.LOW_RESOLUTION:  # which photos have by nature; what counts is what they resolve
+        if kind is Degradation.LOW_RESOLUTION:  # clean photos can have it too; what they resolve counts
             applied = np.where(needed > 0, needed, -1)
         found = severity >= Severity.MEDIUM
         there, absent = applied >= Severity.MEDIUM, applied < 0
@@ -134,12 +134,12 @@ def _picture(job: tuple[int, Path]) -> tuple[FidelityPrediction, float, float, f
 
 
 def ranking_table(steps: Sequence[Sequence[DatasetCandidate]], workers: int) -> str:
-    """One line per score: rank correlation with the truth, right choices of two, and what the choice of one loses.
+    """One line per score: rank correlation with the truth, right choices of two, and loss of the chosen one.
 
     The correlation is over all candidates of all steps, and within each step (the mean).
 
-    What is restored halfway to the truth is a candidate for pairs and ranks, but not for choices: no agent has it.
-    Results that were damaged on purpose are counted separately.
+    The mean of degraded and original image counts for pairs and ranks, but not for choices: no agent has it. Results
+    that were damaged on purpose are counted separately.
     """
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         opinions = pool.map(opinions_on, steps, chunksize=1)
@@ -173,7 +173,7 @@ class Opinion:
     """The score of the default profile."""
     niqe: float
     unaided: float
-    """The quality network's score of a candidate without its input."""
+    """The fidelity of a candidate predicted without the step's input."""
 
 
 SCORES: Mapping[str, Callable[[Opinion], float]] = {
@@ -187,7 +187,7 @@ SCORES: Mapping[str, Callable[[Opinion], float]] = {
 
 
 def opinions_on(step: Sequence[DatasetCandidate]) -> list[Opinion]:
-    """On all candidates of a step."""
+    """The scores of all candidates of a step."""
     origin = origin_of(step[0].task, step[0].before)
     found = []
     for one in step:
@@ -224,7 +224,7 @@ def preferred_failures(steps: Sequence[Sequence[DatasetCandidate]], verdicts: Se
 
 
 def losses_by_task(losses: Sequence[Loss]) -> str:
-    """Losses of the agent by task: by keeping the input, by leaving it, and the largest one."""
+    """Losses of the agent by task: by keeping the input, by replacing it, and the largest one."""
     lines = [f"{'task':24} steps  dB lost  of all  input kept, wrongly  left, wrongly  largest: chosen, better"]
     of_task = {task: [loss for loss in losses if loss.task is task] for task in {loss.task for loss in losses}}
     for task, some in sorted(of_task.items(), key=lambda item: -sum(loss.db for loss in item[1])):

@@ -92,7 +92,7 @@ def table(columns: Sequence[Trial], runners: dict[str, Runner]) -> list[Row]:
 
 
 def as_markdown(group: str, columns: Sequence[Trial], rows: Sequence[Row]) -> str:
-    """The table, our rows first, then what others have published."""
+    """The table, our rows first, then published figures of others."""
     names = [trial.name for trial in columns]
     photos = ", ".join(dict.fromkeys(str(len(trial.photos)) for trial in columns))
     lines = [

@@ -153,4 +153,4 @@ FACE_NETWORKS = (
     ),
     RandomNetwork("CodeFormer", {}, 1, "params_ema", package=EXTRA),
 )
-"""These two are known in their full size only: 0.3 GB each, for pictures of 512x512."""
+"""These two exist in their full size only: 0.3 GB each, for pictures of 512x512."""

@@ -104,7 +104,7 @@ class Bench:
         profile, row = at_scale(self.profile, case.scale), self._row(case, AGENT)
         try:
             run = restore_file(source, output, profile, runs=folder / "runs", overwrite=True, experts=self.experts)
-        except Exception as error:  # whatever it is, the other pictures are still to be restored
+        except Exception as error:  # any error: the other pictures are still restored
             return row.model_copy(update={"error": f"{type(error).__name__}: {error}"})
         facts = {"seconds": time.perf_counter() - started, **_facts(run)}
         return row.model_copy(update=facts | _measured(case, read_image(source), read_image(output)))

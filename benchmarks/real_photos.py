@@ -32,7 +32,7 @@ SHORT = {
 
 
 def cell(file: Path) -> Cell:
-    """The picture in small, and what is said of it; the number is the level of severity, 2 (medium) to 4."""
+    """The reduced picture and its findings; the number is the level of severity, 2 (medium) to 4."""
     image = read_image(file)
     perception = measure(image)
     found = ", ".join(

@@ -13,7 +13,7 @@ HARM_DB = 0.3
 GREAT_HARM_DB = 1.0
 BELOW_BICUBIC_DB = 0.1
 Line = Mapping[str, object]
-"""Cells of a table by their heads."""
+"""Cells of a table row by column header."""
 
 
 NOTE = (
@@ -216,7 +216,7 @@ def _section(title: str, text: str) -> str:
 
 
 def _table(lines: Sequence[Line]) -> str:
-    """Markdown of the lines that have cells; the heads are those of the first. Empty where there are none."""
+    """Markdown of the lines that have cells, with the headers of the first one; empty if there are none."""
     filled = [line for line in lines if line]
     if not filled:
         return ""

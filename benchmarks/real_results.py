@@ -16,7 +16,7 @@ Key = tuple[str, str, str]
 
 
 class Found(BaseModel):
-    """A degradation that perception calls present."""
+    """A degradation that perception reports as present."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class Row(BaseModel):
     """PSNR (RGB) of the input, enlarged bicubically where it is smaller than the truth; None without a truth."""
     result_db: float | None = None
     untouched: bool = False
-    """The result has the pixels of the input."""
+    """Whether the result has the pixels of the input."""
     found: tuple[Found, ...] = ()
     content: str = ""
     """The kind of content as perceived."""

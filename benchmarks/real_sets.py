@@ -49,7 +49,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The file's name without its ending."""
+        """The file's name without its suffix."""
         return self.file.stem
 
     def source(self, folder: Path) -> Path:
@@ -77,7 +77,7 @@ class Case:
 def cases_of(data: Path, set_name: str, count: int | None, sheet_scale: int = 2) -> tuple[Case, ...]:
     """The pictures of one of `SETS`: `count` of each folder at most, evenly spread.
 
-    Raises `FileNotFoundError` if `data` has not got them.
+    Raises `FileNotFoundError` if they are not in `data`.
     """
     if set_name in PAIRS:
         return tuple(Case("pair", set_name, file) for file in _files(data / set_name / "input", count))

@@ -18,7 +18,7 @@ from imaging.reading import read_image
 from imaging.resizing import resize
 
 SIDE = 480
-"""Pixels of a cell; of larger pictures the piece is shown that was changed most."""
+"""Side of a cell in pixels; larger pictures are cropped to the piece that changed most."""
 ACROSS, DOWN = 2, 4
 GAP = 4
 LINE, LINES, LETTERS = 17, 4, 132
@@ -68,7 +68,7 @@ def _notes(before: Image, after: Image, row: Row) -> tuple[str, ...]:
 def most_changed(before: Image, after: Image, side: int = SIDE) -> tuple[int, int]:
     """Top and left of the piece of `side` pixels in which two pictures of one size differ most.
 
-    What is the same change everywhere, as of brightness, does not count. Of equal pictures it is the middle.
+    A uniform change, such as of brightness, does not count. For equal pictures it is the middle.
     """
     import torch
 

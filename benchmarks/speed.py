@@ -4,8 +4,8 @@
     python -m benchmarks.speed execution --sides 512 2048 4096
     python -m benchmarks.speed start-up
 
-On one thread of a CPU (`--threads 1`, the default) seconds are those that the process computed, so that other
-processes disturb little; with more threads, or on a GPU, they are of the clock on the wall.
+On one thread of a CPU (`--threads 1`, the default) seconds are CPU time, which other processes disturb little; with
+more threads, or on a GPU, they are wall-clock time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def execution(arguments: argparse.Namespace) -> None:
-    """Through our tiles against the bare network in one piece, of the same precision."""
+    """Networks run in our tiles against the bare network on the whole image, at the same precision."""
     print("| network | result | bare, s | ours, s | bare / ours |\n|---|---|---|---|---|")
     for expert in networks():
         for side in arguments.sides:
@@ -131,7 +131,7 @@ def arithmetic(arguments: argparse.Namespace) -> None:
 
 
 def growth(arguments: argparse.Namespace) -> None:
-    """Seconds against pixels of the result, and how straight the line through them is."""
+    """Seconds by pixels of the result, with a linear fit and its R²."""
     expert = next(one for one in networks() if one.card.name == "restore4k_sr_x4")
     sides = (512, 1024, 2048, 4096)
     pixels = np.array([side * side for side in sides])
@@ -164,7 +164,7 @@ def variants(arguments: argparse.Namespace) -> None:
 
 
 def race(runs: Runs, rounds: int) -> dict[str, float]:
-    """The best seconds of each over `rounds`, taking turns; each runs once before where there is more than one."""
+    """The best seconds of each over `rounds`, in turn; with more than one round, each first has a warm-up run."""
     timer = time.process_time if best_device().type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     best = dict.fromkeys(runs, float("inf"))
     for warm in [False] * (rounds > 1) + [True] * rounds:
@@ -179,7 +179,7 @@ def race(runs: Runs, rounds: int) -> dict[str, float]:
 
 
 def cards() -> Iterator[SpandrelCard]:
-    """One card for every kind of embedded network: those of one size run alike."""
+    """One card for each architecture, scale and size of embedded networks, which run alike."""
     seen = set()
     for card in default_catalogue():
         if isinstance(card, SpandrelCard) and card.weights:
@@ -202,7 +202,7 @@ def networks() -> Iterator[NetworkExpert]:
 
 
 def load(card: SpandrelCard) -> NetworkExpert:
-    """An embedded network as the product runs it on large pictures."""
+    """An embedded network as restore4k runs it on large pictures."""
     return load_network(card.without_tta(), ModelStore())
 
 
@@ -214,7 +214,7 @@ def bare_network(card: SpandrelCard) -> Callable[[Tensor], Tensor]:
 
 
 def tile_loop(network: Callable[[Tensor], Tensor], pixels: Tensor, scale: int) -> Tensor:
-    """Tiles that overlap, the last written wins: what most programs around spandrel do."""
+    """Overlapping tiles, of which the last one written wins, as in most programs that use spandrel."""
     _, height, width = pixels.shape
     output = torch.zeros(3, height * scale, width * scale)
     step = PEER_TILE - PEER_OVERLAP
@@ -265,7 +265,7 @@ def real_esrgan() -> Callable[[Image], object]:
 
 
 def kernels() -> dict[str, tuple[Callable[[], Tensor], int]]:
-    """A large matrix product, and 3x3 convolutions of the widths that our networks have; with their operations."""
+    """A large matrix product and 3x3 convolutions of the widths of our networks, with their numbers of operations."""
     side, device = 1024 * _larger(), best_device()
     one, other = (torch.rand(side, side, device=device).bfloat16() for _ in range(2))
     found: dict[str, tuple[Callable[[], Tensor], int]] = {"GEMM": (partial(torch.mm, one, other), 2 * side**3)}
@@ -283,7 +283,7 @@ def _larger() -> int:
 
 
 def picture(side: int) -> Image:
-    """Noise of that side."""
+    """A square picture of noise."""
     return Image(torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)))
 
 

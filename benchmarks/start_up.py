@@ -1,6 +1,6 @@
 """Start-up time of the command line and of the server, and the time to load libraries before the first network runs.
 
-Seconds are those that the new process computed (user and system), beside those on the wall.
+Seconds are CPU time of the new process (user and system), and wall-clock time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _row(name: str, command: list[str], question: str = "") -> None:
 
 
 def _seconds(command: list[str], question: str) -> tuple[float, float]:
-    """Until its end; where it is asked something, until it has answered and its input is closed."""
+    """CPU seconds of the process, and wall-clock seconds until its end, or until it has answered `question`."""
     before, started = _children(), time.perf_counter()
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     with subprocess.Popen(

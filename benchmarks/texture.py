@@ -2,9 +2,9 @@
 
     python -m benchmarks.texture --data BENCH/realsrset BENCH/realesrgan_inputs --output RESULTS
 
-Of each photo the piece of `--side` pixels with the most detail is enlarged. RESULTS gets the folders `inputs`,
+The piece of `--side` pixels with the most detail of each photo is enlarged. RESULTS gets the folders `inputs`,
 `expert` and `agent`, which `benchmarks.blind` takes, and `sheets`: bicubic, the expert and the agent side by side at
-100 %. The table tells the steps and NIQE (lower is better) of both, and where the piece was taken. Photos that are in
+100 %. The table lists the steps and NIQE (lower is better) of both, and where the piece was taken. Photos that are in
 RESULTS already are not restored again.
 """
 

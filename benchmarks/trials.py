@@ -1,4 +1,4 @@
-"""The trials of benchmarks.quality: degraded pictures of bench photos, always the same ones, with their truth."""
+"""The trials of benchmarks.quality: degraded pictures of bench photos, always the same ones, with the originals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Pair = tuple[Image, Image]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One column of one table: photos, what is done to each, and how results are measured."""
+    """One column of one table: photos, their degradation, and the measure of results."""
 
     group: str
     name: str
@@ -97,7 +97,7 @@ def _made_small(photo: Path, scale: int) -> Pair:
 
 
 def _noisy(photo: Path, sigma: int) -> Pair:
-    """White Gaussian noise, neither rounded nor limited to [0, 1], as CBM3D and DnCNN are measured."""
+    """White Gaussian noise, neither rounded nor clipped to [0, 1], as in the evaluation of CBM3D and DnCNN."""
     truth = read_image(photo)
     return _image(gaussian_noise(to_numpy(truth.pixels), _rng(photo), sigma)), truth
 

@@ -29,7 +29,7 @@ from toolbox.pool import ExpertPool
 from training.data.degradations import downscale
 
 SIDE = 480
-"""Of the pieces on the sheets."""
+"""Side of the pieces on the sheets in pixels."""
 
 
 def restore(photo: Image, scale: int, profiles: list[str], pool: ExpertPool, sheet: Path) -> None:

@@ -1,4 +1,4 @@
-"""An expert as lists show it. Loads no heavy library."""
+"""An expert as shown in lists. Loads no heavy library."""
 
 from __future__ import annotations
 

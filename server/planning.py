@@ -44,7 +44,7 @@ def plan_report(
 ) -> PlanReport:
     """Perceive an image and plan its restoration, by `reasoner` or the one that the profile names.
 
-    `failed`: tasks that failed as the first one; the plan starts with another. `search`, which is at its input, gets
+    `failed`: tasks that failed as the first one; the plan starts with another. `search`, still at its input, gets
     the perception and the plan. Raises `PlanError`.
     """
     log = WarningLog([])

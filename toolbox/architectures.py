@@ -25,7 +25,7 @@ _loading = threading.RLock()
 
 
 class _DeferredPackage(ModuleType):
-    """A package whose own code runs when one of its names is first asked for; its submodules do not need it."""
+    """A package that is executed when one of its names is first accessed; importing a submodule does not do so."""
 
     _runs = False
 
@@ -34,7 +34,7 @@ class _DeferredPackage(ModuleType):
             raise AttributeError(name)
         with _loading:
             if not self._runs and self.__spec__ and self.__spec__.loader:
-                self._runs = True  # its code asks for names of the package itself
+                self._runs = True  # first, because its code accesses names of the package
                 self.__spec__.loader.exec_module(self)
                 self.__class__ = ModuleType  # type: ignore[assignment]
         try:
@@ -67,11 +67,11 @@ def network_of(state: Mapping[str, Tensor], architecture: str | None = None) -> 
     """spandrel's descriptor of the network with these weights, on the CPU.
 
     `architecture`: its likely name; if it is another, or unknown, all architectures are imported and tried. Raises
-    spandrel's `UnsupportedModelError`, or what building the network raises.
+    spandrel's `UnsupportedModelError`, and any error of building the network.
     """
     defer_spandrel()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # from the code of the networks, and about files that are refused anyway
+        warnings.simplefilter("ignore")  # from network code, and about files that are refused anyway
         named = _named(architecture) if architecture else None
         if named is not None and named.detect(state):
             return named.load(state)

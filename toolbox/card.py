@@ -36,8 +36,8 @@ class ExpertCard(BaseModel):
     named_only: bool = False
     """A candidate only for profiles that name it in `experts`: made for one kind of picture, drawings for example."""
     stands_in_for: str = ""
-    """A slower expert in whose place this network runs: on a CPU, in pictures that were enlarged before and where the
-    other would take too long; everywhere, if the other cannot run, and in blends of texture with a faithful result.
+    """The slower expert that this network replaces: on a CPU, for pictures that were enlarged before or where the
+    other would take too long; anywhere, if the other cannot run, and in blends of texture with a faithful result.
     """
     about: str
     """One sentence for a person or a model that chooses an expert."""
@@ -96,7 +96,7 @@ class ExpertCard(BaseModel):
 
     @property
     def checked_files(self) -> tuple[WeightFile, ...]:
-        """The files whose size and checksum must be the published ones before the expert runs."""
+        """The files whose size and checksum must match the published ones before the expert runs."""
         return self.files
 
     @property
@@ -113,7 +113,7 @@ class TiledCard(ExpertCard):
     halo: int = Field(default=32, ge=0, le=512)
     """Context around a tile in input pixels: about the receptive field."""
     multiple_of: int = Field(default=1, ge=1, le=512)
-    """Tile offsets are multiples of this (windowed attention), and of what the architecture demands."""
+    """Tile offsets are multiples of this (windowed attention) and of what the architecture requires."""
 
 
 class ClassicalCard(TiledCard):
@@ -140,7 +140,7 @@ class SpandrelCard(TiledCard):
     weights: str | None = None
     """File name in toolbox/weights/, for embedded weights."""
     packaged: str = Field(default="", pattern=r"^([a-z0-9_]+(/[A-Za-z0-9_.+-]+)+)?$")
-    """Path in an installed Python package, whose name it begins with, for weights that are a dependency."""
+    """Path of weights that an installed Python package contains; begins with the name of the package."""
     file: WeightFile | None = None
     """File in the models folder, for downloaded weights and custom models."""
     architecture: str | None = None
@@ -204,7 +204,7 @@ class OnnxCard(TiledCard):
     file: WeightFile
     """The graph in the models folder."""
     data: WeightFile | None = None
-    """Its weights in the models folder, where the graph refers to a file beside it."""
+    """Its weights in the models folder, if they are in a file of their own."""
     network_scale: int | None = Field(default=None, ge=2, le=16)
     """Scale of the graph if it differs from `scale`: its output is resized."""
     value_range: ValueRange = "unit"
@@ -234,7 +234,7 @@ class DiffusionCard(TiledCard):
     bundle: str
     """The base model: a name in model_bundles.toml."""
     file: WeightFile | None = None
-    """The LoRA weights of the method in the models folder, where it modifies the base model."""
+    """The LoRA weights in the models folder, for methods that fine-tune the base model."""
     dtype: Literal["float32", "float16"] = "float32"
     """float16 if the model keeps its quality in half precision on a GPU."""
     options: dict[str, float] = {}
@@ -290,7 +290,7 @@ def read_card(name: str, table: Mapping[str, Any]) -> ExpertCard:
 
 
 def _describe(error: Mapping[str, Any]) -> str:
-    """One error of pydantic in words; the first part of its location is the loader."""
+    """One pydantic error as text; the first part of its location is the loader."""
     if error["type"].startswith("union_tag"):
         return f"key 'loader': {error['msg']}"
     loader, *path = error["loc"]

@@ -62,7 +62,7 @@ def parse_cards(toml: str, source: str) -> list[ExpertCard]:
     """The cards of one TOML text. Raises `BadCard`, which names `source`, the card and the wrong key."""
     try:
         tables = tomllib.loads(toml)
-    except (ValueError, RecursionError) as error:  # also for lists in lists, and numbers of thousands of digits
+    except (ValueError, RecursionError) as error:  # for deeply nested lists and very long numbers too
         raise BadCard(f"{source} is not valid TOML: {error}") from error
     cards = []
     for name, table in tables.items():

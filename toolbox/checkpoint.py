@@ -20,7 +20,7 @@ HOW_TO_CONVERT = "if you trust it, convert it to .safetensors and use that file"
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """The weights of a network by name, on the CPU: of a checkpoint, or of ncnn's pair of .param and .bin.
+    """The weights of a network by name, on the CPU, from a checkpoint or ncnn's pair of .param and .bin.
 
     Raises `WeightsError`.
     """
@@ -38,7 +38,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
 
 def read_content(file: Path) -> Any:
-    """The unmodified content of such a file. Raises `WeightsError`."""
+    """The unmodified content of a weight file. Raises `WeightsError`."""
     from safetensors import SafetensorError
 
     try:

@@ -31,10 +31,10 @@ EXPORT = "if you trust it, export it to ONNX (docs/experts.md tells how), and ad
 SCALES = (2, 4)
 """The scales that plans use."""
 RESIZED_TO = 4
-"""Scale of the expert whose network has another scale, 3 for example."""
+"""Scale of experts whose network has a scale that is not in `SCALES`, for example 3."""
 PROBE_SIDE = 64
 NEAR_DB, CLEARLY_BETTER_DB = 20.0, 6.0
-"""The range is taken for [0, 255] if its PSNR to the input is at least this, and higher by this than with [0, 1]."""
+"""[0, 255] is chosen if its result's PSNR to the input exceeds the first, and that of [0, 1] by the second."""
 RUN_KEYS = {"extra", "value_range", "tile", "halo", "multiple_of", "memory"}
 """Keys that a custom model copies from the card of a published network with the same architecture."""
 UNKNOWN = "unknown"
@@ -52,18 +52,18 @@ class CustomModel:
     commercial: str = "ask"
     preference: str = "any"
     value_range: ValueRange | None = None
-    """Range of the pixels that the network takes and returns; None: found by a test."""
+    """Range of the network's input and output; None: determined by a test."""
 
 
 Examine: TypeAlias = Callable[[CustomModel, dict[str, Any], ModelStore], dict[str, Any]]
-"""As `examine`, but for `check`."""
+"""As `examine`, without `check`."""
 
 
 def add_custom_model(model: CustomModel, store: ModelStore, examination: Examine) -> ExpertCard:
     """Copy the file, have the copy examined, move it into the store, and write its card.
 
     A file that is already in the store's folder stays where it is. If a step fails, nothing is left behind.
-    Raises `WeightsError`, `BadCard`, `DuplicateExpert`, and what `examination` raises.
+    Raises `WeightsError`, `BadCard`, `DuplicateExpert`, and errors of `examination`.
     """
     _check_file(model.file)
     if any(card.name == model.name for card in catalogue_of(store)):
@@ -112,8 +112,8 @@ def examine(
 ) -> dict[str, Any]:
     """The card keys that follow from the model file, found by loading and running it; `check` gets the expert.
 
-    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, `BadCard`, and what `check`
-    raises. Call it in a process with limits, because the file is not trusted.
+    `table`: the other keys; `store`: the folder with its files. Raises `WeightsError`, `BadCard`, and errors of
+    `check`. Call it in a process with limits, because the file is not trusted.
     """
     if table["loader"] == "onnx":
         draft = OnnxCard.model_validate({"name": model.name, **table})
@@ -145,7 +145,7 @@ def remove_unreadable(name: str, store: ModelStore) -> bool:
 
 
 def _check_file(file: Path) -> None:
-    if not os.path.isfile(file):  # a Path of a name that is too long would raise
+    if not os.path.isfile(file):  # Path.is_file raises for names that are too long
         raise WeightsError(f"{file} is not a file", "give the path of a weight file")
     if file.suffix == ".pt2":
         raise WeightsError(f"{file.name} is a torch.export program, and loading it would run its code", EXPORT)
@@ -175,7 +175,7 @@ def _card(name: str, table: dict[str, Any]) -> ExpertCard:
 
 
 def _files_of(file: Path) -> list[Path]:
-    """The file and what belongs to it: the .bin of a .param, the external weights of a graph."""
+    """The file and the one that belongs to it: the .bin of a .param, the external weights of a graph."""
     if file.suffix == ".param":
         return list(param_and_bin(file))
     data = file.with_name(f"{file.name}.data")  # the name that torch.onnx.export gives it
@@ -210,9 +210,9 @@ def _network_keys(model: CustomModel) -> dict[str, Any]:
 
 
 def _scale_keys(model: CustomModel, scale: int) -> dict[str, int]:
-    """The scale of the expert, and of its network where plans use no such scale.
+    """The scale of the expert, and that of its network if plans do not use it.
 
-    Raises `WeightsError` if it does not fit the task.
+    Raises `WeightsError` if `scale` does not fit the task.
     """
     upscales = model.task is Task.SUPER_RESOLUTION
     if upscales and scale < 2:
@@ -227,10 +227,10 @@ def _scale_keys(model: CustomModel, scale: int) -> dict[str, int]:
 
 
 def _probed_range(card: SpandrelCard | OnnxCard, store: ModelStore) -> ValueRange:
-    """The value range of a network: [0, 1], unless only [0, 255] gives a result that is near to the input.
+    """The value range of a network: [0, 1], unless only [0, 255] gives a result close to the input.
 
-    [-1, 1] cannot be distinguished from [0, 1] in this way; the card of a published network of the same
-    architecture says it, or the user.
+    This cannot distinguish [-1, 1] from [0, 1]; that range comes from the user, or from the card of a published
+    network of the same architecture.
     """
     if card.value_range != "unit" or card.task.spec.is_global:
         return card.value_range
@@ -241,7 +241,7 @@ def _probed_range(card: SpandrelCard | OnnxCard, store: ModelStore) -> ValueRang
 
 
 def _nearness_db(card: TiledCard, store: ModelStore) -> float:
-    """PSNR between a smooth picture and what the expert makes of it."""
+    """PSNR between a smooth picture and the expert's result for it."""
     import torch
 
     coarse = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -68,7 +68,7 @@ class DiffusionExpert:
         return self.method.weight_bytes
 
     def __call__(self, image: Image, token: ProgressToken) -> Image:
-        """Upsample the image; one that is too small for the model is resized before, and the result after it."""
+        """Upsample the image; one that is too small for the model is enlarged first, and its result reduced."""
         import torch
 
         scale, pixels = self.card.scale, image.pixels

@@ -26,13 +26,13 @@ MIRRORS_VARIABLE = "RESTORE4K_MIRRORS"
 """`https://huggingface.co=https://mirror.example,...`: URL prefixes and their replacements."""
 TRIES = 5
 WAIT_SECONDS = 0.5
-"""Before the second attempt; doubled before each further one."""
+"""Wait before the second attempt; doubled before each further one."""
 TIMEOUT_SECONDS = 30.0
 MOST_BYTES = 64 << 30
-"""Largest file of unknown size."""
+"""Maximum size of a file whose size is unknown."""
 START_SECONDS, LEAST_BYTES_PER_SECOND = 120.0, 10_000
-"""A source that has not answered at the end of the start, or is slower after it, is given up; with the size, this
-limits the duration of a download."""
+"""A source is given up if it has not answered within the first, or is slower than the second after that time; with
+the size of the file, this limits the duration of a download."""
 MOST_REDIRECTS = 5
 OK, PARTIAL, NOT_SATISFIABLE = 200, 206, 416
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -108,7 +108,7 @@ async def _fetch(url: str, file: WeightFile, part: Path, token: ProgressToken) -
     headers = {"user-agent": "restore4k", "accept-encoding": "identity"}
     async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, headers=headers) as client:
         try:
-            with anyio.fail_after(START_SECONDS):  # the timeout above begins again with every byte
+            with anyio.fail_after(START_SECONDS):  # the timeout above restarts with every byte
                 response = await _opened(client, url, have)
         except TimeoutError as error:
             raise DownloadFailed(f"{url} did not answer within {START_SECONDS:g} s") from error
@@ -119,7 +119,7 @@ async def _fetch(url: str, file: WeightFile, part: Path, token: ProgressToken) -
 async def _stored(
     response: Response, url: str, file: WeightFile, part: Path, have: int, token: ProgressToken
 ) -> bool:
-    """Append the body to the first `have` bytes of `part`, or write it anew; returns whether it is complete."""
+    """Append the body to the first `have` bytes of `part`, or rewrite it; returns whether it is complete."""
     if response.status_code == NOT_SATISFIABLE:  # the part is complete or too long: start again
         part.unlink()
         return False
@@ -169,7 +169,7 @@ async def _opened(client: AsyncClient, url: str, have: int) -> Response:
 
 
 def _headers(url: str, have: int) -> dict[str, str]:
-    """The range that is missing, and for the Hugging Face Hub alone the user's token."""
+    """The range of the missing bytes, and the user's token for the Hugging Face Hub only."""
     from huggingface_hub import constants, get_token
 
     headers = {"range": f"bytes={have}-"} if have else {}

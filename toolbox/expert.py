@@ -117,7 +117,7 @@ def load_expert(card: ExpertCard, store: ModelStore | None = None, token: Progre
     """The expert of a card, ready to run. Imports its libraries.
 
     `store`: holds downloaded weights, whose checksums are verified at first use; by default the user's models folder.
-    Raises `WeightsError`, `BadCard`, and `Cancelled` while a graph makes its test run.
+    Raises `WeightsError`, `BadCard`, and `Cancelled` during the test run of a graph.
     """
     store = store or ModelStore()
     for file in card.checked_files:
@@ -191,5 +191,5 @@ def run_expert(expert: Expert, image: Image, token: ProgressToken) -> Image:
     if not all(bool(result.pixels[:, rows].sum().isfinite()) for rows in row_chunks(result.pixels)):
         raise ExpertError(f"expert {card.name} returned pixels that are not finite")
     if card.task is not Task.OLD_PHOTO_RESTORATION and is_grey(image.pixels) and not is_grey(result.pixels):
-        return result.with_pixels(without_colour(result.pixels), clamp=False)  # only old photos may be coloured
+        return result.with_pixels(without_colour(result.pixels), clamp=False)  # only old-photo experts may add colour
     return result

@@ -69,7 +69,7 @@ class GraphExpert:
     def infer(self, pixels: Tensor, check: Check) -> Tensor:
         """The output of the graph for pixels of a size that it accepts.
 
-        Raises `ExpertError`, and what `check` raises.
+        Raises `ExpertError`, and errors of `check`.
         """
         import torch
 

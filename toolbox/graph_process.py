@@ -20,9 +20,9 @@ from toolbox.errors import ExpertError
 
 WORKER = "toolbox.graph_worker"
 OPEN_SECONDS = 300.0
-"""For libraries and graph; onnxruntime computes constants meanwhile, which a hostile graph may do without end."""
+"""For loading libraries and graph; onnxruntime folds constants meanwhile, which a hostile graph may make endless."""
 TILE_SECONDS = 600.0
-"""The largest network takes about a minute for a tile on two cores."""
+"""For one tile, for which the largest network takes about a minute on two cores."""
 MOST_SCALE = 16
 SHARE_OF_MEMORY = 0.75
 
@@ -53,12 +53,12 @@ class GraphProcess:
         self._lock = threading.Lock()
 
     def signature(self, check: Check) -> Signature:
-        """Open the graph. Raises `ExpertError`, and what `check` raises."""
+        """Open the graph. Raises `ExpertError`, and errors of `check`."""
         with self._held(check):
             return self._open(check)
 
     def __call__(self, tile: NDArray[Any], check: Check) -> NDArray[np.float32]:
-        """The output for one (1, C, h, w) tile. Raises `ExpertError`, and what `check` raises."""
+        """The output for one (1, C, h, w) tile. Raises `ExpertError`, and errors of `check`."""
         with self._held(check):
             if self._child is None or self._child.has_ended:
                 self._open(check)
@@ -97,7 +97,7 @@ class GraphProcess:
         check: Check,
         parse: Callable[[dict[str, Any], Child], T],
     ) -> T:
-        """The answer of the process, which is ended if it has not answered: the next call would get that answer."""
+        """The answer of the process. Without one, ends the process, since the next call would get the late answer."""
         child, raised = self._child, list[Exception]()
         assert child is not None  # noqa: S101  # for the type checker
         try:
@@ -113,7 +113,7 @@ class GraphProcess:
         except BaseException:
             self._end()
             raise
-        if child.killed:  # just after its answer
+        if child.killed:  # just after it answered
             self._end()
         if answer is None:
             raise ExpertError(str(head["error"]))

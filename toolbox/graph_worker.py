@@ -67,13 +67,13 @@ def _opened(request: dict[str, Any]) -> Any:
     options.log_severity_level = 3
     wanted = ["CPUExecutionProvider"]
     if request["gpu"] and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        onnxruntime.preload_dlls()  # those that torch has brought
+        onnxruntime.preload_dlls()  # those of torch
         wanted.insert(0, "CUDAExecutionProvider")
     return onnxruntime.InferenceSession(request["file"], options, providers=wanted)
 
 
 def _limit_memory(most: int) -> None:
-    if most and sys.platform == "linux":  # elsewhere it limits something else, or nothing
+    if most and sys.platform == "linux":  # on other systems RLIMIT_DATA has another meaning or none
         import resource
 
         with suppress(ValueError, OSError):

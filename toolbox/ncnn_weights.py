@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 FIRST_LINE = "7767517"
 LARGEST_PARAM = 1 << 22
-"""Bytes of a .param file; Real-ESRGAN's has 117 kB."""
+"""Maximum bytes of a .param file; Real-ESRGAN's has 117 kB."""
 FLOAT16, FLOAT32 = 0x01306B47, (0, 0x0002C056)
-"""Tags in front of the weights of a layer, which say how they are stored."""
+"""Tags before the weights of a layer, which give their format."""
 IGNORED = ("Input", "Split", "Noop", "Dropout")
 RESIDUAL_SCALE = LEAKY_SLOPE = 0.2
 """Constants of RRDBNet, which a state dict does not contain."""
 RRDB = re.compile("U?C((?:(?:LKLKLKLKCE){3}E)+)CA((?:IL)+)LC")
-"""Layers of an RRDBNet (ESRGAN) in their order, by the letters of `_letter`; 15 convolutions per block."""
+"""Sequence of layers of an RRDBNet (ESRGAN), in the letters of `_letter`; 15 convolutions per block."""
 COMPACT = re.compile("(?:CP)+CDIA")
-"""Layers of a Compact network (SRVGGNetCompact)."""
+"""Sequence of layers of a Compact network (SRVGGNetCompact)."""
 SPAN = re.compile("(?P<mean>VS(?P<range>N)?)?C(?:CWCWCGHAT){6}CKCCD")
-"""Layers of a SPAN, whose branches are folded into one convolution each."""
+"""Sequence of layers of a SPAN, with each Conv3XC folded into one convolution."""
 SPAN_MEAN, SPAN_RANGE = (0.4488, 0.4371, 0.4040), 255.0
 """Constants of spandrel's SPAN: it subtracts the mean from its input, and multiplies the difference by the range."""
 
@@ -50,14 +50,14 @@ class Layer:
 
 
 def param_and_bin(file: Path) -> tuple[Path, Path]:
-    """The two files of a network in ncnn's format, of which `file` is either."""
+    """The two files of a network in ncnn's format; `file` is either of them."""
     return file.with_suffix(".param"), file.with_suffix(".bin")
 
 
 def read_ncnn(file: Path) -> dict[str, Tensor]:
-    """The weights of a network in spandrel's names, float32: RRDBNet, Compact and SPAN are known.
+    """The float32 weights of an RRDBNet, Compact network or SPAN, under spandrel's names.
 
-    Raises `WeightsError` if a file is missing or damaged, or the network is another one.
+    Raises `WeightsError` if a file is missing or damaged, or contains another architecture.
     """
     param, weights = param_and_bin(file)
     for part in (param, weights):
@@ -132,7 +132,7 @@ def _letter(layer: Layer) -> str:
 
 
 def _letter_of_operation(layer: Layer) -> str:
-    """Sum, difference and product of two tensors, or of a tensor and a number."""
+    """The letter of a sum, difference or product of two tensors, or of a tensor and a number."""
     operation, number = layer.integer(0), layer.options.get(2, 0.0)
     if not layer.integer(1):
         return {0: "A", 1: "S", 2: "T"}.get(operation, "?")
@@ -168,7 +168,7 @@ def _read_arrays(layers: list[Layer], content: bytes) -> Iterator[NDArray[np.flo
 
 
 class _Reader:
-    """Arrays one after the other in the content of a .bin file."""
+    """Reads consecutive arrays from the content of a .bin file."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.position = content, 0
@@ -211,8 +211,8 @@ def _name_compact(match: re.Match[str], arrays: list[NDArray[np.float32]]) -> di
 
 
 def _name_span(match: re.Match[str], arrays: list[NDArray[np.float32]]) -> dict[str, Tensor]:
-    """Another mean goes into the bias of the first convolution, which is exact but for the outermost pixels; another
-    range goes into its weights. Where no mean is subtracted, the network has the mark `no_norm`.
+    """Another mean is merged into the bias of the first convolution, which is exact except at the outermost pixels;
+    another range into its weights. The entry `no_norm` marks a network that subtracts no mean.
     """
     mean = arrays.pop(0) if match["mean"] else None
     factor = float(arrays.pop(0)[0]) if match["range"] else 1.0
@@ -230,9 +230,9 @@ def _name_span(match: re.Match[str], arrays: list[NDArray[np.float32]]) -> dict[
 
 
 def unfolded_convolution(name: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-    """The branches of SPAN's Conv3XC, which it folds before use into just this convolution.
+    """Branches of SPAN's Conv3XC, which it folds before use, that fold into exactly this convolution.
 
-    One branch is 0; in the other, convolutions of 1x1 on both sides pass on the first half of twice as many channels.
+    One branch is zero. In the other, 1x1 convolutions double the channels with zeros and drop the added half again.
     """
     import torch
 

@@ -172,7 +172,7 @@ def load_network(card: SpandrelCard, store: ModelStore, embedded: Path = WEIGHTS
 def recognised(file: Path, architecture: str | None = None) -> Any:
     """spandrel's descriptor of the image-to-image network in a weight file, on the CPU.
 
-    `architecture`: the one it should be, which is then the only one that is imported. Raises `WeightsError`.
+    `architecture`: the expected one; the others are imported only if it does not fit. Raises `WeightsError`.
     """
     defer_spandrel()
     from spandrel.__helpers.model_descriptor import ImageModelDescriptor

@@ -25,7 +25,7 @@ class ModelPool:
     """Loads models on first use and keeps them; evicts the least recently used ones when the budget is exceeded.
 
     Thread-safe. The budget counts the attribute `weight_bytes` of the models, or 0 without it. Only a single model
-    that is larger exceeds it.
+    larger than the budget exceeds it.
     """
 
     def __init__(self, budget_bytes: int = 4 * GIGABYTE) -> None:

@@ -14,12 +14,12 @@ STARTER_SET = {
     "yunet": "finds smaller faces and faces at any angle; the detector in the package finds only upright ones",
     "sface": "recognises persons, so that face restoration keeps their identity",
 }
-"""Downloads that may be used commercially, and what each gains."""
+"""Downloads that may be used commercially, and the gain of each."""
 PULL_STARTER = f"restore4k models pull {STARTER}"
 
 
 def missing_starters(store: ModelStore) -> dict[str, str]:
-    """The downloads of the starter set that are not in the store, and what each gains."""
+    """The downloads of the starter set that are not in the store, and the gain of each."""
     files = {card.name: card.files for card in catalogue_of(store)}
     files |= {name: (model.file,) for name, model in face_models().items()}
     return {name: gain for name, gain in STARTER_SET.items() if not all(store.has(file.name) for file in files[name])}

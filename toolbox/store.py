@@ -107,7 +107,7 @@ class ModelStore:
         return sorted((self.folder / "cards").glob("*.toml"))
 
     def wrong_size(self, file: WeightFile) -> int | None:
-        """The size of a file in the store that differs from the published one; None if it fits or is missing."""
+        """The size of a file in the store if it differs from the published one; None if it fits or is missing."""
         if file.size is None or not self.has(file.name):
             return None
         size = self.path(file.name).stat().st_size

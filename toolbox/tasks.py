@@ -27,7 +27,7 @@ class Degradation(StrEnum):
 
 
 class Severity(IntEnum):
-    """Severity of a degradation, on the five levels of 4KAgent; from MEDIUM on it is worth a task."""
+    """Severity of a degradation, on the five levels of 4KAgent; MEDIUM and above are worth a task."""
 
     VERY_LOW = 0
     LOW = 1
@@ -85,9 +85,9 @@ class TaskSpec:
     has_quality_score: bool = True
     """Whether the embedded quality score was trained on this task; otherwise the expert prior alone decides."""
     niqe_ranks: bool = True
-    """Whether NIQE ranks known experts, too. It prefers denoisers that leave some noise: in 113 steps on photographs
-    that no fit has seen, the choice gains 3.77 dB without it, 3.70 dB with it, the best one 3.80 dB. Of an expert
-    without expected gain and prior it shows what is smoothed too much.
+    """Whether NIQE also ranks experts with an expected gain or prior. It prefers denoisers that leave some noise: in
+    113 steps on photographs that no fit has seen, the choice gains 3.77 dB without it and 3.70 dB with it; the best
+    choice gains 3.80 dB. For experts with neither, NIQE is used because it reveals oversmoothing.
     """
     co_degradations: tuple[Degradation, ...] = ()
     """Co-occurring degradations that change the ranking of the experts."""

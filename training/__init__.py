@@ -1,1 +1,1 @@
-"""The recipes that made what ships: degradation synthesis, training, fits and evaluation."""
+"""The code that made the shipped weights and tables: degradation synthesis, training, fits and evaluation."""

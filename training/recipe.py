@@ -31,7 +31,7 @@ class Recipe(BaseModel):
     real_pairs: float = Field(default=0, ge=0, le=1)
     """Share of the patches that come from the folder of real pairs."""
     init: str | None = None
-    """Name of the recipe whose weights initialise the network: of a run beside this one, or the shipped ones; or of a
+    """Name of the recipe whose weights, of a run beside this one or as shipped, initialise the network; or of a
     published network in ncnn's format beside the runs.
     """
     patch: int = Field(ge=32)

@@ -35,7 +35,7 @@ class Access:
         except (OSError, RuntimeError, ValueError) as error:
             raise AccessDenied(f"{path!r} is not a valid path: {error}", self._hint()) from error
         for real in reals:
-            if self._is_inside(real) and os.path.exists(real):  # a Path of a name that is too long would raise
+            if self._is_inside(real) and os.path.exists(real):  # Path.exists raises for names that are too long
                 return real
         if not reals or not all(map(self._is_inside, reals)):
             raise AccessDenied(f"{path!r} is outside the allowed folders", self._hint())

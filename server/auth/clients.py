@@ -53,7 +53,7 @@ class Callers(Protocol):
         """The token's client as `client_id`; None if no client has this token."""
 
     def folders(self, name: str) -> Sequence[Path]:
-        """The folders that the client may read beside its own output folder."""
+        """The folders that the client may read besides its own output folder."""
 
 
 def load_clients(file: Path) -> dict[str, NamedClient]:
@@ -84,7 +84,7 @@ def parsed(file: Path, form: TypeAdapter[T], hint: str, *, private: bool = False
         where = ".".join(str(part) for part in first["loc"] if part != "[key]")
         raise RequestError(f"{file}, {where}: {first['msg']}", hint) from None
     except (ValueError, RecursionError):
-        raise RequestError(f"{file} is not TOML", hint) from None  # the parser quotes what it read
+        raise RequestError(f"{file} is not TOML", hint) from None  # the parser quotes the file
 
 
 class Tokens:

@@ -20,7 +20,7 @@ class Hosts:
     local: Sequence[str]
     """Names of this machine, allowed with any port, over http."""
     names: Sequence[str]
-    """`HOST[:PORT]` by which clients know this server, over https."""
+    """`HOST[:PORT]` under which clients reach this server, over https."""
 
     def refusal(self, headers: Headers) -> Response | None:
         """The error response to a request with another host or origin; None if the request is allowed."""

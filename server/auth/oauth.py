@@ -77,7 +77,7 @@ class OAuthSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: Address
-    """Issuer of the tokens (`iss`), where clients get one."""
+    """Issuer of the tokens (`iss`), from which clients get them."""
     keys: Address
     """The issuer's JWKS."""
     resource: Address
@@ -153,7 +153,7 @@ class _Keys:
                             raise ValueError(f"more than {MAX_KEYS_BYTES} bytes")
             found = jwt.PyJWKSet.from_dict(json.loads(body)).keys
             return {key.key_id: key for key in found if key.key_id and key.public_key_use in ("sig", None)}
-        except Exception as error:  # whatever is wrong with the answer, there are no keys
+        except Exception as error:  # any fault of the answer
             raise jwt.PyJWKClientConnectionError(f"{type(error).__name__}: {error}") from error
 
 
@@ -173,7 +173,7 @@ class OAuth:
                 "issuer_url": self._settings.issuer,
                 "resource_server_url": self._settings.resource,
                 "required_scopes": self._settings.scopes,
-                "validate_token_resource": False,  # `verify_token` does
+                "validate_token_resource": False,  # `verify_token` does this
             }
         )
 

@@ -263,7 +263,7 @@ def _opened(image: Path) -> Image:
 
 
 def _output_path(image: Path, output: Path | None) -> Path:
-    """The path of the result, with functions of `os.path`: those of a `Path` raise for names that are too long."""
+    """The path of the result. Uses `os.path`, since methods of `Path` raise for names that are too long."""
     name = f"{image.stem}_restored.png"
     if output is None:
         return image.parent / name

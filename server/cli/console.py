@@ -43,7 +43,7 @@ def _document(document: object) -> str:
 
 
 def with_option_names(advice: str) -> str:
-    """The advice of an error with the option of the command line in place of general words."""
+    """The advice of an error, with command-line options in place of general terms."""
     return advice.replace("ask for overwriting", "give --overwrite")
 
 
@@ -57,7 +57,7 @@ class Answer:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._stdout = sys.stdout
-        # Prints of libraries must not end up in the JSON document.
+        # Output of libraries must not end up in the JSON document.
         self._redirected = redirect_stdout(sys.stderr) if as_json else nullcontext()
 
     def __enter__(self) -> Answer:
@@ -100,7 +100,7 @@ class Answer:
 
 @contextmanager
 def stopped_by_signals(token: ProgressToken) -> Iterator[Callable[[], int]]:
-    """Let Ctrl-C and SIGTERM cancel `token`; a second one exits at once. Yields a function that gives the signal."""
+    """Let Ctrl-C and SIGTERM cancel `token`; a second one exits at once. The yielded function returns the signal."""
     received = [0]
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -135,7 +135,7 @@ def _weights() -> Check:
 
 
 def _starter() -> Check:
-    """Whether the small downloads with the most effect on photos are there."""
+    """Whether the starter set has been downloaded."""
     missing = missing_starters(ModelStore())
     found = f"{len(STARTER_SET) - len(missing)} of {len(STARTER_SET)}"
     if not missing:
@@ -174,7 +174,7 @@ def _server() -> Check:
 
 
 def _reasoners() -> Check:
-    """List the reasoners beside the rules; probe the chat endpoint."""
+    """List the reasoners other than the rules; probe the chat endpoint."""
     from agent.reasoners.endpoint import Endpoint
     from agent.reasoners.local_vlm import LocalModel
 

@@ -27,7 +27,7 @@ GROUPS = {"metrics": METRIC, "faces": FACES}
 
 
 class Download(BaseModel):
-    """The files of one name, and what they are for."""
+    """The files of one name, and their purpose."""
 
     name: str
     purpose: str
@@ -45,7 +45,7 @@ class Download(BaseModel):
 
     @property
     def megabytes(self) -> str:
-        """The size in words."""
+        """The size as text."""
         return size_in_words(self.files + self.base)
 
     def can_be_pulled(self, store: ModelStore) -> bool:
@@ -54,7 +54,7 @@ class Download(BaseModel):
 
 
 def size_in_words(files: Sequence[WeightFile]) -> str:
-    """The size of files in words, as far as it is published."""
+    """The published size of files as text."""
     known = sum(file.size or 0 for file in files)
     unknown = sum(file.size is None for file in files)
     if not known:
@@ -104,7 +104,7 @@ def _listed(
     advice: str,
     commercial: str = "yes",
 ) -> Download:
-    """A download that is no expert; `advice` says how to get it if it is missing."""
+    """A download that is not an expert; `advice` tells how to get it if it is missing."""
     facts = item.model_dump(include={"name", "about", "licence", "commercial", "page"})
     state = "can be pulled" if advice else "ready"
     return Download(**{"commercial": commercial, **facts}, purpose=purpose, files=files, state=state, advice=advice)

@@ -45,7 +45,7 @@ MemoryOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """The profile and what changes its plan."""
+    """The profile, and options that change its plan."""
 
     profile: Annotated[str, typer.Option("--profile", "-p", help="Name of a profile, or a .toml file.")] = "default"
     scale: Annotated[int | None, typer.Option("--scale", help="Enlarge by this factor: 2, 4, 8 or 16.")] = None

@@ -92,7 +92,7 @@ class ToolOptions:
 
 @dataclass(frozen=True, slots=True)
 class LimitOptions:
-    """Limits of what clients may use."""
+    """Limits on the resources of clients."""
 
     max_seconds: Annotated[float, typer.Option(min=1, help="Maximum duration of one call.")] = 3600
     max_megapixels: Annotated[float, typer.Option(min=1, max=178, help="Maximum size of an input image.")] = 100

@@ -1,4 +1,4 @@
-"""Tries a custom model in a process of its own, because a hostile file may loop or grow without end.
+"""Tries a custom model in a separate process, because a hostile file may loop or grow without end.
 
 `examine_in_process` is the parent's side. The process takes a request from stdin, answers it on stdout, and ends with
 its parent.
@@ -25,9 +25,9 @@ from toolbox.errors import WeightsError
 from toolbox.store import ModelStore
 
 MOST_SECONDS = 300.0
-"""The largest network takes less than a minute for the test picture on one core, and its libraries ten seconds."""
+"""The largest network takes less than a minute for the test picture on one core; its libraries, ten seconds."""
 LEAST_BYTES, BYTES_PER_BYTE = 6 << 30, 8
-"""Memory for libraries and activations, and how much more for each byte of the file."""
+"""Memory limit: for libraries and activations, and in addition for each byte of the file."""
 MOST_MESSAGE = 7500
 
 
@@ -79,7 +79,7 @@ def examine_in_process(
 def main() -> None:
     """Answer one request."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # libraries print
+    os.dup2(2, 1)  # libraries may print
     request = _Request.model_validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _limit_memory(sum(file.stat().st_size for file in request.folder.rglob("*") if file.is_file()))
@@ -106,7 +106,7 @@ def _answered(request: _Request) -> _Answer:
 
 
 def _limit_memory(size: int) -> None:
-    if sys.platform == "linux":  # elsewhere it limits something else, or nothing
+    if sys.platform == "linux":  # on other systems RLIMIT_DATA has another meaning or none
         import resource
 
         most = LEAST_BYTES + BYTES_PER_BYTE * size

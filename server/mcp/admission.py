@@ -23,7 +23,7 @@ SECONDS_PER_BODY = 60.0
 SECONDS_PER_REQUEST, SECONDS_PER_BYTE = 0.02, 1 / (8 << 20)
 """A client may begin 50 requests, or send bodies of 8 MiB, each second; parsing them blocks the event loop."""
 BURST_SECONDS = 2.0
-"""Maximum lead over that rate after a silence."""
+"""Maximum burst after a pause, in seconds of that rate."""
 TOO_MANY = 429
 SECONDS_BEFORE_REFUSAL = 1.0
 """Delay of a refusal for too many requests, so that rapid retries take little time from other clients."""
@@ -34,7 +34,7 @@ SLICE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Limits on what may be in progress at a time."""
+    """Limits on simultaneous work."""
 
     requests: int
     """Requests in progress."""
@@ -43,7 +43,7 @@ class Quota:
     sessions: int
     """Sessions of the 2025 revisions. The least recently used idle one is ended for a new one."""
     held_bytes: int
-    """Bytes of bodies, and of replies that the client has not taken yet."""
+    """Bytes of request bodies, and of replies that the client has not read yet."""
 
 
 OF_ALL = Quota(requests=512, streams=512, sessions=1024, held_bytes=512 << 20)
@@ -59,7 +59,7 @@ class _Request:
     scope: Scope
     stopped: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     held: int = 0
-    """Bytes of its body and of its untaken reply."""
+    """Bytes of its body and of its unread reply."""
     status: int = 0
     """Status of the response; 0 before it begins."""
     session: str = ""
@@ -77,7 +77,7 @@ class _Request:
 
     @property
     def is_of_2025(self) -> bool:
-        """Whether the SDK handles it in a session, as it does without a version."""
+        """Whether the SDK handles it in a session, as it also does without a version."""
         version = self.headers.get("mcp-protocol-version")
         return version is None or version in HANDSHAKE_PROTOCOL_VERSIONS
 
@@ -201,7 +201,7 @@ class Admission:
         raise _Refused(408, "the request took too long")
 
     def _hold(self, client: _Client, request: _Request, size: int) -> None:
-        """Count the bytes of a body, before they are read where their number is declared. Raises `_Refused`."""
+        """Count the bytes of a body, before reading it if its size is declared. Raises `_Refused`."""
         if size > self._max_body:
             raise _Refused(413, f"the request is larger than {self._max_body} bytes")
         more = size - request.held
@@ -228,12 +228,12 @@ class Admission:
         else:
             unnamed = ""
         if session := client.sessions.pop(request.session, None):
-            client.sessions[request.session] = session  # the last of them
+            client.sessions[request.session] = session  # the most recently used one
             session.calls += calls
         try:
             yield
         finally:
-            if session and client.sessions.pop(request.session, None):  # it was not ended for a newer one
+            if session and client.sessions.pop(request.session, None):  # not ended meanwhile for a newer one
                 session.calls, session.used = session.calls - calls, anyio.current_time()
                 was_ended = request.status == 404 or (method == "DELETE" and request.status < 400)
                 if not was_ended and request.session != unnamed:
@@ -254,7 +254,7 @@ class Admission:
             del client.sessions[oldest]
             headers = [(key, value) for key, value in request.scope["headers"] if key == b"host"]
             headers.append((SESSION.encode(), oldest.encode("latin-1")))
-            # as the client itself would end it
+            # as if the client itself ended it
             await self._app({**request.scope, "method": "DELETE", "headers": headers}, _nothing, _nowhere)
 
     def _sessions(self) -> int:
@@ -267,7 +267,7 @@ class Admission:
             client.sessions = {key: each for key, each in client.sessions.items() if each.calls or each.used > since}
 
     def _sending(self, client: _Client, request: _Request, send: Send) -> Send:
-        """Send in slices, so that a reply counts until the client has taken it; stop the request at the quota."""
+        """Send in slices, so that a reply counts until the client has read it; stop the request beyond the quota."""
 
         async def sliced(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -114,7 +114,7 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
 
 
 class _Server(MCPServer[Any]):
-    """An MCPServer that also lists the latest runs and images, serves subscriptions of 2025, and asks for roots."""
+    """An MCPServer that also lists the latest runs and images, serves 2025 subscriptions, and asks for roots."""
 
     def __init__(self, service: Service, client_roots: bool, name: str, **options: Any) -> None:
         super().__init__(name, **options)
@@ -152,7 +152,7 @@ class _Server(MCPServer[Any]):
             await self._lowlevel_server.run(*streams, self._lowlevel_server.create_initialization_options())
 
     def _load_soon(self) -> None:
-        """Import what calls need soon after a client has listed the tools, while it waits for its user."""
+        """Import the libraries of calls soon after a client has listed the tools, while it waits for its user."""
         if not self._is_loading:
             self._is_loading = True
             loop = asyncio.get_running_loop()
@@ -226,7 +226,7 @@ def web_app(server: MCPServer[Any], names: Sequence[str] = ()) -> ASGIApp:
         names = [*names, urlsplit(str(resource)).netloc]
     local = [f"[{name}]" if ":" in name else name for name in LOCAL_HOSTS]
     app = server.streamable_http_app(
-        # `Admission` does what these would
+        # `Admission` makes these checks
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         max_request_body_size=MOST_BODY,
         max_sessions=OF_ALL.sessions,

@@ -76,7 +76,7 @@ def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
             wanted = service.profile(profile, max_seconds=max_seconds, detail=detail)
             wanted = size.of_any(wanted) if size else wanted
             source = service.access.readable(folder)
-            if not os.path.isdir(source):  # a Path of a name that is too long would raise
+            if not os.path.isdir(source):  # Path.is_dir raises for names that are too long
                 raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
             settings = service.settings
             request = BatchRequest(
@@ -137,7 +137,7 @@ def _results(request: BatchRequest) -> Path:
             if BatchFolder(results).settings() == request.settings():
                 return results
         except BatchError:
-            continue  # another version's
+            continue  # written by another version
     raise OutputExists(f"{request.results} is full of folders called {name}", "move some of them away")
 
 

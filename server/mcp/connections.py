@@ -65,7 +65,7 @@ class Connection(H11Protocol):
             self._timer = None
 
     def _hang_up(self) -> None:
-        self._stop_waiting()  # the connection is lost only later
+        self._stop_waiting()  # connection_lost is called later
         self.transport.abort()
 
     def _admit(self) -> None:

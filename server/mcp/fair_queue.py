@@ -12,7 +12,7 @@ import anyio
 from server.errors import Busy
 
 MOST_WAITING = 64
-"""Maximum waiting calls beside the first of each client."""
+"""Maximum waiting calls in addition to the first of each client."""
 MOST_WAITING_EACH = 16
 """Maximum waiting calls of one client."""
 

@@ -37,7 +37,7 @@ class Guide:
 
     search: SearchState
     handles: dict[int, str]
-    """The image of each node."""
+    """Handle of the image of each node, by its id."""
     reasoner: Reasoner = RULES
     profile: str = "default"
     """The name or file that the caller gave."""
@@ -209,7 +209,7 @@ def plan_id(service: Service, image: InputImage) -> str:
     if not service.guides or image.kind == "url":
         return ""
     handle = service.digest(image)
-    guide = _nearest(service, service.workspace.line(handle) or [(handle, None)])  # a photo is kept by its first step
+    guide = _nearest(service, service.workspace.line(handle) or [(handle, None)])  # its first step stores a photo
     return guide.id if guide else ""
 
 

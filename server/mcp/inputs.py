@@ -51,7 +51,7 @@ class InputImage:
 
     @classmethod
     def parse(cls, given: object) -> InputImage:
-        """The image that a string, or an object with one string, names. Raises `ValueError`."""
+        """The image named by a string or by an object with one string. Raises `ValueError`."""
         if isinstance(given, InputImage):
             return given
         if isinstance(given, Mapping):
@@ -110,7 +110,7 @@ def words(given: object) -> object:
 
 
 def task_of(given: object) -> object:
-    """The task with this name, or whose tool or degradation has it, in any spelling."""
+    """The task with this name, or with a tool or degradation of this name, in any spelling."""
     if not isinstance(given, str):
         return given
     name = re.sub(r"[\s-]+", "_", given.strip().lower())
@@ -171,7 +171,7 @@ DEGRADATION_NAMES = {
 }
 """Other names of degradations that models use."""
 NO_STEPS = ("", "none", "nothing")
-"""A plan without a step; None, which is not a text, is no plan."""
+"""Texts for a plan without steps; None means that no plan is given."""
 TASK_NAMES: dict[str, str] = {
     **{name: task.value for name, task in TASK_TOOL_NAMES.items()},
     **{degradation.value: degradation.task.value for degradation in Degradation},
@@ -270,7 +270,7 @@ def _strength(given: object) -> float:
     number = re.fullmatch(r"([0-9.]+)\s*(%|percent)?", str(given).strip())
     try:
         strength = float(number[1]) / (100 if number[2] else 1) if number else -1.0
-    except ValueError:  # several points
+    except ValueError:  # more than one decimal point
         strength = -1.0
     if not 0 <= strength <= 1:
         raise ValueError(f"{str(given)[:20]!r} is not from 0 to 1; half is 0.5")

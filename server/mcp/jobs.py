@@ -32,7 +32,7 @@ HEARTBEAT_SECONDS = 2.0
 END = 100.0
 MAX_SECONDS = 3600.0
 NICENESS = 10
-"""Nice value of the worker threads above that of the event loop."""
+"""Nice value of the worker threads relative to that of the event loop."""
 WORK_PERCENT = 99.0
 """Share of the progress for the work itself; the rest is for the response."""
 
@@ -82,7 +82,7 @@ class Feed:
     def next(self, *, repeat: bool) -> tuple[float, str] | None:
         """The next percentage and message; None if nothing is new, unless `repeat`.
 
-        The protocol wants every percent larger than the one before, so it creeps where the work stands still.
+        The protocol requires increasing percentages, so they creep up while the work makes no progress.
         """
         status = self._status
         fraction, message, news = status.fraction, status.message, None
@@ -102,7 +102,7 @@ Work: TypeAlias = Callable[[ProgressToken, Status], T]
 
 
 class Jobs:
-    """The queues of one server. The machine has one set of cores or one GPU, so of each kind one job runs.
+    """The queues of one server. The machine has one set of cores or one GPU, so one job of each kind runs at a time.
 
     A job that has run for `max_seconds` is stopped; the time in the queue does not count.
     """
@@ -116,7 +116,7 @@ class Jobs:
     def begin_with(self, load: Callable[[], object]) -> None:
         """Run `load` before the first job of any kind, which waits for it; do nothing if a job has begun already.
 
-        An error of `load` is ignored, because the jobs meet the same one.
+        An error of `load` is ignored, because the jobs will raise it again.
         """
         if not self._has_begun:
             loaded = self._threads["work"].submit(load)
@@ -144,7 +144,7 @@ class Jobs:
     async def perform(
         self, owner: str, what: str, work: Work[T], status: Status, token: ProgressToken, kind: Kind = "work"
     ) -> T:
-        """Queue, then do `work` in the thread of its kind. Raises what it raises, `Busy` and `TooMuchAsked`."""
+        """Queue, then do `work` in the thread of its kind. Raises its errors, `Busy` and `TooMuchAsked`."""
         late = False
 
         def stop() -> None:
@@ -176,7 +176,7 @@ class Jobs:
                 finally:
                     timer.cancel()
         finally:
-            token.cancel()  # also where this task was cancelled, as when the server stops
+            token.cancel()  # also if this task was cancelled, as when the server stops
 
 
 def owner_of(context: Context[Any, Any]) -> str:
@@ -188,7 +188,7 @@ def owner_of(context: Context[Any, Any]) -> str:
 async def follow(context: Context[Any, Any], status: Status, over: anyio.Event) -> None:
     """Report the progress of a job to one caller until it is over.
 
-    Not cancelled when the job ends: news that was being sent would be lost.
+    Not cancelled when the job ends, since a notification that is being sent would be lost.
     """
     feed, silent = Feed(status), 0.0
     await _send_updates(context, feed, repeat=True)
@@ -230,5 +230,5 @@ def _lower_priority() -> None:
     """Lower this thread's priority below that of the event loop, on systems with thread priorities (Linux)."""
     if sys.platform == "linux":
         with suppress(OSError):
-            nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS  # the system cuts it to its bounds
+            nice = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS  # the system clamps it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

@@ -38,7 +38,7 @@ LEAST_SPREAD = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a picture of a reply shows, and how."""
+    """A picture in a reply, with the box that it shows and its scale."""
 
     data: bytes
     """PNG or JPEG."""
@@ -46,9 +46,9 @@ class Part:
     top: int
     width: int
     height: int
-    """Box in pixels, of the larger one of two versions."""
+    """The box in pixels of the image, or of the larger of two versions."""
     scale: float
-    """Pixels of the picture per pixel."""
+    """Pixels of the picture per pixel of the image."""
     is_above: bool = False
     """Of two versions: whether the first is above the second, not left of it."""
 
@@ -59,7 +59,7 @@ class Part:
 
 
 def look_at(image: Image, box: Box, scale: float | None) -> Part:
-    """The box at `scale` display pixels per pixel, cut at its centre to what a reply can hold.
+    """The box at `scale` display pixels per pixel, cropped to its centre if a reply cannot hold it.
 
     None: 1 where that fits, otherwise the whole box, reduced.
     """
@@ -69,7 +69,7 @@ def look_at(image: Image, box: Box, scale: float | None) -> Part:
 def side_by_side(first: Image, second: Image, box: Box, scale: float | None, *, difference: bool = False) -> Part:
     """The same part of two versions of a picture, in the pixels of the larger one.
 
-    Side by side, wide parts above each other; with `difference` the second minus the first, amplified, on mid-grey.
+    Wide parts are above each other; with `difference` the second minus the first, amplified, on mid-grey.
     """
     require_same_shape(first, second)
     larger = max(first, second, key=lambda one: one.long_side)
@@ -79,7 +79,7 @@ def side_by_side(first: Image, second: Image, box: Box, scale: float | None, *, 
 
 @dataclass(frozen=True, slots=True)
 class BeforeAndAfter:
-    """The pictures of a reply about a result, and the line that says what they show."""
+    """The pictures of a reply about a result, and the line that describes them."""
 
     line: str
     pictures: tuple[ImageContent, ...]
@@ -125,7 +125,7 @@ def centred(image: Image, width: int, height: int) -> Image:
 
 
 def window_around(box: Box, image: Image, side: int = LOOK_SIDES[-1]) -> Box:
-    """The box of `side` pixels around the centre of another one, as far as the image holds it."""
+    """The box of `side` pixels around the centre of another one, moved and cut to fit into the image."""
     width, height = min(1.0, side / image.width), min(1.0, side / image.height)
     left = min(max(0.0, (box.left + box.right - width) / 2), 1 - width)
     top = min(max(0.0, (box.top + box.bottom - height) / 2), 1 - height)
@@ -142,7 +142,7 @@ def _part(
     *,
     is_difference: bool = False,
 ) -> Part:
-    """The box of all images, each with the first of `sides` as its longer side at which they fit into the bytes."""
+    """The box of all images, with the first of `sides` as longer side at which they fit into `most_bytes`."""
     columns, rows = _span(box.left, box.right, larger.width), _span(box.top, box.bottom, larger.height)
     for side in sides:
         at = scale or min(1.0, side / max(len(columns), len(rows)))
@@ -162,13 +162,13 @@ def _part(
 
 
 def _span(start: float, stop: float, side: int) -> range:
-    """At least one pixel of a side, from fractions of it."""
+    """The pixels between two fractions of a side; at least one."""
     first = min(round(start * side), side - 1)
     return range(first, max(round(stop * side), first + 1))
 
 
 def _middle(span: range, most: float) -> range:
-    """At most so many pixels in the middle of a span, but at least one."""
+    """The middle of a span: at most `most` pixels, but at least one."""
     kept = max(1, round(min(most, len(span))))
     start = (len(span) - kept) // 2
     return span[start : start + kept]

@@ -102,7 +102,7 @@ def _is_photo(path: Path) -> bool:
 def _photos(service: Service, folder: str) -> list[Path]:
     """The photos of a folder that may be read, with those of its sub-folders. Raises `RequestError`."""
     real = service.access.readable(folder)
-    if not os.path.isdir(real):  # a Path of a name that is too long would raise
+    if not os.path.isdir(real):  # Path.is_dir raises for names that are too long
         raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
     photos = sorted(path for path in islice(real.rglob("*"), MOST_LOOKED_AT) if _is_photo(path))
     if not photos:

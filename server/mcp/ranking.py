@@ -34,7 +34,7 @@ def common_verdicts(
 
 
 def better_by_verdict(made: CandidateOf, verdicts: tuple[Verdict, Verdict]) -> str:
-    """The better one, by the rule with which Q-MoE chooses."""
+    """A line that names the better image, by the rule of Q-MoE."""
     best = PLACES[verdicts.index(best_verdict(verdicts))]
     is_tie = abs(verdicts[0].score - verdicts[1].score) <= own_error()
     how = "a tie by score, the more consistent with the input" if is_tie else "by score"
@@ -45,7 +45,7 @@ def better_by_verdict(made: CandidateOf, verdicts: tuple[Verdict, Verdict]) -> s
 
 
 def better_by_quality(first: float, second: float) -> str:
-    """The better one, by quality without a reference."""
+    """A line that names the better image, by quality without a reference."""
     better = "neither clearly" if abs(first - second) <= own_error() else PLACES[second > first]
     return fact(
         "better",

@@ -89,7 +89,7 @@ async def _read_image(
         return encode(service.workspace.load(handle, limits, token))
 
     with _as_resource_errors():
-        await anyio.to_thread.run_sync(lambda: service.workspace.path(handle))  # an unknown one does not queue
+        await anyio.to_thread.run_sync(lambda: service.workspace.path(handle))  # an unknown handle is not queued
         return await service.jobs.run(context, "reading an image", work)
 
 
@@ -180,7 +180,7 @@ def _listed(uri: str, name: str, title: str, mime_type: str) -> Resource:
 
 
 def _preview(image: Image) -> bytes:
-    """The image as a PNG, reduced as far as the limit needs."""
+    """The image as a PNG, reduced to fit the limit."""
     image, data = replace(image, bit_depth=8), b""
     for side in PREVIEW_SIDES:
         small = resize(image.pixels, *fitted(image.height, image.width, min(side, image.long_side)))

@@ -64,7 +64,7 @@ def picture_line(picture: Picture, name: str = "image") -> str:
 
 
 def shown(data: bytes) -> ImageContent:
-    """An encoded picture."""
+    """An encoded picture as content of a reply."""
     return ImageContent(type="image", data=base64.b64encode(data).decode("ascii"), mime_type=mime_type(data))
 
 

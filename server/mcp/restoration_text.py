@@ -16,7 +16,7 @@ from toolbox.tasks import Task
 MOST_WARNINGS = 6
 MOST_REASONS = 4
 PLAN_GIVEN = "the profile gives the plan"
-"""Of `agent.planning`, for which the caller's plan is a part of the profile."""
+"""A reason of `agent.planning`, to which the caller's plan is part of the profile."""
 
 
 def facts_of(restored: Restoration, picture: Picture, original: Picture, region: str | None = None) -> list[str]:
@@ -92,12 +92,12 @@ def step_line(node: Node) -> str:
 
 
 def what_was_done(restored: Restoration) -> str:
-    """The steps that changed the image, and why there were no more of them, or none."""
+    """The steps that changed the image, and the reason if there are none or the budget ended them."""
     state, nodes = restored.state, restored.path_taken()
     same_size = state.plan and (state.plan.final_width, state.plan.final_height) == (nodes[0].width, nodes[0].height)
     nothing = "left as it was" if same_size else "only resized"
     done = ", ".join(f"{node.step} by {node.expert}" for node in nodes if node.expert not in (None, KEEP_INPUT))
-    if nodes[-1].remaining_steps:  # only a spent budget leaves something on it
+    if nodes[-1].remaining_steps:  # only a spent budget leaves steps
         left = ", ".join(map(str, nodes[-1].remaining_steps))
         return f"{done or nothing}, since the budget was spent before {left}"
     if done:
@@ -127,7 +127,7 @@ def _step(node: Node) -> str:
 
 
 def _reasons(restored: Restoration) -> list[str]:
-    """Why the plan is as it is, as far as its steps were taken."""
+    """Expected gains of the steps taken, and the reasons that the plan gives for them."""
     state = restored.state
     taken = {node.step.task for node in restored.path_taken() if node.step}
     reasons = [

@@ -126,7 +126,7 @@ def _begin(
 
 
 def sized(source: Source, size: TargetSize | None) -> tuple[Source, Extent]:
-    """The source, cropped to the aspect ratio of the requested size if it says so, and the size of the result."""
+    """The source, cropped to the aspect ratio of `size` if it asks for that, and the size of the result."""
     extent = size.of(source.image.width, source.image.height) if size else Extent()
     if extent.crop and extent.final:
         source = replace(source, image=centred(source.image, *extent.final))

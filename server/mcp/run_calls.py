@@ -33,7 +33,7 @@ async def run_or_join(
 ) -> CallToolResult:
     """Reply with the result of a run, or with its state after `wait_seconds` (the server's, if None).
 
-    Raises what the run raises.
+    Raises the error of the run.
     """
     key, known = await anyio.to_thread.run_sync(_identify, service, tool, arguments)
     name = known or new_id(key)
@@ -44,7 +44,7 @@ async def run_or_join(
 
 
 def _identify(service: Service, tool: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The key of a call, and the restoration on disk that has it. Raises `RequestError` and `ImageError`."""
+    """The key of a call, and the restoration on disk with that key. Raises `RequestError` and `ImageError`."""
     plain = {name: _plain(service, value) for name, value in arguments.items()}
     able = [card.name for card in service.catalogue if availability(card, service.experts.store).state in CAN_RUN]
     key = key_of(tool, {**plain, "experts that can run": able})

@@ -76,7 +76,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the run was asked for."""
+        """Seconds since the run was requested."""
         return ((self.ended or datetime.now(UTC)) - self.begun).total_seconds()
 
     @property
@@ -92,7 +92,7 @@ class RunUnderWay(CallToolResult):
 
     @classmethod
     def of(cls, run: Run, joined: bool = False) -> RunUnderWay:
-        """The state of a run, and what to do next; `joined`: the call has found it under way."""
+        """The state of a run, and what to do next; `joined`: it was under way before the call."""
         status = run.status
         state = f"queued, position {status.position}" if status.position else f"running for {run.seconds:.0f} s"
         reply = picture_response(
@@ -125,7 +125,7 @@ class Runs:
     async def begin(
         self, context: Context[Any, Any], tool: str, photo: str, key: str, work: Work[Reply], run: str
     ) -> tuple[Run, bool]:
-        """The client's run with that key, or a new one with the identifier `run`; and whether it was known."""
+        """The client's run with that key, or a new one with the identifier `run`; and whether it existed."""
         ended = [(known, known.reply) for known in self.all() if known.key == key and known.reply]
         lost = await anyio.to_thread.run_sync(lambda: [run for run, reply in ended if not reply.can_be_reused])
         for known in reversed(self.all()):

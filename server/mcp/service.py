@@ -83,7 +83,7 @@ class _Place:
 
 
 class Service:
-    """One server's parts. Its methods are plain functions for a worker thread.
+    """The components of one server. Its methods are synchronous, for worker threads.
 
     Settings, access and workspace are those of the client whose call is being answered.
     """
@@ -141,7 +141,7 @@ class Service:
         return self.experts.catalogue
 
     def open(self, given: InputImage, token: ProgressToken | None = None, *, keep: bool = True) -> Source:
-        """Load the input image, and give it a handle; without `keep` nothing is stored, and its name is the handle.
+        """Load and store the input image; without `keep` nothing is stored, and a name stands in for the handle.
 
         Raises `RequestError` and `ImageError`, and `Cancelled` by the token.
         """
@@ -151,7 +151,7 @@ class Service:
             file, name = self.workspace.path(handle), self.workspace.name(handle)
         elif given.kind in ("path", "run"):
             file = self._file(given)
-            data = read_bytes(file, limits)  # once: what is decoded is what is kept
+            data = read_bytes(file, limits)  # once: the decoded bytes are the stored ones
             image = as_stored(prepared(read_image(data, limits, name=str(file), token=token)))
             name = file.stem
             handle = self.workspace.keep_file(data, name) if keep else given.value
@@ -174,7 +174,7 @@ class Service:
         return handle_of(data)
 
     def _file(self, given: InputImage) -> Path:
-        """The file that a path or the result of a run is in."""
+        """The file of a path or of the result of a run."""
         if given.kind == "path":
             file = self.access.readable(given.value)
             try:
@@ -183,7 +183,7 @@ class Service:
                 hint = self._similar(file.name) or "check the path"
                 raise RequestError(f"{given.value[:200]!r} does not exist", hint) from error
             except OSError:
-                pass  # reading it says why
+                pass  # reading it gives the reason
             return file
         return self.result_of(self.run_state(given.value))
 
@@ -212,14 +212,14 @@ class Service:
         return self.access.readable(state.output)
 
     def may_write(self, state: RunState) -> bool:
-        """Whether the result of an unfinished restoration is to be a new file in the output folder."""
+        """Whether an unfinished restoration will write a new file in the output folder."""
         inside = Path(os.path.realpath(state.output)).is_relative_to(self.settings.output.resolve())
         return inside and not state.overwrite
 
     def find_restoration(self, key: str) -> str | None:
         """The newest restoration with that key that has its result or can be continued.
 
-        Folders of those that were killed before there was anything to continue are deleted.
+        Folders of runs that were killed before their first saved state are deleted.
         """
         for folder in sorted(self.settings.runs.glob(f"*-{key}"), reverse=True):
             with suppress(RestoreError):  # damaged, of another version, or begun by another process
@@ -250,7 +250,7 @@ class Service:
         return wanted if order is None else with_steps(wanted, order)
 
     def known_expert(self, name: str) -> str:
-        """The present name of an expert, which may be followed by a path. Raises `UnknownExpert`."""
+        """The current name of an expert, which may be followed by a path. Raises `UnknownExpert`."""
         expert = expert_of(name)
         return f"{self.catalogue.card(expert).name}{name[len(expert) :]}"
 
@@ -259,7 +259,7 @@ class Service:
         return self.common.wait_seconds if wait_seconds is None else wait_seconds
 
     def files(self, *, folders: bool = False, absolute: bool = False) -> list[str]:
-        """Completions of a path: readable images, or folders with images, relative to the allowed folder or not."""
+        """Completions of a path: readable images, or folders with images; relative to the folder or absolute."""
         found = dict[str, None]()
         for root in self.settings.allowed:
             for path in islice(root.glob("**/*"), MOST_LOOKED_AT):
@@ -337,7 +337,7 @@ class Service:
         return folder / path
 
     def save(self, image: Image, name: str, output: str | None = None) -> str:
-        """Save an image in the output folder and return its path; a namesake with the same bytes is that file."""
+        """Save an image in the output folder and return its path, or that of a namesake with the same bytes."""
         file = self.new_output(name, output)
         temporary = file.with_name(f".{secrets.token_hex(6)}{file.suffix}")
         try:

@@ -21,7 +21,7 @@ GRACE_SECONDS = 1.0
 async def ended_in_time(runs: Runs) -> AsyncIterator[anyio.Event]:
     """End the process soon after SIGINT, SIGTERM, SIGHUP or the event that it yields, whatever it is doing.
 
-    The event says that the client has left: nobody waits for what a thread is still loading or working at.
+    The event means that the client has left, so that work still done by a thread is not needed.
     """
     left = anyio.Event()
     async with anyio.create_task_group() as group:
@@ -38,14 +38,14 @@ async def _end_of_client(runs: Runs, left: anyio.Event) -> None:
     await left.wait()
     with anyio.move_on_after(GRACE_SECONDS):
         await runs.stop()
-        await anyio.sleep_forever()  # answers that are being made are still sent
+        await anyio.sleep_forever()  # answers in progress are still sent
     os._exit(0)
 
 
 async def _end_by_signal(runs: Runs) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:
-            # A thread waits for the client's next line, and no exception ends that.
+            # A thread waits for the client's next line, which no exception interrupts.
             await _end(runs, 128 + number)
 
 

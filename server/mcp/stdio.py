@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PIPE_BYTES = 1 << 18
 END_BYTES = 1000
-"""Length of the two ends of a line in which its `id` is looked for where it is no JSON."""
+"""Bytes at each end of a line in which its `id` is searched if the line is not JSON."""
 ID = rb'"id"\s*:\s*(0|-?[1-9]\d{0,17}|"[^"\\\x00-\x1f\x7f-\xff]{1,200}")'
 FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + ID + rb"\s*,")
 LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
@@ -40,7 +40,7 @@ LAST = re.compile(rb",\s*" + ID + rb"\s*\}\s*$")
 async def answering_stdio(
     longest: int, left: anyio.Event
 ) -> AsyncIterator[tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]]:
-    """The streams of `stdio_server`, which alone would drop what is no message, so that its sender waits for ever.
+    """The streams of `stdio_server`, which alone would drop invalid lines and leave their sender waiting.
 
     A line of more than `longest` bytes is refused without being kept. `left` is set when there are no more lines.
     """
@@ -72,14 +72,14 @@ class _Lines:
             refusal = self._refusal(line)
             if refusal is None:
                 yield line.decode("utf-8", "replace")
-            elif _is_reply(line):  # the request of this server that waits for it gets the error
+            elif _is_reply(line):  # the error goes to the request that waits for this reply
                 yield refusal.model_dump_json(by_alias=True)
             elif line.strip():
                 await self.answers.send(SessionMessage(refusal))
         self._left.set()
 
     def _line(self) -> bytes:
-        """The next line with its end; of one that is too long, its two ends with more than `_longest` between."""
+        """The next line; of one that is too long, the first `_longest` + 1 and the last `END_BYTES` bytes."""
         line = self._stream.readline(self._longest + 1)
         if len(line) <= self._longest or line.endswith(b"\n"):
             return line

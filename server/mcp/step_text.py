@@ -13,7 +13,7 @@ from server.mcp.responses import fact
 MOST_ROWS = 12
 MOST_FACES = 8
 LEAST_IN_REGION = 0.05
-"""Share of a face from which it counts as inside a region."""
+"""Minimum share of a face in a region for it to count as inside."""
 
 
 def describe(verdict: Verdict) -> str:
@@ -63,7 +63,7 @@ def candidates_line(verdicts: Sequence[Verdict]) -> str:
 
 
 def faces_lines(work: FaceWork | None, region: RegionMask | None, image: Image) -> list[str]:
-    """Lines with the number of faces and the result of each of the first."""
+    """Lines with the number of faces and the results of the first ones."""
     if work is None:
         return []
     lines = [fact("faces", f"{len(work.faces)} found by {work.detector}")]

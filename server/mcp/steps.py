@@ -59,10 +59,10 @@ def take_step(
 ) -> Reply:
     """Run one step and save its result as `name`. An expert that the caller names always wins.
 
-    `original`: the picture that faces are compared with. Raises `RequestError` if its aspect ratio is another one.
+    `original`: the picture that faces are compared with. Raises `RequestError` if its aspect ratio differs.
     """
     if mask := mask_for(service, options.region):
-        mask(source.image)  # this and the output raise before the work
+        mask(source.image)  # errors of mask and output are raised before the work
     service.new_output(name, options.output)
     cards: Sequence[ExpertCard] = ()
     if expert:
@@ -184,7 +184,7 @@ def _step_context(
 
 
 def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
-    """Raise `RequestError` where no expert can do a step."""
+    """`cards` unchanged. Raises `RequestError` if there are none for the step."""
     if not cards:
         hint = "call super_resolve with 4 twice" if step.scale == 16 else "list_experts shows what there is"
         raise RequestError(f"no expert for {step} is installed", hint)
@@ -192,7 +192,7 @@ def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
 
 
 def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequence[str]) -> tuple[ExpertCard, ...]:
-    """The cards of experts; `RequestError` where one does another step, or the profile does not allow it."""
+    """The named cards. Raises `RequestError` for one of another step, or one that the profile does not allow."""
     named = tuple(service.catalogue.card(expert_of(name)) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
@@ -287,7 +287,7 @@ def _finish_step(
     )
     file, picture = service.keep_result(image, name, source.name, options.output, made)
     guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
-    is_worse = before is not None and winner.score <= before and best.faces is None  # each face is decided by itself
+    is_worse = before is not None and winner.score <= before and best.faces is None  # each face is judged on its own
     verdict = "chosen, though its score is not above that of the input" if is_worse else ""
     seen = before_and_after(source.image, image)
     lines = [

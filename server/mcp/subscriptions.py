@@ -1,6 +1,6 @@
 """Notifications of changed resources: `subscriptions/listen` (2026-07-28) and `resources/subscribe` (2025).
 
-Every client is notified only of changes that its own calls make.
+A client is notified only of changes made by its own calls.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Watch:
 
 
 class Subscriptions:
-    """A bus of its own for every client, and the middleware for clients of 2025.
+    """A separate bus for every client, and the middleware for clients of the 2025 revisions.
 
     MCPServer has no `resources/subscribe`, and extensions may not add methods of the specification; a middleware is
     the SDK's public way to serve one. The SDK gives a handler no public handle of its connection: the parameters of

@@ -1,8 +1,8 @@
 """Tasks of the protocol (extension SEP-2663 of revision 2026-07-28): a run as a task, for clients that declare it.
 
-A call whose run does not end within its wait is answered with a task instead of the state in words; `tasks/get` gives
-the state and at the end the result, `tasks/cancel` stops the run. The identifier is the run's, so that `get_run`
-finds it too.
+A call whose run does not end within its wait is answered with a task instead of a text about its state; `tasks/get`
+gives the state and at the end the result, `tasks/cancel` stops the run. The identifier is the run's, so that
+`get_run` finds it too.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ EXPLAINED_ONCE = (
     "wait_seconds",
     "detail", "strip_metadata",
 )  # fmt: skip
-"""Arguments that mean the same everywhere: the schema of one tool, and the server's instructions, explain them."""
+"""Arguments with the same meaning in all tools; the schema of one tool and the server's instructions explain them."""
 EXPLAINING = ("restore_to_4k", "look")
 
 ToolFunction = Callable[..., Awaitable[CallToolResult]]
@@ -73,7 +73,7 @@ def add_tool(
 
 
 def slim(tool: Tool) -> Tool:
-    """The tool as clients list it: a schema without what a model does not need to call it."""
+    """The tool as clients list it: its schema has only what a model needs to call it."""
     schema = tool.input_schema
     properties = {
         name: _slim_property(one, explained=name not in EXPLAINED_ONCE or tool.name in EXPLAINING)
@@ -131,7 +131,7 @@ OTHER_NAMES = {
 def with_known_names(tool: str, schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments under the tool's names. Raises `ToolError` for unknown ones, which would be ignored silently.
 
-    A tool without arguments accepts any, because some clients always send one. None is "not given".
+    A tool without arguments accepts any, because some clients always send one. None means "not given".
     """
     known = schema.get("properties", {})
     named: dict[str, Any] = {name: value for name, value in arguments.items() if name in known and value is not None}

@@ -226,7 +226,7 @@ def _compared(service: Service, first: InputImage, second: InputImage, token: Pr
 
 
 def _fidelity(a: Image, b: Image, token: ProgressToken) -> str:
-    """Full-reference metrics of the second image to the first, where their sizes are equal."""
+    """Full-reference metrics of the second image against the first, if their sizes are equal."""
     if (a.width, a.height) != (b.width, b.height):
         return "not measured, the sizes differ"
     token.check()

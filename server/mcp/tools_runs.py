@@ -32,7 +32,7 @@ CANCELLED_NEXT = "the same call continues from the last finished step"
 
 
 def _identifier(given: object) -> object:
-    """The identifier of a run, without run:// and what follows it."""
+    """The identifier of a run, without run:// and any path after it."""
     return given.strip().removeprefix("run://").partition("/")[0] if isinstance(given, str) else given
 
 

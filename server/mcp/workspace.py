@@ -72,7 +72,7 @@ class Origin(BaseModel):
     greyscale: bool = False
     """Whether the result is saved as greyscale; the workspace stores colour."""
     metadata: str
-    """What a PNG cannot hold exactly, by `metadata_to_json`: resolution, IPTC, map, kind of alpha."""
+    """Metadata that a PNG cannot hold exactly (`metadata_to_json`): resolution, IPTC, map, kind of alpha."""
     candidate: CandidateOf | None = None
     network_profile: str = ""
     """Base64 of the ICC profile of a step's result whose pixels are stored as networks see them, in sRGB."""
@@ -163,7 +163,7 @@ class Workspace:
         return origin.candidate if origin else None
 
     def line(self, handle: str) -> list[tuple[str, CandidateOf | None]]:
-        """The images from which steps made an image, as far as they exist, the oldest first, and the image itself."""
+        """The existing images from which steps made an image, the oldest first, then the image itself."""
         found = list[tuple[str, CandidateOf | None]]()
         with suppress(UnknownHandle):
             while handle not in {known for known, _ in found}:
@@ -224,8 +224,8 @@ class Workspace:
     def _images(self, now: float) -> Iterator[tuple[float, str, int]]:
         """Time of last use, handle and size of each image; removes stale partial files.
 
-        A time in the future was written before the clock was set back, and everything that is used since then has a
-        better one: such an image counts as not in use.
+        A time in the future was written before the clock was set back. Images used since then have correct times, so
+        such an image counts as not in use.
         """
         with suppress(FileNotFoundError):
             for entry in os.scandir(self.folder):

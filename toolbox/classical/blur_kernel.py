@@ -44,7 +44,7 @@ class Blur:
 
     @property
     def is_sharp(self) -> bool:
-        """Whether the blur is too weak for a deconvolution: lenses and downscaling cause as much."""
+        """Whether the blur is too weak to deconvolve: lenses and downscaling cause this much."""
         return self.kind == "none" or self.size <= {"disk": 1.0, "gaussian": 0.6, "line": 3.0}[self.kind]
 
     def kernel(self) -> FloatArray:

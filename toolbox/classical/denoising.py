@@ -9,7 +9,7 @@ from imaging.progress import ProgressToken
 from toolbox.classical.filters import Filter, noise_sigma, unchanged
 
 NOTHING = 0.5 / 255
-"""Noise below this level is rounding."""
+"""Noise below this level is rounding error."""
 SYM4_SIDE = 14
 """Smaller images are shorter than the support of the wavelet sym4."""
 

@@ -81,7 +81,7 @@ def streak_angle(pixels: FloatArray) -> float:
 
 
 def _line(length: int, angle_degrees: float) -> np.ndarray:
-    """A structuring element."""
+    """A line-shaped structuring element."""
     side = length | 1
     element = np.zeros((side, side), np.uint8)
     for dx, dy in _offsets(length, angle_degrees):

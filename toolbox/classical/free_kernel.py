@@ -16,8 +16,8 @@ from toolbox.classical.streaks import fades, is_thin, with_tail
 COST = 1e-3
 """Cost of an edge pixel when kernels are compared."""
 KNOWN_SHAPE_FACTOR = 0.95
-"""A thin kernel with a tail is preferred unless the residual without it is smaller by a twentieth, because a missing
-tail shifts the image. A wide kernel may fade by chance, so its tail must reduce the residual.
+"""Factor of the residual of a thin kernel with a tail: preferred unless the residual without the tail is smaller by
+a twentieth, because a missing tail shifts the image. A wide kernel may fade by chance, so it has no such factor.
 """
 
 
@@ -26,10 +26,10 @@ _latest: dict[bytes, tuple[FloatArray, bool]] = {}
 
 
 def free_kernel(plane: FloatArray, token: ProgressToken) -> tuple[FloatArray, bool]:
-    """The kernel (k, k), sum 1, of a blurred image (H, W) in [0, 1], and whether it has a known shape.
+    """The kernel (k, k), sum 1, of a blurred image (H, W) in [0, 1], and whether it is a half Gaussian.
 
-    There are two estimates, each also with a tail where it fades to one side; the one with the smallest residual for
-    a latent image of few edges is returned. For an image that is too small the kernel is (1, 1).
+    There are two estimates; an estimate that fades to one side is also tried with a tail. The candidate that explains
+    the image best by a latent image with few edges is returned; (1, 1) if the image is too small.
     """
     picture = hashlib.sha256(plane.tobytes()).digest()
     known = _latest.get(picture)

@@ -15,8 +15,8 @@ from toolbox.classical.sampling import middle
 
 ANALYSED_SIDE = 640
 LEAST_LINE = 8.0
-"""Minimum length in pixels of a line in the spectrum: on 260 crops of photos no other blur was estimated as such a
-long line. Noise and compression hide lines.
+"""Minimum length in pixels of a line found in the spectrum: on 260 crops of photos, no other kind of blur was taken
+for a line this long. Noise and compression hide lines.
 """
 KERNEL_ERROR, KNOWN_SHAPE_ERROR = 0.0025, 0.0015
 """The kernel's error as an equivalent noise level in [0, 1]."""

@@ -24,13 +24,13 @@ SIDE_DISTANCE = 4
 """Distance in pixels from the centre line of a scratch to the pixels that it is compared with."""
 STANDS_OUT = 0.14
 WHITE, BLACK, NEUTRAL = 0.75, 0.14, 0.12
-"""Limits of luma and of the spread of the channels of paper or black, which show where the emulsion is missing."""
+"""Limits of luma (white, black) and of the spread of the channels where the emulsion is missing."""
 SURE_LENGTH, LEAST_LENGTH = 0.25, 0.08
 """Minimum length relative to the shorter side: of one scratch, and of the others in an image with one."""
 LEAST_SLIMNESS = 8.0
 """Minimum length / width of a scratch."""
 FADED = 0.25
-"""Unused share of the tonal range from which an image counts as faded."""
+"""Minimum unused share of the tonal range of a faded image."""
 MOST_GAIN = 1.5
 
 
@@ -129,7 +129,7 @@ def _scratches(pixels: FloatArray) -> Mask:
 
 
 def _lines(plane: FloatArray, extreme: Mask, angle: float) -> Mask:
-    """Pixels on segments of one direction of which nearly all pixels are brighter than both sides."""
+    """Pixels on segments of one direction along which nearly all pixels are brighter than both sides."""
     across = np.array([-np.sin(angle), np.cos(angle)])
     beside = [_shifted(plane, sign * SIDE_DISTANCE * across) for sign in (1, -1)]
     stands_out = (plane - np.maximum(*beside) > STANDS_OUT) & extreme

@@ -10,7 +10,7 @@ import numpy as np
 from imaging.convert import FloatArray
 
 LEAST_SKEW = 0.3
-"""Skewness along the major axis from which a kernel counts as fading to one side."""
+"""Minimum skewness along the major axis of a kernel that fades to one side."""
 THIN_PX = 1.0
 """Standard deviation along the minor axis below which a kernel counts as a line."""
 

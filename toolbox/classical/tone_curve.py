@@ -25,8 +25,8 @@ QUANTILES = {"value": 17, "least": 9, "saturation": 9, "gradient": 5}
 def learned_tone_curve(pixels: FloatArray, token: ProgressToken) -> Filter:
     """Apply the predicted tone curve to V of HSV (trained by `python -m training.fits.tone_curve`).
 
-    Hue and saturation are kept: all channels of a pixel get the same gain. The training data contains photos that are
-    dark by nature, so these change little.
+    Hue and saturation are kept: all channels of a pixel get the same gain. The training data contains naturally
+    dark photos, so these change little.
     """
     answers = load_perceptron(WEIGHTS)(tone_curve_features(thinned(pixels)))
     knots = tone_curve_of(answers.reshape(-1, KNOTS)).mean(axis=0)  # the mean over an ensemble of networks

@@ -18,7 +18,7 @@ THUMBNAIL = 128
 """Long side of the reduced image on which the transmission map is estimated."""
 LEAST_TRANSMISSION = 0.08
 CLEAR = 3.0
-"""Logit of the transmission if the perceptron returns 0: 0.95."""
+"""Logit of the transmission, 0.95, if the perceptron returns 0."""
 RADII = (2, 5, 12)
 SMOOTH = 4.0
 
@@ -26,7 +26,7 @@ SMOOTH = 4.0
 def learned_transmission_map(pixels: FloatArray, token: ProgressToken) -> FloatArray:
     """Invert I = J t + A (1 - t) with the estimated t and A (trained by `python -m training.fits.transmission_map`).
 
-    The training data contains clear photos, so images that are pale by nature change little.
+    The training data contains clear photos, so naturally pale images change little.
     """
     scale = THUMBNAIL / max(pixels.shape[:2])
     small = pixels if scale >= 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

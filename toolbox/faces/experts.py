@@ -12,7 +12,7 @@ from toolbox.classical.filters import guided_filter, with_luma
 
 GAIN, FINE_GAIN = 0.8, 0.5
 EDGE = 1e-3
-"""Variance of luma from which the guided filter preserves an edge."""
+"""Variance of luma above which the guided filter preserves an edge."""
 
 
 def face_sharpen(pixels: FloatArray, token: ProgressToken) -> FloatArray:

@@ -11,7 +11,7 @@ Point: TypeAlias = tuple[float, float]
 SMALLEST = 24.0
 """Smaller faces, in pixels, contain too little information for a restoration."""
 PROFILE = 0.35
-"""Rotation (`turned`) up to which the eye distance shows the size of the face."""
+"""Maximum rotation (`turned`) at which the eye distance shows the size of the face."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Identity(Protocol):
 
     @property
     def same_from(self) -> float:
-        """Similarity from which two faces count as the same."""
+        """Minimum similarity of two crops of the same face."""
         ...
 
     def describe(self, crop: FloatArray) -> FloatArray:
@@ -46,7 +46,7 @@ class Identity(Protocol):
 
 
 def load_identity(store: ModelStore | None = None) -> Identity:
-    """The best available one. Raises `WeightsError` for an SFace file that OpenCV cannot read."""
+    """The best available method. Raises `WeightsError` for an SFace file that OpenCV cannot read."""
     file = path_of(SFACE, store or ModelStore())
     return SFaceIdentity.load(file) if file else StructureIdentity()
 

@@ -39,16 +39,16 @@ PYRAMID = 0.709
 LEAST = {PROPOSAL: 0.6, REFINEMENT: 0.7, OUTPUT: 0.95}
 """Minimum probability of a face after each network."""
 MOST_PROPOSALS, BATCH = 1000, 128
-"""Maximum number of windows for the refinement network, and per call: they bound time and memory on any image."""
+"""Maximum windows for the refinement network, in all and per call: they bound time and memory for any image."""
 SAME = 0.25
-"""Overlap (intersection over union) from which two faces are one."""
+"""Minimum overlap (intersection over union) of two detections of the same face."""
 
 Boxes = NDArray[np.float64]
 """(N, 4): left, top, right, bottom."""
 
 
 def detect_faces(pixels: FloatArray) -> list[Face]:
-    """The faces of (H, W, 3) pixels in [0, 1], the most probable first, from `SMALLEST` pixels on.
+    """The faces of (H, W, 3) pixels in [0, 1], of at least `SMALLEST` pixels, the most probable first.
 
     Raises `WeightsMissing` without the package and `WeightsError` if its files are damaged.
     """
@@ -92,7 +92,7 @@ def _proposals(network: Any, centred: FloatArray) -> Boxes:
 def _classified(
     network: Any, name: str, centred: FloatArray, boxes: Boxes
 ) -> tuple[Boxes, NDArray[np.float32], NDArray[np.float64]]:
-    """The windows that a network takes for faces: their corrected boxes, probabilities and landmarks (N, 5, 2)."""
+    """The windows that a network classifies as faces: corrected boxes, probabilities and landmarks (N, 5, 2)."""
     side, layers = LAYERS[name]
     boxes = _squares(boxes, centred)
     results = []
@@ -121,7 +121,7 @@ def _patch(centred: FloatArray, box: Boxes, side: int) -> FloatArray:
 
 
 def _squares(boxes: Boxes, centred: FloatArray) -> Boxes:
-    """Squares of whole pixels about boxes, without those whose centre is outside of the image."""
+    """Squares of whole pixels around boxes, without those whose centre is outside the image."""
     height, width = centred.shape[:2]
     centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
     fits = ((centres >= 0) & (centres < (width, height))).all(1) & (sides >= WINDOW / 2)

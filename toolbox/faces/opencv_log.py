@@ -1,4 +1,4 @@
-"""OpenCV's own log, which its networks write warnings to."""
+"""OpenCV's log, to which its networks write warnings."""
 
 from __future__ import annotations
 

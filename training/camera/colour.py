@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from imaging.convert import FloatArray
 
 LINEAR_STEPS, DISPLAY_STEPS = 1 << 14, 1 << 12
-"""Entries of the tables from linear light to display values and back. That of linear light is by its square root,
-whose steps are as even to the eye as those of display values.
+"""Entries of the tables from linear light to display values and back. The first is indexed by the square root of
+linear light, whose steps are perceptually about as even as those of display values.
 """
 
 XYZ_TO_CAMERA = np.array(
@@ -45,7 +45,7 @@ class ColourPipeline:
     display_of_root: FloatArray
     """(LINEAR_STEPS,): display values of the square roots of linear light."""
     linear_of_display: FloatArray
-    """(DISPLAY_STEPS,): the reverse."""
+    """(DISPLAY_STEPS,): linear light of display values."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> ColourPipeline:

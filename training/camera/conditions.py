@@ -14,25 +14,25 @@ FAULTLESS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """One photograph. Lengths are in pixels of the finished picture; 0 means that it does not happen."""
+    """One photograph. Lengths are in pixels of the finished picture; 0 means none."""
 
     iso: float = 100.0
     exposure_stops: float = 0.0
-    """Darker (negative) because the photographer wants it so: night, low key."""
+    """Intended darkness (negative): night, low key."""
     underexposed_stops: float = 0.0
-    """Darker by mistake."""
+    """Unintended darkness."""
     haze: float = 0.0
     """Scattering coefficient for depths of about 1."""
     haze_is_meant: bool = False
-    """A foggy morning, photographed for its fog."""
+    """Intended haze, as of a foggy morning."""
     rain: bool = False
     motion_px: float = 0.0
     blur_px: float = 0.0
     blur_is_meant: bool = False
-    """A shallow depth of field: the subject or a part of it is out of focus because the photographer wants it so."""
+    """Intended blur: a shallow depth of field leaves the subject or a part of it out of focus."""
     chromatic_aberration_px: float = 0.0
     sensor_scale: float = 1.0
-    """Side of the sensor's image by that of the picture: above 1 it was made smaller, below 1 it is digital zoom."""
+    """Side of the sensor's image divided by that of the picture: reduced if above 1, digital zoom if below."""
     camera_processing: bool = True
     medium: Medium = "digital"
     grain: float = 0.0
@@ -42,11 +42,11 @@ class Conditions:
     jpeg_quality: int | None = 95
     subsampling: Literal["420", "444"] = "420"
     sent_on: bool = False
-    """Sent by a chat application, which makes it smaller and compresses it again."""
+    """Sent by a chat application, which reduces and recompresses it."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Conditions:
-        """Drawn about as often as people have such pictures; faults more often."""
+        """Draw conditions about as frequent as in real photographs, but with more faults."""
         common = cls._common(rng)
         if rng.random() < FAULTLESS:
             return replace(
@@ -80,7 +80,7 @@ class Conditions:
 
     @classmethod
     def noisy(cls, rng: np.random.Generator) -> Conditions:
-        """Mostly noise: what a denoiser learns from. Blur and haze belong to what it must keep."""
+        """Mostly noise, to train denoisers, which must keep blur and haze."""
         drawn = cls.draw(rng)
         if rng.random() < 0.9 and drawn.medium == "digital":
             drawn = replace(drawn, iso=_log_uniform(rng, 200, 25_600))
@@ -106,7 +106,7 @@ class Conditions:
 
     @classmethod
     def shallow(cls, rng: np.random.Generator) -> Conditions:
-        """A shallow depth of field, which is meant; other faults as usual."""
+        """An intended shallow depth of field; other faults as usual."""
         return replace(
             cls.draw(rng), blur_px=_log_uniform(rng, 1, 15), blur_is_meant=True, motion_px=0.0, medium="digital"
         )
@@ -133,7 +133,7 @@ class Conditions:
 
     @classmethod
     def small(cls, rng: np.random.Generator) -> Conditions:
-        """A small picture that is to be enlarged: a little of everything, no weather, no great blur."""
+        """A small picture that is to be enlarged: a little of everything, but no weather and no strong blur."""
         drawn = cls.draw(rng)
         return replace(
             drawn,

@@ -1,4 +1,4 @@
-"""Pictures that come from film or paper: grain, dust, paper texture, half-tone screens; on display sRGB."""
+"""Effects of film and paper: grain, dust, paper texture, half-tone screens; on display sRGB."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from imaging.convert import FloatArray
 
 
 def film_grain(srgb: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
-    """Grain of that deviation at mid-tones, correlated over about a pixel; weaker in black and white.
+    """Grain of deviation `strength` at mid-tones, correlated over about a pixel; weaker near black and white.
 
-    Colour film has three layers, half correlated; of grey pictures all channels get the same.
+    Colour film has three layers, half correlated; in grey pictures all channels get the same grain.
     """
     height, width = srgb.shape[:2]
     sigma = float(rng.uniform(0.4, 1.3))
@@ -45,7 +45,7 @@ def dust(srgb: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def paper(srgb: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray:
-    """A print photographed or scanned: paper texture, black that is not black, white that is not white."""
+    """A photographed or scanned print: paper texture, raised black, lowered white."""
     texture = _correlated(srgb.shape[0], srgb.shape[1], float(rng.uniform(0.7, 2.5)), rng)[:, :, None]
     black, white = rng.uniform(0, 0.08), rng.uniform(0.92, 1)
     return np.asarray(((black + (white - black) * srgb) * (1 + strength * texture)).clip(0, 1), np.float32)

@@ -1,4 +1,4 @@
-"""Blur by motion and by the lens, which differs from place to place, on (H, W, 3) linear light."""
+"""Spatially varying blur by motion and by the lens, on (H, W, 3) linear light."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.data.degradations import convolve, disk_kernel, path_kernel
 
 
 def motion_blur(linear: FloatArray, length_px: float, rng: np.random.Generator) -> tuple[FloatArray, str]:
-    """Camera shake or a straight line, half of the time varying over the picture; and which it was.
+    """Camera shake or a straight line, half of the time varying over the picture; and its kind.
 
     Variation: one part moves further than the other (rotation of the camera), or only a part moves (an object).
     """
@@ -31,7 +31,7 @@ def motion_blur(linear: FloatArray, length_px: float, rng: np.random.Generator) 
 
 
 def lens_blur(linear: FloatArray, radius_px: float, rng: np.random.Generator) -> tuple[FloatArray, str]:
-    """Defocus (disk, polygon-like soft disk) or aberration (Gaussians of unequal axes), stronger off a centre."""
+    """Defocus (disk, soft disk) or aberration (Gaussians), at times weaker around a random centre; and its kind."""
     kind = str(rng.choice(["disk", "soft disk", "gaussian", "aberration"]))
     strong = _filtered(linear, kind, radius_px, rng)
     if rng.random() < 0.5:
@@ -43,7 +43,7 @@ def lens_blur(linear: FloatArray, radius_px: float, rng: np.random.Generator) ->
 
 
 def shallow_focus(linear: FloatArray, radius_px: float, rng: np.random.Generator) -> FloatArray:
-    """A scene out of the depth of field, half of the time with a part of it in focus."""
+    """A scene outside the depth of field, half of the time with a part of it in focus."""
     blurred = convolve(linear, disk_kernel(radius_px))
     if rng.random() < 0.5:
         return blurred
@@ -52,7 +52,7 @@ def shallow_focus(linear: FloatArray, radius_px: float, rng: np.random.Generator
 
 
 def lateral_chromatic_aberration(linear: FloatArray, shift_px: float, angle: float) -> FloatArray:
-    """Red and blue moved against green along the direction from the centre of the field."""
+    """Red shifted against green in direction `angle`, and blue in the opposite direction by 0.7 of that."""
     dx, dy = shift_px * math.cos(angle), shift_px * math.sin(angle)
     planes = [_moved(linear[:, :, 0], dx, dy), linear[:, :, 1], _moved(linear[:, :, 2], -0.7 * dx, -0.7 * dy)]
     return np.stack(planes, 2)

@@ -17,7 +17,7 @@ from training.camera.sensor import Sensor
 MID_GREY = 0.18
 """Linear light of middle grey."""
 GAMMA_SLOPE = 1.6
-"""About how much noise at mid-grey grows from linear to display values, white balance included."""
+"""Approximate factor of noise at mid-grey from linear to display values, white balance included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class Photograph:
     without_noise: FloatArray
     """The same without noise, grain, noise reduction and compression: blur, haze and darkness are still there."""
     reference: FloatArray
-    """Sharp, clear and as bright as it was meant to be, with the camera's own rendering."""
+    """Sharp, clear and as bright as intended, with the camera's own rendering."""
     conditions: Conditions
 
 
 def photograph(clean: FloatArray, conditions: Conditions, rng: np.random.Generator) -> Photograph:
-    """Photograph a clean picture (H, W, 3) under these conditions; what they leave open is drawn from `rng`."""
+    """Photograph a clean picture (H, W, 3) under these conditions; everything else is drawn from `rng`."""
     height, width = clean.shape[:2]
     camera, sensor = ColourPipeline.draw(rng), Sensor.draw(rng, conditions.iso)
     processing = _processing(conditions, sensor, rng)
@@ -69,7 +69,7 @@ def _processing(conditions: Conditions, sensor: Sensor, rng: np.random.Generator
 
 
 def _sensor_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Even sides."""
+    """Height and width of the sensor's image, both even."""
     return max(8, round(height * scale / 2) * 2), max(8, round(width * scale / 2) * 2)
 
 

@@ -19,7 +19,7 @@ class Processing:
     luma_share: float
     """Share of luma that comes from its smoothed version, in [0, 1]."""
     luma_range: float
-    """Range parameter of that bilateral filter, in [0, 1]."""
+    """Range parameter of the bilateral filter that smooths luma, in [0, 1]."""
     luma_sigma_px: float
     sharpening: float
     """Amount of unsharp masking; 0 for none."""
@@ -27,7 +27,7 @@ class Processing:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, noise_deviation: float) -> Processing:
-        """Cameras smooth the more, the more noise there is (`noise_deviation` of display values at mid-grey)."""
+        """Random strengths, larger for more noise (`noise_deviation` of display values at mid-grey)."""
         need = min(1.0, noise_deviation / 0.04)
         smooths = rng.random() < 0.35 + 0.6 * need
         return cls(

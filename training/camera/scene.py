@@ -10,7 +10,7 @@ from training.data.degradations import estimated_depth, random_depth
 from training.data.rain_synthesis import rain_streaks
 
 LIGHT_SOURCE = 0.92
-"""Display value from which all three channels are taken for a light source that may be brighter than white."""
+"""Minimum display value of all three channels of a light source, which may be brighter than white."""
 
 
 def add_haze(linear: FloatArray, srgb: FloatArray, beta: float, rng: np.random.Generator) -> FloatArray:
@@ -24,7 +24,7 @@ def add_haze(linear: FloatArray, srgb: FloatArray, beta: float, rng: np.random.G
 
 
 def add_rain(linear: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Streaks that add light and partly cover what is behind them."""
+    """Streaks that add light and partly cover the background."""
     streaks = rain_streaks(linear.shape[0], linear.shape[1], rng)[:, :, None]
     white = linear.reshape(-1, 3).max(0)
     light = rng.uniform(0.25, 0.9)

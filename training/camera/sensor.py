@@ -10,7 +10,7 @@ import numpy as np
 from imaging.convert import FloatArray
 
 BLACK = 1 << 10
-"""Level of black in the 16-bit mosaic, so that negative noise survives demosaicing."""
+"""Black level of the 16-bit mosaic, so that negative noise survives demosaicing."""
 WHITE = (1 << 16) - 1
 MOST_SHOT_NOISE = 0.012
 """Maximum, as in Brooks et al. 2019: noisier photographs are not kept."""
@@ -39,7 +39,7 @@ class Sensor:
         return cls(iso, gain / electrons, read, int(rng.choice([10, 12, 14])), bool(rng.random() < 0.5))
 
     def expose(self, raw: FloatArray, rng: np.random.Generator | None) -> FloatArray:
-        """(H, W, 3) raw light to (H, W, 3) demosaiced raw values in [0, 1]; without random numbers, without noise.
+        """(H, W, 3) raw light to (H, W, 3) demosaiced raw values in [0, 1]; no noise if `rng` is None.
 
         H and W are even.
         """

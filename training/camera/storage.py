@@ -12,7 +12,7 @@ SUBSAMPLING = {"420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, "444": cv2.IMWRITE_J
 
 
 def jpeg(srgb: FloatArray, quality: int, subsampling: str = "420") -> FloatArray:
-    """There and back through JPEG."""
+    """Compress and decompress as JPEG."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLING[subsampling]]
     done, data = cv2.imencode(".jpg", to_uint8(srgb)[:, :, ::-1], options)
     if not done:
@@ -21,7 +21,7 @@ def jpeg(srgb: FloatArray, quality: int, subsampling: str = "420") -> FloatArray
 
 
 def sent_on(srgb: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, list[int]]:
-    """Sent once or twice by applications that make it smaller and compress it again, shown at its old size."""
+    """Reduce and compress once or twice, as chat applications do, and enlarge again; and the JPEG qualities."""
     height, width = srgb.shape[:2]
     qualities = []
     for _ in range(int(rng.integers(1, 3))):

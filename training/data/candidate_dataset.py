@@ -47,7 +47,7 @@ from training.data.stored_rows import current_candidate, handcrafted_of
 Combinations = Sequence[tuple[Degradation, ...]]
 Bytes = NDArray[np.uint8]
 SIDES = (192, 192, CROP)
-"""Sides of the random crops, drawn with equal probability; given combinations always have the last one."""
+"""Sides of the random crops, drawn with equal probability; given combinations always use the last one."""
 SIDES_OF_MOTION = (CROP, 448)
 """Sides for motion deblurring: on smaller crops the blind experts change nothing."""
 ENLARGED = (2, 4)

@@ -1,6 +1,5 @@
-"""Training pairs of a network that finishes what a classical expert begins: blur is undone by a kernel that is
-estimated from a whole picture, and the network learns from what that leaves. They take half a second each, so they
-are made once and kept.
+"""Training pairs for a network that refines the result of classical deconvolution, whose kernel is estimated from a
+whole region of a photo. A region takes half a second, so the regions are made once and kept.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Datasets of series: several degraded versions of one photo with their true fidelity, from which the quality network
-learns about images that no expert has processed. They need no expert runs, so that there can be many.
+learns about images that no expert has processed. Many can be made, because they need no expert runs.
 """
 
 from __future__ import annotations

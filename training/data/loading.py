@@ -27,12 +27,12 @@ Degrader = Callable[[Bytes, np.random.Generator], Pair]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 LAST_SCENE = 48
-"""Last scene of the real pairs that experts are trained on."""
+"""Last scene of the real pairs used to train experts."""
 HELD_OUT = 24
 HELD_OUT_FOLDER = "held_out"
 """Pictures in folders of this name are never trained on; if there is one, only they are held out."""
 AHEAD = 24
-"""Batches that are made before they are asked for."""
+"""Number of batches made in advance."""
 SUFFIXES = (".webp", ".png", ".jpg")
 
 
@@ -49,8 +49,8 @@ def photo_files(folder: Path) -> list[Path]:
 def split(files: list[Path], seed: int = 0) -> tuple[list[Path], list[Path]]:
     """(for training, held out); the same ones every time.
 
-    Held out is what lies in folders called `held_out`, or a random choice where there is no such folder. A crop,
-    whose name begins with its photo's name, is not trained on where its photo is held out, nor the reverse.
+    Files in folders called `held_out` are held out, or a random choice if there is no such folder. A crop, whose name
+    begins with its photo's name, is not trained on if its photo is held out, nor the reverse.
     """
     held_out = [file for file in files if file.parent.name == HELD_OUT_FOLDER]
     if not held_out:
@@ -60,7 +60,7 @@ def split(files: list[Path], seed: int = 0) -> tuple[list[Path], list[Path]]:
 
 
 def related(file: Path, other: Path) -> bool:
-    """Whether, by their names, one is a piece of the other or the same."""
+    """Whether, by their names, the files are the same or one is a crop of the other."""
     return file.stem.startswith(other.stem) or other.stem.startswith(file.stem)
 
 
@@ -119,9 +119,9 @@ class Patches:
 
 
 def with_real_pairs(make: Degrader, folder: Path, share: float) -> Degrader:
-    """`make`, but that `share` of the pairs come from real ones: files of one name in `folder`/input and /hr.
+    """`make`, but a `share` of the pairs are real: files of the same name in `folder`/input and /hr.
 
-    Patches lie at the same place of both; one in ten is grey. Scenes above `LAST_SCENE` are held out.
+    Patches are cut at the same place of both; one in ten is grey. Scenes above `LAST_SCENE` are held out.
     """
     files = [file for file in photo_files(folder / "input") if not held_out_pair(file)]
     pairs = [np.concatenate([load_photo(file), load_photo(folder / "hr" / file.name)], 2) for file in files]
@@ -149,7 +149,7 @@ def random_photos(photos: list[Bytes], count: int, rng: np.random.Generator) -> 
 
 
 def random_patch(photo: Bytes, side: int, rng: np.random.Generator) -> Bytes:
-    """A (side, side, 3) piece, turned and mirrored; of a photo that is too small, a piece of its reflection."""
+    """A (side, side, 3) piece, rotated and flipped; a photo that is too small is extended by reflection."""
     photo = _at_least(photo, side)
     top = int(rng.integers(photo.shape[0] - side + 1))
     left = int(rng.integers(photo.shape[1] - side + 1))

@@ -31,9 +31,9 @@ LOW = (Severity.VERY_LOW, Severity.LOW, Severity.MEDIUM)
 SAME_SIZE = tuple(name for name in MAKERS if name is not Degradation.LOW_RESOLUTION)
 STORED = (Degradation.NOISE, Degradation.JPEG_ARTIFACT)
 CLEAN_SHARE = 0.05
-"""Every blind network also learns to leave a clean photo alone."""
+"""Share of clean photos, which blind networks learn to leave unchanged."""
 PIXELS_PER_DETAIL = 1.2, 3.0
-"""Pixels of a large sensor for one of a photo that was made small."""
+"""Range of the number of pixels of a large sensor per pixel of a reduced photo."""
 STORED_BEFORE = 0.4
 
 
@@ -41,12 +41,12 @@ def degrader(name: str, scale: int) -> Degrader:
     """The maker called `name`, or `ValueError`.
 
     `bicubic`; `real` (blind super-resolution: blur, noise and JPEG around the reduction); `face` (the same, enlarged
-    again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and unlimited, as the
-    literature measures denoisers); `blocks` (JPEG, half of it coarse, where there is most to mend); `rain_synthesis`
-    (rain, two thirds of it drawn in other ways); `camera_noise` (photographs of `training.camera`, three fifths, and
-    `stored`); `camera_soft` (photographs through a lens that blurs); `camera_small` (a camera's small pictures, half,
-    and `real`); `second_order` (the training inputs of Real-ESRGAN); `all` (any same-size degradation, and mixtures);
-    or one degradation by its name, or several joined by `+`, of which one is drawn.
+    again); `stored` (noise, JPEG, or one after the other); `grain` (noise, half of it white and unclipped, as in the
+    evaluation of denoisers); `blocks` (JPEG, half of it of low quality); `rain_synthesis` (rain, two thirds of it by
+    `rain_pair`); `camera_noise` (three fifths photographs of `training.camera`, the rest `stored`); `camera_soft`
+    (photographs by a blurring lens); `camera_small` (half small photographs, half `real`); `second_order` (training
+    inputs of Real-ESRGAN); `mild` (clean or nearly clean); `all` (any same-size degradation, and mixtures); or one
+    degradation by its name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -112,12 +112,12 @@ def _only(degradation: Degradation) -> Degrader:
 
 
 def clean(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """Nothing to do."""
+    """The clean patch as input and as target."""
     return to_float(patch), to_float(patch)
 
 
 def one_of(patch: Bytes, degradations: Sequence[Degradation], rng: np.random.Generator) -> Pair:
-    """One of the degradations at any severity, seldom nothing."""
+    """One of the degradations at any severity, seldom none."""
     if rng.random() < CLEAN_SHARE:
         return clean(patch, rng)
     return _only(degradations[int(rng.integers(len(degradations)))])(patch, rng)
@@ -151,7 +151,7 @@ def full_resolution_crop(pixels: FloatArray, side: int, rng: np.random.Generator
 
 
 def camera_soft(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """A photograph through a lens that blurs, and the sharp one."""
+    """A photograph by a blurring lens, and the sharp one."""
     taken = photograph(to_float(patch), Conditions.soft(rng), rng)
     return taken.picture, taken.reference
 
@@ -159,7 +159,7 @@ def camera_soft(patch: Bytes, rng: np.random.Generator) -> Pair:
 def camera_small(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
     """A small photograph as a camera takes and stores it, and the sharp, clean picture that is `scale` times larger.
 
-    Light is as in the target; a camera's sharpening is to be undone.
+    The input is as bright as the target; the network must undo the camera's sharpening.
     """
     target = to_float(patch)
     blurred = gaussian_blur(target, float(rng.uniform(0.1, 1.5))) if rng.random() < 0.3 else target
@@ -169,10 +169,10 @@ def camera_small(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
 
 
 def mild(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
-    """A clean or nearly clean small picture, as cleaning leaves it. The target has half the side of the patch.
+    """A clean or nearly clean small picture, as after cleaning. The target has half the side of the patch.
 
     Most targets are photos at half their size, whose edges and textures are as sharp as pixels allow. One in four is
-    blurred, as what is out of focus, and stays so; one in eight is grey.
+    blurred, as if out of focus, and must stay so; one in eight is grey.
     """
     pixels = to_float(patch)
     if rng.random() < 1 / 8:
@@ -193,13 +193,13 @@ def mild(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
 
 
 def white(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """White Gaussian noise, neither rounded nor limited to [0, 1]."""
+    """White Gaussian noise, neither rounded nor clipped to [0, 1]."""
     target = to_float(patch)
     return gaussian_noise(target, rng, float(rng.uniform(3, 55))), target
 
 
 def coarse(patch: Bytes, rng: np.random.Generator) -> Pair:
-    """JPEG of low quality, once, its grid at the corner."""
+    """One JPEG compression of low quality, with the grid aligned to the corner."""
     target = to_float(patch)
     return jpeg(target, int(rng.integers(5, 26))), target
 
@@ -247,8 +247,8 @@ def face(patch: Bytes, rng: np.random.Generator) -> Pair:
     the original size.
 
     GFPGAN (Wang et al. 2021, section 4.1) draws sigma from 0.2 to 10, reductions from 1 to 8, noise up to 15 and
-    JPEG from 60 to 100. Noise and JPEG are the same here; blur and reduction end at 4, since beyond it nothing is
-    left of a face to be true to, and a network without a generative prior can only smooth it.
+    JPEG from 60 to 100. Noise and JPEG are the same here; blur and reduction end at 4, since beyond it no
+    features of the face are left, and a network without a generative prior can only smooth it.
     """
     target = to_float(patch)
     blurred = gaussian_blur(target, float(rng.uniform(0.2, 4)))

@@ -1,4 +1,4 @@
-"""Pairs for distillation: small degraded patches of photos, and what a teacher makes of them.
+"""Pairs for distillation: small degraded patches of photos, and a teacher's results for them.
 
     python -m training.data.teacher_pairs --data DATA/train --output RUNS/student_pairs --pairs 20000
 

@@ -54,14 +54,14 @@ Matrix = NDArray[np.float64]
 OTHERS = 0.125
 LEVELS = len(Severity) - 1
 ENLARGED = 2 ** (0.5 * (np.arange(LEVELS) + 0.5))
-"""Factors of enlargement from which the label is one level higher, by `OCTAVES_PER_LEVEL`."""
+"""Minimum factor of enlargement of each level of the label, by `OCTAVES_PER_LEVEL`."""
 BATCH, PIECES = 48, 4
 BATCH_OF_SEEN, LEARNING_RATE, DROPPED = 96, 2e-3, 0.3
 """For the perceptron alone; `DROPPED` is the probability of dropout."""
 THRESHOLDS, CALIBRATED = "thresholds", 0.18
 """Folder of the samples for the thresholds, and their number relative to the training samples."""
 FALSE_ALARMS = 0.03
-"""Largest rate of clean images that a threshold may call degraded."""
+"""Largest share of clean images that a threshold may classify as degraded."""
 AS_GOOD = 0.005
 """Difference in F1 up to which thresholds are equally good."""
 LEAST = tuple(np.arange(0.25, 0.76, 0.05).round(2))
@@ -95,7 +95,7 @@ def draw_paths(data: Path, count: int, seed: int) -> list[Path]:
 
 
 def reached(truth: Truth) -> NDArray[np.float32]:
-    """(kinds, 4): whether each level of each degradation is reached; for low resolution, of enlargement."""
+    """(kinds, 4): whether each level of each degradation is reached; for low resolution, by its enlargement."""
     levels = [truth.needs.get(kind, Severity.VERY_LOW) > np.arange(LEVELS) for kind in ORDER]
     levels[ORDER.index(Degradation.LOW_RESOLUTION)] = truth.enlarged >= ENLARGED
     return np.array(levels, np.float32)
@@ -176,8 +176,8 @@ def calibrate(logits: NDArray[np.float64], truth: NDArray[np.float32]) -> tuple[
 
 
 def thresholds(chances: NDArray[np.float64], truth: NDArray[np.float32]) -> list[float]:
-    """For each kind the probability from which a level counts as reached: the median of the thresholds whose F1 is
-    within `AS_GOOD` of the best.
+    """For each kind the least probability of a level that is reached: the median of the thresholds whose F1 is within
+    `AS_GOOD` of the best.
 
     F1 of needing a task, over images with a high severity or none; false alarms are limited to `FALSE_ALARMS`.
     """
@@ -205,7 +205,7 @@ def _platt(logits: Matrix, truth: NDArray[np.float32]) -> Matrix:
 
 @torch.no_grad()
 def build_in(network: DegradationNet, scales: Sequence[float], shifts: Sequence[float]) -> None:
-    """Apply scale and shift to the last layer, which makes the logits of the patches."""
+    """Merge scale and shift into the last layer, which computes the logits of the patches."""
     last = network.say[-1]
     if not isinstance(last, nn.Linear):
         raise TypeError(f"the last layer is {type(last).__name__}, not Linear")

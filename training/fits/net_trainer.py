@@ -28,7 +28,7 @@ Rows = NDArray[np.float32]
 DECAY = 0.998
 """Decay of the averaged weights."""
 WARM_UP = 100
-"""Steps."""
+"""Steps of linear warm-up of the learning rate."""
 BEGINNING, GOING_ON = 2e-3, 5e-4
 """Learning rates of fresh weights, and of trained ones."""
 AT_ONCE = 24

@@ -2,7 +2,7 @@
 
     python -m training.fits.no_reference_fidelity --data DATA --looks FOLDER [--series 1200] [--steps 6000]
 
-FOLDER is that of training.fits.quality, of whose steps all candidates are used. The other training images are series
+FOLDER is that of training.fits.quality; all candidates of its steps are used. The other training images are series
 that no expert has processed (training/data/degraded_series.py), and the photos without degradation. Held-out photos
 are not used; `python -m benchmarks.perception` evaluates on them.
 """

@@ -101,7 +101,7 @@ def small_photos(data: Path, side: int) -> tuple[list[FloatArray], list[FloatArr
 
 
 def patch(pictures: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
-    """A random image or a random crop of it with at least half its height and width."""
+    """A random image, or a random crop with at least half of its height and width."""
     photo = pictures[int(rng.integers(len(pictures)))]
     share = rng.uniform(0.5, 1.0, 2) if rng.random() < 0.7 else (1.0, 1.0)
     height, width = (max(32, int(side * part)) for side, part in zip(photo.shape[:2], share, strict=True))

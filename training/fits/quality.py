@@ -237,7 +237,7 @@ def write_expert_priors(looks: Path, tasks: Sequence[Task], file: Path) -> None:
     for task in tasks:
         files = files_in(looks / task.value)
         rows = [row for step, one in enumerate(files) for row in rows_of(one, step)]
-        table |= expert_priors(rows)  # two tables where there is one for mixed degradations
+        table |= expert_priors(rows)  # two tables if the task has one for mixed degradations
     head = "# Written by: python -m training.fits.quality\n"
     file.write_text(head + _tables(dict(sorted(table.items()))), "utf-8")
 

@@ -32,7 +32,7 @@ PIXELS = 256
 EPOCHS = 40
 BATCH = 256
 HIDDEN, DROPPED = (96, 192, 256), 0.05
-"""Number of networks whose curves are averaged, which gains 0.3 dB over one network."""
+"""Hidden units of the networks whose curves are averaged, which gains 0.3 dB over one network, and their dropout."""
 
 
 def draw(pictures: Sequence[FloatArray], count: int, seed: int) -> list[Tensor]:

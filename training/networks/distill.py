@@ -1,4 +1,4 @@
-"""Train a small network on a teacher's answers, or on photos, also adversarially, for their texture.
+"""Train a small network on a teacher's answers or on photos, optionally with an adversarial loss for texture.
 
     python -m training.networks.distill training/recipes/students/student_small_x4.toml \\
         --pairs RUNS/student_pairs --run-dir RUNS/student_small_x4 --minutes 600
@@ -69,11 +69,11 @@ class StudentRecipe(Recipe):
     discriminator: int = Field(default=32, ge=4)
     """Features of the discriminator's first layer."""
     clean_input_targets: bool = False
-    """The targets are what the initial network makes of the clean inputs, with the colours of the photos, so that the
+    """The targets are the initial network's results for the clean inputs, with the colours of the photos, so that the
     student learns to ignore a light degradation and keeps its textures.
     """
     teacher_blocks: tuple[int, ...] = ()
-    """Residual blocks of the teacher, an RRDBNet, that the student begins with: the teacher without the others."""
+    """Residual blocks of the teacher, an RRDBNet, with which the student begins; the others are left out."""
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ class PairSource:
     held_out: tuple[Bytes, Bytes]
     """Inputs (N, h, w, 3) and targets (N, H, W, 3)."""
     batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
-    """Endless batches of (B, 3, h, w) inputs and (B, 3, H, W) targets, from the batch with a number on."""
+    """Endless batches of (B, 3, h, w) inputs and (B, 3, H, W) targets, from the batch of a given number on."""
 
 
 def stored_pairs(recipe: StudentRecipe, folder: Path) -> PairSource:
@@ -266,9 +266,9 @@ class StudentRun(Run):
 
 @torch.no_grad()
 def clean_input_targets(network: nn.Module, recipe: Recipe, photos: Tensor) -> Tensor:
-    """What a network makes of reduced photos, (B, 3, H, W), with the photos' mean colours in blocks of 8 pixels.
+    """A network's results for reduced photos, (B, 3, H, W), with the photos' mean colours in blocks of 8 pixels.
 
-    It has no more detail anywhere than the photo, so that what is out of focus stays so. Grey photos stay grey.
+    They have no more detail anywhere than the photos, so areas out of focus stay so. Grey photos stay grey.
     """
     small = F.interpolate(photos, scale_factor=1 / recipe.scale, mode="bicubic", antialias=True).clamp(0, 1)
     result = forward(network, recipe, small)
@@ -289,7 +289,7 @@ def _smooth(pixels: Tensor) -> Tensor:
 def without_blocks(state: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str, Tensor]:
     """The weights of an RRDBNet that has only the `kept` residual blocks of another one, in the order given.
 
-    A residual block adds a little to its input, so that what is left of the network still works.
+    A residual block adds only a little to its input, so the remaining network still works.
     """
     trunk = "model.1.sub."
     numbers = [int(name.removeprefix(trunk).split(".")[0]) for name in state if name.startswith(trunk)]
@@ -306,7 +306,7 @@ def without_blocks(state: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str
 
 
 def figures_of(network: nn.Module, recipe: Recipe, inputs: Bytes, targets: Bytes) -> dict[str, float]:
-    """PSNR of a network to the teacher, and its high frequencies as a share of the teacher's."""
+    """PSNR of a network to the targets, and its high frequencies as a share of the targets'."""
     squares, own, teachers = [], [], []
     device = next(network.parameters()).device
     with torch.inference_mode():
@@ -330,7 +330,7 @@ def high_frequencies(pixels: Tensor) -> Tensor:
 
 
 def artifact_map(output: Tensor, targets: Tensor, smoothed: Tensor) -> Tensor:
-    """Weights of likely artifacts, (B, 1, H, W): the residual varies locally, and that of the average is smaller."""
+    """Weights of likely artifacts, (B, 1, H, W): local variance of the residual, 0 where the average's is larger."""
     residual = (output.detach() - targets).abs().sum(1, keepdim=True)
     of_average = (smoothed - targets).abs().sum(1, keepdim=True)
     padded = F.pad(residual, (3, 3, 3, 3), mode="reflect")
@@ -360,7 +360,7 @@ class UNetDiscriminator(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 1, H, W): positive where it looks like the teacher's."""
+        """High frequencies (B, 3, H, W) -> (B, 1, H, W): positive where they look like the targets'."""
         with bfloat16_where_fast(pixels.device):
             return self._realism(pixels).float()
 

@@ -1,4 +1,4 @@
-"""Measure a file of weights, run as an expert is run.
+"""Measure a file of weights, run as an expert.
 
     python -m training.networks.evaluate sr_x4.safetensors --pairs BENCH/set5 BENCH/set14
     python -m training.networks.evaluate all_in_one.safetensors --data DATA/train --degrade all

@@ -30,7 +30,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 RESERVE_SECONDS = 20
 """Part of the time of each training for its start and last measurement; at most a quarter of it."""
 SUCCESSFUL = (0, -signal.SIGTERM)
-"""Exit statuses."""
+"""Exit statuses of successful trainings."""
 
 
 def main() -> None:
