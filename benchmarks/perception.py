@@ -178,7 +178,7 @@ class Opinion:
 
 SCORES: Mapping[str, Callable[[Opinion], float]] = {
     "NIQE (4KAgent's formula as far as it runs)": lambda one: -one.niqe,
-    "quality network, without the input": lambda one: one.unaided,
+    "no-reference fidelity": lambda one: one.unaided,
     "quality network, with the input": lambda one: one.verdict.metrics["predicted_fidelity"],
     "expert prior": lambda one: one.verdict.expert_prior,
     "the agent's score": lambda one: one.verdict.score,

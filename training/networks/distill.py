@@ -317,7 +317,7 @@ def figures_of(network: nn.Module, recipe: Recipe, inputs: Bytes, targets: Bytes
             own.append(float(high_frequencies(output).abs().mean()))
             teachers.append(float(high_frequencies(answer).abs().mean()))
     psnr = float(np.mean([-10 * math.log10(max(value, 1e-10)) for value in squares]))
-    return {"psnr_to_teacher": round(psnr, 3), "high_frequencies": round(sum(own) / sum(teachers), 3)}
+    return {"psnr_to_targets": round(psnr, 3), "high_frequencies": round(sum(own) / sum(teachers), 3)}
 
 
 def high_frequencies(pixels: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def test_a_stopped_training_goes_on_into_its_adversarial_part(pairs: Path, tmp_p
     distill(RECIPE, stored_pairs(RECIPE, pairs), run_dir)
     lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 6]
-    assert all(0 < line["high_frequencies"] < 10 and line["psnr_to_teacher"] > 3 for line in lines)
+    assert all(0 < line["high_frequencies"] < 10 and line["psnr_to_targets"] > 3 for line in lines)
     assert any(not torch.equal(judge[name], value) for name, value in _state(run_dir).items())
     trained = load_file(run_dir / "student.safetensors")
     assert any(not torch.equal(weights[name], value) for name, value in trained.items())
@@ -104,14 +104,14 @@ def test_a_student_ships_with_its_distance_to_the_teacher(pairs: Path, tmp_path:
     weights, cards = tmp_path / "weights", tmp_path / "networks.toml"
     export_student(recipe, tmp_path / "run", load_pairs(pairs / "held_out"), weights, cards)
     figures = json.loads((weights / "student.json").read_text())
-    assert figures["psnr_to_teacher"] == pytest.approx(figures_of_run(tmp_path / "run"), abs=0.2)
+    assert figures["psnr_to_targets"] == pytest.approx(figures_of_run(tmp_path / "run"), abs=0.2)
     (found,) = parse_cards(cards.read_text(), "")
     assert (found.name, found.stands_in_for, found.scale) == ("fast", "restore4k_sr_x4", 4)
     assert found.source == "training/recipes/students/student.toml"
 
 
 def figures_of_run(run_dir: Path) -> float:
-    figure: float = json.loads((run_dir / "log.jsonl").read_text().splitlines()[-1])["psnr_to_teacher"]
+    figure: float = json.loads((run_dir / "log.jsonl").read_text().splitlines()[-1])["psnr_to_targets"]
     return figure
 
 
