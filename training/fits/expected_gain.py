@@ -5,7 +5,7 @@
 FOLDERs are what `training.data.expert_gains` has written. Photos are divided into folds; every perceptron of the
 ensemble leaves one fold out, and the shift of each lower quantile is set on what was left out. Cases of held-out
 photos (training/data/photos.py) take no part; what the fit is worth on them is printed. With `--tasks`, only experts
-for these tasks are fitted, and the others keep what the model that ships predicts for them.
+for these tasks are fitted, and the shipped model's predictions for them are averaged with those of the fit.
 """
 
 from __future__ import annotations
@@ -140,28 +140,37 @@ def fit(data: Gains, seed: int, shipped: GainModel | None = None) -> tuple[GainM
     return GainModel(data.experts, data.tasks, (0.0,) * len(data.experts), centre, spread, *stacked), left_out
 
 
-def with_replaced_experts(shipped: GainModel, fitted: GainModel) -> GainModel:
-    """`shipped` with the predictions of `fitted` for its experts: both hidden layers side by side.
+def with_mean_predictions(shipped: GainModel, fitted: GainModel) -> GainModel:
+    """`shipped` with the mean of its predictions and those of `fitted` for the experts of `fitted`.
 
-    Both standardise their inputs alike and have as many perceptrons.
+    Their hidden layers stand side by side. Both standardise inputs alike and have the same number of perceptrons;
+    `shipped` knows all experts of `fitted`, whose shifts are those of the mean.
     """
-    kept = [index for index, name in enumerate(shipped.experts) if name not in fitted.experts]
+    places = [shipped.experts.index(name) for name in fitted.experts]
+    shares = torch.ones(len(shipped.experts), 1)
+    shares[places] = 0.5
 
     def own(tensor: Tensor) -> Tensor:
-        """The columns of the experts that are kept: (k, ..., 2 experts)."""
-        return tensor.unflatten(-1, (-1, 2))[..., kept, :].flatten(-2)
+        """(k, n, 2 experts), scaled."""
+        return (tensor.reshape(*tensor.shape[:-1], -1, 2) * shares).flatten(-2)
 
-    ensemble = [torch.block_diag(old, new) for old, new in zip(own(shipped.output), fitted.output, strict=True)]
+    def new(tensor: Tensor) -> Tensor:
+        """(k, n, 2 fitted experts), scaled and at the places of all experts."""
+        halves = tensor.new_zeros(*tensor.shape[:2], len(shipped.experts), 2)
+        halves[:, :, places] = tensor.reshape(*tensor.shape[:-1], -1, 2) / 2
+        return halves.flatten(-2)
+
+    known = dict(zip(fitted.experts, fitted.shifts, strict=True))
     return GainModel(
-        (*(shipped.experts[index] for index in kept), *fitted.experts),
-        (*(shipped.tasks[index] for index in kept), *fitted.tasks),
-        (*(shipped.shifts[index] for index in kept), *fitted.shifts),
+        shipped.experts,
+        shipped.tasks,
+        tuple(known.get(name, shift) for name, shift in zip(shipped.experts, shipped.shifts, strict=True)),
         shipped.centre,
         shipped.spread,
         torch.cat([shipped.hidden, fitted.hidden], -1),
         torch.cat([shipped.hidden_bias, fitted.hidden_bias], -1),
-        torch.stack(ensemble),
-        torch.cat([own(shipped.output_bias), fitted.output_bias], -1),
+        torch.cat([own(shipped.output), new(fitted.output)], 1),
+        own(shipped.output_bias) + new(fitted.output_bias),
     )
 
 
@@ -213,16 +222,22 @@ def _least_low(low: Floats, gain: Floats) -> float:
     return float(low[order][first_refused]) if first_refused < len(low) else -np.inf
 
 
+def predicted(model: GainModel, data: Gains) -> Floats:
+    """(n, experts, 2): the quantiles that a model predicts for the experts of `data`."""
+    places = [model.experts.index(name) for name in data.experts]
+    with torch.inference_mode():
+        return model(data.inputs)[:, places].double().numpy()
+
+
 def report(data: Gains, model: GainModel) -> None:
     """On cases of held-out photos: how often a task that would gain 1 dB is planned, and one that would harm."""
-    with torch.inference_mode():
-        quantiles = model(data.inputs[data.held_out]).double().numpy()
+    quantiles, shifts = predicted(model, data)[data.held_out], dict(zip(model.experts, model.shifts, strict=True))
     gains, origins = data.gains[data.held_out], data.origins[data.held_out]
     for task in dict.fromkeys(data.tasks):
         own = [index for index, one in enumerate(data.tasks) if one == task]
         best = np.array(own)[quantiles[:, own, 1].argmax(1)]
         rows = np.arange(len(gains))
-        low = quantiles[rows, best, 0] - np.array(model.shifts)[best]
+        low = quantiles[rows, best, 0] - np.array([shifts[data.experts[index]] for index in best])
         truth, most = gains[rows, best], np.nanmax(gains[:, own], 1)
         planned = np.array(
             [is_probable(Task(task), *both) for both in zip(low, quantiles[rows, best, 1], strict=True)]
@@ -240,7 +255,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=Path, nargs="+", required=True)
-    parser.add_argument("--tasks", type=Task, nargs="+", help="replace only what is predicted for these tasks")
+    parser.add_argument("--tasks", type=Task, nargs="+", help="improve only the predictions for these tasks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("iqa/expected_gain.safetensors"))
@@ -248,9 +263,13 @@ def main() -> None:
     shipped = load_gain_model() if arguments.tasks else None
     data = load_gains(*arguments.cases, tasks=arguments.tasks or tuple(Task), workers=arguments.workers)
     model, left_out = fit(data, arguments.seed, shipped)
+    if shipped:
+        left_out = (left_out + predicted(shipped, data)) / 2
     model = replace(model, shifts=tuple(shifts_of(data, left_out)))
+    if shipped:
+        model = with_mean_predictions(shipped, model)
     report(data, model)
-    save(with_replaced_experts(shipped, model) if shipped else model, arguments.output)
+    save(model, arguments.output)
 
 
 def save(model: GainModel, file: Path) -> None:
