@@ -10,7 +10,7 @@ from agent.perception import perceive
 from agent.reasoners.reasoner import CALLER, RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step, expert_of
 from agent.timer import Timer
-from agent.worth import GAIN_TASKS, doubts, is_requested, is_worth_a_step
+from agent.worth import GAIN_TASKS, doubts, is_requested, is_worth_a_step, may_become_worth_a_step
 from imaging.image import Image
 from imaging.resizing import fitted
 from iqa.features import ImageFeatures
@@ -156,7 +156,7 @@ def _wanted_tasks(perception: Perception, profile: Profile) -> list[Task]:
 def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
     """Tasks that are worth a step, and found tasks whose gain is not predicted.
 
-    If any is worth a step, also the other found tasks that are not global: they may become worth one.
+    If any is worth a step, also the other found tasks that may become worth one.
     """
     found = [name.task for name in perception.present() if name is not Degradation.LOW_RESOLUTION]
     offered = found if perception.by == CALLER else GAIN_TASKS  # a caller may say that nothing is wrong
@@ -166,7 +166,11 @@ def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
         if (task in found and is_requested(task, perception, profile))
         or (task in offered and is_worth_a_step(task, perception, perception.gains, profile))
     ]
-    later = [task for task in found if task not in GAIN_TASKS or (worth and not task.spec.is_global)]
+    later = [
+        task
+        for task in found
+        if task not in GAIN_TASKS or (worth and may_become_worth_a_step(task, perception, profile))
+    ]
     return list(dict.fromkeys([*worth, *later]))
 
 

@@ -162,6 +162,33 @@ def test_a_doubtful_tone_adjustment_is_reported_with_the_way_to_change_it(
     )
 
 
+HAZY_AND_NOISY = {Degradation.HAZE: found(), Degradation.NOISE: found()}
+SMALL_GAIN = TaskGain(low_db=-0.5, median_db=0.5)
+
+
+@pytest.mark.parametrize("other", [Degradation.NOISE, Degradation.RAIN, Degradation.DEFOCUS_BLUR])
+def test_haze_beside_another_degradation_needs_less_gain_than_haze_alone(other: Degradation) -> None:
+    unsure = TaskGain(low_db=-0.5, median_db=1.3)
+    assert Task.DEHAZING not in planned(perception({Degradation.HAZE: found()}, {Task.DEHAZING: unsure}), profile())
+    beside = perception({Degradation.HAZE: found(), other: found()}, {Task.DEHAZING: unsure})
+    assert Task.DEHAZING in planned(beside, profile())
+    dark = perception({Degradation.DARK: found(), other: found()}, {Task.BRIGHTENING: unsure})
+    assert Task.BRIGHTENING not in planned(dark, profile())
+
+
+@pytest.mark.parametrize(("choice", "is_planned"), [("auto", True), ("never", False)])
+def test_haze_under_noise_is_decided_on_after_denoising(choice: str, is_planned: bool) -> None:
+    seen = perception(HAZY_AND_NOISY, {Task.DENOISING: CLEAR, Task.DEHAZING: SMALL_GAIN})
+    made = plan(seen, profile(dehazing=choice), default_catalogue())
+    assert (Task.DEHAZING in [step.task for step in made.steps]) is is_planned
+    assert any("only if a gain is expected after the other steps" in reason for reason in made.reasons) is is_planned
+
+
+def test_haze_is_left_where_nothing_else_is_worth_a_step() -> None:
+    seen = perception(HAZY_AND_NOISY, {Task.DENOISING: NONE, Task.DEHAZING: SMALL_GAIN})
+    assert planned(seen, profile()) == []
+
+
 def test_always_plans_brightening_and_dehazing() -> None:
     seen = perception({Degradation.DARK: found(), Degradation.HAZE: found()})
     both = {Task.BRIGHTENING, Task.DEHAZING}

@@ -59,7 +59,7 @@ SHARES = {
 field, which is meant. `full_resolution`: crops of large sensors at 100 %.
 """
 SIDES = 240, 344
-"""Long sides of the pictures; two thirds are whole photos made that small, the others crops."""
+"""Long sides of the pictures by default; two thirds are whole photos made that small, the others crops."""
 WHOLE = 2 / 3
 SECOND = 0.5
 """Share of the pictures that are measured once more after a step that helped."""
@@ -87,13 +87,19 @@ class Case:
         )
 
 
-def draw_case(photos: list[Path], pairs: list[Path], rng: np.random.Generator, origin: str = "") -> Case:
+def draw_case(
+    photos: list[Path],
+    pairs: list[Path],
+    rng: np.random.Generator,
+    origin: str = "",
+    sides: tuple[int, int] = SIDES,
+) -> Case:
     """One case of that or a random origin; held-out photos give cases that only measure (see `training.photos`)."""
     origin = origin or str(rng.choice(list(SHARES), p=list(SHARES.values())))
     if origin == "real" and pairs:
         return _real_case(pairs[int(rng.integers(len(pairs)))], rng)
     photo = photos[int(rng.integers(len(photos)))]
-    clean = _subject(read_pixels(photo), rng)
+    clean = _subject(read_pixels(photo), rng, sides)
     labels: dict[str, Any] = {"photo": photo.stem, "held_out": held_out(photo)}
     if origin == "mixture":
         kinds = [kind for kind in draw_kinds(rng) if kind.task in TASKS]
@@ -106,15 +112,15 @@ def draw_case(photos: list[Path], pairs: list[Path], rng: np.random.Generator, o
     if origin == "small":
         return _small_case(clean, labels, rng)
     if origin == "full_resolution":
-        clean = full_resolution_crop(read_pixels(photo), int(rng.integers(*SIDES)), rng)
+        clean = full_resolution_crop(read_pixels(photo), int(rng.integers(*sides)), rng)
     draw = {"shallow": Conditions.shallow, "full_resolution": Conditions.full_resolution}.get(origin, Conditions.draw)
     conditions = draw(rng)
     taken = photograph(clean, conditions, rng)
     return Case(_rounded(taken.picture), taken.reference, origin, {**labels, **asdict(taken.conditions)})
 
 
-def _subject(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
-    side = int(rng.integers(*SIDES))
+def _subject(pixels: FloatArray, rng: np.random.Generator, sides: tuple[int, int]) -> FloatArray:
+    side = int(rng.integers(*sides))
     height, width = pixels.shape[:2]
     if rng.random() < WHOLE:
         scale = min(1.0, side / max(height, width))
@@ -207,6 +213,7 @@ def measure_case(
     folder: Path,
     only: Sequence[str] = (),
     origin: str = "",
+    sides: tuple[int, int] = SIDES,
 ) -> Path:
     """Draw and measure the case of that number, and its second stage; write both to files."""
     file = folder / f"{seed}-{number:05}.npz"
@@ -217,7 +224,7 @@ def measure_case(
             _write(there, case, measure(case, table, only)[0])
         return file
     rng = np.random.default_rng([seed, number])
-    case = draw_case(photos, pairs, rng, origin)
+    case = draw_case(photos, pairs, rng, origin, sides)
     table, results = measure(case, only=only)
     if not table["experts"]:
         return file
@@ -301,6 +308,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--experts", nargs="*", default=(), help="only these, for many pictures in little time")
     parser.add_argument("--origin", default="", choices=["", *SHARES], help="only cases of this origin")
+    parser.add_argument("--sides", type=int, nargs=2, default=SIDES, help="range of the long sides of pictures")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
@@ -315,6 +323,7 @@ def main() -> None:
         folder=arguments.output,
         only=tuple(arguments.experts),
         origin=arguments.origin,
+        sides=tuple(arguments.sides),
     )
     with get_context("spawn").Pool(arguments.workers, initializer=single_threaded) as pool:
         for done, _ in enumerate(pool.imap_unordered(run, range(arguments.count)), 1):

@@ -4,8 +4,8 @@
 
 FOLDERs are what `training.data.expert_gains` has written. Photos are divided into folds; every perceptron of the
 ensemble leaves one fold out, and the shift of each lower quantile is set on what was left out. Cases of held-out
-photos (training/data/photos.py) take no part; what the fit is worth on them is printed. With `--tasks`, only experts
-for these tasks are fitted, and the shipped model's predictions for them are averaged with those of the fit.
+photos (training/data/photos.py) take no part; what the fit is worth on them is printed. With `--experts`, only
+these are fitted, and the shipped model's predictions for them are averaged with those of the fit.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ def _row(file: Path) -> _Row:
     return _Row(inputs, table, str(case.labels["photo"]), bool(case.labels["held_out"]), case.origin)
 
 
-def load_gains(*folders: Path, tasks: Sequence[Task] = tuple(Task), workers: int = 1) -> Gains:
-    """Cases of folders with the inputs of the model and the gains of experts for `tasks`; about a second each on one
-    core.
+def load_gains(*folders: Path, experts: Sequence[str] = (), workers: int = 1) -> Gains:
+    """Cases of folders with the inputs of the model and the gains of `experts` (default: all); about a second each on
+    one core.
 
     Real pairs count four times: they alone say how blurred photographs are that are not meant to be.
     """
@@ -97,7 +97,7 @@ def load_gains(*folders: Path, tasks: Sequence[Task] = tuple(Task), workers: int
         rows = pool.map(_row, files, chunksize=8)
     rows += 3 * [row for row in rows if row.origin == "real"]
     found = {name: Task(each["task"]) for row in rows for name, each in row.table["experts"].items()}
-    names = tuple(sorted(name for name, task in found.items() if task in tasks))
+    names = tuple(sorted(set(experts) or found))
     return Gains(
         torch.from_numpy(np.stack([row.inputs for row in rows])),
         np.array([[_gain(row.table, name) for name in names] for row in rows]),
@@ -255,13 +255,13 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=Path, nargs="+", required=True)
-    parser.add_argument("--tasks", type=Task, nargs="+", help="improve only the predictions for these tasks")
+    parser.add_argument("--experts", nargs="*", default=(), help="improve only the predictions for these")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("iqa/expected_gain.safetensors"))
     arguments = parser.parse_args()
-    shipped = load_gain_model() if arguments.tasks else None
-    data = load_gains(*arguments.cases, tasks=arguments.tasks or tuple(Task), workers=arguments.workers)
+    shipped = load_gain_model() if arguments.experts else None
+    data = load_gains(*arguments.cases, experts=arguments.experts, workers=arguments.workers)
     model, left_out = fit(data, arguments.seed, shipped)
     if shipped:
         left_out = (left_out + predicted(shipped, data)) / 2
