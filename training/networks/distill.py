@@ -103,6 +103,8 @@ class PairSource:
     """Inputs (N, h, w, 3) and targets (N, H, W, 3)."""
     batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
     """Endless batches of (B, 3, h, w) inputs and (B, 3, H, W) targets, from the batch of a given number on."""
+    photos: int = 0
+    """Number of photos that are the targets."""
 
 
 def stored_pairs(recipe: StudentRecipe, folder: Path) -> PairSource:
@@ -119,7 +121,7 @@ def photo_pairs(recipe: StudentRecipe, data: Path, runs: Path) -> PairSource:
     pairs = [make(random_patch(photo, recipe.patch, rng), rng) for photo in photos for _ in range(PER_HELD_OUT)]
     inputs, targets = (to_uint8(np.stack(part)) for part in zip(*pairs, strict=True))
     patches = Patches(load_photos(files, cache=runs), make, recipe.patch, recipe.batch, recipe.seed)
-    return PairSource((inputs, targets), patches.batches)
+    return PairSource((inputs, targets), patches.batches, len(files))
 
 
 def distill(
@@ -131,7 +133,7 @@ def distill(
 ) -> None:
     """Train until the recipe's steps are done, `minutes` have passed or `stop` is set; resumes from a checkpoint."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    run = StudentRun(recipe, run_dir, minutes)
+    run = StudentRun(recipe, run_dir, minutes, source.photos)
     stop, saved_at, losses = stop or threading.Event(), time.monotonic(), list[float]()
     for inputs, targets in source.batches(run.step):
         if stop.is_set() or run.progress_at(run.step) >= 1:
@@ -185,9 +187,9 @@ class StudentRun(Run):
 
     recipe: StudentRecipe
 
-    def __init__(self, recipe: StudentRecipe, folder: Path, minutes: float = math.inf) -> None:
+    def __init__(self, recipe: StudentRecipe, folder: Path, minutes: float = math.inf, photos: int = 0) -> None:
         """Resumes from folder/checkpoint.pt and folder/discriminator.pt if they are there."""
-        super().__init__(recipe, folder, 0, minutes)
+        super().__init__(recipe, folder, photos, minutes)
         self.initial: nn.Module | None = None
         if recipe.clean_input_targets:
             self.initial = self.initial_network().to(self.device).eval().requires_grad_(False)
