@@ -60,10 +60,11 @@ def plan_report(
         search.change(perception=perception, plan=planned)
         first = tuple(Step(task=task) for task in failed)
         search.put(search.node.model_copy(update={"remaining_steps": planned.steps, "failed_first_steps": first}))
-    steps = []
+    steps, is_enlarged = [], False
     for step in planned.steps:
-        cards = experts_for(StepContext(image, step, profile, experts, features))
+        cards = experts_for(StepContext(image, step, profile, experts, features, is_enlarged=is_enlarged))
         steps.append(PlannedStep(task=step.task, scale=step.scale, experts=[card.name for card in cards]))
+        is_enlarged = is_enlarged or step.task is Task.SUPER_RESOLUTION
     facts = planned.model_dump(include={"final_width", "final_height", "reasons", "by"})
     return PlanReport(
         **facts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,22 @@ async def test_what_is_wrong_is_told_in_few_words_and_a_plan_is_the_callers(
     assert (plan["final_width"], plan["final_height"], plan["by"]) == (144, 120, "caller")
     assert reasons
     assert [step["task"] for step in reasons["steps"]] == ["super_resolution"] * 2
+
+
+async def test_the_plan_of_two_enlargements_names_the_experts_that_then_run(
+    server: MCPServer[Any], photos: Any
+) -> None:
+    """A smaller network makes the second one on a CPU."""
+    twice = {"image": str(photos.clean), "plan": "upscale", "size": "16x"}
+    async with Client(server) as client:
+        planned = (await call(client, "plan_restoration", **twice)).structured_content or {}
+        done = await call(client, "restore_to_4k", **twice)
+    text = "".join(block.text for block in done.content if block.type == "text")
+    (ran,) = (line for line in text.splitlines() if line.startswith("steps: "))
+    first, second = (step["experts"].split(", ") for step in planned["steps"])
+    assert first != second
+    for names, experts in zip(re.findall(r"super_resolution 4x: (\S+)", ran), (first, second), strict=True):
+        assert set(names.split("+")) <= set(experts)
 
 
 async def test_a_metric_has_one_value_in_all_tools_and_different_pictures_are_not_compared(
