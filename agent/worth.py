@@ -140,7 +140,7 @@ def doubts(perception: Perception, tasks: Sequence[Task], profile: Profile) -> t
         if name.task not in tasks
         and (not name.task.spec.is_global or tone_adjustment_choice(name.task, profile) != "never")
     )
-    open_ = tuple(
+    undecided = tuple(
         f"{_words(name, finding)} may be intended; it is removed only if a gain is expected after the other steps"
         for name, finding in found.items()
         if name.task in tasks
@@ -148,7 +148,7 @@ def doubts(perception: Perception, tasks: Sequence[Task], profile: Profile) -> t
         and not is_requested(name.task, perception, profile)
         and not is_worth_a_step(name.task, perception, perception.gains, profile)
     )
-    return left + open_
+    return left + undecided
 
 
 def _words(name: Degradation, finding: Finding) -> str:
