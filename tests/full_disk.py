@@ -21,7 +21,7 @@ class FullDisk:
     def __init__(self, folder: Path, stage: str, number: int = 0) -> None:
         self._folder, self._stage, self._left = folder, stage, number
         self._spare: Path | None = None
-        self._descriptors = set[int]()
+        self._streams: list[Any] = []
 
     def fill(self, patch: pytest.MonkeyPatch, spare: Path | None = None) -> None:
         """Let it be so; `spare`: a folder below that is on another disk."""
@@ -33,11 +33,12 @@ class FullDisk:
                 return open_file(file, mode, *args, **options)
             self._happens("opened")
             stream = open_file(file, mode, *args, **options)
-            self._descriptors.add(stream.fileno())
+            self._streams.append(stream)
             return _Stream(stream, self)
 
         def synced(descriptor: int) -> None:
-            if descriptor in self._descriptors:
+            # A closed stream's descriptor may be another file's by now, on a disk that is not full.
+            if any(not stream.closed and stream.fileno() == descriptor for stream in self._streams):
                 self._happens("synced")
             sync(descriptor)
 
