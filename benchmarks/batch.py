@@ -26,9 +26,9 @@ import skimage.data
 from agent.batch.engines.in_process import InProcessEngine
 from agent.batch.engines.local import LocalEngine, ProcessHandle
 from agent.batch.engines.on_ray import RayEngine
-from agent.batch.engines.work import Figures, Outcome, Work
+from agent.batch.engines.work import Outcome, Work
 from agent.batch.engines.worker import Worker
-from agent.batch.record import Entry
+from agent.batch.record import Entry, Figures
 from agent.batch.request import BatchRequest
 from agent.batch.runner import EngineOpener, Tally, run_batch
 from agent.run import StepTaken

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from imaging.errors import ResourceError
+from imaging.errors import OutputError, ResourceError
 
 FREE_IT = "free or unlock its disk"
 """Advice for a file that cannot be written."""
@@ -19,6 +21,15 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(there).free
     if free < size:
         raise ResourceError(f"the disk of {folder} has only {free >> 20} MiB left", "free some of it")
+
+
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Turn an `OSError` inside the block into an `OutputError`, which says that `what` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{what} cannot be written: {error.strerror or error}", FREE_IT) from error
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -17,7 +17,7 @@ from agent.batch.pictures import BATCH_FOLDER
 from agent.batch.record import Entry
 from agent.errors import BatchError
 from imaging.atomic import atomic_write, rename_new
-from imaging.disk import FREE_IT
+from imaging.disk import FREE_IT, writing
 from imaging.errors import OutputError
 from imaging.opening import read_small
 from profiles.schema import Profile
@@ -107,7 +107,7 @@ class BatchFolder:
                 f"{self.results} holds results {_difference(before, settings)}",
                 "choose another folder for these, or ask for overwriting",
             )
-        with self._writing(), atomic_write(self._settings) as temporary:
+        with writing(self.path), atomic_write(self._settings) as temporary:
             temporary.write_text(settings.model_dump_json(indent=1), "utf-8")
 
     def finished(self, source: str, suffix: str) -> Path:
@@ -139,18 +139,10 @@ class BatchFolder:
 
     def save_thumbnails(self, source: str, before: bytes, after: bytes) -> None:
         """Save thumbnails for the summary."""
-        with self._writing():
+        with writing(self.path):
             for file, data in zip(self.thumbnails(source), (before, after), strict=True):
                 with atomic_write(file) as temporary:
                     temporary.write_bytes(data)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turn an `OSError` into an `OutputError`."""
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}", FREE_IT) from error
 
 
 def key_of(source: str) -> str:

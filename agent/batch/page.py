@@ -8,17 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
-from agent.batch.engines.work import Figures
 from agent.batch.folder import BatchFolder, Settings
 from agent.batch.record import Entry
 from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, words
 from agent.state import KEEP_INPUT
 from imaging.atomic import atomic_write
-from imaging.disk import FREE_IT
-from imaging.errors import OutputError
+from imaging.disk import writing
 from imaging.opening import read_small
 
 PER_PAGE = 100
@@ -27,6 +25,8 @@ MOST_ROWS = 20
 MAX_THUMBNAIL_BYTES = 1 << 20
 MOST_WARNINGS = 1000
 """Maximum number of different warnings that are counted."""
+Shown: TypeAlias = tuple[Entry, list[str | None]]
+"""A picture, and its thumbnails before and after as data URIs."""
 
 
 @dataclass(slots=True)
@@ -67,35 +67,14 @@ class Totals:
             yield entry
 
 
-@dataclass(frozen=True, slots=True)
-class PictureView:
-    """One picture with its thumbnails."""
-
-    name: str
-    figures: Figures
-    before: str | None
-    after: str | None
-
-    @property
-    def steps(self) -> list[str]:
-        """The outcome of each step."""
-        return [
-            f"{words(step.step)}: {'input kept' if step.expert == KEEP_INPUT else step.expert}"
-            for step in self.figures.steps
-        ]
-
-
 def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry]) -> None:
     """Write summary.html, summary-2.html, ... and failures.jsonl. Holds two pages in memory at most.
 
     Raises `OutputError` if they cannot be written.
     """
     totals = Totals()
-    try:
-        with (
-            atomic_write(folder.path / "failures.jsonl") as temporary,
-            temporary.open("w", encoding="utf-8") as failures,
-        ):
+    with writing(f"the summary in {folder.path}"):
+        with atomic_write(folder.path / "failures.jsonl") as file, file.open("w", encoding="utf-8") as failures:
             pages = _pages(folder, totals.counted(entries, failures))
             first = next(pages, ())
             number, page = 1, next(pages, None)
@@ -104,15 +83,15 @@ def write_pages(folder: BatchFolder, settings: Settings, entries: Iterable[Entry
                 _write(folder, settings, number, page, is_last=following is None)
                 page = following
         _write(folder, settings, 1, first, totals, is_last=number == 1)
-        _remove_after(folder, number)
-    except OSError as error:
-        raise OutputError(f"the summary in {folder.path} cannot be written: {error.strerror}", FREE_IT) from error
+        while (surplus := folder.path / _page_name(number + 1)).exists():  # of an earlier call
+            surplus.unlink()
+            number += 1
 
 
-def _pages(folder: BatchFolder, entries: Iterable[Entry]) -> Iterator[tuple[PictureView, ...]]:
+def _pages(folder: BatchFolder, entries: Iterable[Entry]) -> Iterator[tuple[Shown, ...]]:
     """The pictures that have thumbnails, page by page."""
     shown = (
-        PictureView(entry.source, entry.figures, *map(_uri, folder.thumbnails(entry.source)))
+        (entry, [_uri(file) for file in folder.thumbnails(entry.source)])
         for entry in entries
         if entry.figures is not None and folder.thumbnails(entry.source)[0].exists()
     )
@@ -124,25 +103,23 @@ def _write(
     folder: BatchFolder,
     settings: Settings,
     number: int,
-    pictures: Iterable[PictureView],
+    pictures: Iterable[Shown],
     totals: Totals | None = None,
     *,
     is_last: bool,
 ) -> None:
-    page = (
-        page_templates("agent.batch")
-        .get_template("batch.html.j2")
-        .render(
-            styles=("batch.css",),
-            scripts=(),
-            title=Path(settings.source).name or settings.source,
-            number=number,
-            totals=totals,
-            facts=_facts(totals, settings, folder) if totals else {},
-            rows=MOST_ROWS,
-            pictures=pictures,
-            links=_links(number, is_last=is_last),
-        )
+    template = page_templates("agent.batch").get_template("batch.html.j2")
+    page = template.render(
+        styles=("batch.css",),
+        scripts=(),
+        title=Path(settings.source).name or settings.source,
+        number=number,
+        totals=totals,
+        facts=_facts(totals, settings, folder) if totals else {},
+        rows=MOST_ROWS,
+        kept=KEEP_INPUT,
+        pictures=pictures,
+        links=_links(number, is_last=is_last),
     )
     with atomic_write(folder.path / _page_name(number)) as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))
@@ -181,11 +158,3 @@ def _links(number: int, *, is_last: bool) -> dict[str, str]:
 
 def _page_name(number: int) -> str:
     return "summary.html" if number == 1 else f"summary-{number}.html"
-
-
-def _remove_after(folder: BatchFolder, last: int) -> None:
-    """Remove the surplus pages of an earlier call."""
-    number = last + 1
-    while (file := folder.path / _page_name(number)).exists():
-        file.unlink()
-        number += 1

@@ -11,10 +11,29 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from agent.batch.engines.work import Figures
-from imaging.disk import FREE_IT
+from agent.run import StepTaken
+from imaging.disk import FREE_IT, writing
 from imaging.errors import OutputError
 from imaging.opening import no_link
+
+
+class Figures(BaseModel):
+    """Facts about a restored picture."""
+
+    model_config = ConfigDict(frozen=True)
+
+    width: int
+    height: int
+    plan: tuple[str, ...]
+    steps: tuple[StepTaken, ...]
+    quality: float
+    """Quality of the input, 0..1."""
+    gain: float
+    """Sum of the steps' score gains over keeping the input, without super-resolution."""
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    run: str = ""
+    """Identifier of the run, if its folder is kept."""
 
 
 class Entry(BaseModel):
@@ -87,13 +106,11 @@ class Record:
 
     def append(self, entry: Entry) -> None:
         """Append a line and sync it to disk. Raises `OutputError`."""
-        try:
+        with writing("the record"):
             place = self._stream.seek(0, os.SEEK_END)
             self._stream.write(entry.model_dump_json().encode() + b"\n")
             self._stream.flush()
             os.fsync(self._stream.fileno())
-        except OSError as error:
-            raise OutputError(f"the record cannot be written: {error.strerror}", FREE_IT) from error
         self._note(entry.source, place)
 
     def latest(self, source: str) -> Entry | None:

@@ -20,7 +20,6 @@ from agent.batch.pictures import Picture, pictures
 from agent.batch.record import Entry, Record
 from agent.batch.request import BatchRequest
 from agent.batch.results import Results
-from agent.finishing import Finishing
 from agent.report.text import duration
 from imaging.disk import require_space
 from imaging.errors import ResourceError
@@ -237,16 +236,7 @@ class _Batch:
     def _work(self, open_engine: EngineOpener, works: Iterator[Work]) -> None:
         request, folder = self._request, self._folder
         engine = open_engine(
-            BatchConfig(
-                request.profile,
-                request.limits,
-                runs=folder.runs if request.keep_runs else None,
-                scratch=folder.scratch,
-                most_pixels=request.most_pixels,
-                strip_metadata=request.strip_metadata,
-                keep_print_size=request.keep_print_size,
-                finishing=Finishing(request.strength, request.region),
-            )
+            BatchConfig(request, runs=folder.runs if request.keep_runs else None, scratch=folder.scratch)
         )
         try:
             for update in Dispatch(engine, works).run(self._token):

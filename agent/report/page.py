@@ -6,14 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.report.paths import competing_paths
 from agent.report.templates import jpeg_uri, page_templates
 from agent.report.text import decimal, duration, size
-from agent.report.tree import NodeTree, origin
+from agent.report.tree import NodeTree, competing_paths, origin
 from agent.state import KEEP_INPUT, Finding, Node, RunState, Verdict
 from imaging.atomic import atomic_write
-from imaging.disk import FREE_IT
-from imaging.errors import OutputError
+from imaging.disk import writing
 from imaging.opening import read_small
 from toolbox.starter import PULL_STARTER
 from toolbox.tasks import Degradation
@@ -30,11 +28,8 @@ def write_report(state: RunState, folder: Path) -> Path:
     """
     file = folder / "report.html"
     page = report_page(state, folder)
-    try:
-        with atomic_write(file) as temporary:
-            temporary.write_bytes(page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise OutputError(f"the report {file} cannot be written: {error.strerror}", FREE_IT) from error
+    with writing(f"the report {file}"), atomic_write(file) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "replace"))
     return file
 
 
@@ -42,25 +37,22 @@ def report_page(state: RunState, folder: Path, picture_bytes: int = PICTURE_BYTE
     """The HTML of the report, without writing it; `picture_bytes`: maximum JPEG bytes embedded in it."""
     tree, picture = NodeTree(state), _Pictures(folder, picture_bytes).uri
     name = Path(state.source).name or state.source
-    return (
-        page_templates()
-        .get_template("report.html.j2")
-        .render(
-            styles=("report.css",),
-            scripts=("report.js",),
-            title=name,
-            state=state,
-            pull_starter=PULL_STARTER,
-            tree=tree,
-            origin=origin,
-            picture=picture,
-            facts=_facts(state, tree),
-            sides=_sides(state, tree, name),
-            findings=_ranked_findings(state),
-            paths=[(node, found) for node in tree.path if (found := competing_paths(node, tree))],
-            taken=[_step_view(node, tree) for node in tree.path if node.step],
-            rolled_back=[_step_view(node, tree) for node in tree.rolled_back if node.step],
-        )
+    template = page_templates().get_template("report.html.j2")
+    return template.render(
+        styles=("report.css",),
+        scripts=("report.js",),
+        title=name,
+        state=state,
+        pull_starter=PULL_STARTER,
+        tree=tree,
+        origin=origin,
+        picture=picture,
+        facts=_facts(state, tree),
+        sides=_sides(state, tree, name),
+        findings=_ranked_findings(state),
+        paths=[(node, found) for node in tree.path if (found := competing_paths(node, tree))],
+        taken=[_step_view(node, tree) for node in tree.path if node.step],
+        rolled_back=[_step_view(node, tree) for node in tree.rolled_back if node.step],
     )
 
 
@@ -85,17 +77,6 @@ class _Pictures:
                 self._room -= len(data)
                 return jpeg_uri(data)
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One picture of the before/after slider."""
-
-    label: str
-    alt: str
-    pixels: str
-    files: tuple[str, ...]
-    """The first that exists is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,23 +122,21 @@ def _sizes(state: RunState, tree: NodeTree) -> str:
     return f"{before} → {size(state.plan.final_width, state.plan.final_height)}" if state.plan else before
 
 
-def _sides(state: RunState, tree: NodeTree, name: str) -> list[Side]:
-    """The input and the result, or the current image of an unfinished run; nothing before the input is read."""
+def _sides(state: RunState, tree: NodeTree, name: str) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """The two pictures of the slider: label, description, size, and files of which the first that exists is shown.
+
+    The input, and the result or the current image of an unfinished run; nothing before the input is read.
+    """
     if not tree.path:
         return []
     first, last = tree.path[0], tree.path[-1]
-    final = size(last.width, last.height)
+    before, after = size(first.width, first.height), size(last.width, last.height)
     if state.finished and state.plan:
-        final = size(state.plan.final_width, state.plan.final_height)
-    before = size(first.width, first.height)
+        after = size(state.plan.final_width, state.plan.final_height)
+    label = "After" if state.finished else "So far"
     return [
-        Side("Before", f"{name} before, {before}", before, ("before.jpg", f"thumbnails/{first.id}.jpg")),
-        Side(
-            "After" if state.finished else "So far",
-            f"{name} restored, {final}",
-            final,
-            ("after.jpg", f"thumbnails/{last.id}.jpg"),
-        ),
+        ("Before", f"{name} before, {before}", before, ("before.jpg", f"thumbnails/{first.id}.jpg")),
+        (label, f"{name} restored, {after}", after, ("after.jpg", f"thumbnails/{last.id}.jpg")),
     ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import Empty, Queue
 from threading import Thread
 
-from agent.batch.engines.dispatch import WorkerHandle
+from agent.batch.engines.dispatch import POLL_SECONDS, WorkerHandle
 from agent.batch.engines.work import Outcome, Work
 from agent.batch.engines.worker import Worker
 from imaging.progress import ProgressToken
@@ -25,8 +26,8 @@ class InProcessEngine:
         return ThreadHandle(self._worker)
 
     def ready(self, handles: Sequence[WorkerHandle], seconds: float) -> Sequence[WorkerHandle]:
-        """The worker, if it has an update."""
-        return [handle for handle in handles if isinstance(handle, ThreadHandle) and handle.listen(seconds)]
+        """The worker, whose `poll` waits for an update."""
+        return handles
 
     def close(self) -> None:
         """Nothing to release."""
@@ -41,7 +42,6 @@ class ThreadHandle:
         self._worker = worker
         self._token = ProgressToken()
         self._updates: Queue[Outcome | float] = Queue()
-        self._next: Outcome | float | None = None
         self._thread = Thread()
 
     def submit(self, work: Work) -> None:
@@ -49,18 +49,11 @@ class ThreadHandle:
         self._thread = Thread(target=self._restore, args=(work,), daemon=True)
         self._thread.start()
 
-    def listen(self, seconds: float) -> bool:
-        """Wait for an update, and return whether there is one."""
-        try:
-            self._next = self._updates.get(timeout=seconds)
-        except Empty:
-            return False
-        return True
-
     def poll(self) -> Outcome | float | None:
-        """The update that `listen` received."""
-        update, self._next = self._next, None
-        return update
+        """The next update; None if there is none within `POLL_SECONDS`."""
+        with suppress(Empty):
+            return self._updates.get(timeout=POLL_SECONDS)
+        return None
 
     def stop(self) -> None:
         """Cancel the picture."""

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from ctypes.util import find_library
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from types import FrameType
 
 from agent.batch.engines.dispatch import WorkerHandle
 from agent.batch.engines.work import BatchConfig, Outcome, Work
@@ -130,11 +129,7 @@ def _serve(connection: Connection, config: BatchConfig, threads: int) -> None:
     os.dup2(2, 1)  # stdout is for the command's result
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent sends SIGTERM
     token = ProgressToken()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        token.cancel()
-
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, lambda *_: token.cancel())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     use_threads(threads)
     worker = Worker(config)

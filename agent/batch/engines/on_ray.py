@@ -19,8 +19,7 @@ from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import BatchError, WorkerDied
 from imaging.atomic import atomic_write
-from imaging.disk import FREE_IT
-from imaging.errors import OutputError
+from imaging.disk import writing
 from imaging.progress import ProgressToken
 from imaging.reading import read_bytes
 
@@ -45,7 +44,11 @@ class RayEngine:
         address: str | None = None,
         memory: float | None = None,
     ) -> None:
-        self._ray = _imported()
+        try:
+            import ray
+        except ImportError as error:
+            raise BatchError("Ray is not installed", "pip install 'restore4k[ray]', or omit --engine ray") from error
+        self._ray: Any = ray
         self._threads = threads or 1
         self._connect(address, workers)
         resources = self._ray.cluster_resources()
@@ -103,7 +106,7 @@ class ActorHandle:
 
     def submit(self, work: Work) -> None:
         """Send a picture."""
-        data = read_bytes(work.file, self._config.limits)
+        data = read_bytes(work.file, self._config.request.limits)
         self._result = self._actor.restore.remote(work, data)
         # One progress call at a time, because each occupies a thread of the actor.
         self._progress = self._progress or self._actor.fraction.remote()
@@ -169,11 +172,8 @@ class Actor:
 def _stored(outcome: Outcome, data: bytes) -> Outcome:
     if outcome.figures:
         file = outcome.work.result
-        try:
-            with atomic_write(file, sync=True) as temporary:
-                temporary.write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"{file} cannot be written: {error.strerror}", FREE_IT) from error
+        with writing(file), atomic_write(file, sync=True) as temporary:
+            temporary.write_bytes(data)
     return outcome
 
 
@@ -186,11 +186,3 @@ def _sigterm_handler_kept() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
-
-
-def _imported() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise BatchError("Ray is not installed", "pip install 'restore4k[ray]', or omit --engine ray") from error
-    return ray

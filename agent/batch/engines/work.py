@@ -5,29 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from agent.finishing import Finishing
-from agent.run import StepTaken
-from imaging.reading import Limits
-from profiles.schema import Profile
+from agent.batch.record import Figures
+from agent.batch.request import BatchRequest
 
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """Settings that all pictures of a batch share."""
+    """What all pictures of a batch share."""
 
-    profile: Profile
-    limits: Limits
+    request: BatchRequest
     runs: Path | None = None
     """Folder of run folders to keep; None: keep none."""
     scratch: Path | None = None
     """Folder of temporary run folders; None: the system's temporary folder."""
-    most_pixels: int | None = None
-    """Maximum pixels of one result, before it is resized to its final size."""
-    strip_metadata: bool = False
-    keep_print_size: bool = False
-    finishing: Finishing | None = None
     memory: float | None = None
     """Memory budget of one worker in gigabytes; None: set by its environment."""
 
@@ -42,25 +32,6 @@ class Work:
     result: Path
     """Path of the result to write."""
     thumbnails: bool
-
-
-class Figures(BaseModel):
-    """Facts about a restored picture."""
-
-    model_config = ConfigDict(frozen=True)
-
-    width: int
-    height: int
-    plan: tuple[str, ...]
-    steps: tuple[StepTaken, ...]
-    quality: float
-    """Quality of the input, 0..1."""
-    gain: float
-    """Sum of the steps' score gains over keeping the input, without super-resolution."""
-    seconds: float
-    warnings: tuple[str, ...] = ()
-    run: str = ""
-    """Identifier of the run, if its folder is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
+from agent.batch.engines.work import BatchConfig, Outcome, Work
+from agent.batch.record import Figures
 from agent.events import Event, Planned, Progress, Started
+from agent.finishing import Finishing
 from agent.run import Restoration, restore_file
 from imaging.disk import FREE_IT, is_disk_full
 from imaging.errors import Cancelled, ResourceError, RestoreError
@@ -57,21 +59,21 @@ class Worker:
             return Outcome(work, reason=f"unexpected {type(error).__name__}: {error}")
 
     def _restored(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
-        config = self._config
+        config, request = self._config, self._config.request
         with TemporaryDirectory(dir=config.scratch, prefix="run-") as scratch:
             restoration = restore_file(
                 work.file,
                 work.result,
-                config.profile,
+                request.profile,
                 runs=config.runs or Path(scratch),
-                strip_metadata=config.strip_metadata,
-                keep_print_size=config.keep_print_size,
+                strip_metadata=request.strip_metadata,
+                keep_print_size=request.keep_print_size,
                 overwrite=True,
-                limits=config.limits,
+                limits=request.limits,
                 experts=self._experts,
                 token=token,
-                listener=_Watch(config.most_pixels, report),
-                finishing=config.finishing,
+                listener=_Watch(request.most_pixels, report),
+                finishing=Finishing(request.strength, request.region),
             )
             before, after = _thumbnails(restoration) if work.thumbnails else (b"", b"")
             return Outcome(work, _figures(restoration, kept=config.runs is not None), before=before, after=after)
@@ -91,16 +93,10 @@ class _Watch:
             case Started():
                 self._pixels = event.width * event.height
             case Planned():
-                self._check(self._pixels * math.prod(step.scale for step in event.plan.steps) ** 2)
-            case _:
-                pass
-
-    def _check(self, pixels: int) -> None:
-        if self._most is not None and pixels > self._most:
-            raise ResourceError(
-                f"a result of {pixels} pixels is more than the {self._most} allowed",
-                "ask for a smaller scale or long side",
-            )
+                pixels = self._pixels * math.prod(step.scale for step in event.plan.steps) ** 2
+                if self._most is not None and pixels > self._most:
+                    too_large = f"a result of {pixels} pixels is more than the {self._most} allowed"
+                    raise ResourceError(too_large, "ask for a smaller scale or long side")
 
 
 def _figures(restoration: Restoration, *, kept: bool) -> Figures:

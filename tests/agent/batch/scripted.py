@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.batch.engines.in_process import InProcessEngine
-from agent.batch.engines.work import BatchConfig, Figures, Outcome, Work
+from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import Worker
+from agent.batch.record import Figures
 from agent.batch.request import BatchRequest
 from agent.batch.runner import BatchListener, BatchReport, run_batch
 from agent.run import StepTaken
