@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from agent.state import ModelCall, Node, Perception, Plan, Step, Verdict
 
 
-class _Event(BaseModel):
+class Event(BaseModel):
+    """What all events have."""
+
     model_config = ConfigDict(frozen=True)
 
     at: float = 0.0
     """Seconds since the start of the run, including earlier attempts that were killed."""
 
 
-class Started(_Event):
+class Started(Event):
     """The image has been read."""
 
     event: Literal["started"] = "started"
@@ -29,28 +31,28 @@ class Started(_Event):
     resumed: bool = False
 
 
-class Perceived(_Event):
+class Perceived(Event):
     """The image has been perceived."""
 
     event: Literal["perceived"] = "perceived"
     perception: Perception
 
 
-class Planned(_Event):
+class Planned(Event):
     """The plan has been made."""
 
     event: Literal["planned"] = "planned"
     plan: Plan
 
 
-class Asked(_Event):
+class Asked(Event):
     """A language model has been called."""
 
     event: Literal["asked"] = "asked"
     call: ModelCall
 
 
-class StepStarted(_Event):
+class StepStarted(Event):
     """A step starts."""
 
     event: Literal["step_started"] = "step_started"
@@ -59,7 +61,7 @@ class StepStarted(_Event):
     candidates: tuple[str, ...]
 
 
-class CandidateJudged(_Event):
+class CandidateJudged(Event):
     """A candidate has its verdict."""
 
     event: Literal["candidate_judged"] = "candidate_judged"
@@ -68,14 +70,14 @@ class CandidateJudged(_Event):
     verdict: Verdict
 
 
-class StepFinished(_Event):
+class StepFinished(Event):
     """A step has ended with a node."""
 
     event: Literal["step_finished"] = "step_finished"
     node: Node
 
 
-class RolledBack(_Event):
+class RolledBack(Event):
     """A step has failed; the run continues from an earlier node."""
 
     event: Literal["rolled_back"] = "rolled_back"
@@ -84,14 +86,14 @@ class RolledBack(_Event):
     reason: str
 
 
-class Warned(_Event):
+class Warned(Event):
     """A warning for the user."""
 
     event: Literal["warned"] = "warned"
     message: str
 
 
-class Progress(_Event):
+class Progress(Event):
     """Progress of the run, 0..1, and its current activity. Not recorded in the trace."""
 
     event: Literal["progress"] = "progress"
@@ -99,7 +101,7 @@ class Progress(_Event):
     message: str
 
 
-class Finished(_Event):
+class Finished(Event):
     """The result has been written."""
 
     event: Literal["finished"] = "finished"
@@ -110,18 +112,4 @@ class Finished(_Event):
     seconds: dict[str, float]
 
 
-Event: TypeAlias = Annotated[
-    Started
-    | Perceived
-    | Planned
-    | Asked
-    | StepStarted
-    | CandidateJudged
-    | StepFinished
-    | RolledBack
-    | Warned
-    | Progress
-    | Finished,
-    Field(discriminator="event"),
-]
 Listener: TypeAlias = Callable[[Event], None]

@@ -36,7 +36,7 @@ def run_loop(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> Im
         _perceive_and_plan(context, experts, reasoner)
     while _has_next_step(context):
         child, image, features = _run_next_step(context, experts, reasoner)
-        context.events.emit(StepFinished(node=child))
+        context.tell(StepFinished(node=child))
         follow(context, child, image, features, reasoner)
         context.save()
     return _finish(context, experts)
@@ -48,19 +48,18 @@ def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reaso
     def perceived(perception: Perception) -> None:
         context.change(perception=perception)
         context.save()
-        context.events.emit(Perceived(perception=perception))
+        context.tell(Perceived(perception=perception))
         context.token.check()
 
     with context.timer.section("perception"):
         features = context.features
-    known, profile = context.state.perception, context.state.profile
     perception, plan = perceive_and_plan(
         context.image,
         features,
-        profile,
+        context.state.profile,
         experts,
         reasoner,
-        perception=known,
+        perception=context.state.perception,
         perceived=perceived,
         timer=context.timer,
     )
@@ -70,7 +69,7 @@ def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reaso
     context.change(plan=plan)
     context.put(context.node.model_copy(update={"remaining_steps": plan.steps, "score": perception.quality}))
     context.save()
-    context.events.emit(Planned(plan=plan))
+    context.tell(Planned(plan=plan))
     for warning in plan.warnings:
         context.warn(warning)
 
@@ -113,7 +112,7 @@ def _run_next_step(
         cards = () if gone else experts_for(inputs)
         if not gone:
             _warn_of_slow_experts(context, inputs)
-    context.events.emit(StepStarted(step=step, node=context.node.id, candidates=tuple(card.name for card in cards)))
+    context.tell(StepStarted(step=step, node=context.node.id, candidates=tuple(card.name for card in cards)))
     result = run_step(
         replace(inputs, token=context.token.watched_by(_show_progress_of(context, step, len(cards)))),
         cards,
@@ -149,7 +148,7 @@ def _record_candidate(context: RunContext, step: Step, node: int, candidate: Can
     if candidate.image is not None:
         with context.timer.section("trace"):
             context.folder.save_thumbnail(f"{node}-{candidate.verdict.expert}", candidate.image)
-    context.events.emit(CandidateJudged(step=step, node=node, verdict=candidate.verdict))
+    context.tell(CandidateJudged(step=step, node=node, verdict=candidate.verdict))
 
 
 def _finish(context: RunContext, experts: ExpertPool) -> Image:
@@ -185,7 +184,7 @@ def conclude(context: RunContext) -> None:
     context.write_report()
     context.writer.flush()
     context.folder.drop_images()
-    context.events.emit(
+    context.tell(
         Finished(
             node=context.state.current,
             output=context.state.output,
@@ -194,13 +193,13 @@ def conclude(context: RunContext) -> None:
             seconds=context.timer.seconds(),
         )
     )
-    context.events.progress(1.0, "done")
+    context.progress(1.0, "done")
 
 
 def _progress(context: RunContext, fraction: float, message: str) -> None:
     """Report progress. Raises `Cancelled` if the run was cancelled."""
     context.token.check()
-    context.events.progress(fraction, message)
+    context.progress(fraction, message)
 
 
 def _show_progress_of(context: RunContext, step: Step, experts: int) -> Callable[[float], None]:
@@ -209,7 +208,7 @@ def _show_progress_of(context: RunContext, step: Step, experts: int) -> Callable
     share = (1 - FINISHING_SHARE) / all_work
     done = max(0, all_work - _work(context.node, context.node.remaining_steps))
     work = _work(context.node, [step])
-    return lambda fraction: context.events.progress(share * (done + work * fraction), f"{step} by {experts} experts")
+    return lambda fraction: context.progress(share * (done + work * fraction), f"{step} by {experts} experts")
 
 
 def _work(node: Node, steps: Sequence[Step]) -> int:
