@@ -78,12 +78,8 @@ class Perception(_Frozen):
 
     def present(self) -> tuple[Degradation, ...]:
         """The degradations that are severe enough for a task, worst first."""
-        found = [
-            (-finding.severity, -finding.confidence, name)
-            for name, finding in self.findings.items()
-            if finding.present
-        ]
-        return tuple(name for _, _, name in sorted(found))
+        worst_first = sorted((-found.severity, -found.confidence, name) for name, found in self.findings.items())
+        return tuple(name for _, _, name in worst_first if self.findings[name].present)
 
 
 class Step(_Frozen):
@@ -299,10 +295,6 @@ class RunState(_Frozen):
         if self.current not in places or self.restart_node not in (None, *places):
             raise ValueError(f"there are no nodes {self.current} and {self.restart_node}")
         return self
-
-    def with_node(self, node: Node) -> RunState:
-        """The state with a node added or replaced."""
-        return self.model_copy(update={"nodes": (*self.nodes[: node.id], node, *self.nodes[node.id + 1 :])})
 
     def path_to(self, node: int) -> tuple[Node, ...]:
         """The nodes from the input to `node`."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 
 from agent.reasoners.reasoner import Reasoner
 from agent.search.rollback import reflect, remaining_without_first, resume_better_branch
 from agent.search.search_state import SearchState
-from agent.state import HALF_CLEANED, KEEP_INPUT, UNTOUCHED, Node, Step, TaskGain, Verdict, expert_of
+from agent.state import HALF_CLEANED, KEEP_INPUT, UNTOUCHED, Node, Step, Verdict, expert_of
 from agent.step import StepResult
 from agent.step_context import StepContext
 from agent.worth import is_requested, is_worth_a_step, task_gains
@@ -122,28 +122,21 @@ def _put_most_helpful_step_first(search: SearchState) -> None:
         return
     with search.timer.section("perception"):
         gains = task_gains(search.features)
-    helpful = [step for step in early if _may_help(search, step, gains)]
-    able = [step for step in helpful if step not in node.failed_first_steps]
-    first = max(able, key=lambda step: _expected_db(search, step, gains), default=None)
+    requested = {step for step in early if is_requested(step.task, search.perception, profile)}
+    helpful = [
+        step for step in early if step in requested or is_worth_a_step(step.task, search.perception, gains, profile)
+    ]
+
+    def expected_db(step: Step) -> float:  # requested steps come first, in the order of the plan
+        return math.inf if step in requested or step.task not in gains else gains[step.task].median_db
+
+    first = max((step for step in helpful if step not in node.failed_first_steps), key=expected_db, default=None)
     if first is None:
         steps = (*helpful, *(step for step in node.remaining_steps if step.task.spec.is_late))
     else:
         steps = (first, *(step for step in node.remaining_steps if step != first))
     if steps != node.remaining_steps:
         search.put(node.model_copy(update={"remaining_steps": steps}))
-
-
-def _expected_db(search: SearchState, step: Step, gains: Mapping[Task, TaskGain]) -> float:
-    """Expected gain of a step; requested steps come first, in the order of the plan."""
-    if is_requested(step.task, search.perception, search.state.profile) or step.task not in gains:
-        return float("inf")
-    return gains[step.task].median_db
-
-
-def _may_help(search: SearchState, step: Step, gains: Mapping[Task, TaskGain]) -> bool:
-    """Whether a step is requested, or expected to gain on the current image."""
-    perception, profile = search.perception, search.state.profile
-    return is_requested(step.task, perception, profile) or is_worth_a_step(step.task, perception, gains, profile)
 
 
 def _expert_seconds(search: SearchState, profile: Profile) -> float:

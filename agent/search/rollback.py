@@ -1,12 +1,6 @@
-"""Decisions after a failed step: another step from the same node, a restart from the input, or a compromise.
-
-`decide` chooses one from the state alone; `reflect` carries it out.
-"""
+"""What follows a failed step: another step from the same node, a restart from the input, or a compromise."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TypeAlias
 
 from agent import planning
 from agent.events import RolledBack
@@ -16,76 +10,35 @@ from agent.state import KEEP_INPUT, Node, RunState, Step
 from toolbox.tasks import Task
 
 
-@dataclass(frozen=True, slots=True)
-class RetryElsewhere:
-    """Discard the result, and try another step first from the same node."""
+def reflect(search: SearchState, step: Step, reasoner: Reasoner) -> None:
+    """Record that `step` has failed from the current node, and move to the node to continue from.
 
-    node: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Compromise:
-    """Every order has failed from this node: continue from the best failed result, as 4KAgent does."""
-
-    best: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """Keep the compromise as the end of the first branch, and restart from the input with another step."""
-
-    compromise: Node
-    root: Node
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeFirstBranch:
-    """The restart failed with its first step: continue from the end of the first branch."""
-
-    end: Node
-
-
-Decision: TypeAlias = RetryElsewhere | Compromise | Restart | ResumeFirstBranch
-
-
-def decide(state: RunState, step: Step) -> Decision:
-    """The decision after `step` has failed from the current node, which already records the failure.
-
+    That is the same node, as long as another step can come first there. If every order has failed, it is the best
+    failed result, as in 4KAgent; but once in a run that result only becomes the end of the first branch, and the run
+    restarts from the input with another step. If the restart fails with its first step, the first branch goes on.
     Super-resolution and faces are never moved forward: enlarging makes later steps up to sixteen times as expensive
     and enlarges the remaining degradations, and faces are restored after it.
     """
-    node, profile = state.nodes[state.current], state.profile
-    may_roll_back = profile.rollback and profile.plan is None and step.task is not Task.SUPER_RESOLUTION
-    if may_roll_back and _first_not_failed(node):
-        return RetryElsewhere(node)
-    if node.parent is None and state.restart_node is not None:
-        return ResumeFirstBranch(state.nodes[state.restart_node])
-    best = _compromise(state, node)
-    root = _root_to_restart_from(state) if may_roll_back else None
-    return Restart(best, root) if root else Compromise(best)
-
-
-def reflect(search: SearchState, step: Step, reasoner: Reasoner) -> None:
-    """Record that `step` has failed from the current node, decide, and move to the node to continue from."""
     search.put(_with_failure(search.node, step))
-    match decide(search.state, step):
-        case RetryElsewhere(node):
-            node = _reordered(search, node, reasoner)
-            search.put(node)
-            _tell(search, step, node, "does not help here; the next steps from here")
-        case Compromise(best):
-            search.put(best)
-            search.move_to(best)
-        case Restart(compromise, root):
-            search.put(compromise)
-            search.change(restart_node=compromise.id)
-            root = _reordered(search, root, reasoner)
-            search.put(root)
-            search.move_to(root)
-            _tell(search, step, root, "does not help there; restart from the input")
-        case ResumeFirstBranch(end):
-            search.move_to(end)
-            _tell(search, step, end, "does not help as the first step; back to the first branch")
+    state, node = search.state, search.node
+    may_roll_back = state.profile.rollback and state.profile.plan is None and step.task is not Task.SUPER_RESOLUTION
+    if may_roll_back and _first_not_failed(node):
+        search.put(_reordered(search, node, reasoner))
+        _tell(search, step, "does not help here; the next steps from here")
+    elif node.parent is None and state.restart_node is not None:
+        search.move_to(state.nodes[state.restart_node])
+        _tell(search, step, "does not help as the first step; back to the first branch")
+    else:
+        compromise = _compromise(state, node)
+        search.put(compromise)
+        root = _root_to_restart_from(state) if may_roll_back else None
+        if root is None:
+            search.move_to(compromise)
+            return
+        search.change(restart_node=compromise.id)
+        search.put(_reordered(search, root, reasoner))
+        search.move_to(root)
+        _tell(search, step, "does not help there; restart from the input")
 
 
 def resume_better_branch(search: SearchState) -> None:
@@ -174,6 +127,7 @@ def _summary(child: Node) -> str:
     return summary if before is None else f"{summary}, the untouched image {before:.3f}"
 
 
-def _tell(search: SearchState, step: Step, to: Node, why: str) -> None:
-    order = ", ".join(map(str, to.remaining_steps)) or "nothing"
-    search.tell(RolledBack(step=step, to_node=to.id, reason=f"{step} {why}: {order}"))
+def _tell(search: SearchState, step: Step, why: str) -> None:
+    node = search.node
+    order = ", ".join(map(str, node.remaining_steps)) or "nothing"
+    search.tell(RolledBack(step=step, to_node=node.id, reason=f"{step} {why}: {order}"))

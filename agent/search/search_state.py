@@ -80,7 +80,8 @@ class SearchState:
 
     def put(self, node: Node) -> None:
         """Add a node to the state, or replace an existing one."""
-        self.state = self.state.with_node(node)
+        nodes = self.state.nodes
+        self.change(nodes=(*nodes[: node.id], node, *nodes[node.id + 1 :]))
 
     def move_to(self, node: Node, image: Image | None = None, features: ImageFeatures | None = None) -> None:
         """Make `node` the current one. Its image, unless given, is loaded and features are extracted when needed."""
