@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from agent.state import Step, expert_of
 from agent.step_context import StepContext
@@ -123,13 +122,13 @@ def shortlist(
     """
     if profile.fast_4k and image.long_side >= profile.fast_4k_side_threshold:
         cards = [card for card in cards if not card.slow] or cards
-    ranked = _ranked(cards, features)
-    cards = sorted(cards, key=lambda card: ranked.order.get(card.name, 0))
-    if len(ranked.order) < 2 or profile.exhaustive:
+    ranked, best = _ranked(cards, features)
+    cards = sorted(cards, key=lambda card: ranked.index(card.name) if card.name in ranked else len(ranked))
+    if len(ranked) < 2 or profile.exhaustive:
         return tuple(cards)
-    perceptual = [card.name for card in cards if card.name in ranked.order and card.preference == "perception"]
+    perceptual = [card.name for card in cards if card.name in ranked and card.preference == "perception"]
     wanted = perceptual[:1] if _prefers_perception(profile, cards[0].task) else []
-    unwanted = ranked.order.keys() - {*ranked.best, *wanted}
+    unwanted = set(ranked) - {*best, *wanted}
     return tuple(card for card in cards if card.name not in unwanted)
 
 
@@ -165,25 +164,17 @@ def with_stand_ins(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranking:
-    """The experts of a step that have an expected gain or a prior."""
+def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> tuple[list[str], list[str]]:
+    """The experts with an expected gain on this picture, the best first, then those with only a prior.
 
-    order: dict[str, int]
-    """Sort keys, the best first; negative, so that experts without gain or prior come last."""
-    best: list[str]
-    """Experts that may give the best result."""
-
-
-def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> _Ranking:
-    """Ranks experts by their expected gain on this picture, then those that have only a prior."""
+    Also the experts among them that may give the best result.
+    """
     if not cards:
-        return _Ranking({}, [])
+        return [], []
     task, names = cards[0].task, {card.name for card in cards}
     gains = {name: gain for name, gain in ranking_gains(features, task).items() if name in names}
     severity = origin_of(task, features).co_degradation_severity
     priors = {name: expert_prior(task, name, severity) for name in names if has_prior(task, name)}
     order = sorted(gains, key=lambda name: -gains[name].median_db)
     order += sorted(priors.keys() - gains.keys(), key=lambda name: -priors[name])
-    best = shortlist_by_gain(gains) if gains else shortlist_by_prior(priors)
-    return _Ranking({name: place - len(order) for place, name in enumerate(order)}, best)
+    return order, shortlist_by_gain(gains) if gains else shortlist_by_prior(priors)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import combinations
 from typing import Any
 
 from toolbox.tasks import Task
@@ -72,8 +73,7 @@ def prior_order() -> tuple[Task, ...]:
 def reasons(ordered: Sequence[Task]) -> tuple[str, ...]:
     """The known reasons why one task precedes another."""
     messages = []
-    pairs = ((first, then) for index, first in enumerate(ordered) for then in ordered[index + 1 :])
-    for first, then in pairs:
+    for first, then in combinations(ordered, 2):
         parts = [why] if (why := _reasons().get((first, then))) else []
         known = _trials().get((first, then))
         if known and known.gain_db >= LEAST_REPORTED_DB:

@@ -148,19 +148,15 @@ class RegionMask:
         if self.drawn is None:
             return mask_of(regions_of(self.text, image), image.height, image.width)
         mask = from_numpy(self.drawn)
-        _require_shape((image.width, image.height), (int(mask.shape[2]), int(mask.shape[1])))
+        require_same_shape(image, Image(mask))
         return mask
 
 
 def require_same_shape(first: Image, second: Image) -> None:
     """Raise `RegionError` if the aspect ratios of two pictures differ."""
-    _require_shape((first.width, first.height), (second.width, second.height))
-
-
-def _require_shape(first: tuple[int, int], second: tuple[int, int]) -> None:
-    if abs(first[0] * second[1] / (first[1] * second[0]) - 1) > SAME_SHAPE:
+    if abs(first.width * second.height / (first.height * second.width) - 1) > SAME_SHAPE:
         raise RegionError(
-            f"{first[0]}x{first[1]} and {second[0]}x{second[1]} do not have the same shape",
+            f"{first.width}x{first.height} and {second.width}x{second.height} do not have the same shape",
             "give two uncropped versions of one picture, in any size",
         )
 
@@ -171,15 +167,12 @@ def mask_of(regions: tuple[Region, ...], height: int, width: int) -> Tensor:
 
     drawn: FloatArray = np.zeros((height, width), np.float32)
     for region in regions:
-        box = region.box
-        corners = region.polygon or (
-            (box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom)
-        )  # fmt: skip
-        points = np.array([(round(x * width), round(y * height)) for x, y in corners], np.int32)
-        if not region.polygon:
-            drawn[points[0][1] : points[2][1], points[0][0] : points[2][0]] = 1
+        if region.polygon:
+            corners = [(round(x * width), round(y * height)) for x, y in region.polygon]
+            cv2.fillPoly(drawn, [np.array(corners, np.int32)], 1.0)
         else:
-            cv2.fillPoly(drawn, [points], 1.0)
+            rows = slice(round(region.box.top * height), round(region.box.bottom * height))
+            drawn[rows, round(region.box.left * width) : round(region.box.right * width)] = 1
     sigma = max(height, width) * FEATHER
     soft = cv2.GaussianBlur(drawn, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     return from_numpy((drawn * np.clip(2 * soft - 1, 0, 1))[..., None])

@@ -113,7 +113,9 @@ def run_step(
     differ from it.
     """
     faithful, generative, verdicts = Selection(), Selection(compares_detail=True), list[Verdict]()
-    generated = _names_of_textured(context, cards)
+    generated = {
+        f"{card.name}{suffix}" for card in textured(context, cards) for suffix in ("", *context.other_inputs)
+    }
 
     def watch(fraction: float) -> None:
         context.token.report(fraction)
@@ -135,7 +137,8 @@ def run_step(
                 (generative if is_generated else faithful).add(candidate)
             if (faithful.winner or generative.winner) and context.is_out_of_time:
                 break
-    verdicts = [_explained(verdict, generative) for verdict in verdicts]
+    smeared = "cleaning took its texture away"
+    verdicts = [_rejected(one, smeared) if one.expert in generative.smeared else one for one in verdicts]
     if (blend := _blended(context, cards, faithful.winner, generative.winner)) is not None:
         verdicts.append(blend.verdict)
         observe(blend)
@@ -170,11 +173,6 @@ def _named(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
     return {name if name[len(expert_of(name)) :] in context.other_inputs else expert_of(name) for name in wanted}
 
 
-def _names_of_textured(context: StepContext, cards: Sequence[ExpertCard]) -> set[str]:
-    """The names of candidates with generated texture, if the profile wants it in this enlargement."""
-    return {f"{card.name}{suffix}" for card in textured(context, cards) for suffix in ("", *context.other_inputs)}
-
-
 def _without_streaks(context: StepContext, candidate: Candidate) -> Candidate:
     """The candidate, or a rejected one without image if its texture was generated from rain or motion blur."""
     if candidate.features is None:
@@ -186,15 +184,7 @@ def _without_streaks(context: StepContext, candidate: Candidate) -> Candidate:
     found = [kind.value.replace("_", " ") for kind, level in levels.items() if level >= MOST_STREAKS]
     if not found:
         return candidate
-    message = f"its texture looks like {' and '.join(found)}"
-    return Candidate(_rejected(candidate.verdict, message))
-
-
-def _explained(verdict: Verdict, selection: Selection) -> Verdict:
-    """The verdict, with an error if `selection` rejects it for lack of detail."""
-    if verdict.expert not in selection.smeared:
-        return verdict
-    return _rejected(verdict, "cleaning took its texture away")
+    return Candidate(_rejected(candidate.verdict, f"its texture looks like {' and '.join(found)}"))
 
 
 def _rejected(verdict: Verdict, message: str) -> Verdict:

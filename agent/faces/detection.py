@@ -103,8 +103,7 @@ def find_faces(image: Image, original: Image, tools: FaceTools) -> tuple[FoundFa
 
 def _detected(image: Image, tools: FaceTools) -> tuple[Face, ...]:
     """The faces of a picture, detected on a copy with a long side of at most `DETECTION_SIDE`."""
-    scale = min(1.0, DETECTION_SIDE / image.long_side)
-    if scale == 1:
+    if image.long_side <= DETECTION_SIDE:
         return tools.detector(to_numpy(image.pixels))
     small = to_numpy(resize(image.pixels, *fitted(image.height, image.width, DETECTION_SIDE)))
     x, y = image.width / small.shape[1], image.height / small.shape[0]

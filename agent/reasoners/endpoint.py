@@ -184,14 +184,10 @@ class Endpoint:
         return url.copy_with(path=f"{url.path.rstrip('/').removesuffix('/chat/completions')}/{what}")
 
     def _body(self, question: Question) -> dict[str, Any]:
-        pictures = [
-            f"data:{mime_type(picture)};base64,{base64.b64encode(picture).decode('ascii')}"
-            for picture in question.pictures
-        ]
-        content = [
-            {"type": "text", "text": question.text},
-            *({"type": "image_url", "image_url": {"url": picture}} for picture in pictures),
-        ]
+        content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
+        for picture in question.pictures:
+            url = f"data:{mime_type(picture)};base64,{base64.b64encode(picture).decode('ascii')}"
+            content.append({"type": "image_url", "image_url": {"url": url}})
         return {
             "model": self.model,
             "messages": [{"role": "system", "content": question.system}, {"role": "user", "content": content}],

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
@@ -185,13 +184,12 @@ class ModelReasoner:
         why = ""
         for _ in range(ATTEMPTS):
             self._token.check()
-            reply, value, problem = self._attempt(purpose, question, form, read)
+            reply, value, why = self._attempt(purpose, question, form, read)
             if value is not None:
                 return value
-            why = problem.message if problem else ""
             if reply is None:
                 break
-            again = prompt("again", reply=json.dumps(reply[:REPLY_IN_TRACE]), problem=why)
+            again = prompt("again", reply=json.dumps(reply.text[:REPLY_IN_TRACE]), problem=why)
             question = replace(question, text=again + text)
         self._given_up = True
         self._log.warn(f"{self._by} could not be used to {purpose}: {why}; the rules decide from here on")
@@ -203,39 +201,34 @@ class ModelReasoner:
         question: Question,
         form: type[ReplyForm],
         read: Callable[[ReplyForm], Value],
-    ) -> tuple[str | None, Value | None, ModelError | None]:
-        """Reply, value and error; no reply if the model could not be reached."""
-        started, reply = time.perf_counter(), None
-        value, problem = None, None
+    ) -> tuple[Reply | None, Value | None, str]:
+        """Reply, value and problem; no reply if the model could not be reached."""
+        started, reply, value, problem = time.perf_counter(), None, None, ""
         try:
             reply = self._chat.ask(question, self._token)
             value = read(parse(reply.text, form))
         except ModelError as error:
-            problem = error
-        text = reply.text if reply else ""
+            problem = error.message
+        known = reply or Reply("")
         self._log.record_call(
             ModelCall(
                 purpose=purpose,
                 model=self._chat.model,
                 seconds=time.perf_counter() - started,
-                prompt_tokens=reply.prompt_tokens if reply else 0,
-                completion_tokens=reply.completion_tokens if reply else 0,
-                cost=reply.cost if reply else None,
-                reply=text[:REPLY_IN_TRACE].encode("utf-8", "replace").decode(),
-                problem=problem.message if problem else None,
+                prompt_tokens=known.prompt_tokens,
+                completion_tokens=known.completion_tokens,
+                cost=known.cost,
+                reply=known.text[:REPLY_IN_TRACE].encode("utf-8", "replace").decode(),
+                problem=problem or None,
             )
         )
-        return (text if reply else None), value, problem
+        return reply, value, problem
 
 
 def prompt(name: str, **values: str) -> str:
     """The text of prompts/`name`.md with its placeholders filled; the values are not expanded."""
-    return Template(_prompt_file(name)).substitute(values)
-
-
-@cache
-def _prompt_file(name: str) -> str:
-    return (resources.files("agent") / "reasoners" / "prompts" / f"{name}.md").read_text("utf-8")
+    file = resources.files("agent") / "reasoners" / "prompts" / f"{name}.md"
+    return Template(file.read_text("utf-8")).substitute(values)
 
 
 def _measurements(measured: Perception) -> dict[str, object]:

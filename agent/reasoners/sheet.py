@@ -99,9 +99,9 @@ def mime_type(data: bytes) -> str:
 
 
 def _part(image: Image, box: Box | None, side: int) -> Tensor:
-    if box is not None:
-        return cut(Image(on_white(image)), box, largest=side)
     pixels = on_white(image)
+    if box is not None:
+        return cut(Image(pixels), box, largest=side)
     return resize(pixels, *fitted(image.height, image.width, min(side, image.long_side)))
 
 
