@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.state import ModelCall, Node, Perception, Plan, Step, Verdict
 
 
-class Event(BaseModel):
-    """What all events have."""
-
+class _Event(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     at: float = 0.0
     """Seconds since the start of the run, including earlier attempts that were killed."""
 
 
-class Started(Event):
+class Started(_Event):
     """The image has been read."""
 
     event: Literal["started"] = "started"
@@ -31,28 +29,28 @@ class Started(Event):
     resumed: bool = False
 
 
-class Perceived(Event):
+class Perceived(_Event):
     """The image has been perceived."""
 
     event: Literal["perceived"] = "perceived"
     perception: Perception
 
 
-class Planned(Event):
+class Planned(_Event):
     """The plan has been made."""
 
     event: Literal["planned"] = "planned"
     plan: Plan
 
 
-class Asked(Event):
+class Asked(_Event):
     """A language model has been called."""
 
     event: Literal["asked"] = "asked"
     call: ModelCall
 
 
-class StepStarted(Event):
+class StepStarted(_Event):
     """A step starts."""
 
     event: Literal["step_started"] = "step_started"
@@ -61,7 +59,7 @@ class StepStarted(Event):
     candidates: tuple[str, ...]
 
 
-class CandidateJudged(Event):
+class CandidateJudged(_Event):
     """A candidate has its verdict."""
 
     event: Literal["candidate_judged"] = "candidate_judged"
@@ -70,14 +68,14 @@ class CandidateJudged(Event):
     verdict: Verdict
 
 
-class StepFinished(Event):
+class StepFinished(_Event):
     """A step has ended with a node."""
 
     event: Literal["step_finished"] = "step_finished"
     node: Node
 
 
-class RolledBack(Event):
+class RolledBack(_Event):
     """A step has failed; the run continues from an earlier node."""
 
     event: Literal["rolled_back"] = "rolled_back"
@@ -86,14 +84,14 @@ class RolledBack(Event):
     reason: str
 
 
-class Warned(Event):
+class Warned(_Event):
     """A warning for the user."""
 
     event: Literal["warned"] = "warned"
     message: str
 
 
-class Progress(Event):
+class Progress(_Event):
     """Progress of the run, 0..1, and its current activity. Not recorded in the trace."""
 
     event: Literal["progress"] = "progress"
@@ -101,7 +99,7 @@ class Progress(Event):
     message: str
 
 
-class Finished(Event):
+class Finished(_Event):
     """The result has been written."""
 
     event: Literal["finished"] = "finished"
@@ -112,4 +110,18 @@ class Finished(Event):
     seconds: dict[str, float]
 
 
+Event: TypeAlias = Annotated[
+    Started
+    | Perceived
+    | Planned
+    | Asked
+    | StepStarted
+    | CandidateJudged
+    | StepFinished
+    | RolledBack
+    | Warned
+    | Progress
+    | Finished,
+    Field(discriminator="event"),
+]
 Listener: TypeAlias = Callable[[Event], None]

@@ -154,7 +154,7 @@ class Copier(Worker):
 
     def restore(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
         """A copy."""
-        work.result.write_bytes(work.file.read_bytes())
+        work.result.write_bytes(work.picture.file.read_bytes())
         step = StepTaken(step="denoising", expert="restore4k_denoise", score=0.5)
         plan, steps = ("denoising", "super_resolution 4x"), (step, step)
         figures = Figures(width=4096, height=4096, plan=plan, steps=steps, quality=0.5, gain=0.1, seconds=30.0)

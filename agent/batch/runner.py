@@ -129,69 +129,64 @@ def run_batch(
         folder.adopt(settings, overwrite=request.overwrite)
         with Record(folder.record) as record:
             results = Results(request, folder, record)
-            batch = _Batch(request, folder, results, token or ProgressToken(), listener)
+            batch = _Batch(request, folder, results, token or ProgressToken(), listener or (lambda *_: None))
             batch.run(open_engine)
             write_pages(folder, settings, record.entries())
             return batch.report(time.monotonic() - started)
 
 
+@dataclass(slots=True)
 class _Batch:
     """One call: walks the folder, dispatches pictures without a result, counts finished ones."""
 
-    def __init__(
-        self,
-        request: BatchRequest,
-        folder: BatchFolder,
-        results: Results,
-        token: ProgressToken,
-        listener: BatchListener | None,
-    ) -> None:
-        self._request, self._folder, self._results = request, folder, results
-        self._token, self._listener = token, listener
-        self._tally = Tally()
-        self._pictures: dict[str, Picture] = {}
-        """Pictures that are being processed."""
-        self._failures: list[Failure] = []
-        self._passed_over = Counter[str]()
-        self._full: ResourceError | None = None
+    request: BatchRequest
+    folder: BatchFolder
+    results: Results
+    token: ProgressToken
+    listener: BatchListener
+    tally: Tally = field(default_factory=Tally)
+    failures: list[Failure] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    full: ResourceError | None = None
+    """Set when the disk is full; pictures in progress are still finished."""
 
     def run(self, open_engine: EngineOpener) -> None:
         """Count the pictures, then restore them."""
-        for _ in self._walk(self._passed_over):
-            self._tally.total += 1
-            if self._tally.total % REPORT_EVERY == 0:
-                self._notify()
+        for _ in self._walk(self.passed_over):
+            self.tally.total += 1
+            if self.tally.total % REPORT_EVERY == 0:
+                self.listener(self.tally, None)
         works = self._works()
         first = next(works, None)
         if first is not None:
-            self._tally.since = time.monotonic()
+            self.tally.since = time.monotonic()
             self._work(open_engine, chain((first,), works))
-        if self._full is not None:
-            raise self._full
+        if self.full is not None:
+            raise self.full
 
     def report(self, seconds: float) -> BatchReport:
         """The report of this call."""
-        tally = self._tally
+        tally = self.tally
         return BatchReport(
-            results=str(self._folder.results),
-            summary=str(self._folder.path / "summary.html"),
-            record=str(self._folder.record),
+            results=str(self.folder.results),
+            summary=str(self.folder.path / "summary.html"),
+            record=str(self.folder.record),
             total=tally.total,
             done=tally.done,
             failed=tally.failed,
             done_before=tally.done_before,
             failed_before=tally.failed_before,
             seconds=round(seconds, 3),
-            failures=self._failures,
-            passed_over=dict(self._passed_over.most_common()),
-            finished=not self._token.is_cancelled or 0 < tally.total <= tally.ended,
+            failures=self.failures,
+            passed_over=dict(self.passed_over.most_common()),
+            finished=not self.token.is_cancelled or 0 < tally.total <= tally.ended,
         )
 
     def _walk(self, passed_over: Counter[str] | None = None) -> Iterator[Picture]:
         """The pictures of the folder, until the token is cancelled."""
-        request = self._request
+        request = self.request
         for picture in pictures(request.source.resolve(), follow_links=request.follow_links, passed_over=passed_over):
-            if self._token.is_cancelled:
+            if self.token.is_cancelled:
                 return
             yield picture
 
@@ -199,82 +194,65 @@ class _Batch:
         """The pictures for workers, generated on demand until the disk is full."""
         for picture in self._walk():
             if not self._needs_work(picture):
-                if self._tally.ended % REPORT_EVERY == 0:
-                    self._notify()
+                if self.tally.ended % REPORT_EVERY == 0:
+                    self.listener(self.tally, None)
                 continue
-            if self._is_full():
+            try:
+                require_space(self.folder.results, self.request.free_bytes)
+            except ResourceError as error:
+                self.full = error
+            if self.full is not None:
                 return
-            self._pictures[picture.name] = picture
-            name = picture.restored_name(self._request.suffix)
-            output = self._folder.finished(picture.name, Path(name).suffix)
-            yield Work(picture.name, picture.file, output, thumbnails=self._is_shown(picture))
+            name = picture.restored_name(self.request.suffix)
+            result = self.folder.finished(picture.name, Path(name).suffix)
+            yield Work(picture, result, thumbnails=self._is_shown(picture))
 
     def _needs_work(self, picture: Picture) -> bool:
         """Whether a worker must restore it; an earlier result is counted, and an obstacle recorded as a failure."""
-        entry = self._results.earlier(picture)
+        entry = self.results.earlier(picture)
         if entry is not None:
-            self._count_earlier(entry)
+            self._count(entry, is_earlier=True)
             return False
-        problem = picture.problem or self._results.obstacle(picture)
+        problem = picture.problem or self.results.obstacle(picture)
         if problem:
-            self._count(self._results.fail(picture, problem, blocked=not picture.problem))
+            self._count(self.results.fail(picture, problem, blocked=not picture.problem))
         return not problem
-
-    def _is_full(self) -> bool:
-        """Whether the disk is full; pictures in progress are still finished."""
-        try:
-            require_space(self._folder.results, self._request.free_bytes)
-        except ResourceError as error:
-            self._full = error
-        return self._full is not None
 
     def _is_shown(self, picture: Picture) -> bool:
         """Whether the summary shows it; a large batch is sampled by the hash of the name."""
-        wanted = self._request.thumbnails / max(self._tally.total, 1)
-        return int(key_of(picture.name)[:8], 16) / 0xFFFFFFFF <= wanted and self._request.thumbnails > 0
+        wanted = self.request.thumbnails / max(self.tally.total, 1)
+        return int(key_of(picture.name)[:8], 16) / 0xFFFFFFFF <= wanted and self.request.thumbnails > 0
 
     def _work(self, open_engine: EngineOpener, works: Iterator[Work]) -> None:
-        request, folder = self._request, self._folder
+        request, folder = self.request, self.folder
         engine = open_engine(
             BatchConfig(request, runs=folder.runs if request.keep_runs else None, scratch=folder.scratch)
         )
         try:
-            for update in Dispatch(engine, works).run(self._token):
-                source = update.work.source
+            for update in Dispatch(engine, works).run(self.token):
+                picture = update.work.picture
                 if isinstance(update, BatchProgress):
-                    self._tally.under_way[source] = update.fraction
-                    self._notify()
+                    self.tally.under_way[picture.name] = update.fraction
+                    self.listener(self.tally, None)
+                    continue
+                self.tally.under_way.pop(picture.name, None)
+                if update.is_disk_full:
+                    self.full = ResourceError(update.reason)
                 else:
-                    self._tally.under_way.pop(source, None)
-                    picture = self._pictures.pop(source)
-                    if update.is_disk_full:
-                        self._full = ResourceError(update.reason)
-                    else:
-                        self._count(self._results.store(picture, update))
+                    self._count(self.results.store(picture, update))
         finally:
             engine.close()
 
-    def _count(self, entry: Entry) -> None:
-        """Count a picture that has just ended."""
-        if entry.status == "done":
-            self._tally.done += 1
+    def _count(self, entry: Entry, *, is_earlier: bool = False) -> None:
+        """Count a picture that has just ended, or in an earlier call."""
+        tally, is_done = self.tally, entry.status == "done"
+        if is_earlier:
+            tally.done_before += is_done
+            tally.failed_before += not is_done
         else:
-            self._tally.failed += 1
-            self._note_failure(entry)
-        self._notify(entry)
-
-    def _count_earlier(self, entry: Entry) -> None:
-        """Count a picture that ended in an earlier call."""
-        if entry.status == "done":
-            self._tally.done_before += 1
-        else:
-            self._tally.failed_before += 1
-            self._note_failure(entry)
-
-    def _note_failure(self, entry: Entry) -> None:
-        if len(self._failures) < MOST_FAILURES_LISTED:
-            self._failures.append(Failure(source=entry.source, reason=entry.reason))
-
-    def _notify(self, entry: Entry | None = None) -> None:
-        if self._listener:
-            self._listener(self._tally, entry)
+            tally.done += is_done
+            tally.failed += not is_done
+        if not is_done and len(self.failures) < MOST_FAILURES_LISTED:
+            self.failures.append(Failure(source=entry.source, reason=entry.reason))
+        if not is_earlier:
+            self.listener(self.tally, entry)

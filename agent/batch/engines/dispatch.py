@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from agent.batch.engines.work import BatchProgress, Outcome, Work
+from agent.batch.pictures import Picture
 from agent.errors import BatchError, WorkerDied
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
@@ -71,7 +72,7 @@ class Dispatch:
         self._idle: list[WorkerHandle] = []
         self._busy: dict[WorkerHandle, Work] = {}
         self._again: deque[Work] = deque()
-        self._died_once: set[str] = set()
+        self._died_once: set[Picture] = set()
         self._deaths = 0
 
     def run(self, token: ProgressToken) -> Iterator[Outcome | BatchProgress]:
@@ -122,7 +123,7 @@ class Dispatch:
                 yield from self._replace(handle, WorkerDied("the worker was stopped by another process"))
                 return
             self._deaths = 0
-            self._died_once.discard(update.work.source)
+            self._died_once.discard(update.work.picture)
             del self._busy[handle]
             self._idle.append(handle)
             yield update
@@ -138,11 +139,11 @@ class Dispatch:
                 f"{self._deaths} workers died one after another; the last: {death.message}",
                 "restore one picture with `restore4k restore`; then repeat the command",
             )
-        if work.source in self._died_once:
-            self._died_once.discard(work.source)
+        if work.picture in self._died_once:
+            self._died_once.discard(work.picture)
             yield Outcome(work, reason=f"two workers died while restoring it; the second: {death.message}")
         else:
-            self._died_once.add(work.source)
+            self._died_once.add(work.picture)
             self._again.append(work)
 
     def _stop(self) -> Iterator[Outcome]:

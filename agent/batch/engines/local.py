@@ -18,7 +18,7 @@ from agent.batch.engines.dispatch import WorkerHandle
 from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.engines.worker import THREAD_VARIABLES, Worker, use_threads
 from agent.errors import WorkerDied
-from imaging.device import DEVICE_VARIABLE, system_memory
+from imaging.device import DEVICE_VARIABLE, devices, system_memory
 from imaging.pixels import GIGABYTE, memory_budget
 from imaging.progress import ProgressToken
 
@@ -108,11 +108,7 @@ def graphics_cards() -> tuple[str, ...]:
         return () if wanted == "cpu" else (wanted,)
     if sys.platform != "darwin" and not any(map(find_library, DRIVERS)):
         return ()  # without importing torch
-    import torch
-
-    if torch.backends.mps.is_available():
-        return ("mps",)
-    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    return tuple(str(device) for device in devices() if device.type != "cpu")
 
 
 def cpu_workers() -> int:

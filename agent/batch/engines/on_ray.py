@@ -106,7 +106,7 @@ class ActorHandle:
 
     def submit(self, work: Work) -> None:
         """Send a picture."""
-        data = read_bytes(work.file, self._config.request.limits)
+        data = read_bytes(work.picture.file, self._config.request.limits)
         self._result = self._actor.restore.remote(work, data)
         # One progress call at a time, because each occupies a thread of the actor.
         self._progress = self._progress or self._actor.fraction.remote()
@@ -149,12 +149,13 @@ class Actor:
         """Restore a picture; returns the outcome and the bytes of the result."""
         self._fraction = 0.0
         with TemporaryDirectory(prefix="restore4k-") as folder:
-            file, result = Path(folder) / work.file.name, Path(folder) / f"result{work.result.suffix}"
+            there, result = work.picture.file, Path(folder) / f"result{work.result.suffix}"
+            file = Path(folder) / there.name
             file.write_bytes(data)
-            here = replace(work, file=file, result=result)
+            here = replace(work, picture=replace(work.picture, file=file), result=result)
             outcome = self._worker.restore(here, self._token, self._set_fraction)
             output = result.read_bytes() if outcome.figures else b""
-            return replace(outcome, work=work, reason=outcome.reason.replace(str(file), str(work.file))), output
+            return replace(outcome, work=work, reason=outcome.reason.replace(str(file), str(there))), output
 
     def fraction(self) -> float:
         """The finished share, returned after a delay to limit the rate of calls."""

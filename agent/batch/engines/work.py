@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.batch.pictures import Picture
 from agent.batch.record import Figures
 from agent.batch.request import BatchRequest
 
@@ -26,9 +27,7 @@ class BatchConfig:
 class Work:
     """One picture to restore."""
 
-    source: str
-    """Path below the source folder."""
-    file: Path
+    picture: Picture
     result: Path
     """Path of the result to write."""
     thumbnails: bool

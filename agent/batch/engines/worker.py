@@ -62,7 +62,7 @@ class Worker:
         config, request = self._config, self._config.request
         with TemporaryDirectory(dir=config.scratch, prefix="run-") as scratch:
             restoration = restore_file(
-                work.file,
+                work.picture.file,
                 work.result,
                 request.profile,
                 runs=config.runs or Path(scratch),

@@ -27,10 +27,10 @@ class ScriptedWorker(Worker):
         self._started = started
 
     def _restored(self, work: Work, token: ProgressToken, report: Callable[[float], None]) -> Outcome:
-        self._started.append(work.source)
-        data = work.file.read_bytes()
+        self._started.append(work.picture.name)
+        data = work.picture.file.read_bytes()
         if data.startswith(b"bad"):
-            return Outcome(work, reason=f"{work.file} is broken")
+            return Outcome(work, reason=f"{work.picture.file} is broken")
         work.result.write_bytes(data[::-1])
         step = StepTaken(step="denoising", expert="scripted", score=0.75)
         figures = Figures(

@@ -21,6 +21,7 @@ from agent.batch.engines.in_process import InProcessEngine
 from agent.batch.engines.local import LocalEngine, ProcessHandle
 from agent.batch.engines.work import BatchConfig, BatchProgress, Outcome, Work
 from agent.batch.engines.worker import Worker
+from agent.batch.pictures import Picture
 from agent.batch.record import Entry
 from agent.batch.request import BatchRequest
 from agent.batch.runner import BatchReport, EngineOpener, Tally, run_batch
@@ -33,7 +34,7 @@ ENLARGE = Profile(name="test", scale_factor=2, plan=(Task.SUPER_RESOLUTION,), ex
 
 
 def works(*names: str) -> list[Work]:
-    return [Work(name, Path(name), Path(name), thumbnails=False) for name in names]
+    return [Work(Picture(name, Path(name)), Path(name), thumbnails=False) for name in names]
 
 
 @dataclass(eq=False)
@@ -47,16 +48,16 @@ class FakeSeat:
     closed: bool = False
 
     def submit(self, work: Work) -> None:
-        if work.source.startswith("unreadable"):
+        if work.picture.name.startswith("unreadable"):
             raise BatchError("it cannot be sent")
         self.work, self.asked = work, 0
 
     def poll(self) -> Outcome | float | None:
         assert self.work is not None
         self.asked += 1
-        if self.work.source in self.engine.deadly:
-            self.engine.deadly[self.work.source] -= 1
-            if self.engine.deadly[self.work.source] >= 0:
+        if self.work.picture.name in self.engine.deadly:
+            self.engine.deadly[self.work.picture.name] -= 1
+            if self.engine.deadly[self.work.picture.name] >= 0:
                 raise WorkerDied("out of luck")
         return 0.5 if self.asked == 1 else Outcome(self.work, stopped=self.engine.stopping)
 
@@ -90,7 +91,7 @@ class FakeEngine:
 
 def ended(engine: FakeEngine, *names: str) -> dict[str, str]:
     said = Dispatch(engine, iter(works(*names))).run(ProgressToken())
-    return {one.work.source: one.reason for one in said if isinstance(one, Outcome)}
+    return {one.work.picture.name: one.reason for one in said if isinstance(one, Outcome)}
 
 
 def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
