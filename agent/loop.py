@@ -15,7 +15,7 @@ from agent.planning import perceive_and_plan
 from agent.reasoners.reasoner import Reasoner
 from agent.run_context import RunContext
 from agent.run_folder import MASK
-from agent.search.next_step import child_of, choose_next_step, context_of, follow, is_enlarged, is_gone_already
+from agent.search.next_step import child_of, choose_next_step, context_of, follow, is_gone_already
 from agent.search.rollback import resume_better_branch
 from agent.state import Node, Perception, ResultFile, Step
 from agent.step import experts_for, run_step, too_slow
@@ -130,7 +130,7 @@ def _run_next_step(
 
 def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
     """Warn of experts that are left out as too slow, except in a second enlargement, where most are."""
-    if is_enlarged(context):
+    if inputs.is_enlarged:
         return
     able = candidates(inputs.step, inputs.profile, inputs.experts)
     limit, more_time = inputs.expert_seconds or 0.0, "a larger max_seconds, " if inputs.profile.max_seconds else ""
@@ -182,7 +182,6 @@ def conclude(context: RunContext) -> None:
     context.change(finished=True)
     context.save()
     context.write_report()
-    context.writer.flush()
     context.folder.drop_images()
     context.tell(
         Finished(

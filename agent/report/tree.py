@@ -90,7 +90,7 @@ def competing_paths(node: Node, tree: NodeTree) -> list[EnlargementPath]:
     best: dict[str, Verdict] = {}
     for verdict in sorted(node.verdicts, key=lambda one: (one.expert == node.expert, one.score), reverse=True):
         if verdict.stage == "full":
-            best.setdefault(path_of(verdict.expert), verdict)
+            best.setdefault(_path_of(verdict.expert), verdict)
     if len(best) < 2:
         return []
     before = tree.path[: tree.path.index(node)]
@@ -103,7 +103,7 @@ def competing_paths(node: Node, tree: NodeTree) -> list[EnlargementPath]:
     return paths
 
 
-def path_of(expert: str) -> str:
+def _path_of(expert: str) -> str:
     """The key in `TITLES` of a candidate's path."""
     suffixes = (path for path in (HALF_CLEANED, UNTOUCHED) if expert.endswith(path))
     return MIXED if MIXED in expert else next(suffixes, "")

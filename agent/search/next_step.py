@@ -48,7 +48,7 @@ def context_of(search: SearchState, step: Step, profile: Profile, experts: Exper
         timer=search.timer,
         description=perception.description if perception else "",
         original=search.input_image if step.task is Task.FACE_RESTORATION else None,
-        is_enlarged=is_enlarged(search),
+        is_enlarged=Task.SUPER_RESOLUTION in _tasks_done(search),
         is_requested=perception is None
         or not is_planned
         or is_requested(step.task, perception, search.state.profile),
@@ -105,11 +105,6 @@ def is_gone_already(search: SearchState, step: Step) -> bool:
     return found.estimated is not Severity.VERY_LOW and now is not None and now.severity is Severity.VERY_LOW
 
 
-def is_enlarged(search: SearchState) -> bool:
-    """Whether a step has enlarged the current image."""
-    return Task.SUPER_RESOLUTION in _tasks_done(search)
-
-
 def _put_most_helpful_step_first(search: SearchState) -> None:
     """Move the remaining step with the largest expected gain to the front.
 
@@ -144,7 +139,8 @@ def _expert_seconds(search: SearchState, profile: Profile) -> float:
 
     At a second enlargement the picture already has texture, and sixteen times as many pixels.
     """
-    seconds = FIRST_ENLARGEMENT_SECONDS if profile.wants_texture and not is_enlarged(search) else EXPERT_SECONDS
+    is_first = Task.SUPER_RESOLUTION not in _tasks_done(search)
+    seconds = FIRST_ENLARGEMENT_SECONDS if profile.wants_texture and is_first else EXPERT_SECONDS
     if profile.max_seconds is None:
         return seconds
     return min(seconds, SHARE_OF_BUDGET * max(0.0, profile.max_seconds - search.timer.total()))
