@@ -69,17 +69,14 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Lock the folder inside the block. Raises `RunError` if another process works on the run."""
-        lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
-            lock.acquire()
+            lock = filelock.FileLock(self.path / "lock", timeout=0).acquire()
         except filelock.Timeout as error:
             raise RunError(f"another process works on run {self.path.name}", "wait until it has ended") from error
         except OSError as error:
             raise RunError(f"the run folder {self.path} cannot be written: {error.strerror}", FREE_IT) from error
-        try:
+        with lock:
             yield
-        finally:
-            lock.release()
 
     def delete(self) -> None:
         """Delete the folder, as far as possible."""
