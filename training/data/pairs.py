@@ -168,6 +168,29 @@ def camera_small(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
     return photograph(small.astype(np.float32), conditions, rng).picture, coloured(target, conditions)
 
 
+def web(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
+    """A small picture as the web passes it on: compressed at another size, resized, sharpened, compressed again.
+
+    The blocks of the first compression are blurred or off the grid of 8 pixels, which hides them from networks that
+    have learned from fresh ones. One picture in four is grey or toned.
+    """
+    tone = rng.choice(["colour", "grey", "toned"], p=[0.75, 0.17, 0.08])
+    target = coloured(to_float(patch), Conditions(colour=tone))
+    height, width = (size // scale for size in target.shape[:2])
+    before = 1.0 if rng.random() < 0.3 else float(np.exp(rng.uniform(np.log(0.7), np.log(2.5))))
+    picture = resized(target, rng, round(height * before), round(width * before))
+    picture = jpeg(picture, round(15 * np.exp(rng.uniform(0, np.log(6)))))
+    picture = resized(picture, rng, height, width)
+    if rng.random() < 0.35:
+        picture = picture + np.float32(rng.uniform(0.2, 1)) * (
+            picture - gaussian_blur(picture, float(rng.uniform(0.5, 1.2)))
+        )
+    if rng.random() < 0.2:
+        picture = gaussian_noise(picture, rng, float(rng.uniform(0.5, 4)))
+    picture = picture.clip(0, 1).astype(np.float32)
+    return jpeg(picture, int(rng.integers(50, 97))) if rng.random() < 0.6 else picture, target
+
+
 def mild(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
     """A clean or nearly clean small picture, as after cleaning. The target has half the side of the patch.
 
