@@ -45,8 +45,8 @@ def degrader(name: str, scale: int) -> Degrader:
     evaluation of denoisers); `blocks` (JPEG, half of it of low quality); `rain_synthesis` (rain, two thirds of it by
     `rain_pair`); `camera_noise` (three fifths photographs of `training.camera`, the rest `stored`); `camera_soft`
     (photographs by a blurring lens); `camera_small` (half small photographs, half `real`); `second_order` (training
-    inputs of Real-ESRGAN); `mild` (clean or nearly clean); `all` (any same-size degradation, and mixtures); or one
-    degradation by its name, or several joined by `+`, of which one is drawn.
+    inputs of Real-ESRGAN); `mild` (clean or nearly clean); `web` (compressed at another size); `all` (any same-size
+    degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -70,6 +70,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return lambda patch, rng: second_order(patch, scale, rng)
     if name == "mild":
         return lambda patch, rng: mild(patch, scale, rng)
+    if name == "web":
+        return lambda patch, rng: web(patch, scale, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -82,7 +84,7 @@ def kinds(name: str, scale: int) -> dict[str, Degrader]:
     """The degradations that `degrader(name, scale)` combines, one by one: the rows of a table of figures."""
     if name == "camera_soft":
         return {str(Degradation.DEFOCUS_BLUR): camera_soft, "clean": clean}
-    if name in ("bicubic", "real", "second_order"):
+    if name in ("bicubic", "real", "second_order", "web"):
         return {name: degrader(name, scale)}
     if name == "stored":
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
