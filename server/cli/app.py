@@ -30,9 +30,9 @@ from server.cli.options import (
     ReasonerOption,
     RestorationOptions,
     RunOptions,
-    grouped,
 )
 from server.cli.serve_command import serve
+from server.grouped import grouped
 from server.settings import default_runs
 from toolbox.tasks import Task
 

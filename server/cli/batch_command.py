@@ -21,8 +21,8 @@ from server.cli.options import (
     PlanOptions,
     QuietOption,
     RestorationOptions,
-    grouped,
 )
+from server.grouped import grouped
 
 if TYPE_CHECKING:
     from rich.console import Console

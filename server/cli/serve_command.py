@@ -10,7 +10,8 @@ import typer
 
 from imaging.pixels import memory_limited
 from server.cli.console import Answer
-from server.cli.options import MemoryOption, RunsOption, grouped
+from server.cli.options import MemoryOption, RunsOption
+from server.grouped import grouped
 from server.settings import ServerSettings, default_allowed, default_output, default_runs
 
 

@@ -21,6 +21,7 @@ from agent.reasoners.reasoner import CallerReasoner
 from agent.reasoners.replies import Rating, findings_of
 from server.errors import BadData, RequestError
 from server.mcp.workspace import HANDLE_PATTERN
+from server.target_size import TargetSize, parse_size
 from toolbox.tasks import Degradation, Task
 
 MAX_DATA_BYTES = 16 << 20
@@ -141,6 +142,39 @@ def _format(given: object) -> object:
     return {"jpg": "jpeg", "tif": "tiff"}.get(name, name) if isinstance(name, str) else name
 
 
+def _handle(given: object) -> object:
+    """The handle without image:// and quotes."""
+    return given.strip().strip("\"'").removeprefix("image://").lower() if isinstance(given, str) else given
+
+
+def _strength(given: object) -> float:
+    """0 to 1, also from a text or a percentage. Raises `ValueError`."""
+    number = re.fullmatch(r"([0-9.]+)\s*(%|percent)?", str(given).strip())
+    try:
+        strength = float(number[1]) / (100 if number[2] else 1) if number else -1.0
+    except ValueError:  # more than one decimal point
+        strength = -1.0
+    if not 0 <= strength <= 1:
+        raise ValueError(f"{str(given)[:20]!r} is not from 0 to 1; half is 0.5")
+    return strength
+
+
+def scale_of(given: object) -> object:
+    """A factor, also from a text such as `2x` or `x2`."""
+    factor = re.fullmatch(r"x?\s*([0-9.]+)\s*(x|times)?", given.strip().lower()) if isinstance(given, str) else None
+    return factor[1] if factor else given
+
+
+def _region(given: object) -> object:
+    """A region as text; models also send lists of numbers."""
+    if isinstance(given, list):
+        flat = [number for one in given for number in (one if isinstance(one, list) else [one])]
+        return ",".join(str(number) for number in flat)
+    if isinstance(given, dict) and set(given) >= {"x", "y", "width", "height"}:
+        return ",".join(str(given[name]) for name in ("x", "y", "width", "height"))
+    return given
+
+
 TASK_TOOL_NAMES = {
     "denoise": Task.DENOISING,
     "dehaze": Task.DEHAZING,
@@ -179,11 +213,24 @@ TASK_NAMES: dict[str, str] = {
     **dict.fromkeys(("upscale", "upscaling", "enlarge", "sr", "superresolution"), "super_resolution"),
 }
 
+
+def as_text(description: str) -> WithJsonSchema:
+    """The schema of an argument that models give as text."""
+    return WithJsonSchema({"type": "string", "description": description})
+
+
 ImageArgument: TypeAlias = Annotated[
-    InputImage,
-    BeforeValidator(InputImage.parse),
-    WithJsonSchema({"type": "string", "description": "Handle, path, run:// or data: URI."}),
+    InputImage, BeforeValidator(InputImage.parse), as_text("Handle, path, run:// or data: URI.")
 ]
+OptionalImage: TypeAlias = Annotated[
+    InputImage | None, BeforeValidator(lambda given: None if given is None else InputImage.parse(given))
+]
+SizeArgument: TypeAlias = Annotated[
+    TargetSize | None,
+    BeforeValidator(lambda given: None if given in (None, "") else parse_size(given)),
+    as_text("4K (default), 8K, 2x, 1.5x, 1920 (longer side), width 900, 12 MP, 1200x800 crop, A4 at 300 dpi."),
+]
+"""The size of one result."""
 ProfileArgument: TypeAlias = Annotated[
     str, BeforeValidator(str), Field(max_length=MAX_PATH, description="See list_profiles.")
 ]
@@ -192,32 +239,28 @@ FindingsArgument: TypeAlias = Annotated[
     list[Rating] | None,
     BeforeValidator(lambda given: None if given is None else _findings(given)),
     Field(max_length=len(Degradation)),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "description": "What you see, replaces the estimate: haze high, noise low; or none.",
-        }
-    ),
+    as_text("What you see, replaces the estimate: haze high, noise low; or none."),
 ]
 DescriptionArgument: TypeAlias = Annotated[
     str | None, Field(max_length=1000, description="One sentence; with findings.")
 ]
+TaskNamed: TypeAlias = Annotated[Task, BeforeValidator(task_of)]
 OrderArgument: TypeAlias = Annotated[
-    list[Annotated[Task, BeforeValidator(task_of)]] | None,
+    list[TaskNamed] | None,
     BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
     Field(max_length=MOST_TASKS),
-    WithJsonSchema({"type": "string", "description": "Your own steps in order: denoising, super_resolution."}),
+    as_text("Your own steps in order: denoising, super_resolution."),
 ]
 TaskArgument: TypeAlias = Annotated[
     Task,
     BeforeValidator(lambda given: task_of(given[0] if isinstance(given, list) and len(given) == 1 else given)),
-    WithJsonSchema({"type": "string", "description": "Such as denoising, or the name of its tool."}),
+    as_text("Such as denoising, or the name of its tool."),
 ]
 FailedArgument: TypeAlias = Annotated[
-    list[Annotated[Task, BeforeValidator(task_of)]] | None,
+    list[TaskNamed] | None,
     BeforeValidator(words),
     Field(max_length=MOST_TASKS),
-    WithJsonSchema({"type": "string", "description": "With plan: tasks of it that failed as the first step."}),
+    as_text("With plan: tasks of it that failed as the first step."),
 ]
 SecondsArgument: TypeAlias = Annotated[float | None, Field(gt=0)]
 ExpertRunsArgument: TypeAlias = Annotated[int | None, Field(ge=1)]
@@ -225,13 +268,11 @@ ExpertsArgument: TypeAlias = Annotated[
     list[Annotated[str, Field(max_length=80)]] | None,
     BeforeValidator(words),
     Field(max_length=32),
-    WithJsonSchema({"type": "string", "description": "From list_experts, comma-separated."}),
+    as_text("From list_experts, comma-separated."),
 ]
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
 FormatArgument: TypeAlias = Annotated[
-    Literal["png", "jpeg", "webp", "tiff"],
-    BeforeValidator(_format),
-    WithJsonSchema({"type": "string", "description": "png, jpeg, webp or tiff."}),
+    Literal["png", "jpeg", "webp", "tiff"], BeforeValidator(_format), as_text("png, jpeg, webp or tiff.")
 ]
 OutputArgument: TypeAlias = Annotated[
     str | None,
@@ -243,54 +284,19 @@ DetailArgument: TypeAlias = Annotated[
 StripArgument: TypeAlias = Annotated[bool, Field(description="Save without EXIF and GPS.")]
 StrengthArgument: TypeAlias = Annotated[
     float,
-    BeforeValidator(lambda given: _strength(given)),
+    BeforeValidator(_strength),
     WithJsonSchema({"type": "number", "description": "0-1: blend with the input."}),
 ]
 RegionArgument: TypeAlias = Annotated[
     str | None,
-    BeforeValidator(lambda given: _region(given)),
+    BeforeValidator(_region),
     Field(max_length=MAX_PATH),
-    WithJsonSchema({"type": "string", "description": "x,y,w,h, polygon, faces or mask image."}),
+    as_text("x,y,w,h, polygon, faces or mask image."),
 ]
-HandleArgument: TypeAlias = Annotated[
-    str, BeforeValidator(lambda given: _handle(given)), Field(pattern=HANDLE_PATTERN)
-]
+HandleArgument: TypeAlias = Annotated[str, BeforeValidator(_handle), Field(pattern=HANDLE_PATTERN)]
 WaitArgument: TypeAlias = Annotated[
     float | None, Field(ge=0, le=MOST_SECONDS, description="Then reply with the state; default 45.")
 ]
-
-
-def _handle(given: object) -> object:
-    """The handle without image:// and quotes."""
-    return given.strip().strip("\"'").removeprefix("image://").lower() if isinstance(given, str) else given
-
-
-def _strength(given: object) -> float:
-    """0 to 1, also from a text or a percentage. Raises `ValueError`."""
-    number = re.fullmatch(r"([0-9.]+)\s*(%|percent)?", str(given).strip())
-    try:
-        strength = float(number[1]) / (100 if number[2] else 1) if number else -1.0
-    except ValueError:  # more than one decimal point
-        strength = -1.0
-    if not 0 <= strength <= 1:
-        raise ValueError(f"{str(given)[:20]!r} is not from 0 to 1; half is 0.5")
-    return strength
-
-
-def scale_of(given: object) -> object:
-    """A factor, also from a text such as `2x` or `x2`."""
-    factor = re.fullmatch(r"x?\s*([0-9.]+)\s*(x|times)?", given.strip().lower()) if isinstance(given, str) else None
-    return factor[1] if factor else given
-
-
-def _region(given: object) -> object:
-    """A region as text; models also send lists of numbers."""
-    if isinstance(given, list):
-        flat = [number for one in given for number in (one if isinstance(one, list) else [one])]
-        return ",".join(str(number) for number in flat)
-    if isinstance(given, dict) and set(given) >= {"x", "y", "width", "height"}:
-        return ",".join(str(given[name]) for name in ("x", "y", "width", "height"))
-    return given
 
 
 def caller(findings: list[Rating] | None, description: str | None) -> CallerReasoner | None:

@@ -9,12 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio.from_thread
 import anyio.to_thread
+from anyio.lowlevel import EventLoopToken
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent, SubscriptionBus
 from mcp.types import Resource
 
+from agent.events import CandidateJudged, Event, Finished, Progress, Started
 from agent.report.page import report_page
 from agent.run_folder import RunFolder
 from imaging.errors import ImageTooLarge, RestoreError
@@ -173,6 +177,23 @@ def latest(service: Service) -> list[Resource]:
     handles = service.workspace.handles()[:MOST_LISTED]
     images = [_listed(IMAGE.format(handle=handle), handle, f"Image {handle}", "image/png") for handle in handles]
     return [*found, *images]
+
+
+def notify_of(event: Event, run: str, bus: SubscriptionBus, loop: EventLoopToken) -> None:
+    """Notify subscribers, from the worker thread of a run, of the resources that an event of it changes.
+
+    That is always the trace; the report per step; the list of resources at start and end.
+    """
+    if isinstance(event, Progress):
+        return
+    changes: list[ServerEvent] = [ResourceUpdated(uri=TRACE.format(run=run))]
+    if not isinstance(event, CandidateJudged):
+        changes.append(ResourceUpdated(uri=REPORT.format(run=run)))
+    if isinstance(event, Started | Finished):
+        changes.append(ResourcesListChanged())
+    with suppress(RuntimeError):  # the server is shutting down
+        for change in changes:
+            anyio.from_thread.run(bus.publish, change, token=loop)
 
 
 def _listed(uri: str, name: str, title: str, mime_type: str) -> Resource:

@@ -187,6 +187,13 @@ class Service:
             return file
         return self.result_of(self.run_state(given.value))
 
+    def readable_folder(self, folder: str) -> Path:
+        """The real path of a folder in the allowed ones. Raises `RequestError`."""
+        real = self.access.readable(folder)
+        if not os.path.isdir(real):  # Path.is_dir raises for names that are too long
+            raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
+        return real
+
     def _similar(self, name: str) -> str:
         """A question with the photos whose names are most similar to `name`; empty if there are none."""
         by_name = {Path(file).name: file for file in self.files()}
