@@ -12,10 +12,7 @@ R = TypeVar("R")
 
 
 def grouped(function: Callable[..., R], **given: Any) -> Callable[..., R]:
-    """The function with the fields of each dataclass parameter as separate keyword parameters.
-
-    `given`: arguments that callers do not pass.
-    """
+    """The function with the fields of dataclass parameters as keyword parameters, and without those in `given`."""
     hints = {name: hint for name, hint in get_type_hints(function, include_extras=True).items() if name not in given}
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []

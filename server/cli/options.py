@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from server.errors import RequestError
+from server.profile_options import choose_profile, with_steps
+from toolbox.tasks import Task
+
 if TYPE_CHECKING:
     from agent.regions import RegionMask
     from profiles.schema import Profile
-    from toolbox.tasks import Task
 
 ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, AVIF, HEIC or another.")]
 ReasonerOption = Annotated[
@@ -72,8 +75,6 @@ class PlanOptions:
 
     def choose(self, max_seconds: float | None = None, max_runs: int | None = None) -> Profile:
         """The profile with these changes and budgets. Raises `ProfileError` and `RequestError`."""
-        from server.profile_options import choose_profile, with_steps
-
         profile = choose_profile(
             self.profile,
             scale=self.scale,
@@ -90,9 +91,7 @@ class PlanOptions:
 
 def _tasks_of(text: str) -> list[Task]:
     """The tasks that a text names, as the tools understand them. Raises `RequestError`."""
-    from server.errors import RequestError
     from server.mcp.inputs import task_of, words
-    from toolbox.tasks import Task
 
     known = {task.value: task for task in Task}
     named = [str(task_of(word)) for word in cast(list[str], words(text))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -36,7 +36,6 @@ from server.mcp.inputs import MAX_DATA_CHARACTERS
 from server.mcp.outgoing import with_valid_unicode
 from server.mcp.prompts import add_prompts
 from server.mcp.resources import add_resources, latest
-from server.mcp.roots import knowing_roots
 from server.mcp.service import Service
 from server.mcp.signals import ended_in_time
 from server.mcp.stdio import answering_stdio
@@ -49,7 +48,6 @@ from server.mcp.tools_runs import cancel_run, get_run, list_runs
 from server.mcp.tools_steps import STEP_TOOLS
 from server.mcp.view import add_view
 from server.settings import ServerSettings
-from server.toolsets import is_offered
 
 INSTRUCTIONS = """\
 Use restore4k for photos that are small, noisy, blurred, hazy, rainy, dark, old or over-compressed, and to enlarge \
@@ -86,7 +84,6 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
     add_view(apps)
     server = _Server(
         service,
-        settings.client_roots,
         "restore4k",
         title="restore4k",
         description="Restores any photo, up to 4K.",
@@ -107,16 +104,14 @@ def build_server(settings: ServerSettings, callers: Callers | None = None) -> MC
 
 
 class _Server(MCPServer[Any]):
-    """An MCPServer that also lists the latest runs and images, serves 2025 subscriptions, and asks for roots."""
+    """An MCPServer that also lists the latest runs and images, and serves 2025 subscriptions."""
 
-    def __init__(self, service: Service, client_roots: bool, name: str, **options: Any) -> None:
+    def __init__(self, service: Service, name: str, **options: Any) -> None:
         super().__init__(name, **options)
-        self._service, self._client_roots = service, client_roots
-        self.middleware.extend([with_valid_unicode, service.bus.middleware])
+        self._service = service
+        self.middleware.append(with_valid_unicode)
+        service.bus.serve_to(self._lowlevel_server)
         self._is_loading = False
-
-    def add_tool(self, fn: Callable[..., Any], *args: Any, **options: Any) -> None:
-        super().add_tool(knowing_roots(fn) if self._client_roots else fn, *args, **options)
 
     async def call_tool(self, name: str, arguments: dict[str, Any], *args: Any, **options: Any) -> Any:
         tool = next((tool for tool in await self.list_tools() if tool.name == name), None)
@@ -135,7 +130,7 @@ class _Server(MCPServer[Any]):
     async def list_tools(self) -> list[Tool]:
         self._load_soon()
         settings = self._service.common
-        listed = [slim(tool) for tool in await super().list_tools() if is_offered(tool.name, settings.tools)]
+        listed = [slim(tool) for tool in await super().list_tools() if settings.offers(tool.name)]
         if settings.urls:
             listed = [with_open_world(tool) for tool in listed]
         return [tool for tool in listed if is_reading(tool)] if settings.read_only else listed

@@ -21,22 +21,9 @@ from agent.errors import BatchError
 from agent.state import KEEP_INPUT
 from imaging.errors import OutputExists
 from imaging.progress import ProgressToken
-from server.mcp.inputs import (
-    MAX_PATH,
-    SUFFIXES,
-    DetailArgument,
-    FormatArgument,
-    InputImage,
-    ProfileArgument,
-    RegionArgument,
-    SecondsArgument,
-    SizeArgument,
-    StrengthArgument,
-    StripArgument,
-    WaitArgument,
-)
+from server.mcp import inputs
+from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
-from server.mcp.masks import mask_for, mask_image
 from server.mcp.responses import data_response
 from server.mcp.run_calls import run_or_join
 from server.mcp.runs import Reply
@@ -57,18 +44,18 @@ async def restore_folder(
     folder: Annotated[
         str,
         BeforeValidator(_path_of),
-        Field(min_length=1, max_length=MAX_PATH, description="With its sub-folders."),
+        Field(min_length=1, max_length=inputs.MAX_PATH, description="With its sub-folders."),
     ],
-    size: SizeArgument = None,
-    profile: ProfileArgument = "default",
-    strength: StrengthArgument = 1.0,
-    region: RegionArgument = None,
-    format: FormatArgument = "png",
+    size: inputs.SizeArgument = None,
+    profile: inputs.ProfileArgument = "default",
+    strength: inputs.StrengthArgument = 1.0,
+    region: inputs.RegionArgument = None,
+    format: inputs.FormatArgument = "png",
     retry_failed: Annotated[bool, Field(description="Also those that failed before.")] = False,
-    max_seconds: SecondsArgument = None,
-    detail: DetailArgument = None,
-    strip_metadata: StripArgument = False,
-    wait_seconds: WaitArgument = None,
+    max_seconds: inputs.SecondsArgument = None,
+    detail: inputs.DetailArgument = None,
+    strip_metadata: inputs.StripArgument = False,
+    wait_seconds: inputs.WaitArgument = None,
 ) -> CallToolResult:
     """Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show
     the user one result. Minutes to hours; the same call resumes it."""
@@ -81,10 +68,10 @@ async def restore_folder(
             service.readable_folder(folder),
             settings.output,
             wanted,
-            suffix=SUFFIXES[format],
+            suffix=inputs.SUFFIXES[format],
             retry_failed=retry_failed,
             strength=strength,
-            region=mask_for(service, region),
+            region=service.mask(region),
             strip_metadata=strip_metadata,
             limits=settings.limits(),
             most_pixels=settings.max_output_pixels,
@@ -102,7 +89,7 @@ async def restore_folder(
     arguments = {
         "folder": folder, "size": size, "profile": profile, "format": format, "retry": retry_failed,
         "max_seconds": max_seconds, "detail": detail, "strip_metadata": strip_metadata, "strength": strength,
-        "region": region, "mask": mask_image(region),
+        "region": region, "mask": inputs.mask_image(region),
     }  # fmt: skip
     return await run_or_join(service, context, "restore_folder", arguments, work, wait_seconds)
 
@@ -124,8 +111,8 @@ def _results(request: BatchRequest) -> Path:
 
 def _report_progress(status: Status, tally: Tally, entry: Entry | None) -> None:
     if tally.since is not None:
-        status.progress((tally.ended + sum(tally.under_way.values())) / max(tally.total, 1))
-    status.say(tally.status)
+        status.fraction = (tally.ended + sum(tally.under_way.values())) / max(tally.total, 1)
+    status.message = tally.status
     if entry is not None and entry.status == "failed" and tally.failed <= MOST_FAILURES_LISTED:
         status.notify(f"failed: {entry.source}: {for_a_model(entry.reason)}")
 

@@ -11,14 +11,18 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from agent.errors import RegionError
 from agent.reasoners.reasoner import CallerReasoner
 from agent.reasoners.replies import Rating, findings_of
+from agent.regions import FORMS as REGIONS
+from agent.regions import is_region
 from server.errors import BadData, RequestError
 from server.mcp.workspace import HANDLE_PATTERN
 from server.target_size import TargetSize, parse_size
@@ -92,6 +96,16 @@ def _only_string(given: Mapping[str, Any]) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(FORMS)
     return f"data:,{value}" if name == "data" and not value.startswith("data:") else value
+
+
+def mask_image(region: str | None) -> InputImage | None:
+    """The mask image that a region argument names; None if it describes a region. Raises `RegionError` if neither."""
+    if not region or is_region(region):
+        return None
+    image = InputImage.parse(region)
+    if image.kind == "path" and not (Path(image.value).suffix or Path(image.value).is_absolute()):
+        raise RegionError(f"there is no region {region[:80]!r}", REGIONS)
+    return image
 
 
 def decode_data(data: str) -> bytes:
@@ -189,20 +203,11 @@ TASK_TOOL_NAMES = {
 }
 """The tool of each task."""
 DEGRADATION_NAMES = {
-    "jpeg": "jpeg_artifact",
-    "jpeg_artifacts": "jpeg_artifact",
-    "compression": "jpeg_artifact",
-    "darkness": "dark",
-    "low_light": "dark",
-    "fog": "haze",
-    "grain": "noise",
-    "defocus": "defocus_blur",
-    "out_of_focus": "defocus_blur",
-    "motion": "motion_blur",
-    "faces": "low_quality_face",
-    "low_res": "low_resolution",
-    "scratches": "old_photo",
-}
+    "jpeg": "jpeg_artifact", "jpeg_artifacts": "jpeg_artifact", "compression": "jpeg_artifact",
+    "darkness": "dark", "low_light": "dark", "fog": "haze", "grain": "noise", "scratches": "old_photo",
+    "defocus": "defocus_blur", "out_of_focus": "defocus_blur", "motion": "motion_blur",
+    "faces": "low_quality_face", "low_res": "low_resolution",
+}  # fmt: skip
 """Other names of degradations that models use."""
 NO_STEPS = ("", "none", "nothing")
 """Texts for a plan without steps; None means that no plan is given."""

@@ -33,22 +33,20 @@ async def run_or_join(
     work: RunWork,
     wait_seconds: float | None = None,
 ) -> CallToolResult:
-    """Reply with the result of a run, or with its state after `wait_seconds` (the server's, if None).
-
-    Raises the error of the run.
-    """
+    """Reply with the result of a run, or its state after `wait_seconds` (None: the server's). Raises its error."""
     key, known = await anyio.to_thread.run_sync(_identify, service, tool, arguments)
     name = known or new_id(key)
     photo = await anyio.to_thread.run_sync(_photo, service, arguments)
     run, joined = await service.runs.begin(context, tool, photo, key, partial(work, name), name)
-    reply = await service.runs.wait(context, run, service.patience(wait_seconds))
+    reply = await service.runs.wait(context, run, wait_seconds)
     return reply or RunUnderWay.of(run, joined)
 
 
 def _identify(service: Service, tool: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
     """The key of a call, and the restoration on disk with that key. Raises `RequestError` and `ImageError`."""
     plain = {name: _plain(service, value) for name, value in arguments.items()}
-    able = [card.name for card in service.catalogue if availability(card, service.experts.store).state in CAN_RUN]
+    experts = service.experts
+    able = [card.name for card in experts.catalogue if availability(card, experts.store).state in CAN_RUN]
     key = key_of(tool, {**plain, "experts that can run": able})
     return key, service.find_restoration(key) if tool == "restore_to_4k" else None
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from imaging.errors import RestoreError
 from server.grouped import grouped
+from server.mcp.roots import knowing_roots
 
 if TYPE_CHECKING:
     from server.mcp.service import Service
@@ -36,8 +37,7 @@ MOST_FAULTS = 5
 
 EXPLAINED_ONCE = (
     "image", "profile", "strength", "region", "output", "findings", "description", "plan", "experts", "size",
-    "wait_seconds",
-    "detail", "strip_metadata",
+    "wait_seconds", "detail", "strip_metadata",
 )  # fmt: skip
 """Arguments with the same meaning in all tools; the schema of one tool and the server's instructions explain them."""
 EXPLAINING = ("restore_to_4k", "look")
@@ -71,7 +71,7 @@ class ServedTool:
                 raise ToolError(for_a_model(str(error))) from error
 
         server.add_tool(
-            guarded,
+            knowing_roots(guarded) if service.common.client_roots else guarded,
             name=self.function.__name__,
             description=self.description,
             annotations=self.annotations.model_copy(update={"title": self.title}),

@@ -1,4 +1,7 @@
-"""Tools that measure and change nothing: quality, degradations, a plan, a comparison, lists."""
+"""Tools that measure and change nothing: quality, degradations, a plan, a comparison, lists.
+
+Replies have only what a model needs to decide; the command line's JSON has everything.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from pydantic import BeforeValidator, Field
 
 from agent.perception import perceive
 from agent.planning import enlargement
+from agent.reasoners.reasoner import SURE as CONTENT_SURE
 from agent.regions import require_same_shape
+from agent.worth import SURE
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.features import extract_features
@@ -18,34 +23,27 @@ from iqa.metric import default_metrics
 from profiles.loading import predefined_profiles
 from server.errors import RequestError
 from server.expert_report import ExpertReport
+from server.mcp import inputs
 from server.mcp.guides import begin_guide
-from server.mcp.inputs import (
-    DescriptionArgument,
-    DetailArgument,
-    FailedArgument,
-    FindingsArgument,
-    ImageArgument,
-    InputImage,
-    OrderArgument,
-    ProfileArgument,
-    SizeArgument,
-    as_text,
-    caller,
-    task_of,
-)
+from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
 from server.mcp.previews import brightness_correlation, overview_of_two
-from server.mcp.ranking import PLACES, better_by_quality, better_by_verdict, common_verdicts, judged_on, judgement_of
 from server.mcp.responses import data_response, fact, picture_response, shown
 from server.mcp.restoration_text import PLAN_GIVEN
 from server.mcp.service import Service
-from server.mcp.slim_reports import slim_diagnosis, slim_plan, slim_quality
-from server.mcp.step_text import verdict_parts
 from server.mcp.tool_registration import READS, tool
 from server.mcp.tools_restore import sized
-from server.planning import plan_report
-from server.quality_report import quality_report
-from server.schemas import Diagnosis, PlanReport
+from server.mcp.verdict_text import (
+    PLACES,
+    better_by_quality,
+    better_by_verdict,
+    common_verdicts,
+    judged_on,
+    judgement_of,
+    verdict_parts,
+)
+from server.reports import plan_report, quality_report
+from server.schemas import Diagnosis, FindingReport, PlanReport, QualityReport
 from toolbox.availability import CAN_RUN
 from toolbox.tasks import Task
 
@@ -54,14 +52,16 @@ LEAST_CORRELATION = 0.4
 
 
 @tool("Measure quality", READS)
-async def analyze_quality(service: Service, context: Context[Any, Any], image: ImageArgument) -> CallToolResult:
+async def analyze_quality(
+    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
+) -> CallToolResult:
     """Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions
     use compare_images; to find what is wrong, reason_degradations. Seconds."""
 
     def work(token: ProgressToken, status: Status) -> dict[str, Any]:
         source = service.open(image, token, keep=False)
         token.check()
-        report = slim_quality(quality_report(source.image, source.picture, service.experts))
+        report = _slim_quality(quality_report(source.image, source.picture, service.experts))
         if made := judgement_of(service.workspace, source.picture.handle):
             report["judged"] = (
                 f"score {made.verdict.score:.3f} for {judged_on(made)}; candidates rank by it, not by quality"
@@ -72,7 +72,9 @@ async def analyze_quality(service: Service, context: Context[Any, Any], image: I
 
 
 @tool("Find degradations", READS)
-async def reason_degradations(service: Service, context: Context[Any, Any], image: ImageArgument) -> CallToolResult:
+async def reason_degradations(
+    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
+) -> CallToolResult:
     """Estimate what is wrong: severity and confidence of each degradation. For own steps, with look; trust
     your eyes if they differ. Not needed before restore_to_4k. Seconds."""
 
@@ -81,7 +83,7 @@ async def reason_degradations(service: Service, context: Context[Any, Any], imag
         token.check()
         features = extract_features(source.image, models=service.experts)
         diagnosis = Diagnosis.of(perceive(source.image, features=features))
-        return {"image": source.picture.model_dump(), **slim_diagnosis(diagnosis)}
+        return {"image": source.picture.model_dump(), **_slim_diagnosis(diagnosis)}
 
     return data_response(await service.jobs.run(context, "reason_degradations", work))
 
@@ -90,21 +92,21 @@ async def reason_degradations(service: Service, context: Context[Any, Any], imag
 async def plan_restoration(
     service: Service,
     context: Context[Any, Any],
-    image: ImageArgument,
-    size: SizeArgument = None,
-    profile: ProfileArgument = "default",
-    findings: FindingsArgument = None,
-    description: DescriptionArgument = None,
-    plan: OrderArgument = None,
-    failed: FailedArgument = None,
-    detail: DetailArgument = None,
+    image: inputs.ImageArgument,
+    size: inputs.SizeArgument = None,
+    profile: inputs.ProfileArgument = "default",
+    findings: inputs.FindingsArgument = None,
+    description: inputs.DescriptionArgument = None,
+    plan: inputs.OrderArgument = None,
+    failed: inputs.FailedArgument = None,
+    detail: inputs.DetailArgument = None,
 ) -> CallToolResult:
     """Show what restore_to_4k would do with the same arguments: findings, steps, final size, reasons, and the
     next call; the reply of each step names the next one. To show a plan or follow it; not needed
     before restore_to_4k. Seconds."""
 
     def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        wanted, reasoner = service.profile(profile, order=plan, detail=detail), caller(findings, description)
+        wanted, reasoner = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
         source, extent = sized(service.open(image, token, keep=False), size)
         token.check()
         wanted = extent.apply_to(wanted, source.image.long_side)
@@ -117,20 +119,77 @@ async def plan_restoration(
         if extent.final:
             report.final_width, report.final_height = extent.final
         service.require_pixels(report.final_width, report.final_height)
-        slim = slim_plan(_by_caller(report) if plan is not None else report)
+        if plan is not None:
+            report.by = "caller"
+            report.reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
+        slim = _slim_plan(report)
         return slim if extent.crop else slim | {"next": guide.begin(service, extent.final, image.text, profile)}
 
     return data_response(await service.jobs.run(context, "plan_restoration", work))
 
 
-def _by_caller(report: PlanReport) -> PlanReport:
-    reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
-    return report.model_copy(update={"by": "caller", "reasons": reasons})
+def _slim_diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The findings above very low, and the kind of content if its confidence is high."""
+    slim: dict[str, Any] = {
+        "description": diagnosis.description,
+        "quality": diagnosis.quality,
+        "findings": [_finding(one) for one in diagnosis.findings if one.severity != "very low"],
+    }
+    if diagnosis.content_confidence >= CONTENT_SURE:
+        slim["content"] = diagnosis.content.value
+        if diagnosis.suggested_profile != "default":
+            slim["suggested_profile"] = diagnosis.suggested_profile
+    return slim
+
+
+def _finding(finding: FindingReport) -> dict[str, Any]:
+    slim: dict[str, Any] = {
+        "degradation": finding.degradation.value,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "task": finding.task.value,
+        "present": finding.present,
+    }
+    if finding.present:
+        slim["in_doubt"] = True if finding.confidence < SURE else None
+        slim["measurements"] = finding.measurements
+    return slim
+
+
+def _slim_plan(report: PlanReport) -> dict[str, Any]:
+    """Steps with the experts that would run, sizes, reasons and findings."""
+    return {
+        "image": report.image.model_dump() if report.image else None,
+        "profile": report.profile,
+        "steps": [
+            {"task": step.task.value, "scale": step.scale, "experts": ", ".join(step.experts)}
+            for step in report.steps
+        ],
+        "final_width": report.final_width,
+        "final_height": report.final_height,
+        "reasons": report.reasons,
+        "warnings": report.warnings,
+        "by": report.by,
+        "findings": [_finding(one) | {"measurements": None} for one in report.diagnosis.findings if one.present],
+    }
+
+
+def _slim_quality(report: QualityReport) -> dict[str, Any]:
+    """The score, its metrics, and the names of the missing metrics."""
+    return {
+        "image": report.image.model_dump() if report.image else None,
+        "quality": report.quality,
+        "metrics": [
+            {"name": one.name, "value": one.value, "better": "higher" if one.higher_is_better else "lower"}
+            for one in report.metrics
+        ],
+        "not_installed": ", ".join(one.name for one in report.missing) or None,
+    }
 
 
 @tool("Compare two images", READS)
 async def compare_images(
-    service: Service, context: Context[Any, Any], first: ImageArgument, second: ImageArgument
+    service: Service, context: Context[Any, Any], first: inputs.ImageArgument, second: inputs.ImageArgument
 ) -> CallToolResult:
     """Compare two versions of one picture: which is better and by what measure, PSNR and SSIM between them
     (high means similar, not good), both side by side, reduced. For details use look with beside. Seconds."""
@@ -193,13 +252,13 @@ def _fidelity(a: Image, b: Image, token: ProgressToken) -> str:
 @tool("List experts", READS)
 async def list_experts(
     service: Service,
-    task: Annotated[Task | None, BeforeValidator(task_of), as_text("Such as denoising.")] = None,
+    task: Annotated[Task | None, BeforeValidator(inputs.task_of), inputs.as_text("Such as denoising.")] = None,
     include_missing: Annotated[bool, Field(description="Also those to install.")] = False,
     detail: bool = False,
 ) -> CallToolResult:
     """List experts by name, a line each; only needed to name one yourself. Quick."""
     store = service.experts.store
-    reports = [ExpertReport.of(card, store) for card in service.catalogue if task in (None, card.task)]
+    reports = [ExpertReport.of(card, store) for card in service.experts.catalogue if task in (None, card.task)]
     listed = [one for one in reports if include_missing or one.state in CAN_RUN]
     lines = [one.line(detail=detail or task is not None) for one in listed]
     return data_response({"experts": lines, "not_shown": len(reports) - len(listed)})
@@ -217,10 +276,5 @@ async def list_profiles(
 
 
 MEASURING_TOOLS = (
-    analyze_quality,
-    reason_degradations,
-    plan_restoration,
-    compare_images,
-    list_experts,
-    list_profiles,
-)
+    analyze_quality, reason_degradations, plan_restoration, compare_images, list_experts, list_profiles
+)  # fmt: skip

@@ -9,48 +9,18 @@ import anyio.lowlevel
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 
-from agent.events import (
-    Asked,
-    CandidateJudged,
-    Event,
-    Listener,
-    Perceived,
-    Planned,
-    Progress,
-    RolledBack,
-    StepFinished,
-    Warned,
-)
+from agent import events
 from agent.finishing import Finishing
 from agent.planning import enlargement
 from agent.run import Restoration, restore_file, resume_run
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
-from server.mcp.inputs import (
-    DescriptionArgument,
-    DetailArgument,
-    ExpertRunsArgument,
-    ExpertsArgument,
-    FindingsArgument,
-    ImageArgument,
-    InputImage,
-    OrderArgument,
-    OutputArgument,
-    ProfileArgument,
-    RegionArgument,
-    SecondsArgument,
-    SizeArgument,
-    StrengthArgument,
-    StripArgument,
-    WaitArgument,
-    caller,
-)
+from server.mcp import inputs
+from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
-from server.mcp.masks import mask_for, mask_image
 from server.mcp.previews import before_and_after, centred
 from server.mcp.resources import notify_of
-from server.mcp.responses import picture_link, picture_response, report_link
-from server.mcp.restoration_text import facts_of, found_line, plan_line, progress_lines, step_line, view_report
+from server.mcp.restoration_text import found_line, plan_line, progress_lines, restoration_response, step_line
 from server.mcp.run_calls import run_or_join
 from server.mcp.runs import Reply
 from server.mcp.service import Service, Source
@@ -64,28 +34,28 @@ from server.target_size import Extent, TargetSize
 class RestoreOptions:
     """The arguments of a restoration, apart from its image."""
 
-    size: SizeArgument = None
-    profile: ProfileArgument = "default"
-    strength: StrengthArgument = 1.0
-    region: RegionArgument = None
-    output: OutputArgument = None
-    findings: FindingsArgument = None
-    description: DescriptionArgument = None
-    plan: OrderArgument = None
-    experts: ExpertsArgument = None
-    max_seconds: SecondsArgument = None
-    max_expert_runs: ExpertRunsArgument = None
-    detail: DetailArgument = None
-    strip_metadata: StripArgument = False
+    size: inputs.SizeArgument = None
+    profile: inputs.ProfileArgument = "default"
+    strength: inputs.StrengthArgument = 1.0
+    region: inputs.RegionArgument = None
+    output: inputs.OutputArgument = None
+    findings: inputs.FindingsArgument = None
+    description: inputs.DescriptionArgument = None
+    plan: inputs.OrderArgument = None
+    experts: inputs.ExpertsArgument = None
+    max_seconds: inputs.SecondsArgument = None
+    max_expert_runs: inputs.ExpertRunsArgument = None
+    detail: inputs.DetailArgument = None
+    strip_metadata: inputs.StripArgument = False
 
 
 @tool("Restore to 4K", REPEATABLE, SHOWN_IN_VIEW)
 async def restore_to_4k(
     service: Service,
     context: Context[Any, Any],
-    image: ImageArgument,
+    image: inputs.ImageArgument,
     options: RestoreOptions,
-    wait_seconds: WaitArgument = None,
+    wait_seconds: inputs.WaitArgument = None,
 ) -> CallToolResult:
     """Restore and enlarge one photo in one call: measures, plans, runs several experts per step, keeps the
     best result or the input. Use it unless the user wants one particular step. Seconds
@@ -93,13 +63,13 @@ async def restore_to_4k(
     loop = anyio.lowlevel.current_token()
 
     def work(run: str, token: ProgressToken, status: Status) -> Reply:
-        def listener(event: Event) -> None:
+        def listener(event: events.Event) -> None:
             _report_event(status, event)
             notify_of(event, run, service.bus, loop)
 
         return _restored(service, image, options, run, token, status, listener)
 
-    arguments = {"image": image, "options": options, "mask": mask_image(options.region)}
+    arguments = {"image": image, "options": options, "mask": inputs.mask_image(options.region)}
     return await run_or_join(service, context, "restore_to_4k", arguments, work, wait_seconds)
 
 
@@ -110,7 +80,7 @@ def _restored(
     run: str,
     token: ProgressToken,
     status: Status,
-    listener: Listener,
+    listener: events.Listener,
 ) -> Reply:
     """Begin the run, or continue it if it was begun by an earlier call."""
     folder = service.settings.runs / run
@@ -119,7 +89,7 @@ def _restored(
     for line in filter(None, progress_lines(service.run_state(run))):
         status.milestone(line)
     source = service.open(image, token)
-    reasoner = caller(options.findings, options.description)
+    reasoner = inputs.caller(options.findings, options.description)
     output = None
     if not service.may_write(service.run_state(run)):
         output = service.new_output(f"{source.name}_restored", options.output)
@@ -130,7 +100,12 @@ def _restored(
 
 
 def _begin(
-    service: Service, image: InputImage, options: RestoreOptions, run: str, token: ProgressToken, listener: Listener
+    service: Service,
+    image: InputImage,
+    options: RestoreOptions,
+    run: str,
+    token: ProgressToken,
+    listener: events.Listener,
 ) -> tuple[Restoration, Source]:
     profile = service.profile(  # raises before the image is read
         options.profile,
@@ -140,12 +115,12 @@ def _begin(
         experts=options.experts,
         detail=options.detail,
     )
-    reasoner = caller(options.findings, options.description)
+    reasoner = inputs.caller(options.findings, options.description)
     source, extent = sized(service.open(image, token), options.size)
     profile = extent.apply_to(profile, source.image.long_side)
     factor = enlargement(source.image.long_side, profile)
     service.require_room(source.image.width * factor, source.image.height * factor)
-    mask = mask_for(service, options.region)
+    mask = service.mask(options.region)
     output = service.new_output(f"{source.name}_restored", options.output)
     restored = restore_file(
         source.file,
@@ -178,30 +153,25 @@ def _reply(service: Service, restored: Restoration, source: Source, region: str 
     handle = service.workspace.keep_file(restored.output.read_bytes(), source.name)
     picture = Picture(handle=handle, width=image.width, height=image.height)
     seen = before_and_after(source.image, image)
-    lines = [*facts_of(restored, picture, source.picture, region), seen.line]
-    file = str(restored.output)
-    links = picture_link(picture, "The restored picture", file), report_link(restored.state.id)
-    meta = {"restore4k/report": view_report(restored, picture, source.picture)}
-    return Reply(picture_response(lines, *seen.pictures, *links, meta=meta), file)
+    return Reply(restoration_response(restored, picture, source.picture, seen, region), str(restored.output))
 
 
-def _report_event(status: Status, event: Event) -> None:
+def _report_event(status: Status, event: events.Event) -> None:
     """Pass an event of a run to its caller as progress."""
     match event:
-        case Progress():
-            status.progress(event.fraction)
-            status.say(event.message)
-        case Perceived():
+        case events.Progress():
+            status.fraction, status.message = event.fraction, event.message
+        case events.Perceived():
             status.milestone(found_line(event.perception))
-        case Planned():
+        case events.Planned():
             status.milestone(plan_line(event.plan))
-        case CandidateJudged():
+        case events.CandidateJudged():
             status.notify(f"{event.step}: {event.verdict.expert} {event.verdict.score:.3f}")
-        case Asked():
+        case events.Asked():
             status.notify(f"asked {event.call.model} to {event.call.purpose}: {event.call.seconds:.1f} s")
-        case StepFinished():
+        case events.StepFinished():
             status.milestone(step_line(event.node))
-        case RolledBack():
+        case events.RolledBack():
             status.milestone(f"rolled back: {event.reason}")
-        case Warned():
+        case events.Warned():
             status.milestone(f"warning: {event.message}")

@@ -13,14 +13,13 @@ from pydantic import BeforeValidator, Field
 
 from agent.run import Restoration
 from imaging.errors import ImageError, RestoreError
-from imaging.image import Image
 from imaging.progress import ProgressToken
-from imaging.reading import Limits, read_image
+from imaging.reading import read_image
 from server.mcp.inputs import WaitArgument
-from server.mcp.previews import BeforeAndAfter, before_and_after
+from server.mcp.previews import before_and_after
 from server.mcp.resources import run_ids
-from server.mcp.responses import data_response, fact, picture_link, picture_response, report_link
-from server.mcp.restoration_text import facts_of, progress_lines, view_report
+from server.mcp.responses import data_response, fact, picture_response
+from server.mcp.restoration_text import progress_lines, restoration_response
 from server.mcp.runs import RunUnderWay
 from server.mcp.service import Service
 from server.mcp.tool_registration import READS, REPEATABLE, tool
@@ -46,7 +45,7 @@ async def get_run(
     known = service.runs.find(run)
     if known is None:
         return await service.jobs.run(context, "get_run", lambda token, _: _from_disk(service, run, token))
-    return await service.runs.wait(context, known, service.patience(wait_seconds)) or RunUnderWay.of(known)
+    return await service.runs.wait(context, known, wait_seconds) or RunUnderWay.of(known)
 
 
 @tool("Cancel a run", REPEATABLE)
@@ -87,23 +86,13 @@ def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResu
     token.check()
     picture = Picture(handle=f"run://{run}", width=image.width, height=image.height)
     original = Picture(handle=state.source, width=state.nodes[0].width, height=state.nodes[0].height)
-    seen = _before_and_after(restored, image, service.settings.limits())
-    return picture_response(
-        [*facts_of(restored, picture, original), *(one.line for one in seen)],
-        *(block for one in seen for block in one.pictures),
-        picture_link(picture, "The restored picture", state.output),
-        report_link(run),
-        meta={"restore4k/report": view_report(restored, picture, original)},
-    )
-
-
-def _before_and_after(restored: Restoration, image: Image, limits: Limits) -> tuple[BeforeAndAfter, ...]:
-    """The pictures of a restoration's reply, from the input in its run folder; no detail if that input is reduced."""
     try:
-        before = read_image(restored.folder.resolve() / "before.jpg", limits)
-    except ImageError:  # missing, damaged, or a link
-        return ()
-    return (before_and_after(before, image, with_detail=before.width >= restored.state.nodes[0].width),)
+        before = read_image(restored.folder.resolve() / "before.jpg", service.settings.limits())
+    except ImageError:  # the input in the run folder is missing, damaged, or a link
+        seen = None
+    else:  # no detail if that input is reduced
+        seen = before_and_after(before, image, with_detail=before.width >= original.width)
+    return restoration_response(restored, picture, original, seen)
 
 
 def _listed(service: Service) -> list[dict[str, Any]]:

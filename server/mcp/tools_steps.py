@@ -15,35 +15,17 @@ from agent.regions import regions_of
 from agent.state import Step
 from imaging.progress import ProgressToken
 from server.errors import RequestError
+from server.mcp import inputs
 from server.mcp.guides import plan_id
-from server.mcp.inputs import (
-    TASK_TOOL_NAMES,
-    DetailArgument,
-    ExpertArgument,
-    ExpertsArgument,
-    HandleArgument,
-    ImageArgument,
-    InputImage,
-    OptionalImage,
-    OutputArgument,
-    ProfileArgument,
-    RegionArgument,
-    StrengthArgument,
-    StripArgument,
-    TaskArgument,
-    as_text,
-    scale_of,
-    words,
-)
+from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
-from server.mcp.masks import mask_image
 from server.mcp.responses import fact, picture_line, picture_response, shown
 from server.mcp.run_calls import run_or_join
 from server.mcp.runs import Reply
 from server.mcp.service import Service
-from server.mcp.step_text import describe
 from server.mcp.steps import StepOptions, finish_image, judge_candidates, select_candidate, take_step
 from server.mcp.tool_registration import REPEATABLE, ServedTool, tool
+from server.mcp.verdict_text import describe
 from server.profile_options import LONG_SIDES
 from toolbox.tasks import Task
 
@@ -76,16 +58,15 @@ def _task_tool(name: str, title: str, purpose: str) -> ServedTool:
     async def run_task(
         service: Service,
         context: Context[Any, Any],
-        image: ImageArgument,
-        expert: ExpertArgument = None,
-        strength: StrengthArgument = 1.0,
-        region: RegionArgument = None,
-        profile: ProfileArgument = "default",
-        output: OutputArgument = None,
+        image: inputs.ImageArgument,
+        expert: inputs.ExpertArgument = None,
+        strength: inputs.StrengthArgument = 1.0,
+        region: inputs.RegionArgument = None,
+        profile: inputs.ProfileArgument = "default",
+        output: inputs.OutputArgument = None,
     ) -> CallToolResult:
-        options = StepOptions(strength, region, output)
-        step = Step(task=TASK_TOOL_NAMES[name])
-        return await _step(service, context, name, image, step, expert, profile, options)
+        options = StepOptions(expert, strength, region, profile, output)
+        return await _step(service, context, name, image, Step(task=inputs.TASK_TOOL_NAMES[name]), options)
 
     run_task.__name__ = name
     return ServedTool(run_task, title, f"{purpose} Up to minutes.", REPEATABLE)
@@ -95,61 +76,51 @@ def _task_tool(name: str, title: str, purpose: str) -> ServedTool:
 async def restore_faces(
     service: Service,
     context: Context[Any, Any],
-    image: ImageArgument,
-    expert: ExpertArgument = None,
-    strength: StrengthArgument = 1.0,
-    region: RegionArgument = None,
-    profile: ProfileArgument = "default",
-    output: OutputArgument = None,
-    original: Annotated[OptionalImage, as_text("The photo before any step.")] = None,
+    image: inputs.ImageArgument,
+    expert: inputs.ExpertArgument = None,
+    strength: inputs.StrengthArgument = 1.0,
+    region: inputs.RegionArgument = None,
+    profile: inputs.ProfileArgument = "default",
+    output: inputs.OutputArgument = None,
+    original: Annotated[inputs.OptionalImage, inputs.as_text("The photo before any step.")] = None,
 ) -> CallToolResult:
     """Restore faces, keeping each person's identity, and change nothing else; last, after enlarging.
     Up to minutes."""
-    step, options = Step(task=Task.FACE_RESTORATION), StepOptions(strength, region, output)
-    return await _step(service, context, "restore_faces", image, step, expert, profile, options, original)
+    options = StepOptions(expert, strength, region, profile, output, original=original)
+    return await _step(service, context, "restore_faces", image, Step(task=Task.FACE_RESTORATION), options)
 
 
 @tool("Enlarge", REPEATABLE)
 async def super_resolve(
     service: Service,
     context: Context[Any, Any],
-    image: ImageArgument,
+    image: inputs.ImageArgument,
     scale: Annotated[
-        float, BeforeValidator(scale_of), Field(gt=1, le=16, description="2 or 4, also 1.5 or 3; 8x: 2, then 4.")
+        float,
+        BeforeValidator(inputs.scale_of),
+        Field(gt=1, le=16, description="2 or 4, also 1.5 or 3; 8x: 2, then 4."),
     ] = 4,
-    expert: ExpertArgument = None,
-    strength: StrengthArgument = 1.0,
-    region: RegionArgument = None,
-    profile: ProfileArgument = "default",
-    detail: DetailArgument = None,
-    output: OutputArgument = None,
+    expert: inputs.ExpertArgument = None,
+    strength: inputs.StrengthArgument = 1.0,
+    region: inputs.RegionArgument = None,
+    profile: inputs.ProfileArgument = "default",
+    detail: inputs.DetailArgument = None,
+    output: inputs.OutputArgument = None,
 ) -> CallToolResult:
     """Enlarge by super-resolution, after removing other defects, which would grow too. To a given size:
     restore_to_4k. Up to minutes."""
-    options = StepOptions(strength, region, output, scale, detail)
-    return await _step(service, context, "super_resolve", image, _enlarging(scale), expert, profile, options)
+    options = StepOptions(expert, strength, region, profile, output, scale, detail)
+    return await _step(service, context, "super_resolve", image, _enlarging(scale), options)
 
 
 async def _step(
-    service: Service,
-    context: Context[Any, Any],
-    name: str,
-    image: InputImage,
-    step: Step,
-    expert: str | None,
-    profile: str,
-    options: StepOptions,
-    original: InputImage | None = None,
+    service: Service, context: Context[Any, Any], name: str, image: InputImage, step: Step, options: StepOptions
 ) -> CallToolResult:
     def work(run: str, token: ProgressToken, status: Status) -> Reply:
-        wanted = service.profile(profile, detail=options.detail)
-        source, first = service.open(image, token), service.open(original, token).image if original else None
-        called = f"{source.name}_{name}"
-        return take_step(service, source, step, wanted, expert, called, token, status, options, first)
+        return take_step(service, image, step, name, options, token, status)
 
     arguments = {
-        "image": image, "step": step, "expert": expert, "profile": profile, "options": options,
-        "mask": mask_image(options.region), "original": original,
+        "image": image, "step": step, "options": options, "mask": inputs.mask_image(options.region),
         "plan": await anyio.to_thread.run_sync(plan_id, service, image),
     }  # fmt: skip
     return await run_or_join(service, context, name, arguments, work)
@@ -168,16 +139,16 @@ def _enlarging(scale: float) -> Step:
 async def run_candidates(
     service: Service,
     context: Context[Any, Any],
-    image: ImageArgument,
-    task: TaskArgument,
+    image: inputs.ImageArgument,
+    task: inputs.TaskArgument,
     scale: Annotated[
-        float | None, BeforeValidator(scale_of), Field(description="2 or 4, for super_resolution.")
+        float | None, BeforeValidator(inputs.scale_of), Field(description="2 or 4, for super_resolution.")
     ] = None,
-    experts: ExpertsArgument = None,
+    experts: inputs.ExpertsArgument = None,
     region: Annotated[
         str | None, Field(max_length=200, description='What the sheet shows: "x,y,w,h", "face 1".')
     ] = None,
-    profile: ProfileArgument = "default",
+    profile: inputs.ProfileArgument = "default",
 ) -> CallToolResult:
     """Run every expert for one task on the whole picture: one handle each, and a sheet that shows the same
     part of all, without scores. To choose by eye, then select_best; the task's own tool is quicker.
@@ -218,25 +189,28 @@ async def select_best(
     service: Service,
     context: Context[Any, Any],
     candidates: Annotated[
-        list[HandleArgument],
-        BeforeValidator(words),
+        list[inputs.HandleArgument],
+        BeforeValidator(inputs.words),
         Field(min_length=1, max_length=33),
-        as_text("Handles of one run_candidates, comma-separated."),
+        inputs.as_text("Handles of one run_candidates, comma-separated."),
     ],
-    choice: Annotated[HandleArgument | None, Field(description="Your own choice; else the best score.")] = None,
-    strength: StrengthArgument = 1.0,
-    region: RegionArgument = None,
-    output: OutputArgument = None,
+    choice: Annotated[
+        inputs.HandleArgument | None, Field(description="Your own choice; else the best score.")
+    ] = None,
+    strength: inputs.StrengthArgument = 1.0,
+    region: inputs.RegionArgument = None,
+    output: inputs.OutputArgument = None,
 ) -> CallToolResult:
     """Choose one candidate of run_candidates and save it; its handle is for the next step. Quick."""
 
+    options = StepOptions(strength=strength, region=region, output=output)
+
     def work(run: str, token: ProgressToken, status: Status) -> Reply:
         token.check()
-        return select_candidate(service, candidates, choice, StepOptions(strength, region, output))
+        return select_candidate(service, candidates, choice, options)
 
     arguments = {
-        "candidates": candidates, "choice": choice, "strength": strength, "region": region, "output": output,
-        "mask": mask_image(region),
+        "candidates": candidates, "choice": choice, "options": options, "mask": inputs.mask_image(region),
         "plan": await anyio.to_thread.run_sync(plan_id, service, InputImage("handle", candidates[0])),
     }  # fmt: skip
     return await run_or_join(service, context, "select_best", arguments, work)
@@ -246,12 +220,12 @@ async def select_best(
 async def finish_restoration(
     service: Service,
     context: Context[Any, Any],
-    image: ImageArgument,
+    image: inputs.ImageArgument,
     width: SideArgument = None,
     height: SideArgument = None,
     stretch: Annotated[bool, Field(description="Allow another aspect.")] = False,
-    strip_metadata: StripArgument = False,
-    output: OutputArgument = None,
+    strip_metadata: inputs.StripArgument = False,
+    output: inputs.OutputArgument = None,
 ) -> CallToolResult:
     """Last call of a restoration in steps: plain resize to the plan's final size, saved with colour profile
     and EXIF. To enlarge with detail use super_resolve. Seconds."""
@@ -270,11 +244,5 @@ async def finish_restoration(
     return await run_or_join(service, context, "finish_restoration", arguments, work)
 
 
-STEP_TOOLS = (
-    *(_task_tool(name, title, purpose) for name, (title, purpose) in TASK_TOOLS.items()),
-    restore_faces,
-    super_resolve,
-    run_candidates,
-    select_best,
-    finish_restoration,
-)
+SAME_SIZE_TOOLS = tuple(_task_tool(name, title, purpose) for name, (title, purpose) in TASK_TOOLS.items())
+STEP_TOOLS = (*SAME_SIZE_TOOLS, restore_faces, super_resolve, run_candidates, select_best, finish_restoration)
