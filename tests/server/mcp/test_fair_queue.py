@@ -77,11 +77,11 @@ async def test_all_together_can_fill_the_queue_but_one_call_of_each_client_has_r
             group.start_soon(wait, name)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(Busy, match="busy: 3 calls are waiting, 2 of them yours"):
-            queue.enter("a", lambda position: None)
+            await wait("a")
         group.start_soon(wait, "b")
         await anyio.wait_all_tasks_blocked()
         group.start_soon(wait, "c")
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(Busy, match="busy: 5 calls are waiting, 1 of them yours"):
-            queue.enter("c", lambda position: None)
+            await wait("c")
         group.cancel_scope.cancel()
