@@ -153,8 +153,8 @@ def test_where_texture_is_wanted_the_network_that_generates_it_is_kept_unless_it
 ) -> None:
     """Its colours are not those of the input, so that its score is lower."""
     faithful = expert("faithful", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(LARGE), 2)
-    made = crash if texture is None else lambda image: image.with_pixels(texture)
-    textured = expert("textured", Task.SUPER_RESOLUTION, made, 2, "perception")
+    function = crash if texture is None else lambda image: image.with_pixels(texture)
+    textured = expert("textured", Task.SUPER_RESOLUTION, function, 2, "perception")
     wanted = profile(restore_option=None, plan="super_resolution", **PLEASING)
     restoration = run(noisy_file, wanted, ScriptedPool(faithful, textured))
     assert winners(restoration) == [winner]
@@ -168,17 +168,17 @@ def test_texture_that_looks_like_rain_or_motion_blur_is_rejected(
     detail: float, streaks: Degradation | None, noisy_file: Path
 ) -> None:
     """Networks generate needles from rain, and fur from motion blur."""
-    made = to_float(skimage.data.astronaut()[20:276, 150:406])
+    texture = to_float(skimage.data.astronaut()[20:276, 150:406])
     if streaks:
-        made, _ = mix(made, [streaks], np.random.default_rng(1), [Severity.HIGH])
+        texture, _ = mix(texture, [streaks], np.random.default_rng(1), [Severity.HIGH])
     textured = expert(
-        "textured", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(from_numpy(made)), 2, "perception"
+        "textured", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(from_numpy(texture)), 2, "perception"
     )
     wanted = profile(restore_option=None, plan="super_resolution", detail=detail)
     restoration = run(noisy_file, wanted, ScriptedPool(PLAIN_2X, textured))
     assert winners(restoration) == (["plain_2x"] if streaks else ["textured" if detail == 1 else "plain_2x+textured"])
-    told = {verdict.expert: verdict.error for verdict in restoration.path_taken()[-1].verdicts}["textured"]
-    assert (told or "").endswith(streaks.value.replace("_", " ") if streaks else "")
+    errors = {verdict.expert: verdict.error for verdict in restoration.path_taken()[-1].verdicts}["textured"]
+    assert (errors or "").endswith(streaks.value.replace("_", " ") if streaks else "")
     named = wanted.model_copy(update={"experts": ("textured",)})
     assert winners(run(noisy_file, named, ScriptedPool(PLAIN_2X, textured), overwrite=True)) == ["textured"]
 
