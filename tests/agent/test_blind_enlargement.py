@@ -12,7 +12,7 @@ import skimage.data
 import torch
 
 from agent.state import Step
-from agent.step import experts_for, run_step, too_slow
+from agent.step import run_step
 from agent.step_context import StepContext
 from imaging.convert import from_numpy, to_float
 from imaging.image import Image
@@ -21,8 +21,6 @@ from imaging.reading import read_image
 from imaging.resizing import resize
 from imaging.writing import write_image
 from iqa.features import extract_features
-from profiles.loading import load_profile
-from profiles.schema import Profile
 from tests.agent.scripted import (
     CLEAN,
     NOISY,
@@ -37,12 +35,10 @@ from tests.agent.scripted import (
     step_context,
     winners,
 )
-from toolbox.pool import ExpertPool
 from toolbox.tasks import Degradation, Severity, Task
 from training.data.degradations import mix
 
 LARGE = resize(from_numpy(CLEAN), 256, 256)
-ENLARGE_4X = Step(task=Task.SUPER_RESOLUTION, scale=4)
 PLEASING = {"restore_preference": "perception", "rollback": False}
 
 
@@ -230,26 +226,6 @@ def test_on_a_large_picture_a_network_that_generates_texture_is_not_compared_wit
     assert winners(run(source, wanted, ScriptedPool(PLAIN_2X, pale))) == [winner]
 
 
-def context_of(side: int, wanted: Profile, seconds: float | None) -> StepContext:
-    image = Image(torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)))
-    return StepContext(image, ENLARGE_4X, wanted, ExpertPool(), extract_features(image), expert_seconds=seconds)
-
-
-@pytest.mark.parametrize(("seconds", "runs"), [(1.0, False), (1000.0, True), (None, True)])
-def test_real_esrgan_runs_where_it_fits_the_time(
-    seconds: float | None, runs: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
-    context = context_of(128, load_profile("GenSR-s4-P"), seconds)
-    assert ("realesrgan_x4" in [card.name for card in experts_for(context)]) == runs
-
-
-def test_what_a_profile_names_runs_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
-    wanted = load_profile("GenSR-s4-P").model_copy(update={"experts": ("realesrgan_x4",)})
-    assert [card.name for card in experts_for(context_of(128, wanted, 1.0))] == ["realesrgan_x4"]
-
-
 class ReportingExpert(ScriptedExpert):
     """Reports all of its progress, as networks do."""
 
@@ -290,23 +266,3 @@ def test_a_small_network_enlarges_only_the_cleaned_picture(other: str, runs: int
         other_inputs={".untouched": noisy, ".half_cleaned": noisy},
     )
     assert len(run_step(context, pool.runnable(Task.SUPER_RESOLUTION, 2)).verdicts) == runs
-
-
-def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: None)
-    context = context_of(128, load_profile("GenSR-s4-P"), 0.001)
-    assert not too_slow(context, context.experts.runnable(Task.SUPER_RESOLUTION, 4))
-
-
-@pytest.mark.parametrize("max_seconds", [None, 300.0])
-def test_why_an_expert_is_too_slow_is_told_with_what_helps(
-    max_seconds: float | None, noisy_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
-    slow = expert("slow", Task.SUPER_RESOLUTION, crash, 2, "perception")
-    slow = replace(slow, card=slow.card.model_copy(update={"teraflop": 1e6}))
-    wanted = profile(restore_option=None, plan="super_resolution", max_seconds=max_seconds, **PLEASING)
-    restoration = run(noisy_file, wanted, ScriptedPool(PLAIN_2X, slow))
-    (warning,) = (one for one in restoration.state.warnings if "slow" in one)
-    assert "s on this CPU, more than the " in warning
-    assert ("max_seconds" in warning) == (max_seconds is not None)
