@@ -294,7 +294,8 @@ def _restored(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet
             return run(token=token, listener=view).summary()
         except (Cancelled, OutputError, RunError) as error:
             command = shlex.join(["restore4k", "resume", str(runs / view.run)])
-            again = f"resume with: {command}" if view.run else "no run was started"
+            unstarted = "" if isinstance(error, RunError) else "no run was started"
+            again = f"resume with: {command}" if view.run else unstarted
             hint = "; ".join(filter(None, (error.hint, again)))
             code = SIGNALLED + received() if isinstance(error, Cancelled) else BAD_REQUEST
             raise answer.fail(type(error).__name__, error.message, hint, code, run=view.run) from None

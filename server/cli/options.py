@@ -86,7 +86,12 @@ class PlanOptions:
             detail=self.detail,
             grain=self.grain,
         )
-        return profile if self.steps is None else with_steps(profile, _tasks_of(self.steps))
+        if self.steps is None:
+            return profile
+        steps = _tasks_of(self.steps)
+        if self.scale and Task.SUPER_RESOLUTION not in steps:
+            raise RequestError("--scale has no effect on these steps", "add super_resolution to --steps")
+        return with_steps(profile, steps)
 
 
 def _tasks_of(text: str) -> list[Task]:

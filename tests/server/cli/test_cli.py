@@ -144,6 +144,12 @@ def test_errors_with_json_are_a_document_too(run: Any, photos: Any, arguments: l
     assert result.stderr.count("\n") == 1
 
 
+def test_resuming_an_absent_run_says_so_and_speaks_of_no_new_one(run: Any) -> None:
+    result = run("resume", "absent")
+    assert "absent is not a run folder" in result.stderr
+    assert "started" not in result.stderr
+
+
 def test_an_internal_error_is_one_line_and_exit_code_1(
     run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
