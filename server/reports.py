@@ -96,7 +96,12 @@ def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> Q
     ready = [name for name, advice in missing.items() if not advice]
     published = measure_published(ready, image, pool, pool.store)
     quality = quality_of(extract_features(image, models=pool), published=published)
-    metrics = [_measured(name, value) for name, value in quality.parts.items()]
+    added = {
+        name: metric.measure(image)
+        for name, metric in default_metrics().items()
+        if metric.reference == "none" and name not in quality.parts
+    }
+    metrics = [_measured(name, value) for name, value in {**quality.parts, **added}.items()]
     unavailable = [
         MissingMetric(name=name, about=metric.about, licence=metric.licence, advice=missing[name])
         for name, metric in published_metrics().items()

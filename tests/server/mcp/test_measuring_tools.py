@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 
+from iqa.metric import Metric, default_metrics
 from tests.server.mcp.test_tools import call, pictures
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +73,18 @@ async def test_a_metric_has_one_value_in_all_tools_and_different_pictures_are_no
     assert len(pictures(result)) == 1
     assert "different pictures" in refused.content[0].text
     assert "sizes differ" in sizes["fidelity"]
+
+
+async def test_metrics_without_reference_of_other_distributions_are_measured_too(
+    server: MCPServer[Any], photos: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brightness = Metric("brightness", True, (0.0, 1.0), "none", "Mean.", lambda image: float(image.pixels.mean()))
+    known = {**default_metrics(), brightness.name: brightness}
+    monkeypatch.setattr("server.reports.default_metrics", lambda: known)
+    async with Client(server) as client:
+        measured = (await call(client, "analyze_quality", image="noisy.jpg")).structured_content or {}
+    values = {metric["name"]: metric["value"] for metric in measured["metrics"]}
+    assert 0.1 < values["brightness"] < 0.9
 
 
 async def test_look_shows_original_pixels_two_versions_and_their_difference(
