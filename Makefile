@@ -41,10 +41,10 @@ docs: .venv/.ready
 bundle: .venv/.ready
 	$(BIN)/python bundle/build.py
 
-lock:
-	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml \
+lock: .venv/.ready
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml \
 		--output-file requirements.lock
-	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml --group dev --overrides overrides.txt \
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header pyproject.toml --group dev --overrides overrides.txt \
 		--constraint requirements.lock --output-file requirements-dev.lock
 
 clean:

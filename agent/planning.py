@@ -49,9 +49,9 @@ def perceive_and_plan(
             perception = perceive(image, reasoner, features)
         perceived(perception)
     with timer.section("planning"):
-        made = plan(perception, profile, experts.catalogue, reasoner)
-        warnings = (*made.warnings, *unavailable_experts(made.steps, profile, experts))
-    return perception, made.model_copy(update={"warnings": warnings})
+        planned = plan(perception, profile, experts.catalogue, reasoner)
+        warnings = (*planned.warnings, *unavailable_experts(planned.steps, profile, experts))
+    return perception, planned.model_copy(update={"warnings": warnings})
 
 
 def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasoner: Reasoner = RULES) -> Plan:

@@ -130,8 +130,8 @@ def _on_other_input(
     if output.image is None:
         return Candidate(Verdict(expert=name, score=0.0, error=output.error))
     with context.timer.section("finishing"):
-        kept = quantize_uint16(output.image, image, context.step, name)
-    candidate = judge.evaluate(card, kept, output.seconds)
+        quantized = quantize_uint16(output.image, image, context.step, name)
+    candidate = judge.evaluate(card, quantized, output.seconds)
     return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
 
 
@@ -142,8 +142,8 @@ def _judged(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> 
             yield Candidate(Verdict(expert=card.name, score=0.0, error=output.error))
             continue
         with context.timer.section("finishing"):
-            kept = quantize_uint16(output.image, context.image, context.step, card.name)
-        yield judge.evaluate(card, kept, output.seconds)
+            quantized = quantize_uint16(output.image, context.image, context.step, card.name)
+        yield judge.evaluate(card, quantized, output.seconds)
 
 
 def _outputs(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[tuple[ExpertCard, _Output]]:

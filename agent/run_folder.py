@@ -58,9 +58,9 @@ class RunFolder:
             (path / "thumbnails").mkdir()
         except OSError as error:
             if not isinstance(error, FileExistsError):
-                for made in (path / "nodes", path):
+                for created in (path / "nodes", path):
                     with suppress(OSError):
-                        made.rmdir()
+                        created.rmdir()
             raise RunError(
                 f"the run folder {path} cannot be made: {error.strerror}", f"{FREE_IT}, or choose another folder"
             ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from agent.state import KEEP_INPUT, Verdict, expert_of
 from agent.step_context import StepContext
 from agent.worth import ranking_gains
 from imaging.errors import Cancelled
+from imaging.resizing import resize
 from iqa.degradations import estimates_from
 from iqa.expected_gain import is_probable
 from iqa.visibility import is_visible
@@ -107,10 +108,11 @@ def run_step(
     `observe` is called with every candidate as soon as it has its verdict. `judge` is given the candidates whose
     scores are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile
     names compete only with each other, and so do networks that generate texture if the profile wants it in
-    enlargements: consistency would favour results without texture. When the time is up, the best result so far is
-    taken. Texture generated from streaks is rejected if a network without texture runs too, and so are results that
-    lost texture to cleaning. The input is kept if the step was not requested and the best result does not visibly
-    differ from it.
+    enlargements: consistency would favour results without texture. For a blend of both, texture is generated from
+    the best faithful result, reduced to the size of the input, so that noise and blocks do not become texture. When
+    the time is up, the best result so far is taken. Texture generated from streaks is rejected if a network without
+    texture runs too, and so are results that lost texture to cleaning. The input is kept if the step was not
+    requested and the best result does not visibly differ from it.
     """
     faithful, generative, verdicts = Selection(), Selection(compares_detail=True), list[Verdict]()
     generated = {
@@ -123,11 +125,10 @@ def run_step(
             raise _TimeIsUp
 
     watched = replace(context, token=context.token.watched_by(watch))
-    run = run_face_step if context.step.task is Task.FACE_RESTORATION else run_candidates
     named = _named(context, cards)
     has_alternative = not named and any(card.name not in generated for card in cards)
     with suppress(_TimeIsUp):
-        for candidate in run(watched, cards):
+        for candidate in _candidates(watched, cards, faithful):
             is_generated = candidate.verdict.expert in generated
             if is_generated and has_alternative:
                 candidate = _without_streaks(context, candidate)
@@ -154,6 +155,28 @@ def run_step(
         verdicts = [_rejected(verdict, message) if verdict is best.verdict else verdict for verdict in verdicts]
         best = kept
     return StepResult(best, tuple(verdicts), selection.margin)
+
+
+def _candidates(context: StepContext, cards: Sequence[ExpertCard], faithful: Selection) -> Iterator[Candidate]:
+    """The candidates of a step, one by one; `faithful` selects among those without generated texture meanwhile."""
+    if context.step.task is Task.FACE_RESTORATION:
+        yield from run_face_step(context, cards)
+        return
+    last = textured(context, cards) if context.profile.blended_detail is not None else []
+    first = [card for card in cards if card not in last]
+    share = len(first) / len(cards) if cards else 1.0
+    yield from run_candidates(replace(context, token=context.token.part(0, share)), first)
+    if last:
+        cleaned = _with_image_of(faithful.winner, replace(context, token=context.token.part(share, 1)))
+        yield from run_candidates(cleaned, last)
+
+
+def _with_image_of(candidate: Candidate | None, context: StepContext) -> StepContext:
+    """The context with an enlarged candidate, reduced to the size of the input, instead of its images."""
+    if candidate is None or candidate.image is None:
+        return context
+    reduced = resize(candidate.image.pixels, context.image.height, context.image.width)
+    return replace(context, image=context.image.with_pixels(reduced), other_inputs={})
 
 
 def _kept_instead_of(best: Candidate, context: StepContext, verdicts: Sequence[Verdict]) -> Candidate | None:

@@ -67,7 +67,7 @@ def ranking_gains(features: ImageFeatures, task: Task) -> Mapping[str, ExpectedG
     adjustments, whose experts are ranked by priors.
 
     Their gain depends mostly on whether the tones of the picture are intended. Such a step is planned only after that
-    is settled, by a clear gain or a request.
+    is decided, by a clear gain or a request.
     """
     return {} if task.spec.is_global else expected_gains(features, task)
 

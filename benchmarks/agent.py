@@ -163,16 +163,16 @@ def _pool() -> ExpertPool:
 def _counted(looks: list[float], whole: Image) -> Iterator[None]:
     """Count the calls of estimator and metrics in `looks`; one on a crop counts by its share of the pixels."""
 
-    def see_and_count(
+    def extract_and_count(
         image: Image, crops: tuple[Box, ...] | None = None, models: ExpertPool | None = None
     ) -> ImageFeatures:
         looks.append(min(1.0, image.width * image.height / (whole.width * whole.height)))
         return extract_features(image, crops, models)
 
     with (
-        patch.object(judging, "extract_features", see_and_count),
-        patch.object(run_context, "extract_features", see_and_count),
-        patch.object(step_context, "extract_features", see_and_count),
+        patch.object(judging, "extract_features", extract_and_count),
+        patch.object(run_context, "extract_features", extract_and_count),
+        patch.object(step_context, "extract_features", extract_and_count),
     ):
         yield
 

@@ -34,7 +34,7 @@ from toolbox.pool import ExpertPool
 from training.data.loading import shrink
 
 Cell = tuple[Image, str]
-PIECE = 176
+PATCH_SIDE = 176
 LABEL = 26
 GAP = 4
 SHOWN = {
@@ -77,7 +77,7 @@ def main() -> None:
                 shown.setdefault(trial.group, trial)
         for group, trial in shown.items():
             rows = list(_rows(trial, arguments.photos, pool))
-            save(rows, arguments.output / f"{group.replace(' ', '_').lower()}.jpg", patch=PIECE)
+            save(rows, arguments.output / f"{group.replace(' ', '_').lower()}.jpg", patch=PATCH_SIDE)
 
 
 def save(rows: Sequence[Sequence[Cell]], file: Path, patch: int) -> None:

@@ -30,11 +30,13 @@ from training.data.loading import Pair, load_photo, photo_files, random_patch, s
 from training.data.pairs import degrader
 from training.networks.distill import high_frequencies
 
-FAITHFUL, TEXTURED = "restore4k_sr_x4", "restore4k_sr_x4_texture"
-OTHERS = ("restore4k_sr_x4_real", "realesrgan_x4")
+FAITHFUL, BLIND = "restore4k_sr_x4", "restore4k_sr_x4_real"
+TEXTURED, OTHERS = "restore4k_sr_x4_texture", ("realesrgan_x4",)
 DETAILS = (0.25, 0.4, 0.5, 0.7)
-SIDES = {"bicubic": 320, "mild": 256}
-"""Side of the crop of a photo, by degradation; targets of `mild` have half of it."""
+KINDS = {"bicubic": (320, FAITHFUL), "mild": (256, FAITHFUL), "web": (320, BLIND)}
+"""Side of the crop of a photo, and the faithful network of the blends, by degradation; targets of `mild` have half of
+the side.
+"""
 TIMED_SIDE = 192
 
 
@@ -45,28 +47,31 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of photos, as training has it")
     arguments = parser.parse_args()
     pool = ExpertPool()
-    experts = {name: without_tta(pool.get(name)) for name in (FAITHFUL, TEXTURED, *OTHERS)}
+    experts = {name: without_tta(pool.get(name)) for name in (FAITHFUL, BLIND, TEXTURED, *OTHERS)}
     _, files = split(photo_files(arguments.data))
-    for kind, side in SIDES.items():
+    for kind, (side, faithful) in KINDS.items():
         make, rng = degrader(kind, 4), np.random.default_rng(0)
         pairs = [make(random_patch(load_photo(file), side, rng), rng) for file in files]
         print(f"## {len(pairs)} photos, {kind}\n")
         print("| enlargement | PSNR of RGB | least above bicubic | high frequencies |\n|---|---|---|---|")
-        show(pairs, experts)
+        show(pairs, experts, faithful)
     print("## Time\n\n| network | seconds per megapixel of the input |\n|---|---|")
     for name, expert in experts.items():
         print(f"| {name} | {seconds_per_megapixel(expert):.1f} |")
 
 
-def show(pairs: list[Pair], experts: dict[str, Expert]) -> None:
-    """Print the rows of a table for pairs of a small picture and its original."""
+def show(pairs: list[Pair], experts: dict[str, Expert], faithful: str) -> None:
+    """Print the rows of a table for pairs of a small picture and its original; blends as in the product."""
     found = defaultdict[str, list[tuple[float, float, float]]](list)
     for given, photo in pairs:
         small, original = from_numpy(given), from_numpy(photo)
         results = {"bicubic": resize(small, *original.shape[1:]).clamp(0, 1)}
         results |= {name: run(expert, small) for name, expert in experts.items()}
+        plain = results[faithful]
+        textured = run(experts[TEXTURED], resize(plain, *small.shape[1:]).clamp(0, 1))
         for share in DETAILS:
-            results[f"blend, detail {share}"] = results[FAITHFUL].lerp(results[TEXTURED], share)
+            results[f"blend with {faithful}, detail {share}"] = plain.lerp(textured, share)
+        results["the same of the input's own texture, 0.4"] = plain.lerp(results[TEXTURED], 0.4)
         least = psnr(Image(results["bicubic"]), Image(original))
         for name, result in results.items():
             value = psnr(Image(result), Image(original))

@@ -70,8 +70,8 @@ async def measure(folder: Path, long_side: int, calls: int, parts: list[str], ni
     tokens = {"victim": secrets.token_urlsafe(32), "flood": secrets.token_urlsafe(32)}
     process, url = start_server(folder, tokens)
     spawn = multiprocessing.get_context("spawn")
-    stop, said = spawn.Event(), spawn.Queue()
-    flood = spawn.Process(target=run_flood, args=(url, tokens["flood"], parts, niceness, stop, said))
+    stop, messages = spawn.Event(), spawn.Queue()
+    flood = spawn.Process(target=run_flood, args=(url, tokens["flood"], parts, niceness, stop, messages))
     try:
         if long_side:
             await first_image(url, tokens["victim"], 0)  # so that the experts are loaded
@@ -79,12 +79,12 @@ async def measure(folder: Path, long_side: int, calls: int, parts: list[str], ni
         figures["alone"] = await at_work(url, tokens["victim"], long_side, calls, 0)
         figures["alone"]["resident_mb"] = resident_megabytes(process.pid)
         flood.start()
-        await anyio.to_thread.run_sync(said.get)
+        await anyio.to_thread.run_sync(messages.get)
         await anyio.sleep(STARTING_SECONDS)
         figures["flood"] = await at_work(url, tokens["victim"], long_side, calls, 1)
         figures["flood"]["resident_mb"] = resident_megabytes(process.pid)
         stop.set()
-        figures["flood_got"] = await anyio.to_thread.run_sync(said.get)
+        figures["flood_got"] = await anyio.to_thread.run_sync(messages.get)
         if long_side:
             figures["restoration_ratio"] = round(figures["flood"]["run_seconds"] / figures["alone"]["run_seconds"], 2)
         return figures
@@ -121,10 +121,10 @@ async def at_work(url: str, token: str, long_side: int, calls: int, number: int)
     }
 
 
-def run_flood(url: str, token: str, parts: list[str], niceness: int, stop: Any, said: Any) -> None:
+def run_flood(url: str, token: str, parts: list[str], niceness: int, stop: Any, messages: Any) -> None:
     """The process of the flood: reports its start, and at the end the answers that it got."""
     os.nice(niceness)
-    asyncio.run(Flood(int(url.split(":")[2].split("/")[0]), token).run(parts, stop, said))
+    asyncio.run(Flood(int(url.split(":")[2].split("/")[0]), token).run(parts, stop, messages))
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Flood:
     got: Counter[str] = field(default_factory=Counter)
     """Answers by part and status."""
 
-    async def run(self, parts: list[str], stop: Any, said: Any) -> None:
+    async def run(self, parts: list[str], stop: Any, messages: Any) -> None:
         """Flood until `stop`."""
         large = large_png()
         await self.call("finish_restoration", "png", large)  # keeps its input
@@ -153,11 +153,11 @@ class Flood:
             "slow files": lambda: self.call("reason_degradations", "jpeg", slow),
         }
         tasks = [asyncio.create_task(self.repeat(part, acts[part])) for part in parts for _ in range(PARTS[part])]
-        said.put("begun")
+        messages.put("begun")
         await asyncio.to_thread(stop.wait)
         for task in tasks:
             task.cancel()
-        said.put(dict(sorted(self.got.items())))
+        messages.put(dict(sorted(self.got.items())))
 
     async def repeat(self, part: str, act: Callable[[], Awaitable[Any]]) -> None:
         """Call `act` again and again, and count the answers."""

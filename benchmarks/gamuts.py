@@ -86,8 +86,8 @@ def save_pq(pixels: Pixels, file: Path) -> None:
     _, data = cv2.imencode(".png", np.rint(values[..., ::-1] * 65535).astype(np.uint16))
     chunk = b"cICP" + bytes([BT2020, PQ, 0, 1])
     png, head = data.tobytes(), 33
-    told = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    file.write_bytes(png[:head] + told + png[head:])
+    inserted = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    file.write_bytes(png[:head] + inserted + png[head:])
 
 
 SPACES: dict[str, Callable[[Pixels, Path], None]] = {

@@ -145,11 +145,11 @@ def ranking_table(steps: Sequence[Sequence[DatasetCandidate]], workers: int) -> 
         opinions = pool.map(opinions_on, steps, chunksize=1)
     verdicts = [[one.verdict for one in step] for step in opinions]
     failed = preferred_failures(steps, verdicts)
-    unspoilt = [
+    unharmed = [
         [index for index, one in enumerate(step) if not one.name.startswith(FAILURE_PREFIX)] for step in steps
     ]
-    steps = [[step[index] for index in wanted] for step, wanted in zip(steps, unspoilt, strict=True)]
-    opinions = [[each[index] for index in wanted] for each, wanted in zip(opinions, unspoilt, strict=True)]
+    steps = [[step[index] for index in wanted] for step, wanted in zip(steps, unharmed, strict=True)]
+    opinions = [[each[index] for index in wanted] for each, wanted in zip(opinions, unharmed, strict=True)]
     losses = [agents_loss(step, [one.verdict for one in each]) for step, each in zip(steps, opinions, strict=True)]
     lines = [
         f"{'score':44} SSIM Spearman  within a step  right of two (> 0.5 dB)  dB below the best of a step",

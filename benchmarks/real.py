@@ -72,14 +72,14 @@ class Bench:
             return
         self.picture(case).parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            self._keep(self._by_agent(case, Path(folder)))
+            self._store(self._by_agent(case, Path(folder)))
 
     def run_alone(self, case: Case, expert: str) -> None:
         """Let one expert restore a picture, unless that has been done."""
         if self.results.has(case.set_name, case.name, expert):
             return
         with tempfile.TemporaryDirectory() as folder:
-            self._keep(self._by_expert(case, expert, Path(folder)))
+            self._store(self._by_expert(case, expert, Path(folder)))
 
     def experts_for(self, case: Case, choice: str) -> tuple[str, ...]:
         """The experts that run alone on a case: none, the one with the best prior of each task, or all."""
@@ -121,7 +121,7 @@ class Bench:
     def _row(self, case: Case, by: str) -> Row:
         return Row(set_name=case.set_name, picture=case.name, by=by, commit=self.commit, scale=case.scale)
 
-    def _keep(self, row: Row) -> None:
+    def _store(self, row: Row) -> None:
         self.results.add(row)
         gain = "" if row.result_db is None else f"{row.gain:+8.2f} dB"
         done = row.told_steps if row.by == AGENT else row.error
@@ -130,16 +130,20 @@ class Bench:
 
 def _facts(run: Restoration) -> dict[str, object]:
     """Findings and steps of a run."""
-    seen = run.state.perception
+    perceived = run.state.perception
     steps = tuple(step for step in run.summary().steps if step.expert != KEEP_INPUT)
-    if seen is None:
+    if perceived is None:
         return {"steps": steps}
-    present = [(name, seen.findings[name]) for name in seen.present()]
+    present = [(name, perceived.findings[name]) for name in perceived.present()]
     found = tuple(
         Found(degradation=name, severity=finding.severity, confidence=round(finding.confidence, 3))
         for name, finding in present
     )
-    return {"steps": steps, "found": found, "content": f"{seen.content.value} {seen.content_confidence:.0%}"}
+    return {
+        "steps": steps,
+        "found": found,
+        "content": f"{perceived.content.value} {perceived.content_confidence:.0%}",
+    }
 
 
 def _measured(case: Case, image: Image, result: Image) -> dict[str, object]:

@@ -56,9 +56,9 @@ class Case:
         """The file for the agent: a camera's file as it is; of a clean photo a PNG, which is written to `folder`."""
         if self.kind != "clean":
             return self.file
-        made = folder / f"{self.name}.png"
-        write_image(_image(shrink(self._photo(), self.scale)), made, overwrite=True)
-        return made
+        reduced = folder / f"{self.name}.png"
+        write_image(_image(shrink(self._photo(), self.scale)), reduced, overwrite=True)
+        return reduced
 
     def truth(self) -> Image | None:
         """The reference of the result; None for the sheet."""

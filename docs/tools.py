@@ -11,8 +11,7 @@ import anyio
 
 from docs.markdown import table
 from server.mcp.app import build_server
-from server.settings import ServerSettings
-from server.toolsets import RESTORE, STEPS
+from server.settings import RESTORE, STEPS, ServerSettings
 
 BYTES_PER_TOKEN = 4
 REPLIES = Path(__file__).with_name("replies.json")

@@ -88,6 +88,15 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     return code
 
 
+def limit_memory(most: int) -> None:
+    """Limit the memory of this process to `most` bytes, on Linux; 0: no limit."""
+    if most and sys.platform == "linux":  # on other systems RLIMIT_DATA has another meaning or none
+        import resource
+
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
 def read_into(stream: IO[bytes], view: memoryview) -> None:
     """Fill the view from the stream. Raises `Ended`."""
     place = 0

@@ -67,8 +67,8 @@ def _averaged(pixels: Tensor, block: int) -> Tensor:
     result = empty((channels, height // block, width // block))
     rows = max(1, CHUNK_PIXELS // (width * block))
     for top in range(0, result.shape[1], rows):
-        strip = pixels[:, top * block : (top + rows) * block]
-        result[:, top : top + rows] = torch.nn.functional.avg_pool2d(strip, block)
+        rows_of_blocks = pixels[:, top * block : (top + rows) * block]
+        result[:, top : top + rows] = torch.nn.functional.avg_pool2d(rows_of_blocks, block)
         drop_pages(pixels)
     return result
 

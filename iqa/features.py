@@ -68,8 +68,8 @@ def extract_features(
     return ImageFeatures(handcrafted, extract_patches(image, boxes, small=small), boxes, models)
 
 
-def _niqe(view: MeasurementInputs) -> dict[str, float]:
-    return {"niqe": min(WORST, niqe_of([np.rint(luma) for luma in view.lumas]))}
+def _niqe(inputs: MeasurementInputs) -> dict[str, float]:
+    return {"niqe": min(WORST, niqe_of([np.rint(luma) for luma in inputs.lumas]))}
 
 
 def enlarged(features: ImageFeatures, image: Image, scale: int) -> ImageFeatures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from toolbox.availability import State, availability
 from toolbox.card import ExpertCard
@@ -12,10 +12,8 @@ from toolbox.store import ModelStore
 from toolbox.tasks import Task
 
 
-class ExpertReport(BaseModel):
+class ExpertReport(BaseModel, extra="forbid"):
     """One expert, and whether it can run here."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     task: Task

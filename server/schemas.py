@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from agent.batch.runner import Failure
 from agent.perception import suggested_profile
@@ -14,11 +14,7 @@ from iqa.content import ContentKind
 from toolbox.tasks import Degradation, Task
 
 
-class _Output(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Picture(_Output):
+class Picture(BaseModel, extra="forbid"):
     """An image in the workspace, which other calls can refer to."""
 
     handle: str = Field(description="Pass this as the image of another call.")
@@ -26,7 +22,7 @@ class Picture(_Output):
     height: int
 
 
-class FindingReport(_Output):
+class FindingReport(BaseModel, extra="forbid"):
     """One degradation, as perception assesses it."""
 
     degradation: Degradation
@@ -40,7 +36,7 @@ class FindingReport(_Output):
     )
 
 
-class Diagnosis(_Output):
+class Diagnosis(BaseModel, extra="forbid"):
     """The degradations, quality and content of an image."""
 
     description: str
@@ -72,7 +68,7 @@ class Diagnosis(_Output):
         return cls(**facts, findings=findings, suggested_profile=suggested_profile(perception))
 
 
-class DegradationReport(_Output):
+class DegradationReport(BaseModel, extra="forbid"):
     """Result of `reason_degradations` and of `restore4k analyze`."""
 
     image: Picture | None
@@ -80,7 +76,7 @@ class DegradationReport(_Output):
     warnings: list[str] = []
 
 
-class MeasuredMetric(_Output):
+class MeasuredMetric(BaseModel, extra="forbid"):
     """One metric that was measured."""
 
     name: str
@@ -90,7 +86,7 @@ class MeasuredMetric(_Output):
     about: str
 
 
-class MissingMetric(_Output):
+class MissingMetric(BaseModel, extra="forbid"):
     """One published metric that cannot run here yet."""
 
     name: str
@@ -99,7 +95,7 @@ class MissingMetric(_Output):
     advice: str = Field(description="What is missing, and the command that installs it.")
 
 
-class QualityReport(_Output):
+class QualityReport(BaseModel, extra="forbid"):
     """Result of `analyze_quality` and of `restore4k quality`."""
 
     image: Picture | None
@@ -108,7 +104,7 @@ class QualityReport(_Output):
     missing: list[MissingMetric] = Field(description="Metrics that are not installed, and how to install them.")
 
 
-class PlannedStep(_Output):
+class PlannedStep(BaseModel, extra="forbid"):
     """One step of a plan."""
 
     task: Task
@@ -116,7 +112,7 @@ class PlannedStep(_Output):
     experts: list[str] = Field(description="The candidates that Q-MoE would run.")
 
 
-class PlanReport(_Output):
+class PlanReport(BaseModel, extra="forbid"):
     """Result of `plan_restoration` and of `restore4k plan`."""
 
     image: Picture | None
@@ -130,7 +126,7 @@ class PlanReport(_Output):
     diagnosis: Diagnosis
 
 
-class FolderReport(_Output):
+class FolderReport(BaseModel, extra="forbid"):
     """Result of `restore_folder`."""
 
     summary: str

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import platformdirs
-
-from server.toolsets import Toolset
 
 if TYPE_CHECKING:
     from imaging.reading import Limits
@@ -17,6 +15,13 @@ if TYPE_CHECKING:
 APP = "restore4k"
 RUNS_VARIABLE = "RESTORE4K_RUNS"
 REASONER_VARIABLE = "RESTORE4K_REASONER"
+Toolset: TypeAlias = Literal["restore", "steps", "all"]
+RESTORE = ("restore_to_4k", "restore_folder", "get_run", "cancel_run", "list_runs", "look", "list_profiles")
+STEPS = (
+    *RESTORE, "reason_degradations", "denoise", "dehaze", "derain", "brighten", "deblur_motion", "deblur_defocus",
+    "remove_jpeg_artifacts", "restore_faces", "restore_old_photo", "super_resolve",
+)  # fmt: skip
+"""The tools of two sets, since every schema costs tokens in every conversation; `all` has all tools."""
 
 
 def default_runs() -> Path:
@@ -79,6 +84,10 @@ class ServerSettings:
     """A call that takes longer is answered with its run; clients without progress time calls out after a minute."""
     client_roots: bool = False
     """Whether the folders that the client names as its roots are allowed too."""
+
+    def offers(self, tool: str) -> bool:
+        """Whether a tool belongs to the set."""
+        return self.tools == "all" or tool in (RESTORE if self.tools == "restore" else STEPS)
 
     def limits(self) -> Limits:
         """The limits for `read_image`; links are resolved when access is checked, and not followed later."""

@@ -70,24 +70,24 @@ SLOW = (
 """Those marked `slow`; what is in both lists is fast."""
 
 
-def is_on_shelf(file: Path, shelf: tuple[str, ...]) -> bool:
+def is_in_set(file: Path, listed: tuple[str, ...]) -> bool:
     """Whether a test file, or a folder that holds it, is listed."""
     path = file.relative_to(Path(__file__).parent)
-    return any(place.as_posix() in shelf for place in (path, *path.parents))
+    return any(place.as_posix() in listed for place in (path, *path.parents))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With `-m fast` other files are not even imported."""
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
-    return True if config.option.markexpr == "fast" and is_test and not is_on_shelf(collection_path, FAST) else None
+    return True if config.option.markexpr == "fast" and is_test and not is_in_set(collection_path, FAST) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if is_on_shelf(item.path, FAST):
+        if is_in_set(item.path, FAST):
             item.add_marker("fast")
-        elif is_on_shelf(item.path, SLOW):
+        elif is_in_set(item.path, SLOW):
             item.add_marker("slow")
 
 

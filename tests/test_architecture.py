@@ -13,6 +13,7 @@ from tests.conftest import FAST, SLOW
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("imaging", "toolbox", "iqa", "profiles", "agent", "server", "training", "benchmarks", "docs")
 MAX_LINES = 400
+MAX_LINES_OF_A_TEST = 300
 MAX_MODULES = {"agent": 22, "server": 12}
 HEAVY = ("torch", "cv2", "scipy", "skimage", "spandrel")
 
@@ -40,13 +41,19 @@ def test_no_file_is_longer_than_400_lines(package: str) -> None:
     assert not too_long
 
 
+def test_no_test_file_is_longer_than_300_lines() -> None:
+    files = (REPOSITORY / "tests").rglob("*.py")
+    lines = {str(file.relative_to(REPOSITORY)): len(file.read_text("utf-8").splitlines()) for file in files}
+    assert not {file: count for file, count in lines.items() if count > MAX_LINES_OF_A_TEST}
+
+
 @pytest.mark.parametrize("package", MAX_MODULES)
 def test_modules_of_one_idea_lie_in_a_folder_of_their_own(package: str) -> None:
     assert len(list((REPOSITORY / package).glob("*.py"))) <= MAX_MODULES[package]
 
 
 @pytest.mark.parametrize("place", [*FAST, *SLOW])
-def test_every_place_on_a_shelf_of_tests_is_there(place: str) -> None:
+def test_every_listed_place_of_a_set_of_tests_exists(place: str) -> None:
     assert (REPOSITORY / "tests" / place).exists()
 
 
@@ -67,5 +74,5 @@ def test_the_command_line_lists_and_helps_without_heavy_libraries(arguments: lis
         "    assert not end.code, end.code\n"
         f"print('loaded:', [name for name in {HEAVY} if name in sys.modules])\n"
     )
-    told = python(program, *arguments)
-    assert told.stdout.rstrip().endswith("loaded: []"), told.stdout + told.stderr
+    result = python(program, *arguments)
+    assert result.stdout.rstrip().endswith("loaded: []"), result.stdout + result.stderr

@@ -31,6 +31,8 @@ class ExpertCard(BaseModel):
     """Selects the card's class: classical, spandrel, ncnn, onnx, diffusion or none."""
     preference: Literal["fidelity", "perception", "any"] = "any"
     """The profiles that use it: those that prefer fidelity, those that prefer perceptual quality, or both."""
+    blind: bool = False
+    """Of an enlarger: made for degraded pictures, whose noise, blur and compression it removes too."""
     standalone: bool = True
     """Whether it is a candidate by itself; otherwise it only serves as the preprocessor of another expert."""
     named_only: bool = False

@@ -10,11 +10,12 @@ import json
 import os
 import sys
 import threading
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from imaging.child import limit_memory
 
 Request = tuple[dict[str, Any], bytes]
 MOST_WORDS = 500
@@ -59,7 +60,7 @@ def _read(requests: BinaryIO, queue: SimpleQueue[Request]) -> None:
 
 
 def _opened(request: dict[str, Any]) -> Any:
-    _limit_memory(request["memory"])
+    limit_memory(request["memory"])
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -70,14 +71,6 @@ def _opened(request: dict[str, Any]) -> Any:
         onnxruntime.preload_dlls()  # those of torch
         wanted.insert(0, "CUDAExecutionProvider")
     return onnxruntime.InferenceSession(request["file"], options, providers=wanted)
-
-
-def _limit_memory(most: int) -> None:
-    if most and sys.platform == "linux":  # on other systems RLIMIT_DATA has another meaning or none
-        import resource
-
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ def is_adobe_rgb(exif: PIL.Image.Exif) -> bool:
     if details.get(COLOR_SPACE) == 2:  # not in the standard, but in use
         return True
     index = details.get(INTEROPERABILITY_IFD)
-    told = index.get(1) if isinstance(index, dict) else exif.get_ifd(INTEROPERABILITY_IFD).get(1)
-    return details.get(COLOR_SPACE) == 0xFFFF and str(told).strip("\0 ") == "R03"
+    interoperability = index.get(1) if isinstance(index, dict) else exif.get_ifd(INTEROPERABILITY_IFD).get(1)
+    return details.get(COLOR_SPACE) == 0xFFFF and str(interoperability).strip("\0 ") == "R03"
 
 
 def _block(exif: PIL.Image.Exif) -> bytes | None:

@@ -171,14 +171,14 @@ def _death(process: Child, name: str, token: ProgressToken) -> Exception:
 def _parsed(head: bytes, name: str, limits: Limits, stream: IO[bytes]) -> tuple[Answer | None, ImageError | None]:
     """The answer or its error. Everything is validated, since an untrusted file may control the process."""
     try:
-        told = json.loads(head)
-        if "error" in told:
-            kind = REFUSALS[told["error"]]
-            return None, kind(str(told["message"]), str(told["hint"]))
-        height, width, channels = (int(side) for side in told["shape"])
-        sizes = [int(size) for size in told["blobs"]]
+        header = json.loads(head)
+        if "error" in header:
+            kind = REFUSALS[header["error"]]
+            return None, kind(str(header["message"]), str(header["hint"]))
+        height, width, channels = (int(side) for side in header["shape"])
+        sizes = [int(size) for size in header["blobs"]]
         if (
-            told["type"] not in TYPES
+            header["type"] not in TYPES
             or not 0 < height * width <= limits.max_pixels
             or min(height, width, channels) < 1
             or channels > 4
@@ -187,18 +187,20 @@ def _parsed(head: bytes, name: str, limits: Limits, stream: IO[bytes]) -> tuple[
             raise ValueError
         icc, exif, xmp, iptc = (_read(stream, size) or None for size in sizes)
         metadata = Metadata(
-            orientation=int(told["orientation"]),
-            associated_alpha=bool(told["associated_alpha"]),
+            orientation=int(header["orientation"]),
+            associated_alpha=bool(header["associated_alpha"]),
             icc_profile=icc,
             exif=exif,
             xmp=xmp,
             iptc=iptc,
-            dpi=_numbers(told["dpi"]) if told["dpi"] else None,
-            geotiff={int(tag): value if isinstance(value, str) else _floats(value) for tag, value in told["geotiff"]},
-            quantization_relative_to_q50=told["quantization_relative_to_q50"],
-            warnings=[str(warning) for warning in told["warnings"]],
+            dpi=_numbers(header["dpi"]) if header["dpi"] else None,
+            geotiff={
+                int(tag): value if isinstance(value, str) else _floats(value) for tag, value in header["geotiff"]
+            },
+            quantization_relative_to_q50=header["quantization_relative_to_q50"],
+            warnings=[str(warning) for warning in header["warnings"]],
         )
-        return Answer(height, width, channels, told["type"], int(told["bit_depth"]), metadata, stream), None
+        return Answer(height, width, channels, header["type"], int(header["bit_depth"]), metadata, stream), None
     except (ValueError, TypeError, KeyError) as error:
         raise BrokenImage(
             f"{name} is damaged: it confused the decoder", "save it again with another program"

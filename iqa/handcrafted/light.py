@@ -38,7 +38,7 @@ def light(inputs: MeasurementInputs) -> dict[str, float]:
         "dark_channel_mean": float(dark_channel.mean()),
         "dark_channel_percentile_10": float(np.percentile(dark_channel, 10)),
         "airlight": airlight,
-        "veil": float(np.mean(np.minimum(dark_channel / max(airlight, 0.05), 1))),
+        "dark_channel_over_airlight": float(np.mean(np.minimum(dark_channel / max(airlight, 0.05), 1))),
         "saturation_mean": float(np.mean((value - darkest) / np.maximum(value, 0.02))),
         "value_less_saturation": float(np.mean(value - (value - darkest) / np.maximum(value, 0.02))),
         "local_contrast": float(deviation.mean()),

@@ -25,7 +25,10 @@ SOURCES: tuple[Callable[[MeasurementInputs], dict[str, float]], ...] = (
     tones,
     regrid,
 )
-RENAMED = {"quantisation_of_q50": "quantization_relative_to_q50"}
+RENAMED = {
+    "quantisation_of_q50": "quantization_relative_to_q50",
+    "veil": "dark_channel_over_airlight",
+}
 """Old names of features, which weights and datasets may still use, and their current names."""
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Protocol, TypeAlias, TypeVar
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 
 from server.errors import RequestError
 from server.settings import ServerSettings
@@ -31,10 +31,8 @@ HINT = (
 )
 
 
-class NamedClient(BaseModel):
+class NamedClient(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
     """One table of a clients file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     token: SecretStr = Field(min_length=SHORTEST_TOKEN)
     """The token that the client sends as `Authorization: Bearer ...`."""
@@ -65,10 +63,7 @@ def load_clients(file: Path) -> dict[str, NamedClient]:
 
 
 def parsed(file: Path, form: TypeAdapter[T], hint: str, *, private: bool = False) -> T:
-    """Parse and validate a TOML file. Raises `RequestError`, which quotes no value of the file.
-
-    `private`: also raise if other users can read the file.
-    """
+    """The values of a TOML file, which if `private` only its user may read. Raises `RequestError` without values."""
     try:
         with file.open("rb") as stream:
             if private and stat.S_IMODE(file.stat().st_mode) & 0o077:

@@ -16,7 +16,7 @@ import anyio
 import jwt
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
-from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field, TypeAdapter
 
 from server.auth.clients import CallerName, Callers, Tokens, load_clients, parsed
 from server.errors import RequestError
@@ -60,10 +60,8 @@ Algorithm: TypeAlias = Literal[
 """Asymmetric signature algorithms."""
 
 
-class Person(BaseModel):
+class Person(BaseModel, frozen=True, extra="forbid"):
     """One table of `people`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     subject: str = Field(min_length=1)
     """The subject in the issuer's tokens (`sub`)."""
@@ -71,10 +69,8 @@ class Person(BaseModel):
     """Folders that the person may read; their own output folder is always allowed."""
 
 
-class OAuthSettings(BaseModel):
+class OAuthSettings(BaseModel, frozen=True, extra="forbid"):
     """An OAuth file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: Address
     """Issuer of the tokens (`iss`), from which clients get them."""
@@ -188,7 +184,9 @@ class OAuth:
             log.warning("a token was refused: %s", type(error).__name__)
             return None
         subject = claims["sub"]
-        name = self._names.get(subject) or (self._derived_name(subject) if self._settings.others else None)
+        name = self._names.get(subject)
+        if name is None and self._settings.others:  # a unique name for a subject without a table
+            name = f"user-{hashlib.sha256(f'{self._settings.issuer} {subject}'.encode()).hexdigest()[:24]}"
         if name is None:
             log.warning("a token was refused: there is no table for subject %r", subject[:200])
             return None
@@ -223,10 +221,6 @@ class OAuth:
             leeway=CLOCKS_DIFFER_SECONDS,
             options={"require": ["iss", "aud", "exp", "sub"]},
         )
-
-    def _derived_name(self, subject: str) -> str:
-        """A unique name for a subject without a table."""
-        return f"user-{hashlib.sha256(f'{self._settings.issuer} {subject}'.encode()).hexdigest()[:24]}"
 
 
 def _scopes(claims: dict[str, Any]) -> list[str]:

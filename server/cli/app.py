@@ -18,21 +18,14 @@ from imaging.errors import Cancelled, ImageError, NoSuchPage, OutputError
 from imaging.heavy_imports import import_heavy
 from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
+from server.cli import options, tables
 from server.cli.batch_command import batch
-from server.cli.console import BAD_REQUEST, SIGNALLED, Answer, stopped_by_signals
+from server.cli.console import BAD_REQUEST, SIGNALLED, Answer, answering, stopped_by_signals
 from server.cli.models_commands import app as models_app
-from server.cli.options import (
-    BudgetOptions,
-    ImageArgument,
-    JsonOption,
-    MetadataOptions,
-    PlanOptions,
-    ReasonerOption,
-    RestorationOptions,
-    RunOptions,
-    grouped,
-)
 from server.cli.serve_command import serve
+from server.errors import RequestError
+from server.grouped import grouped
+from server.profile_options import choose_profile
 from server.settings import default_runs
 from toolbox.tasks import Task
 
@@ -58,12 +51,12 @@ app.add_typer(models_app, name="models")
 @app.command()
 @grouped
 def restore(
-    image: ImageArgument,
-    plan: PlanOptions,
-    budget: BudgetOptions,
-    restoration: RestorationOptions,
-    work: RunOptions,
-    metadata: MetadataOptions,
+    image: options.ImageArgument,
+    plan: options.PlanOptions,
+    budget: options.BudgetOptions,
+    restoration: options.RestorationOptions,
+    work: options.RunOptions,
+    metadata: options.MetadataOptions,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -77,14 +70,13 @@ def restore(
     all_pages: Annotated[
         bool, typer.Option("--all-pages", help="Every page or frame, each to a numbered result: NAME-001.png.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Restore a photo, up to 4K."""
-    with Answer(as_json) as answer, memory_limited(work.memory):
+    with answering(as_json) as answer, memory_limited(work.memory):
         _start_engine()
         from agent.finishing import Finishing
         from agent.run import restore_file
-        from server.errors import RequestError
 
         if all_pages and page is not None:
             raise RequestError("--page and --all-pages exclude each other", "give one of them")
@@ -111,14 +103,14 @@ def restore(
 @grouped
 def resume(
     run: Annotated[str, typer.Argument(help="Run folder, or its name in the folder of run folders.")],
-    work: RunOptions,
+    work: options.RunOptions,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result file. Default: the one given to the first command.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Resume a run that was killed or cancelled, or whose result could not be written."""
-    with Answer(as_json) as answer, memory_limited(work.memory):
+    with answering(as_json) as answer, memory_limited(work.memory):
         _start_engine()
         from agent.run import resume_run
 
@@ -128,57 +120,52 @@ def resume(
 
 
 @app.command()
-def analyze(image: ImageArgument, reasoner: ReasonerOption = None, as_json: JsonOption = False) -> None:
+def analyze(
+    image: options.ImageArgument, reasoner: options.ReasonerOption = None, as_json: options.JsonOption = False
+) -> None:
     """Report the degradations of a photo."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         picture = _opened(image)
-        from server.cli.tables import show_diagnosis
-        from server.planning import perceive_with_warnings
-        from server.profile_options import choose_profile
-        from server.schemas import DegradationReport, Diagnosis
+        from server.reports import degradation_report
         from toolbox.pool import ExpertPool
 
         wanted = choose_profile("default", reasoner=reasoner)
-        perception, warnings = perceive_with_warnings(picture, wanted, ExpertPool(), ProgressToken())
-        report = DegradationReport(image=None, diagnosis=Diagnosis.of(perception), warnings=warnings)
-        answer.write(report.model_dump(mode="json"), lambda console: show_diagnosis(console, report))
+        report = degradation_report(picture, wanted, ExpertPool(), ProgressToken())
+        answer.write(report.model_dump(mode="json"), lambda console: tables.show_diagnosis(console, report))
 
 
 @app.command()
-def quality(image: ImageArgument, as_json: JsonOption = False) -> None:
+def quality(image: options.ImageArgument, as_json: options.JsonOption = False) -> None:
     """Measure the quality of a photo with every installed metric."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         picture = _opened(image)
-        from server.cli.tables import show_quality
-        from server.quality_report import quality_report
+        from server.reports import quality_report
         from toolbox.pool import ExpertPool
 
         report = quality_report(picture, None, ExpertPool())
-        answer.write(report.model_dump(mode="json"), lambda console: show_quality(console, report))
+        answer.write(report.model_dump(mode="json"), lambda console: tables.show_quality(console, report))
 
 
 @app.command()
 @grouped
-def plan(image: ImageArgument, options: PlanOptions, as_json: JsonOption = False) -> None:
+def plan(image: options.ImageArgument, wanted: options.PlanOptions, as_json: options.JsonOption = False) -> None:
     """Show the plan for a photo without restoring it."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         picture = _opened(image)
-        from server.cli.tables import show_plan
-        from server.planning import plan_report
+        from server.reports import plan_report
         from toolbox.pool import ExpertPool
 
-        report = plan_report(picture, options.choose(), ExpertPool(), None, ProgressToken())
-        answer.write(report.model_dump(mode="json"), lambda console: show_plan(console, report))
+        report = plan_report(picture, wanted.choose(), ExpertPool(), None, ProgressToken())
+        answer.write(report.model_dump(mode="json"), lambda console: tables.show_plan(console, report))
 
 
 @app.command()
 def experts(
     task: Annotated[Task | None, typer.Option("--task", help="Only the experts for this task.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """List the experts, and what those that cannot run yet need."""
-    with Answer(as_json) as answer:
-        from server.cli.tables import show_experts
+    with answering(as_json) as answer:
         from server.expert_report import ExpertReport
         from toolbox.catalogue import catalogue_of
         from toolbox.store import ModelStore
@@ -188,39 +175,37 @@ def experts(
         reports = [ExpertReport.of(card, store) for card in cards]
         both = zip(cards, reports, strict=True)
         document = {"experts": [card.model_dump(mode="json") | one.model_dump(mode="json") for card, one in both]}
-        answer.write(document, lambda console: show_experts(console, reports))
+        answer.write(document, lambda console: tables.show_experts(console, reports))
 
 
 @app.command()
 def profiles(
     name: Annotated[str | None, typer.Argument(help="Show every setting of this profile or .toml file.")] = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """List the profiles, or show one."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from profiles.loading import load_profile, predefined_profiles
-        from server.cli.tables import show_profile, show_profiles
 
         if name is not None:
             profile = load_profile(name)
-            answer.write(profile.model_dump(mode="json"), lambda console: show_profile(console, profile))
+            answer.write(profile.model_dump(mode="json"), lambda console: tables.show_profile(console, profile))
             return
         listed = list(predefined_profiles().values())
         document = {"profiles": [profile.model_dump(mode="json") for profile in listed]}
-        answer.write(document, lambda console: show_profiles(console, listed))
+        answer.write(document, lambda console: tables.show_profiles(console, listed))
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(as_json: options.JsonOption = False) -> None:
     """Check this machine, and report how to fix what is wrong."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from server.cli.doctor import examine
-        from server.cli.tables import show_checks
 
         checks = examine()
         healthy = all(check.state != "problem" for check in checks)
         document = {"healthy": healthy, "checks": [asdict(check) for check in checks]}
-        answer.write(document, lambda console: show_checks(console, checks))
+        answer.write(document, lambda console: tables.show_checks(console, checks))
         if not healthy:
             raise typer.Exit(1)
 
@@ -272,15 +257,13 @@ def _output_path(image: Path, output: Path | None) -> Path:
 
 def _run(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: bool) -> None:
     """Run until the end or a signal, and show the result, or how to resume."""
-    from server.cli.tables import show_restoration
 
     summary = _restored(answer, run, runs, quiet)
-    answer.write(summary.model_dump(mode="json"), lambda console: show_restoration(console, summary))
+    answer.write(summary.model_dump(mode="json"), lambda console: tables.show_restoration(console, summary))
 
 
 def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, runs: Path, quiet: bool) -> None:
     """Restore all pages and show the results; stops at the first error."""
-    from server.cli.tables import show_restoration
 
     summaries: list[RestorationSummary] = []
     try:
@@ -296,7 +279,7 @@ def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, ru
 
     def show(console: Console) -> None:
         for summary in summaries:
-            show_restoration(console, summary)
+            tables.show_restoration(console, summary)
 
     answer.write({"pages": [summary.model_dump(mode="json") for summary in summaries]}, show)
 
@@ -311,7 +294,8 @@ def _restored(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet
             return run(token=token, listener=view).summary()
         except (Cancelled, OutputError, RunError) as error:
             command = shlex.join(["restore4k", "resume", str(runs / view.run)])
-            again = f"resume with: {command}" if view.run else "no run was started"
+            unstarted = "" if isinstance(error, RunError) else "no run was started"
+            again = f"resume with: {command}" if view.run else unstarted
             hint = "; ".join(filter(None, (error.hint, again)))
             code = SIGNALLED + received() if isinstance(error, Cancelled) else BAD_REQUEST
             raise answer.fail(type(error).__name__, error.message, hint, code, run=view.run) from None

@@ -7,22 +7,15 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from imaging.progress import ProgressToken
-from server.cli.console import SIGNALLED, Answer, stopped_by_signals, with_option_names
-from server.cli.options import (
-    BudgetOptions,
-    JsonOption,
-    MemoryOption,
-    MetadataOptions,
-    PlanOptions,
-    QuietOption,
-    RestorationOptions,
-    grouped,
-)
+from server.cli import options
+from server.cli.console import SIGNALLED, answering, stopped_by_signals, with_option_names
+from server.errors import RequestError
+from server.grouped import grouped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,10 +54,10 @@ class FolderOptions:
         self,
         source: Path,
         results: Path,
-        plan: PlanOptions,
-        budget: BudgetOptions,
-        restoration: RestorationOptions,
-        metadata: MetadataOptions,
+        plan: options.PlanOptions,
+        budget: options.BudgetOptions,
+        restoration: options.RestorationOptions,
+        metadata: options.MetadataOptions,
     ) -> BatchRequest:
         """The request of a batch with these options."""
         from agent.batch.pictures import SAME_FORMAT
@@ -105,46 +98,42 @@ class EngineOptions:
         str | None,
         typer.Option("--address", help="Address of the Ray cluster. Default: start one on this machine."),
     ] = None
-    memory: MemoryOption = None
+    memory: options.MemoryOption = None
 
     def opener(self) -> EngineOpener:
         """A function that opens the engine. Raises `RequestError`."""
-        from server.errors import RequestError
-
+        common: dict[str, Any] = {"workers": self.workers, "threads": self.threads, "memory": self.memory}
         if self.engine == "ray":
             from agent.batch.engines.on_ray import RayEngine
 
-            return partial(
-                RayEngine, workers=self.workers, threads=self.threads, address=self.address, memory=self.memory
-            )
+            return partial(RayEngine, address=self.address, **common)
         if self.address is not None:
             raise RequestError("--address needs --engine ray", "give both, or neither")
         from agent.batch.engines.local import LocalEngine
 
-        return partial(LocalEngine, workers=self.workers, threads=self.threads, memory=self.memory)
+        return partial(LocalEngine, **common)
 
 
 @grouped
 def batch(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of photos; its subfolders are restored too.")],
     results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results, with the same subfolders.")],
-    plan: PlanOptions,
-    budget: BudgetOptions,
-    restoration: RestorationOptions,
+    plan: options.PlanOptions,
+    budget: options.BudgetOptions,
+    restoration: options.RestorationOptions,
     folder: FolderOptions,
-    metadata: MetadataOptions,
+    metadata: options.MetadataOptions,
     engine: EngineOptions,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Restore a folder of photos. Repeat the same command to resume a batch that was stopped.
 
     --max-seconds and --max-runs apply to each photo.
     """
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from agent.batch.runner import run_batch
         from server.cli.batch_view import BatchView
-        from server.errors import RequestError
 
         if engine.engine == "ray" and folder.keep_runs:
             raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")

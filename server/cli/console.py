@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import IO, Any
 
 import typer
@@ -48,21 +48,11 @@ def with_option_names(advice: str) -> str:
 
 
 class Answer:
-    """The output of one command.
-
-    Inside its block, errors become one line on stderr (with --json also a document on stdout) and an exit code: 2
-    for a `RestoreError`, 1 for a bug, 130 after Ctrl-C.
-    """
+    """The output of one command."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._stdout = sys.stdout
-        # Output of libraries must not end up in the JSON document.
-        self._redirected = redirect_stdout(sys.stderr) if as_json else nullcontext()
-
-    def __enter__(self) -> Answer:
-        self._redirected.__enter__()
-        return self
 
     def write(self, document: object, show: Callable[[Console], None]) -> None:
         """Write the JSON document, or what `show` prints without --json."""
@@ -81,21 +71,31 @@ class Answer:
             self._stdout.write(_document({"error": problem}))
         return typer.Exit(code)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._redirected.__exit__(kind, error, trace)
-        if error is None or isinstance(error, (typer.Exit, SystemExit)):
-            return
-        if isinstance(error, KeyboardInterrupt):
-            raise typer.Exit(SIGNALLED + signal.SIGINT) from None
-        name = type(error).__name__
-        if isinstance(error, RestoreError):
-            raise self.fail(name, error.message, error.hint, BAD_REQUEST) from None
+
+@contextmanager
+def answering(as_json: bool) -> Iterator[Answer]:
+    """The output of the command in the block.
+
+    Errors become one line on stderr (with --json also a document on stdout) and an exit code: 2 for a
+    `RestoreError`, 1 for a bug, 130 after Ctrl-C.
+    """
+    answer = Answer(as_json)
+    try:
+        # Output of libraries must not end up in the JSON document.
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            yield answer
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(SIGNALLED + signal.SIGINT) from None
+    except RestoreError as error:
+        raise answer.fail(type(error).__name__, error.message, error.hint, BAD_REQUEST) from None
+    except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exception(error)
+        name = type(error).__name__
         hint = f"set {DEBUG_VARIABLE}=1 for a traceback; please report it"
-        raise self.fail(name, f"unexpected {name}: {error}", hint, BUG) from None
+        raise answer.fail(name, f"unexpected {name}: {error}", hint, BUG) from None
 
 
 @contextmanager
@@ -110,12 +110,10 @@ def stopped_by_signals(token: ProgressToken) -> Iterator[Callable[[], int]]:
         token.cancel()
         print("stopping after the current tile; repeat to stop at once", file=sys.stderr)  # noqa: T201
 
-    before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in _SIGNALS}
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in stopping}
     try:
         yield lambda: received[0]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)

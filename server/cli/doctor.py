@@ -24,15 +24,8 @@ from toolbox.tasks import Task
 
 OUR_PACKAGES = ("imaging", "toolbox", "iqa", "profiles", "agent", "server")
 LIBRARIES = (
-    "torch",
-    "torchvision",
-    "spandrel",
-    "opencv-python-headless",
-    "scikit-image",
-    "pillow",
-    "pydantic",
-    "mcp",
-)
+    "torch", "torchvision", "spandrel", "opencv-python-headless", "scikit-image", "pillow", "pydantic", "mcp"
+)  # fmt: skip
 GIGABYTE = 1 << 30
 MEMORY_WANTED = 6 * GIGABYTE
 """A 4096x4096 picture takes 200 MB in float32; a step holds several, and torch needs memory too."""
@@ -62,11 +55,15 @@ def _python() -> Check:
 
 
 def _libraries() -> Check:
-    versions = {name: _version_of(name) for name in LIBRARIES}
-    missing = [name for name, version in versions.items() if version is None]
+    found, missing = [], []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
     if missing:
         return Check("libraries", "problem", f"missing: {', '.join(missing)}", "install restore4k again")
-    return Check("libraries", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    return Check("libraries", "ok", ", ".join(found))
 
 
 def _package_names() -> Check:
@@ -88,12 +85,8 @@ def _device() -> Check:
 
         device = best_device()
     except (ImportError, OSError) as error:
-        return Check(
-            "device",
-            "problem",
-            f"torch cannot be imported: {error}",
-            "install torch and torchvision together from one index",
-        )
+        hint = "install torch and torchvision together from one index"
+        return Check("device", "problem", f"torch cannot be imported: {error}", hint)
     except RestoreError as error:
         return Check("device", "problem", error.message, error.hint)
     if device.type == "cuda":
@@ -209,10 +202,3 @@ def _folder(name: str, path: Path) -> Check:
     if free < DISK_WANTED:
         return Check(name, "warning", found, "a 4K run needs about 1 GB; free some space")
     return Check(name, "ok", found)
-
-
-def _version_of(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -64,17 +64,20 @@ def size_in_words(files: Sequence[WeightFile]) -> str:
 
 def downloads(store: ModelStore) -> list[Download]:
     """All downloads: experts, their base models, metrics, then face models."""
-    found = []
+    found, bases = [], set()
     for card in catalogue_of(store):
         if card.files:
             state = availability(card, store)
             purpose = card.task.value if card.scale == 1 else f"{card.task.value} {card.scale}x"
             facts = card.model_dump(include={"name", "about", "commercial", "page"})
-            base = _base_of(card)
+            if base := _base_of(card):
+                bases.add(base.name)
             files = tuple(file for file in card.files if base is None or file not in base.files)
             status = {"state": state.state, "advice": state.advice, "licence": card.licences}
             found.append(Download(**facts, **status, purpose=purpose, files=files, base=base.files if base else ()))
-    for bundle in _bases(store):
+    for bundle in model_bundles().values():
+        if bundle.name not in bases:
+            continue
         ready = all(store.has(file.name) for file in bundle.files)
         found.append(_listed(bundle, BASE, bundle.files, "" if ready else f"restore4k models pull {bundle.name}"))
     for metric in published_metrics().values():
@@ -84,12 +87,6 @@ def downloads(store: ModelStore) -> list[Download]:
         advice = "" if store.has(model.file.name) else f"restore4k models pull {model.name}"
         found.append(_listed(model, FACES, (model.file,), advice))
     return found
-
-
-def _bases(store: ModelStore) -> list[ModelBundle]:
-    """Base models, of several files each, of experts."""
-    bases = {base.name for card in catalogue_of(store) if (base := _base_of(card))}
-    return [bundle for bundle in model_bundles().values() if bundle.name in bases]
 
 
 def _base_of(card: ExpertCard) -> ModelBundle | None:

@@ -10,8 +10,9 @@ import typer
 
 from imaging.errors import Cancelled
 from imaging.progress import ProgressToken
-from server.cli.console import SIGNALLED, Answer, PlainConsole, stopped_by_signals
+from server.cli.console import SIGNALLED, PlainConsole, answering, stopped_by_signals
 from server.cli.options import JsonOption
+from server.cli.tables import table_of
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Names = Annotated[
 @app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
     """List all downloads with licence and state."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from server.cli.downloads import downloads
         from toolbox.store import ModelStore
 
@@ -60,7 +61,7 @@ def pull(
     as_json: JsonOption = False,
 ) -> None:
     """Download models. An interrupted download is resumed."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from server.cli.downloads import (
             choose_to_pull,
             downloads_for_profile,
@@ -112,7 +113,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add a custom model: detect its architecture, test it on a photo and register it as an expert."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from server.cli.trial_process import examine_in_process
         from toolbox.custom_models import UNKNOWN, CustomModel, add_custom_model
         from toolbox.store import ModelStore
@@ -140,7 +141,7 @@ def add(
 @app.command()
 def verify(names: Names = None, as_json: JsonOption = False) -> None:
     """Check downloaded files against their sha256."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from server.cli.downloads import choose
         from toolbox.store import ModelStore
 
@@ -155,7 +156,7 @@ def verify(names: Names = None, as_json: JsonOption = False) -> None:
 @app.command()
 def remove(names: Names = None, as_json: JsonOption = False) -> None:
     """Delete downloaded files and custom models."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from server.cli.downloads import choose
         from toolbox.custom_models import remove_custom_card, remove_unreadable
         from toolbox.store import ModelStore
@@ -173,7 +174,7 @@ def remove(names: Names = None, as_json: JsonOption = False) -> None:
 @app.command()
 def path(as_json: JsonOption = False) -> None:
     """Print the folder of downloaded files."""
-    with Answer(as_json) as answer:
+    with answering(as_json) as answer:
         from toolbox.store import ModelStore
 
         folder = str(ModelStore().folder)
@@ -181,8 +182,6 @@ def path(as_json: JsonOption = False) -> None:
 
 
 def _show(console: Console, found: Sequence[Download]) -> None:
-    from server.cli.tables import table_of
-
     names = (download.name for download in found)
     table = table_of(names, "name", "for", "size", "licence", "commercial use", "state")
     for download in found:
@@ -194,7 +193,6 @@ def _show(console: Console, found: Sequence[Download]) -> None:
 
 def _show_starter(chosen: Sequence[Download]) -> None:
     """The starter set on stderr, before the question whether to download it."""
-    from server.cli.tables import table_of
     from toolbox.starter import STARTER_SET
 
     table = table_of([download.name for download in chosen], "name", "for", "size", "licence", "what it gains")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+
+from server.errors import RequestError
+from server.profile_options import choose_profile, with_steps
+from toolbox.tasks import Task
 
 if TYPE_CHECKING:
     from agent.regions import RegionMask
     from profiles.schema import Profile
-    from toolbox.tasks import Task
 
 ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, AVIF, HEIC or another.")]
 ReasonerOption = Annotated[
@@ -75,8 +75,6 @@ class PlanOptions:
 
     def choose(self, max_seconds: float | None = None, max_runs: int | None = None) -> Profile:
         """The profile with these changes and budgets. Raises `ProfileError` and `RequestError`."""
-        from server.profile_options import choose_profile, with_steps
-
         profile = choose_profile(
             self.profile,
             scale=self.scale,
@@ -88,14 +86,17 @@ class PlanOptions:
             detail=self.detail,
             grain=self.grain,
         )
-        return profile if self.steps is None else with_steps(profile, _tasks_of(self.steps))
+        if self.steps is None:
+            return profile
+        steps = _tasks_of(self.steps)
+        if self.scale and Task.SUPER_RESOLUTION not in steps:
+            raise RequestError("--scale has no effect on these steps", "add super_resolution to --steps")
+        return with_steps(profile, steps)
 
 
 def _tasks_of(text: str) -> list[Task]:
     """The tasks that a text names, as the tools understand them. Raises `RequestError`."""
-    from server.errors import RequestError
     from server.mcp.inputs import task_of, words
-    from toolbox.tasks import Task
 
     known = {task.value: task for task in Task}
     named = [str(task_of(word)) for word in cast(list[str], words(text))]
@@ -171,38 +172,3 @@ class RunOptions:
     runs: RunsOption = None
     memory: MemoryOption = None
     quiet: QuietOption = False
-
-
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the fields of each dataclass parameter as separate parameters, as typer needs them."""
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        if name in groups:
-            parameters += _parameters(groups[name])
-        else:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name]))
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        command(**values)
-
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
-
-
-def _parameters(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(group)
-    ]

@@ -61,8 +61,6 @@ class ProgressView(TerminalView):
                 self._say(f"rolled back: {event.reason}")
             case events.Warned():
                 self._say(f"warning: {event.message}")
-            case _:
-                pass
 
     def _say(self, line: str) -> None:
         if not self._quiet:

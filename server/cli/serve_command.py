@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from imaging.pixels import memory_limited
-from server.cli.console import Answer
-from server.cli.options import MemoryOption, RunsOption, grouped
+from server.cli.console import answering
+from server.cli.options import MemoryOption, RunsOption
+from server.errors import RequestError
+from server.grouped import grouped
 from server.settings import ServerSettings, default_allowed, default_output, default_runs
 
 
@@ -108,7 +110,7 @@ class LimitOptions:
 @grouped
 def serve(folders: FolderOptions, tools: ToolOptions, http: HttpOptions, limits: LimitOptions) -> None:
     """Serve MCP clients."""
-    with Answer(as_json=False), memory_limited(limits.memory):
+    with answering(as_json=False), memory_limited(limits.memory):
         from server.auth.oauth import callers_of
         from server.mcp.app import serve as serve_clients
 
@@ -118,8 +120,6 @@ def serve(folders: FolderOptions, tools: ToolOptions, http: HttpOptions, limits:
 
 def _settings(folders: FolderOptions, tools: ToolOptions, limits: LimitOptions) -> ServerSettings:
     """The settings of these options. Raises `RequestError` if a folder does not exist and is not for results."""
-    from server.errors import RequestError
-
     named = [folder.expanduser().absolute() for folder in (*(folders.folders or ()), *(folders.allow or ()))]
     output = (folders.output or default_output()).expanduser().absolute()
     for folder in named:

@@ -47,13 +47,8 @@ def try_expert(expert: Expert) -> Trial:
             f"consistency with the input is only {faithful:.2f}: wrong task, or wrong value range "
             "(value_range in its card)? Q-MoE is unlikely to choose it"
         )
-    return Trial(
-        megapixels=side * side / 1e6,
-        seconds=seconds,
-        psnr=psnr(result, wanted),
-        consistency=faithful,
-        warnings=warnings,
-    )
+    megapixels, fidelity = side * side / 1e6, psnr(result, wanted)
+    return Trial(megapixels=megapixels, seconds=seconds, psnr=fidelity, consistency=faithful, warnings=warnings)
 
 
 def _photo(side: int) -> Image:

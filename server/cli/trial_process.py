@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from imaging.child import Child, Ended, watched
+from imaging.child import Child, Ended, limit_memory, watched
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
 from server.cli.trial import Trial, try_expert
@@ -37,9 +36,7 @@ class _Request(BaseModel):
     folder: Path
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Answer(BaseModel, extra="forbid"):
     keys: dict[str, Any] = {}
     trial: Trial | None = None
     error: str = ""
@@ -82,7 +79,8 @@ def main() -> None:
     os.dup2(2, 1)  # libraries may print
     request = _Request.model_validate_json(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _limit_memory(sum(file.stat().st_size for file in request.folder.rglob("*") if file.is_file()))
+    size = sum(file.stat().st_size for file in request.folder.rglob("*") if file.is_file())
+    limit_memory(LEAST_BYTES + BYTES_PER_BYTE * size)
     answers.write(_answered(request).model_dump_json().encode() + b"\n")
     answers.flush()
     os._exit(0)
@@ -91,27 +89,14 @@ def main() -> None:
 def _answered(request: _Request) -> _Answer:
     trials: list[Trial] = []
     try:
-        keys = examine(
-            request.custom,
-            request.table,
-            ModelStore(request.folder),
-            lambda expert: trials.append(try_expert(expert)),
-        )
+        store = ModelStore(request.folder)
+        keys = examine(request.custom, request.table, store, lambda expert: trials.append(try_expert(expert)))
     except RestoreError as error:
         return _Answer(error=type(error).__name__, message=error.message[:MOST_MESSAGE], hint=error.hint)
     except Exception as error:  # a hostile file can cause any
         why = f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
         return _Answer(error="WeightsError", message=f"{request.custom.file.name} cannot be used: {why}")
     return _Answer(keys=keys, trial=trials[0])
-
-
-def _limit_memory(size: int) -> None:
-    if sys.platform == "linux":  # on other systems RLIMIT_DATA has another meaning or none
-        import resource
-
-        most = LEAST_BYTES + BYTES_PER_BYTE * size
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _end_with_parent() -> None:

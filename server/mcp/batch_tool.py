@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
@@ -23,107 +21,77 @@ from agent.errors import BatchError
 from agent.state import KEEP_INPUT
 from imaging.errors import OutputExists
 from imaging.progress import ProgressToken
-from server.errors import RequestError
-from server.mcp.inputs import (
-    MAX_PATH,
-    SUFFIXES,
-    DetailArgument,
-    FormatArgument,
-    InputImage,
-    ProfileArgument,
-    RegionArgument,
-    SecondsArgument,
-    StrengthArgument,
-    StripArgument,
-    WaitArgument,
-)
+from server.mcp import inputs
+from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
-from server.mcp.masks import mask_for, mask_image
 from server.mcp.responses import data_response
 from server.mcp.run_calls import run_or_join
 from server.mcp.runs import Reply
 from server.mcp.service import MOST_NAMESAKES, Service
-from server.mcp.tool_registration import REPEATABLE, add_tool, for_a_model
-from server.mcp.tools_restore import SizeArgument
+from server.mcp.tool_registration import REPEATABLE, for_a_model, tool
 from server.schemas import FolderReport
-
-FolderArgument = Annotated[
-    str,
-    BeforeValidator(lambda given: _path_of(given)),
-    Field(min_length=1, max_length=MAX_PATH, description="With its sub-folders."),
-]
-RetryArgument = Annotated[bool, Field(description="Also those that failed before.")]
-
-
-def add_batch_tool(server: MCPServer[Any], service: Service) -> None:
-    """Register `restore_folder`."""
-
-    async def restore_folder(
-        folder: FolderArgument,
-        context: Context[Any, Any],
-        size: SizeArgument = None,
-        profile: ProfileArgument = "default",
-        strength: StrengthArgument = 1.0,
-        region: RegionArgument = None,
-        format: FormatArgument = "png",
-        retry_failed: RetryArgument = False,
-        max_seconds: SecondsArgument = None,
-        detail: DetailArgument = None,
-        strip_metadata: StripArgument = False,
-        wait_seconds: WaitArgument = None,
-    ) -> CallToolResult:
-        def work(token: ProgressToken, status: Status) -> Reply:
-            wanted = service.profile(profile, max_seconds=max_seconds, detail=detail)
-            wanted = size.of_any(wanted) if size else wanted
-            source = service.access.readable(folder)
-            if not os.path.isdir(source):  # Path.is_dir raises for names that are too long
-                raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
-            settings = service.settings
-            request = BatchRequest(
-                source,
-                settings.output,
-                wanted,
-                suffix=SUFFIXES[format],
-                retry_failed=retry_failed,
-                strength=strength,
-                region=mask_for(service, region),
-                strip_metadata=strip_metadata,
-                limits=settings.limits(),
-                most_pixels=settings.max_output_pixels,
-                free_bytes=settings.free_bytes,
-                follow_links=False,  # they may lead out of the allowed folders
-            )
-            request = replace(request, results=_results(request))
-            report = run_batch(
-                request,
-                lambda config: InProcessEngine(Worker(config, service.experts)),
-                token=token,
-                listener=partial(_report_progress, status),
-            )
-            return Reply(data_response(_folder_report(report)), is_reusable=False)
-
-        arguments = {
-            "folder": folder, "size": size, "profile": profile, "format": format, "retry": retry_failed,
-            "max_seconds": max_seconds, "detail": detail, "strip_metadata": strip_metadata, "strength": strength,
-            "region": region, "mask": mask_image(region),
-        }  # fmt: skip
-        return await run_or_join(service, context, "restore_folder", arguments, lambda _: work, wait_seconds)
-
-    add_tool(
-        server,
-        restore_folder,
-        title="Restore a folder",
-        description=(
-            "Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show "
-            "the user one result. Minutes to hours; the same call resumes it."
-        ),
-        annotations=REPEATABLE,
-    )
 
 
 def _path_of(given: object) -> object:
     """A folder as a path, also from a file:// address, which some models send."""
     return InputImage.parse(given).value if isinstance(given, str) and given.startswith("file:") else given
+
+
+@tool("Restore a folder", REPEATABLE)
+async def restore_folder(
+    service: Service,
+    context: Context[Any, Any],
+    folder: Annotated[
+        str,
+        BeforeValidator(_path_of),
+        Field(min_length=1, max_length=inputs.MAX_PATH, description="With its sub-folders."),
+    ],
+    size: inputs.SizeArgument = None,
+    profile: inputs.ProfileArgument = "default",
+    strength: inputs.StrengthArgument = 1.0,
+    region: inputs.RegionArgument = None,
+    format: inputs.FormatArgument = "png",
+    retry_failed: Annotated[bool, Field(description="Also those that failed before.")] = False,
+    max_seconds: inputs.SecondsArgument = None,
+    detail: inputs.DetailArgument = None,
+    strip_metadata: inputs.StripArgument = False,
+    wait_seconds: inputs.WaitArgument = None,
+) -> CallToolResult:
+    """Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show
+    the user one result. Minutes to hours; the same call resumes it."""
+
+    def work(run: str, token: ProgressToken, status: Status) -> Reply:
+        wanted = service.profile(profile, max_seconds=max_seconds, detail=detail)
+        wanted = size.of_any(wanted) if size else wanted
+        settings = service.settings
+        request = BatchRequest(
+            service.readable_folder(folder),
+            settings.output,
+            wanted,
+            suffix=inputs.SUFFIXES[format],
+            retry_failed=retry_failed,
+            strength=strength,
+            region=service.mask(region),
+            strip_metadata=strip_metadata,
+            limits=settings.limits(),
+            most_pixels=settings.max_output_pixels,
+            free_bytes=settings.free_bytes,
+            follow_links=False,  # they may lead out of the allowed folders
+        )
+        report = run_batch(
+            replace(request, results=_results(request)),
+            lambda config: InProcessEngine(Worker(config, service.experts)),
+            token=token,
+            listener=partial(_report_progress, status),
+        )
+        return Reply(data_response(_folder_report(report)), is_reusable=False)
+
+    arguments = {
+        "folder": folder, "size": size, "profile": profile, "format": format, "retry": retry_failed,
+        "max_seconds": max_seconds, "detail": detail, "strip_metadata": strip_metadata, "strength": strength,
+        "region": region, "mask": inputs.mask_image(region),
+    }  # fmt: skip
+    return await run_or_join(service, context, "restore_folder", arguments, work, wait_seconds)
 
 
 def _results(request: BatchRequest) -> Path:
@@ -143,8 +111,8 @@ def _results(request: BatchRequest) -> Path:
 
 def _report_progress(status: Status, tally: Tally, entry: Entry | None) -> None:
     if tally.since is not None:
-        status.progress((tally.ended + sum(tally.under_way.values())) / max(tally.total, 1))
-    status.say(tally.status)
+        status.fraction = (tally.ended + sum(tally.under_way.values())) / max(tally.total, 1)
+    status.message = tally.status
     if entry is not None and entry.status == "failed" and tally.failed <= MOST_FAILURES_LISTED:
         status.notify(f"failed: {entry.source}: {for_a_model(entry.reason)}")
 

@@ -6,13 +6,7 @@ from typing import Any
 
 import anyio.to_thread
 from mcp.server import MCPServer
-from mcp.types import (
-    Completion,
-    CompletionArgument,
-    CompletionContext,
-    PromptReference,
-    ResourceTemplateReference,
-)
+from mcp.types import Completion, CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 
 from profiles.loading import predefined_profiles
 from server.mcp.resources import EXPERT, PROFILE, run_ids
@@ -36,7 +30,11 @@ def add_completions(server: MCPServer[Any], service: Service) -> None:
         if isinstance(ref, ResourceTemplateReference) and kind == "name":
             kind = {EXPERT: "expert", PROFILE: "profile"}.get(ref.uri, "")
         names = await anyio.to_thread.run_sync(_names, service, kind, argument.value)
-        return _completion(names, argument.value)
+        # The values that start with the typed text, then those that contain it.
+        typed = argument.value.lower()
+        found = [name for name in names if typed in name.lower()]
+        found.sort(key=lambda name: not name.lower().startswith(typed))
+        return Completion(values=found[:MOST_VALUES], total=len(found), has_more=len(found) > MOST_VALUES)
 
 
 def _names(service: Service, kind: str, typed: str) -> list[str]:
@@ -44,7 +42,7 @@ def _names(service: Service, kind: str, typed: str) -> list[str]:
         case "profile":
             return list(predefined_profiles())
         case "expert":
-            return [card.name for card in service.catalogue]
+            return [card.name for card in service.experts.catalogue]
         case "handle":
             return service.workspace.handles()
         case "run":
@@ -56,11 +54,3 @@ def _names(service: Service, kind: str, typed: str) -> list[str]:
             return [*files, *service.workspace.handles()[:MOST_HANDLES]]
         case _:
             return []
-
-
-def _completion(names: list[str], typed: str) -> Completion:
-    """The values that start with the typed text, then those that contain it."""
-    low = typed.lower()
-    found = [name for name in names if low in name.lower()]
-    found.sort(key=lambda name: not name.lower().startswith(low))
-    return Completion(values=found[:MOST_VALUES], total=len(found), has_more=len(found) > MOST_VALUES)

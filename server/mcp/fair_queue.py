@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -37,17 +36,14 @@ class FairQueue:
         self._served: dict[str, int] = {}
         self._count = 0
 
-    def enter(self, owner: str, moved: Callable[[int], None]) -> AbstractAsyncContextManager[None]:
-        """Join the queue. The context manager waits for the turn when entered, and ends it when left.
+    @asynccontextmanager
+    async def enter(self, owner: str, moved: Callable[[int], None]) -> AsyncIterator[None]:
+        """Join the queue and wait for the turn, which ends when the block is left.
 
         `moved` is called with the position in the queue, 1 being next. Raises `Busy` if too many calls are waiting.
         """
         ticket = _Ticket(owner, moved)
         self._join(ticket)
-        return self._turn(ticket)
-
-    @asynccontextmanager
-    async def _turn(self, ticket: _Ticket) -> AsyncIterator[None]:
         try:
             await ticket.granted.wait()
             yield
@@ -55,7 +51,7 @@ class FairQueue:
             self._leave(ticket)
 
     def _join(self, ticket: _Ticket) -> None:
-        own = Counter(waiting.owner for waiting in self._waiting)[ticket.owner]
+        own = sum(waiting.owner == ticket.owner for waiting in self._waiting)
         if own >= self._most_each or (own and len(self._waiting) >= self._most):
             raise Busy(
                 f"busy: {len(self._waiting)} calls are waiting, {own} of them yours",

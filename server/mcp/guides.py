@@ -6,7 +6,6 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.events import Event, RolledBack
@@ -183,7 +182,9 @@ def begin_guide(
         reasoner="",
         nodes=(Node(id=0, width=image.width, height=image.height, remaining_steps=()),),
     )
-    search = SearchState(state, service.experts, partial(_load, service, handles))
+    search = SearchState(
+        state, service.experts, lambda node: service.workspace.load(handles[node], service.settings.limits())
+    )
     guide = Guide(search, handles, reasoner or RULES)
     search.tell = guide.listen
     search.hold(image)
@@ -215,7 +216,3 @@ def plan_id(service: Service, image: InputImage) -> str:
 
 def _nearest(service: Service, line: Sequence[tuple[str, CandidateOf | None]]) -> Guide | None:
     return next((guide for handle, _ in reversed(line) if (guide := service.guides.get(handle))), None)
-
-
-def _load(service: Service, handles: dict[int, str], node: int) -> Image:
-    return service.workspace.load(handles[node], service.settings.limits())

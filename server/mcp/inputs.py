@@ -11,16 +11,21 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from agent.errors import RegionError
 from agent.reasoners.reasoner import CallerReasoner
 from agent.reasoners.replies import Rating, findings_of
+from agent.regions import FORMS as REGIONS
+from agent.regions import is_region
 from server.errors import BadData, RequestError
 from server.mcp.workspace import HANDLE_PATTERN
+from server.target_size import TargetSize, parse_size
 from toolbox.tasks import Degradation, Task
 
 MAX_DATA_BYTES = 16 << 20
@@ -93,6 +98,16 @@ def _only_string(given: Mapping[str, Any]) -> str:
     return f"data:,{value}" if name == "data" and not value.startswith("data:") else value
 
 
+def mask_image(region: str | None) -> InputImage | None:
+    """The mask image that a region argument names; None if it describes a region. Raises `RegionError` if neither."""
+    if not region or is_region(region):
+        return None
+    image = InputImage.parse(region)
+    if image.kind == "path" and not (Path(image.value).suffix or Path(image.value).is_absolute()):
+        raise RegionError(f"there is no region {region[:80]!r}", REGIONS)
+    return image
+
+
 def decode_data(data: str) -> bytes:
     """The bytes of base64 text, which may be a data URI and hold line breaks. Raises `BadData`."""
     text = data.partition(",")[2] if data.startswith("data:") else data
@@ -141,125 +156,6 @@ def _format(given: object) -> object:
     return {"jpg": "jpeg", "tif": "tiff"}.get(name, name) if isinstance(name, str) else name
 
 
-TASK_TOOL_NAMES = {
-    "denoise": Task.DENOISING,
-    "dehaze": Task.DEHAZING,
-    "derain": Task.DERAINING,
-    "brighten": Task.BRIGHTENING,
-    "deblur_motion": Task.MOTION_DEBLURRING,
-    "deblur_defocus": Task.DEFOCUS_DEBLURRING,
-    "remove_jpeg_artifacts": Task.JPEG_ARTIFACT_REMOVAL,
-    "restore_faces": Task.FACE_RESTORATION,
-    "restore_old_photo": Task.OLD_PHOTO_RESTORATION,
-    "super_resolve": Task.SUPER_RESOLUTION,
-}
-"""The tool of each task."""
-DEGRADATION_NAMES = {
-    "jpeg": "jpeg_artifact",
-    "jpeg_artifacts": "jpeg_artifact",
-    "compression": "jpeg_artifact",
-    "darkness": "dark",
-    "low_light": "dark",
-    "fog": "haze",
-    "grain": "noise",
-    "defocus": "defocus_blur",
-    "out_of_focus": "defocus_blur",
-    "motion": "motion_blur",
-    "faces": "low_quality_face",
-    "low_res": "low_resolution",
-    "scratches": "old_photo",
-}
-"""Other names of degradations that models use."""
-NO_STEPS = ("", "none", "nothing")
-"""Texts for a plan without steps; None means that no plan is given."""
-TASK_NAMES: dict[str, str] = {
-    **{name: task.value for name, task in TASK_TOOL_NAMES.items()},
-    **{degradation.value: degradation.task.value for degradation in Degradation},
-    **{name: Degradation(degradation).task.value for name, degradation in DEGRADATION_NAMES.items()},
-    **dict.fromkeys(("upscale", "upscaling", "enlarge", "sr", "superresolution"), "super_resolution"),
-}
-
-ImageArgument: TypeAlias = Annotated[
-    InputImage,
-    BeforeValidator(InputImage.parse),
-    WithJsonSchema({"type": "string", "description": "Handle, path, run:// or data: URI."}),
-]
-ProfileArgument: TypeAlias = Annotated[
-    str, BeforeValidator(str), Field(max_length=MAX_PATH, description="See list_profiles.")
-]
-ExpertArgument: TypeAlias = Annotated[str | None, Field(max_length=80)]
-FindingsArgument: TypeAlias = Annotated[
-    list[Rating] | None,
-    BeforeValidator(lambda given: None if given is None else _findings(given)),
-    Field(max_length=len(Degradation)),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "description": "What you see, replaces the estimate: haze high, noise low; or none.",
-        }
-    ),
-]
-DescriptionArgument: TypeAlias = Annotated[
-    str | None, Field(max_length=1000, description="One sentence; with findings.")
-]
-OrderArgument: TypeAlias = Annotated[
-    list[Annotated[Task, BeforeValidator(task_of)]] | None,
-    BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
-    Field(max_length=MOST_TASKS),
-    WithJsonSchema({"type": "string", "description": "Your own steps in order: denoising, super_resolution."}),
-]
-TaskArgument: TypeAlias = Annotated[
-    Task,
-    BeforeValidator(lambda given: task_of(given[0] if isinstance(given, list) and len(given) == 1 else given)),
-    WithJsonSchema({"type": "string", "description": "Such as denoising, or the name of its tool."}),
-]
-FailedArgument: TypeAlias = Annotated[
-    list[Annotated[Task, BeforeValidator(task_of)]] | None,
-    BeforeValidator(words),
-    Field(max_length=MOST_TASKS),
-    WithJsonSchema({"type": "string", "description": "With plan: tasks of it that failed as the first step."}),
-]
-SecondsArgument: TypeAlias = Annotated[float | None, Field(gt=0)]
-ExpertRunsArgument: TypeAlias = Annotated[int | None, Field(ge=1)]
-ExpertsArgument: TypeAlias = Annotated[
-    list[Annotated[str, Field(max_length=80)]] | None,
-    BeforeValidator(words),
-    Field(max_length=32),
-    WithJsonSchema({"type": "string", "description": "From list_experts, comma-separated."}),
-]
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
-FormatArgument: TypeAlias = Annotated[
-    Literal["png", "jpeg", "webp", "tiff"],
-    BeforeValidator(_format),
-    WithJsonSchema({"type": "string", "description": "png, jpeg, webp or tiff."}),
-]
-OutputArgument: TypeAlias = Annotated[
-    str | None,
-    Field(max_length=MAX_PATH, description="Name or sub-folder/name, or a format: jpeg, webp, tiff."),
-]
-DetailArgument: TypeAlias = Annotated[
-    float | None, Field(ge=0, le=1, description="Enlargement: 0 faithful - 1 textured.")
-]
-StripArgument: TypeAlias = Annotated[bool, Field(description="Save without EXIF and GPS.")]
-StrengthArgument: TypeAlias = Annotated[
-    float,
-    BeforeValidator(lambda given: _strength(given)),
-    WithJsonSchema({"type": "number", "description": "0-1: blend with the input."}),
-]
-RegionArgument: TypeAlias = Annotated[
-    str | None,
-    BeforeValidator(lambda given: _region(given)),
-    Field(max_length=MAX_PATH),
-    WithJsonSchema({"type": "string", "description": "x,y,w,h, polygon, faces or mask image."}),
-]
-HandleArgument: TypeAlias = Annotated[
-    str, BeforeValidator(lambda given: _handle(given)), Field(pattern=HANDLE_PATTERN)
-]
-WaitArgument: TypeAlias = Annotated[
-    float | None, Field(ge=0, le=MOST_SECONDS, description="Then reply with the state; default 45.")
-]
-
-
 def _handle(given: object) -> object:
     """The handle without image:// and quotes."""
     return given.strip().strip("\"'").removeprefix("image://").lower() if isinstance(given, str) else given
@@ -291,6 +187,121 @@ def _region(given: object) -> object:
     if isinstance(given, dict) and set(given) >= {"x", "y", "width", "height"}:
         return ",".join(str(given[name]) for name in ("x", "y", "width", "height"))
     return given
+
+
+TASK_TOOL_NAMES = {
+    "denoise": Task.DENOISING,
+    "dehaze": Task.DEHAZING,
+    "derain": Task.DERAINING,
+    "brighten": Task.BRIGHTENING,
+    "deblur_motion": Task.MOTION_DEBLURRING,
+    "deblur_defocus": Task.DEFOCUS_DEBLURRING,
+    "remove_jpeg_artifacts": Task.JPEG_ARTIFACT_REMOVAL,
+    "restore_faces": Task.FACE_RESTORATION,
+    "restore_old_photo": Task.OLD_PHOTO_RESTORATION,
+    "super_resolve": Task.SUPER_RESOLUTION,
+}
+"""The tool of each task."""
+DEGRADATION_NAMES = {
+    "jpeg": "jpeg_artifact", "jpeg_artifacts": "jpeg_artifact", "compression": "jpeg_artifact",
+    "darkness": "dark", "low_light": "dark", "fog": "haze", "grain": "noise", "scratches": "old_photo",
+    "defocus": "defocus_blur", "out_of_focus": "defocus_blur", "motion": "motion_blur",
+    "faces": "low_quality_face", "low_res": "low_resolution",
+}  # fmt: skip
+"""Other names of degradations that models use."""
+NO_STEPS = ("", "none", "nothing")
+"""Texts for a plan without steps; None means that no plan is given."""
+TASK_NAMES: dict[str, str] = {
+    **{name: task.value for name, task in TASK_TOOL_NAMES.items()},
+    **{degradation.value: degradation.task.value for degradation in Degradation},
+    **{name: Degradation(degradation).task.value for name, degradation in DEGRADATION_NAMES.items()},
+    **dict.fromkeys(("upscale", "upscaling", "enlarge", "sr", "superresolution"), "super_resolution"),
+}
+
+
+def as_text(description: str) -> WithJsonSchema:
+    """The schema of an argument that models give as text."""
+    return WithJsonSchema({"type": "string", "description": description})
+
+
+ImageArgument: TypeAlias = Annotated[
+    InputImage, BeforeValidator(InputImage.parse), as_text("Handle, path, run:// or data: URI.")
+]
+OptionalImage: TypeAlias = Annotated[
+    InputImage | None, BeforeValidator(lambda given: None if given is None else InputImage.parse(given))
+]
+SizeArgument: TypeAlias = Annotated[
+    TargetSize | None,
+    BeforeValidator(lambda given: None if given in (None, "") else parse_size(given)),
+    as_text("4K (default), 8K, 2x, 1.5x, 1920 (longer side), width 900, 12 MP, 1200x800 crop, A4 at 300 dpi."),
+]
+"""The size of one result."""
+ProfileArgument: TypeAlias = Annotated[
+    str, BeforeValidator(str), Field(max_length=MAX_PATH, description="See list_profiles.")
+]
+ExpertArgument: TypeAlias = Annotated[str | None, Field(max_length=80)]
+FindingsArgument: TypeAlias = Annotated[
+    list[Rating] | None,
+    BeforeValidator(lambda given: None if given is None else _findings(given)),
+    Field(max_length=len(Degradation)),
+    as_text("What you see, replaces the estimate: haze high, noise low; or none."),
+]
+DescriptionArgument: TypeAlias = Annotated[
+    str | None, Field(max_length=1000, description="One sentence; with findings.")
+]
+TaskNamed: TypeAlias = Annotated[Task, BeforeValidator(task_of)]
+OrderArgument: TypeAlias = Annotated[
+    list[TaskNamed] | None,
+    BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
+    Field(max_length=MOST_TASKS),
+    as_text("Your own steps in order: denoising, super_resolution."),
+]
+TaskArgument: TypeAlias = Annotated[
+    Task,
+    BeforeValidator(lambda given: task_of(given[0] if isinstance(given, list) and len(given) == 1 else given)),
+    as_text("Such as denoising, or the name of its tool."),
+]
+FailedArgument: TypeAlias = Annotated[
+    list[TaskNamed] | None,
+    BeforeValidator(words),
+    Field(max_length=MOST_TASKS),
+    as_text("With plan: tasks of it that failed as the first step."),
+]
+SecondsArgument: TypeAlias = Annotated[float | None, Field(gt=0)]
+ExpertRunsArgument: TypeAlias = Annotated[int | None, Field(ge=1)]
+ExpertsArgument: TypeAlias = Annotated[
+    list[Annotated[str, Field(max_length=80)]] | None,
+    BeforeValidator(words),
+    Field(max_length=32),
+    as_text("From list_experts, comma-separated."),
+]
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
+FormatArgument: TypeAlias = Annotated[
+    Literal["png", "jpeg", "webp", "tiff"], BeforeValidator(_format), as_text("png, jpeg, webp or tiff.")
+]
+OutputArgument: TypeAlias = Annotated[
+    str | None,
+    Field(max_length=MAX_PATH, description="Name or sub-folder/name, or a format: jpeg, webp, tiff."),
+]
+DetailArgument: TypeAlias = Annotated[
+    float | None, Field(ge=0, le=1, description="Enlargement: 0 faithful - 1 textured.")
+]
+StripArgument: TypeAlias = Annotated[bool, Field(description="Save without EXIF and GPS.")]
+StrengthArgument: TypeAlias = Annotated[
+    float,
+    BeforeValidator(_strength),
+    WithJsonSchema({"type": "number", "description": "0-1: blend with the input."}),
+]
+RegionArgument: TypeAlias = Annotated[
+    str | None,
+    BeforeValidator(_region),
+    Field(max_length=MAX_PATH),
+    as_text("x,y,w,h, polygon, faces or mask image."),
+]
+HandleArgument: TypeAlias = Annotated[str, BeforeValidator(_handle), Field(pattern=HANDLE_PATTERN)]
+WaitArgument: TypeAlias = Annotated[
+    float | None, Field(ge=0, le=MOST_SECONDS, description="Then reply with the state; default 45.")
+]
 
 
 def caller(findings: list[Rating] | None, description: str | None) -> CallerReasoner | None:

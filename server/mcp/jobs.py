@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import anyio
@@ -37,28 +38,24 @@ WORK_PERCENT = 99.0
 """Share of the progress for the work itself; the rest is for the response."""
 
 
+@dataclass(eq=False, slots=True)
 class Status:
     """The progress of a job. The worker writes it, the event loop reads it."""
 
-    def __init__(self, message: str) -> None:
-        self.fraction = 0.0
-        """The finished share, 0..1."""
-        self.message = message
-        """The current activity."""
-        self.position = 0
-        """The place in the queue, 1 being next; 0 while it runs."""
-        self.milestones: list[str] = []
-        """Findings, plan, finished steps and warnings so far."""
-        self.messages: list[str] = []
-        """Everything that is worth a notification, in order."""
+    message: str
+    """The current activity."""
+    fraction: float = 0.0
+    """The finished share, 0..1."""
+    position: int = 0
+    """The place in the queue, 1 being next; 0 while it runs."""
+    milestones: list[str] = field(default_factory=list)
+    """Findings, plan, finished steps and warnings so far."""
+    messages: list[str] = field(default_factory=list)
+    """Everything that is worth a notification, in order; each is delivered."""
 
     def progress(self, fraction: float) -> None:
         """Set the finished share, 0..1."""
         self.fraction = fraction
-
-    def say(self, message: str) -> None:
-        """Set the current activity."""
-        self.message = message
 
     def notify(self, message: str) -> None:
         """Add a message that must be delivered."""
@@ -67,33 +64,34 @@ class Status:
     def milestone(self, message: str) -> None:
         """Add a message that is also part of a reply about the unfinished job."""
         self.milestones.append(message)
-        self.notify(message)
+        self.messages.append(message)
 
 
-class Feed:
+class _Feed:
     """The notifications of a job to one of its callers."""
 
-    def __init__(self, status: Status) -> None:
-        self._status = status
+    def __init__(self, context: Context[Any, Any], status: Status) -> None:
+        self._context, self._status = context, status
         self._read = 0
         self._percent = 0.0
         self._reported = (-1.0, "")
 
-    def next(self, *, repeat: bool) -> tuple[float, str] | None:
-        """The next percentage and message; None if nothing is new, unless `repeat`.
+    async def send(self, *, repeat: bool = False) -> bool:
+        """Send what is new, and return whether there was anything; with `repeat`, send at least one notification.
 
         The protocol requires increasing percentages, so they creep up while the work makes no progress.
         """
-        status = self._status
-        fraction, message, news = status.fraction, status.message, None
-        if self._read < len(status.messages):
-            news = status.messages[self._read]
-            self._read += 1
-        if news is None and (fraction, message) == self._reported and not repeat:
-            return None
-        self._reported = (fraction, message)
-        self._percent = max(fraction * WORK_PERCENT, self._percent + (END - self._percent) * 1e-4)
-        return self._percent, printable(news or message)
+        is_sent, status = False, self._status
+        while True:
+            fraction, message = current = status.fraction, status.message
+            news = status.messages[self._read : self._read + 1]
+            if not news and current == self._reported and (is_sent or not repeat):
+                return is_sent
+            self._read += len(news)
+            self._reported = current
+            self._percent = max(fraction * WORK_PERCENT, self._percent + (END - self._percent) * 1e-4)
+            await self._context.report_progress(self._percent, END, printable(news[0] if news else message))
+            is_sent = True
 
 
 Kind = Literal["work", "look"]
@@ -131,8 +129,15 @@ class Jobs:
         status, over = Status(what), anyio.Event()
         token = ProgressToken(status.progress)
         outcome: Future[T] = Future()
+
+        async def report() -> None:
+            try:
+                await follow(context, status, over)
+            finally:
+                token.cancel()  # before the end it means that the caller has given up
+
         async with anyio.create_task_group() as group:
-            group.start_soon(_report_until_over, context, status, over, token)
+            group.start_soon(report)
             try:
                 outcome.set_result(await self.perform(owner_of(context), what, work, status, token, kind))
             except Exception as error:  # raised below; a task group would wrap it
@@ -154,12 +159,12 @@ class Jobs:
 
         def moved(position: int) -> None:
             status.position = position
-            status.say(f"{what}: busy, position {position}")
+            status.message = f"{what}: busy, position {position}"
 
         try:
             async with self._queues[kind].enter(owner, moved):
                 status.position = 0
-                status.say(what)
+                status.message = what
                 timer = asyncio.get_running_loop().call_later(self._max_seconds, stop)
                 try:
                     self._has_begun = True
@@ -190,35 +195,16 @@ async def follow(context: Context[Any, Any], status: Status, over: anyio.Event) 
 
     Not cancelled when the job ends, since a notification that is being sent would be lost.
     """
-    feed, silent = Feed(status), 0.0
-    await _send_updates(context, feed, repeat=True)
+    feed, silent = _Feed(context, status), 0.0
+    await feed.send(repeat=True)
     while not over.is_set():
         with anyio.move_on_after(POLL_SECONDS):
             await over.wait()
         silent += POLL_SECONDS
-        if await _send_updates(context, feed, repeat=silent >= HEARTBEAT_SECONDS):
+        if await feed.send(repeat=silent >= HEARTBEAT_SECONDS):
             silent = 0.0
-    await _send_updates(context, feed)
+    await feed.send()
     await context.report_progress(END, END, "done")
-
-
-async def _report_until_over(
-    context: Context[Any, Any], status: Status, over: anyio.Event, token: ProgressToken
-) -> None:
-    """Report progress; being cancelled before the end means that the caller has given up."""
-    try:
-        await follow(context, status, over)
-    finally:
-        token.cancel()
-
-
-async def _send_updates(context: Context[Any, Any], feed: Feed, *, repeat: bool = False) -> bool:
-    """Send the pending notifications, and return whether there were any; with `repeat` at least one is sent."""
-    any_update = False
-    while update := feed.next(repeat=repeat and not any_update):
-        await context.report_progress(update[0], END, update[1])
-        any_update = True
-    return any_update
 
 
 def _thread(kind: Kind) -> ThreadPoolExecutor:

@@ -101,7 +101,8 @@ def before_and_after(before: Image, after: Image, *, with_detail: bool = True) -
 
 def overview_of_two(first: Image, second: Image) -> bytes:
     """Two versions of a picture side by side, reduced."""
-    return encoded(_joined([_reduced(image, second) for image in (first, second)]), MOST_PREVIEW_BYTES)
+    size = fitted(second.height, second.width, min(PREVIEW_SIDE, second.long_side))
+    return encoded(_joined([resize(on_white(image), *size) for image in (first, second)]), MOST_PREVIEW_BYTES)
 
 
 def brightness_correlation(first: Image, second: Image) -> float:
@@ -178,11 +179,6 @@ def _cut(pixels: Tensor, box: Box) -> Tensor:
     rows = _span(box.top, box.bottom, int(pixels.shape[1]))
     columns = _span(box.left, box.right, int(pixels.shape[2]))
     return pixels[:, rows.start : rows.stop, columns.start : columns.stop]
-
-
-def _reduced(image: Image, other: Image) -> Tensor:
-    height, width = fitted(other.height, other.width, min(PREVIEW_SIDE, other.long_side))
-    return resize(on_white(image), height, width)
 
 
 def _is_wide(part: Tensor) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -31,12 +30,23 @@ WantedProfile = Annotated[str, Field(description="Name of a profile; default sui
 
 def add_prompts(server: MCPServer[Any], service: Service) -> None:
     """Register the five prompts."""
-    _add_prompts_for_one(server)
-    _add_comparing(server)
-    _add_batch(server, service)
+    _add_prompts_for_pictures(server)
+
+    @server.prompt(name="restore_folder", title="Restore a folder", description="Restore every photo of a folder.")
+    async def restore_folder(
+        folder: Annotated[str, Field(description="Folder inside an allowed folder.")],
+        profile: WantedProfile = "default",
+    ) -> str:
+        try:
+            photos = await anyio.to_thread.run_sync(_photos, service, folder)
+        except RestoreError as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from error
+        listing = "\n".join(f"- {json.dumps(str(photo))}" for photo in photos)
+        values = {"folder": json.dumps(folder), "profile": json.dumps(profile)}
+        return _filled("restore_folder", **values, count=len(photos), listing=listing)
 
 
-def _add_prompts_for_one(server: MCPServer[Any]) -> None:
+def _add_prompts_for_pictures(server: MCPServer[Any]) -> None:
     @server.prompt(name="restore_photo", title="Restore a photo", description="Restore a photo in one call.")
     def restore_photo(photo: PhotoArgument, profile: WantedProfile = "default") -> str:
         arguments = json.dumps({"image": photo, "profile": profile})
@@ -58,8 +68,6 @@ def _add_prompts_for_one(server: MCPServer[Any]) -> None:
     def diagnose(photo: PhotoArgument) -> str:
         return _filled("diagnose", photo=json.dumps(photo), arguments=json.dumps({"image": photo}))
 
-
-def _add_comparing(server: MCPServer[Any]) -> None:
     @server.prompt(
         name="compare",
         title="Compare two pictures",
@@ -68,25 +76,6 @@ def _add_comparing(server: MCPServer[Any]) -> None:
     def compare(first: PhotoArgument, second: PhotoArgument) -> str:
         arguments = json.dumps({"first": first, "second": second})
         return _filled("compare", first=json.dumps(first), second=json.dumps(second), arguments=arguments)
-
-
-def _add_batch(server: MCPServer[Any], service: Service) -> None:
-    @server.prompt(name="restore_folder", title="Restore a folder", description="Restore every photo of a folder.")
-    async def restore_folder(
-        folder: Annotated[str, Field(description="Folder inside an allowed folder.")],
-        profile: WantedProfile = "default",
-    ) -> str:
-        try:
-            photos = await anyio.to_thread.run_sync(_photos, service, folder)
-        except RestoreError as error:
-            raise MCPError(INVALID_PARAMS, str(error)) from error
-        return _filled(
-            "restore_folder",
-            folder=json.dumps(folder),
-            profile=json.dumps(profile),
-            count=len(photos),
-            listing="\n".join(f"- {json.dumps(str(photo))}" for photo in photos),
-        )
 
 
 def _filled(name: str, **values: object) -> str:
@@ -101,9 +90,7 @@ def _is_photo(path: Path) -> bool:
 
 def _photos(service: Service, folder: str) -> list[Path]:
     """The photos of a folder that may be read, with those of its sub-folders. Raises `RequestError`."""
-    real = service.access.readable(folder)
-    if not os.path.isdir(real):  # Path.is_dir raises for names that are too long
-        raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
+    real = service.readable_folder(folder)
     photos = sorted(path for path in islice(real.rglob("*"), MOST_LOOKED_AT) if _is_photo(path))
     if not photos:
         raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")

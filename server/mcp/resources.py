@@ -9,12 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio.from_thread
 import anyio.to_thread
+from anyio.lowlevel import EventLoopToken
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent, SubscriptionBus
 from mcp.types import Resource
 
+from agent.events import CandidateJudged, Event, Finished, Progress, Started
 from agent.report.page import report_page
 from agent.run_folder import RunFolder
 from imaging.errors import ImageTooLarge, RestoreError
@@ -77,7 +81,7 @@ def _add_images(server: MCPServer[Any], service: Service) -> None:
     async def read_full(handle: str, context: Context[Any, Any]) -> bytes:
         limits = service.settings.limits()
         limits = replace(limits, max_pixels=min(limits.max_pixels, MAX_FULL_PIXELS))
-        return await _read_image(service, context, handle, limits, _png)
+        return await _read_image(service, context, handle, limits, lambda image: encode_image(image, "PNG"))
 
 
 async def _read_image(
@@ -86,7 +90,7 @@ async def _read_image(
     """Read an image of the workspace as a job, because several at once might not fit in memory."""
 
     def work(token: ProgressToken, _: Status) -> bytes:
-        return encode(service.workspace.load(handle, limits, token))
+        return encode(replace(service.workspace.load(handle, limits, token), bit_depth=8))
 
     with _as_resource_errors():
         await anyio.to_thread.run_sync(lambda: service.workspace.path(handle))  # an unknown handle is not queued
@@ -141,7 +145,7 @@ def _add_cards(server: MCPServer[Any], service: Service) -> None:
         mime_type="application/json",
     )
     def read_expert(name: str) -> str:
-        card = next((card for card in service.catalogue if card.name == name), None)
+        card = next((card for card in service.experts.catalogue if card.name == name), None)
         if card is None:
             raise ResourceNotFoundError(f"there is no expert {name!r}; list_experts lists all")
         return card.model_dump_json(indent=1)
@@ -168,27 +172,36 @@ def latest(service: Service) -> list[Resource]:
             state = service.run_state(run)
             photo = Path(state.source).name
             report = f"Report: {photo}" if state.finished else f"Report: {photo} (unfinished)"
-            found.append(_listed(REPORT.format(run=run), f"{run}.html", report, "text/html"))
-            found.append(_listed(TRACE.format(run=run), f"{run}.jsonl", f"Trace: {photo}", "application/x-ndjson"))
+            found.append((REPORT.format(run=run), f"{run}.html", report, "text/html"))
+            found.append((TRACE.format(run=run), f"{run}.jsonl", f"Trace: {photo}", "application/x-ndjson"))
     handles = service.workspace.handles()[:MOST_LISTED]
-    images = [_listed(IMAGE.format(handle=handle), handle, f"Image {handle}", "image/png") for handle in handles]
-    return [*found, *images]
+    found += [(IMAGE.format(handle=handle), handle, f"Image {handle}", "image/png") for handle in handles]
+    return [Resource(uri=uri, name=name, title=title, mime_type=mime) for uri, name, title, mime in found]
 
 
-def _listed(uri: str, name: str, title: str, mime_type: str) -> Resource:
-    return Resource(uri=uri, name=name, title=title, mime_type=mime_type)
+def notify_of(event: Event, run: str, bus: SubscriptionBus, loop: EventLoopToken) -> None:
+    """Notify subscribers, from the worker thread of a run, of the resources that an event of it changes.
+
+    That is always the trace; the report per step; the list of resources at start and end.
+    """
+    if isinstance(event, Progress):
+        return
+    changes: list[ServerEvent] = [ResourceUpdated(uri=TRACE.format(run=run))]
+    if not isinstance(event, CandidateJudged):
+        changes.append(ResourceUpdated(uri=REPORT.format(run=run)))
+    if isinstance(event, Started | Finished):
+        changes.append(ResourcesListChanged())
+    with suppress(RuntimeError):  # the server is shutting down
+        for change in changes:
+            anyio.from_thread.run(bus.publish, change, token=loop)
 
 
 def _preview(image: Image) -> bytes:
     """The image as a PNG, reduced to fit the limit."""
-    image, data = replace(image, bit_depth=8), b""
+    data = b""
     for side in PREVIEW_SIDES:
         small = resize(image.pixels, *fitted(image.height, image.width, min(side, image.long_side)))
         data = encode_image(image.with_pixels(small), "PNG")
         if len(data) <= MAX_PREVIEW_BYTES:
             break
     return data
-
-
-def _png(image: Image) -> bytes:
-    return encode_image(replace(image, bit_depth=8), "PNG")

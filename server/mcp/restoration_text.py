@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from mcp.types import CallToolResult
+
 from agent.reasoners.reasoner import CALLER
 from agent.run import Restoration
 from agent.state import KEEP_INPUT, Node, Perception, Plan, RunState
 from agent.worth import SURE
 from profiles.loading import predefined_profiles
-from server.mcp.responses import fact, picture_line
+from server.mcp.previews import BeforeAndAfter
+from server.mcp.responses import fact, picture_line, picture_link, picture_response, report_link
 from server.schemas import Picture
 from toolbox.tasks import Task
 
@@ -19,8 +22,24 @@ PLAN_GIVEN = "the profile gives the plan"
 """A reason of `agent.planning`, to which the caller's plan is part of the profile."""
 
 
-def facts_of(restored: Restoration, picture: Picture, original: Picture, region: str | None = None) -> list[str]:
-    """The reply to a finished restoration, line by line."""
+def restoration_response(
+    restored: Restoration,
+    picture: Picture,
+    original: Picture,
+    seen: BeforeAndAfter | None,
+    region: str | None = None,
+) -> CallToolResult:
+    """The reply about a finished restoration: facts, pictures, links, and the report for the view."""
+    return picture_response(
+        [*_facts(restored, picture, original, region), seen.line if seen else ""],
+        *(seen.pictures if seen else ()),
+        picture_link(picture, "The restored picture", restored.state.output),
+        report_link(restored.folder.name),
+        meta={"restore4k/report": _view_report(restored, picture, original)},
+    )
+
+
+def _facts(restored: Restoration, picture: Picture, original: Picture, region: str | None) -> list[str]:
     state, taken = restored.state, [node for node in restored.path_taken() if node.step is not None]
     return [
         f"Restored to {picture.width}x{picture.height}: {what_was_done(restored)}; saved as {state.output}.",
@@ -41,7 +60,7 @@ def facts_of(restored: Restoration, picture: Picture, original: Picture, region:
     ]
 
 
-def view_report(restored: Restoration, picture: Picture, original: Picture) -> dict[str, Any]:
+def _view_report(restored: Restoration, picture: Picture, original: Picture) -> dict[str, Any]:
     """The facts that the view needs."""
     summary = restored.summary()
     return {
@@ -56,19 +75,14 @@ def view_report(restored: Restoration, picture: Picture, original: Picture) -> d
 
 
 def found_line(perception: Perception) -> str:
-    """The findings, the worst first, with the confidence."""
-    return fact("found", "; ".join(findings_text(perception)) or "nothing severe")
-
-
-def findings_text(perception: Perception) -> list[str]:
-    """Each degradation that is present, in words; with its confidence, unless the caller gave the findings."""
+    """The degradations that are present, the worst first, with the confidence unless the caller gave them."""
     found = []
     for name in perception.present():
         finding = perception.findings[name]
         doubt = ", in doubt" if finding.confidence < SURE else ""
         basis = "given" if perception.by == CALLER else f"{finding.confidence:.2f}{doubt}"
         found.append(f"{name.value.replace('_', ' ')} {finding.severity.words} ({basis})")
-    return found
+    return fact("found", "; ".join(found) or "nothing severe")
 
 
 def plan_line(plan: Plan) -> str:

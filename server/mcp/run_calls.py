@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,14 +13,15 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import BaseModel
 
+from imaging.progress import ProgressToken
 from server.mcp.inputs import InputImage
-from server.mcp.jobs import Work
+from server.mcp.jobs import Status
 from server.mcp.runs import Reply, RunUnderWay, key_of, new_id
 from server.mcp.service import Service
 from toolbox.availability import CAN_RUN, availability
 
 MOST_NAME = 80
-RunWork: TypeAlias = Callable[[str], Work[Reply]]
+RunWork: TypeAlias = Callable[[str, ProgressToken, Status], Reply]
 """The work of the run with that identifier."""
 
 
@@ -31,22 +33,20 @@ async def run_or_join(
     work: RunWork,
     wait_seconds: float | None = None,
 ) -> CallToolResult:
-    """Reply with the result of a run, or with its state after `wait_seconds` (the server's, if None).
-
-    Raises the error of the run.
-    """
+    """Reply with the result of a run, or its state after `wait_seconds` (None: the server's). Raises its error."""
     key, known = await anyio.to_thread.run_sync(_identify, service, tool, arguments)
     name = known or new_id(key)
     photo = await anyio.to_thread.run_sync(_photo, service, arguments)
-    run, joined = await service.runs.begin(context, tool, photo, key, work(name), name)
-    reply = await service.runs.wait(context, run, service.patience(wait_seconds))
+    run, joined = await service.runs.begin(context, tool, photo, key, partial(work, name), name)
+    reply = await service.runs.wait(context, run, wait_seconds)
     return reply or RunUnderWay.of(run, joined)
 
 
 def _identify(service: Service, tool: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
     """The key of a call, and the restoration on disk with that key. Raises `RequestError` and `ImageError`."""
     plain = {name: _plain(service, value) for name, value in arguments.items()}
-    able = [card.name for card in service.catalogue if availability(card, service.experts.store).state in CAN_RUN]
+    experts = service.experts
+    able = [card.name for card in experts.catalogue if availability(card, experts.store).state in CAN_RUN]
     key = key_of(tool, {**plain, "experts that can run": able})
     return key, service.find_restoration(key) if tool == "restore_to_4k" else None
 
@@ -56,8 +56,7 @@ def _plain(service: Service, value: Any) -> Any:
     if isinstance(value, InputImage):
         return service.digest(value)
     if is_dataclass(value) and not isinstance(value, type):
-        named = {name: _plain(service, getattr(value, name)) for name in asdict(value)}
-        return named
+        return {field.name: _plain(service, getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, list | tuple):

@@ -79,11 +79,6 @@ class Run:
         """Seconds since the run was requested."""
         return ((self.ended or datetime.now(UTC)) - self.begun).total_seconds()
 
-    @property
-    def can_be_joined(self) -> bool:
-        """Whether a call with the same arguments gets this run's result, if its file still exists."""
-        return self.error is None and not self.is_stopping
-
 
 class RunUnderWay(CallToolResult):
     """The reply about a run that has not ended."""
@@ -118,8 +113,8 @@ class RunUnderWay(CallToolResult):
 class Runs:
     """The runs of all clients; each sees its own."""
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: Jobs, wait_seconds: float) -> None:
+        self._jobs, self._wait_seconds = jobs, wait_seconds
         self._runs: dict[str, dict[str, Run]] = {}
 
     async def begin(
@@ -129,7 +124,7 @@ class Runs:
         ended = [(known, known.reply) for known in self.all() if known.key == key and known.reply]
         lost = await anyio.to_thread.run_sync(lambda: [run for run, reply in ended if not reply.can_be_reused])
         for known in reversed(self.all()):
-            if known.key == key and known.can_be_joined and known not in lost:
+            if known.key == key and known not in lost and known.error is None and not known.is_stopping:
                 return known, True
         status = Status(tool)
         begun = Run(run, tool, photo, key, status, ProgressToken(status.progress))
@@ -148,9 +143,9 @@ class Runs:
         """The calling client's run with that identifier."""
         return self._own().get(run)
 
-    async def wait(self, context: Context[Any, Any], run: Run, seconds: float) -> CallToolResult | None:
+    async def wait(self, context: Context[Any, Any], run: Run, seconds: float | None) -> CallToolResult | None:
         """Wait for a run and report its progress; its result, or None if it takes longer. Raises its error."""
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(self._wait_seconds if seconds is None else seconds):
             await follow(context, run.status, run.over)
         if run.error is not None:
             raise run.error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from agent.regions import RegionMask
 from agent.run_folder import RunFolder
 from agent.state import RunState, expert_of
 from imaging.atomic import rename_new
@@ -31,7 +32,7 @@ from server.auth.clients import Callers, current_client, settings_of
 from server.errors import BadAddress, RequestError, TooMuchAsked, UnknownRun
 from server.mcp.fetching import Fetcher
 from server.mcp.guides import Guide
-from server.mcp.inputs import SUFFIXES, InputImage, decode_data
+from server.mcp.inputs import SUFFIXES, InputImage, decode_data, mask_image
 from server.mcp.jobs import Jobs
 from server.mcp.roots import current_roots
 from server.mcp.runs import Runs
@@ -40,7 +41,6 @@ from server.mcp.workspace import CandidateOf, Workspace, handle_of
 from server.profile_options import choose_profile, with_steps
 from server.schemas import Picture
 from server.settings import ServerSettings
-from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
@@ -74,13 +74,6 @@ class _Place:
     workspace: Workspace
     guides: dict[str, Guide] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, settings: ServerSettings) -> _Place:
-        workspace = Workspace(
-            settings.workspace.resolve(), settings.workspace_bytes, settings.workspace_days, settings.free_bytes
-        )
-        return cls(settings, Access((*settings.allowed, settings.output)), workspace)
-
 
 class Service:
     """The components of one server. Its methods are synchronous, for worker threads.
@@ -88,11 +81,7 @@ class Service:
     Settings, access and workspace are those of the client whose call is being answered.
     """
 
-    def __init__(
-        self,
-        settings: ServerSettings,
-        callers: Callers | None = None,
-    ) -> None:
+    def __init__(self, settings: ServerSettings, callers: Callers | None = None) -> None:
         self._callers = callers
         self.common = settings
         """The settings that all clients share."""
@@ -100,7 +89,7 @@ class Service:
         self._fetcher = Fetcher(settings.max_bytes)
         self.experts = ExpertPool()
         self.jobs = Jobs(settings.max_seconds)
-        self.runs = Runs(self.jobs)
+        self.runs = Runs(self.jobs, settings.wait_seconds)
         self.bus = Subscriptions()
         """The bus for notifications of changed resources."""
 
@@ -132,13 +121,9 @@ class Service:
             raise RequestError("authentication required", "send a token")
         if name not in self._places:
             own = settings_of(name, self._callers.folders(name), self.common) if self._callers else self.common
-            self._places[name] = _Place.of(own)
+            workspace = Workspace(own.workspace.resolve(), own.workspace_bytes, own.workspace_days, own.free_bytes)
+            self._places[name] = _Place(own, Access((*own.allowed, own.output)), workspace)
         return self._places[name]
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """The cards of all experts."""
-        return self.experts.catalogue
 
     def open(self, given: InputImage, token: ProgressToken | None = None, *, keep: bool = True) -> Source:
         """Load and store the input image; without `keep` nothing is stored, and a name stands in for the handle.
@@ -162,30 +147,41 @@ class Service:
             file, name = (self.workspace.path(handle), self.workspace.name(handle)) if keep else (Path(), handle)
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)
 
+    def mask(self, region: str | None) -> RegionMask | None:
+        """The mask of a region argument, which may name a mask image that the client can read; None without one."""
+        if not region:
+            return None
+        image = mask_image(region)
+        return RegionMask.of(region, self.open(image, keep=False).image if image else None)
+
     def digest(self, given: InputImage) -> str:
         """The handle of the input image, which is not decoded or stored. Raises `RequestError` and `ImageError`."""
         if given.kind == "handle":
             self.workspace.path(given.value)
             return given.value
-        if given.kind in ("path", "run"):
-            data = read_bytes(self._file(given), self.settings.limits())
-        else:
-            data = self._data(given)
-        return handle_of(data)
+        is_file = given.kind in ("path", "run")
+        return handle_of(read_bytes(self._file(given), self.settings.limits()) if is_file else self._data(given))
 
     def _file(self, given: InputImage) -> Path:
         """The file of a path or of the result of a run."""
-        if given.kind == "path":
-            file = self.access.readable(given.value)
-            try:
-                os.lstat(file)
-            except FileNotFoundError as error:
-                hint = self._similar(file.name) or "check the path"
-                raise RequestError(f"{given.value[:200]!r} does not exist", hint) from error
-            except OSError:
-                pass  # reading it gives the reason
-            return file
-        return self.result_of(self.run_state(given.value))
+        if given.kind == "run":
+            return self.result_of(self.run_state(given.value))
+        file = self.access.readable(given.value)
+        try:
+            os.lstat(file)
+        except FileNotFoundError as error:
+            hint = self._similar(file.name) or "check the path"
+            raise RequestError(f"{given.value[:200]!r} does not exist", hint) from error
+        except OSError:
+            pass  # reading it gives the reason
+        return file
+
+    def readable_folder(self, folder: str) -> Path:
+        """The real path of a folder in the allowed ones. Raises `RequestError`."""
+        real = self.access.readable(folder)
+        if not os.path.isdir(real):  # Path.is_dir raises for names that are too long
+            raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
+        return real
 
     def _similar(self, name: str) -> str:
         """A question with the photos whose names are most similar to `name`; empty if there are none."""
@@ -194,7 +190,15 @@ class Service:
         return f"did you mean {' or '.join(found)}?" if found else ""
 
     def _data(self, given: InputImage, token: ProgressToken | None = None) -> bytes:
-        return self._fetched(given.value, token) if given.kind == "url" else decode_data(given.value)
+        """The bytes of data in the call, or of a URL."""
+        if given.kind == "data":
+            return decode_data(given.value)
+        if not self.settings.urls:
+            raise BadAddress(
+                "this server does not fetch images from the web",
+                "start it with --allow-urls to allow that, or give a path or a data: URI",
+            )
+        return self._fetcher.fetch(given.value, token)
 
     def run_folder(self, run: str) -> Path:
         """The folder of a restoration in the client's folder of runs. Raises `UnknownRun`."""
@@ -239,10 +243,7 @@ class Service:
         experts: Sequence[str] | None = None,
         detail: float | None = None,
     ) -> Profile:
-        """Choose the profile, with the caller's plan and experts; a file must lie in an allowed folder.
-
-        Raises `RestoreError` if there is no such profile or expert.
-        """
+        """The profile, by name or allowed file, with the caller's plan and experts. Raises `RestoreError`."""
         name = str(self.access.readable(name)) if name.endswith(".toml") else name.strip().replace(" ", "-")
         wanted = choose_profile(name, max_seconds=max_seconds, max_expert_runs=max_expert_runs, detail=detail)
         if experts:
@@ -252,11 +253,7 @@ class Service:
     def known_expert(self, name: str) -> str:
         """The current name of an expert, which may be followed by a path. Raises `UnknownExpert`."""
         expert = expert_of(name)
-        return f"{self.catalogue.card(expert).name}{name[len(expert) :]}"
-
-    def patience(self, wait_seconds: float | None) -> float:
-        """Seconds that a call waits for its run."""
-        return self.common.wait_seconds if wait_seconds is None else wait_seconds
+        return f"{self.experts.catalogue.card(expert).name}{name[len(expert) :]}"
 
     def files(self, *, folders: bool = False, absolute: bool = False) -> list[str]:
         """Completions of a path: readable images, or folders with images; relative to the folder or absolute."""
@@ -286,21 +283,10 @@ class Service:
     def keep_result(
         self, image: Image, name: str, photo: str, output: str | None = None, made: CandidateOf | None = None
     ) -> tuple[str, Picture]:
-        """Save a result in the output folder, and give it a handle; its path and the picture.
-
-        `made`: the step that made it.
-        """
+        """Save a result in the output folder, and give it a handle; its path, and the picture. `made`: its step."""
         file = self.save(image, name, output)
         handle = self.workspace.keep_image(image, made, photo)
         return file, Picture(handle=handle, width=image.width, height=image.height)
-
-    def _fetched(self, url: str, token: ProgressToken | None) -> bytes:
-        if not self.settings.urls:
-            raise BadAddress(
-                "this server does not fetch images from the web",
-                "start it with --allow-urls to allow that, or give a path or a data: URI",
-            )
-        return self._fetcher.fetch(url, token)
 
     def new_output(self, name: str, output: str | None = None) -> Path:
         """A path in the output folder that does not exist yet: name.png, name_2.png, ...

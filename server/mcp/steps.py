@@ -21,13 +21,19 @@ from server.errors import RequestError
 from server.mcp.guides import Guide, guide_to
 from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
-from server.mcp.masks import mask_for
 from server.mcp.previews import before_and_after
-from server.mcp.ranking import judgement_of
 from server.mcp.responses import fact, picture_line, picture_link, picture_response
 from server.mcp.runs import Reply
 from server.mcp.service import Service, Source
-from server.mcp.step_text import candidates_line, describe, face_verdicts, faces_lines, override_hint, why_kept
+from server.mcp.verdict_text import (
+    candidates_line,
+    describe,
+    face_verdicts,
+    faces_lines,
+    judgement_of,
+    override_hint,
+    why_kept,
+)
 from server.mcp.workspace import CandidateOf
 from toolbox.card import ExpertCard
 
@@ -36,38 +42,41 @@ from toolbox.card import ExpertCard
 class StepOptions:
     """Options of one step."""
 
+    expert: str | None = None
+    """The only expert, whose result always wins."""
     strength: float = 1.0
     region: str | None = None
+    profile: str = "default"
     output: str | None = None
     scale: float | None = None
     """Scale of the result, if it differs from the step's."""
     detail: float | None = None
     """Replaces the profile's."""
+    original: InputImage | None = None
+    """The picture that faces are compared with."""
 
 
 def take_step(
     service: Service,
-    source: Source,
+    image: InputImage,
     step: Step,
-    profile: Profile,
-    expert: str | None,
-    name: str,
+    tool: str,
+    options: StepOptions,
     token: ProgressToken,
     status: Status,
-    options: StepOptions,
-    original: Image | None = None,
 ) -> Reply:
-    """Run one step and save its result as `name`. An expert that the caller names always wins.
-
-    `original`: the picture that faces are compared with. Raises `RequestError` if its aspect ratio differs.
-    """
-    if mask := mask_for(service, options.region):
+    """Run one step and save its result under the names of photo and tool. Raises `RestoreError`."""
+    profile = service.profile(options.profile, detail=options.detail)
+    source = service.open(image, token)
+    original = service.open(options.original, token).image if options.original else None
+    name = f"{source.name}_{tool}"
+    if mask := service.mask(options.region):
         mask(source.image)  # errors of mask and output are raised before the work
     service.new_output(name, options.output)
     cards: Sequence[ExpertCard] = ()
-    if expert:
-        cards = _named_experts(service, step, profile, [expert])
-        profile = profile.model_copy(update={"experts": (service.known_expert(expert),)})
+    if options.expert:
+        cards = _named_experts(service, step, profile, [options.expert])
+        profile = profile.model_copy(update={"experts": (service.known_expert(options.expert),)})
     guide, original = guide_to(service, source, profile), _of_the_same_shape(original, source.image)
     context = _step_context(service, guide, source, step, profile, token)
     context = replace(context, original=original or context.original)
@@ -193,7 +202,7 @@ def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
 
 def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequence[str]) -> tuple[ExpertCard, ...]:
     """The named cards. Raises `RequestError` for one of another step, or one that the profile does not allow."""
-    named = tuple(service.catalogue.card(expert_of(name)) for name in experts)
+    named = tuple(service.experts.catalogue.card(expert_of(name)) for name in experts)
     for card in named:
         if (card.task, card.scale) != (step.task, step.scale):
             fitting = ", ".join(other.name for other in service.experts.runnable(step.task, step.scale))
@@ -264,7 +273,7 @@ def _finish_step(
         if is_scored
         else "",
         candidates_line(verdicts) if is_scored else "",
-        *faces_lines(best.faces, mask_for(service, options.region), source.image),
+        *faces_lines(best.faces, service.mask(options.region), source.image),
     ]
     if best.image is None or is_kept:
         guide.took(step, result, profile, source.picture.handle, source.image, best.features)
@@ -289,6 +298,7 @@ def _finish_step(
     guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
     is_worse = before is not None and winner.score <= before and best.faces is None  # each face is judged on its own
     verdict = "chosen, though its score is not above that of the input" if is_worse else ""
+    is_reduced = options.scale and options.scale != step.scale
     seen = before_and_after(source.image, image)
     lines = [
         f"{step} by {winner.expert}; saved as {file}.",
@@ -297,7 +307,7 @@ def _finish_step(
         fact("note", verdict),
         fact("strength", options.strength if options.strength < 1 else None),
         fact("region", options.region),
-        fact("scale", _scale_text(step, options)),
+        fact("scale", f"{options.scale:g}x, the {step.scale}x result of the expert reduced" if is_reduced else ""),
         fact("file", file),
         seen.line,
         fact("undo", f"{source.picture.handle} is the image before this step"),
@@ -323,11 +333,5 @@ def _blended(service: Service, before: Image, after: Image, step: Step, options:
     if options.scale and options.scale != step.scale:
         height, width = round(before.height * options.scale), round(before.width * options.scale)
         after = after.with_pixels(resize(after.pixels, height, width))
-    mask = mask_for(service, options.region)
+    mask = service.mask(options.region)
     return blend(before, after, options.strength, mask(before) if mask else None)
-
-
-def _scale_text(step: Step, options: StepOptions) -> str:
-    if not options.scale or options.scale == step.scale:
-        return ""
-    return f"{options.scale:g}x, the {step.scale}x result of the expert reduced"

@@ -12,17 +12,19 @@ from typing import Any
 
 import anyio
 from mcp import MCPError
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
 from mcp.types import (
     INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    EmptyResult,
     ResourceUpdatedNotification,
     ResourceUpdatedNotificationParams,
     SubscribeRequestParams,
     UnsubscribeRequestParams,
 )
-from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from server.auth.clients import current_client
 
@@ -43,11 +45,10 @@ class _Watch:
 
 
 class Subscriptions:
-    """A separate bus for every client, and the middleware for clients of the 2025 revisions.
+    """A separate bus for every client, and the subscriptions of clients of the 2025 revisions.
 
-    MCPServer has no `resources/subscribe`, and extensions may not add methods of the specification; a middleware is
-    the SDK's public way to serve one. The SDK gives a handler no public handle of its connection: the parameters of
-    `initialize`, one object for each connection, identify it.
+    The SDK gives a handler no public handle of its connection: the parameters of `initialize`, one object for each
+    connection, identify it.
     """
 
     def __init__(self) -> None:
@@ -69,39 +70,33 @@ class Subscriptions:
             if not await _notified(watch.session, notification):
                 watches.pop(key, None)
 
-    async def middleware(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Serve `resources/subscribe` and `resources/unsubscribe`, and advertise them at `initialize`."""
-        if ctx.method == "initialize":
-            return _advertised(await call_next(ctx))
-        is_notification = ctx.request_id is None
-        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS or ctx.session.client_params is None or is_notification:
-            return await call_next(ctx)
-        match ctx.method:
-            case "resources/subscribe":
-                asked = SubscribeRequestParams.model_validate(ctx.params or {}, by_name=False)
-                self._watch(ctx.session, str(asked.uri))
-            case "resources/unsubscribe":
-                unasked = UnsubscribeRequestParams.model_validate(ctx.params or {}, by_name=False)
-                if watch := self._watches[current_client()].get(_connection(ctx.session)):
-                    watch.uris.discard(str(unasked.uri))
-            case _:
-                return await call_next(ctx)
-        return {}
+    def serve_to(self, server: Server[Any]) -> None:
+        """Serve `resources/subscribe` and `resources/unsubscribe`, which the SDK then advertises at `initialize`."""
+        server.add_request_handler("resources/subscribe", SubscribeRequestParams, self._add)
+        server.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, self._remove)
 
-    def _watch(self, session: ServerSession, uri: str) -> None:
+    async def _add(self, ctx: ServerRequestContext[Any, Any], params: SubscribeRequestParams) -> EmptyResult:
         """Add a subscription. The resource need not exist: the client is simply never notified of it."""
         watches = self._watches[current_client()]
-        watch = watches.setdefault(_connection(session), _Watch(session))
+        watch = watches.setdefault(_connection(ctx), _Watch(ctx.session))
         if len(watch.uris) >= MOST_WATCHED:
             raise MCPError(INVALID_REQUEST, f"more than {MOST_WATCHED} subscriptions; unsubscribe from some")
-        watch.uris.add(uri)
+        watch.uris.add(str(params.uri))
         if len(watches) > MOST_CONNECTIONS:
             watches.pop(next(iter(watches)))
+        return EmptyResult()
+
+    async def _remove(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeRequestParams) -> EmptyResult:
+        if watch := self._watches[current_client()].get(_connection(ctx)):
+            watch.uris.discard(str(params.uri))
+        return EmptyResult()
 
 
-def _connection(session: ServerSession) -> int:
-    """A key of the session's connection, unique as long as a session of it is held."""
-    return id(session.client_params)
+def _connection(ctx: ServerRequestContext[Any, Any]) -> int:
+    """A key of the connection, unique as long as a session of it is held. There is none before `initialize`."""
+    if ctx.session.client_params is None:
+        raise MCPError(METHOD_NOT_FOUND, "Method not found", ctx.method)
+    return id(ctx.session.client_params)
 
 
 async def _notified(session: ServerSession, notification: ResourceUpdatedNotification) -> bool:
@@ -113,9 +108,3 @@ async def _notified(session: ServerSession, notification: ResourceUpdatedNotific
             return False
         return True
     return False
-
-
-def _advertised(result: HandlerResult) -> HandlerResult:
-    if isinstance(result, dict):
-        result["capabilities"]["resources"]["subscribe"] = True
-    return result

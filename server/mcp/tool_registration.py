@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -13,6 +14,11 @@ from mcp.types import CallToolResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 
 from imaging.errors import RestoreError
+from server.grouped import grouped
+from server.mcp.roots import knowing_roots
+
+if TYPE_CHECKING:
+    from server.mcp.service import Service
 
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 """The tool writes nothing."""
@@ -31,45 +37,59 @@ MOST_FAULTS = 5
 
 EXPLAINED_ONCE = (
     "image", "profile", "strength", "region", "output", "findings", "description", "plan", "experts", "size",
-    "wait_seconds",
-    "detail", "strip_metadata",
+    "wait_seconds", "detail", "strip_metadata",
 )  # fmt: skip
 """Arguments with the same meaning in all tools; the schema of one tool and the server's instructions explain them."""
 EXPLAINING = ("restore_to_4k", "look")
 
-ToolFunction = Callable[..., Awaitable[CallToolResult]]
+ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 
 
-def add_tool(
-    server: MCPServer[Any],
-    function: ToolFunction,
-    *,
-    title: str,
-    description: str,
-    annotations: ToolAnnotations,
-    meta: dict[str, Any] | None = None,
-) -> None:
-    """Register a tool under the function's name.
+@dataclass(frozen=True, slots=True)
+class ServedTool:
+    """A tool: a function of the service (`service`), the context of the call and its arguments."""
 
-    A `RestoreError` in it reaches the caller as a tool error with message and hint; any other exception is logged
-    here and reaches the caller without its text.
-    """
+    function: ToolFunction
+    title: str
+    description: str
+    annotations: ToolAnnotations
+    meta: dict[str, Any] | None = None
 
-    @functools.wraps(function)
-    async def guarded(*args: Any, **kwargs: Any) -> CallToolResult:
-        try:
-            return await function(*args, **kwargs)
-        except RestoreError as error:
-            raise ToolError(for_a_model(str(error))) from error
+    def add_to(self, server: MCPServer[Any], service: Service) -> None:
+        """Register the tool.
 
-    server.add_tool(
-        guarded,
-        name=function.__name__,
-        description=description,
-        annotations=annotations.model_copy(update={"title": title}),
-        meta=meta,
-        structured_output=False,
-    )
+        A `RestoreError` in it reaches the caller as a tool error with message and hint; any other exception is logged
+        by the SDK and reaches the caller without its text.
+        """
+        function = grouped(self.function, service=service)
+
+        @functools.wraps(function)
+        async def guarded(**arguments: Any) -> CallToolResult:
+            try:
+                return await function(**arguments)
+            except RestoreError as error:
+                raise ToolError(for_a_model(str(error))) from error
+
+        server.add_tool(
+            knowing_roots(guarded) if service.common.client_roots else guarded,
+            name=self.function.__name__,
+            description=self.description,
+            annotations=self.annotations.model_copy(update={"title": self.title}),
+            meta=self.meta,
+            structured_output=False,
+        )
+
+
+def tool(
+    title: str, annotations: ToolAnnotations, meta: dict[str, Any] | None = None
+) -> Callable[[ToolFunction], ServedTool]:
+    """Make a tool of a function, under the function's name; its docstring is the description for models."""
+
+    def made(function: ToolFunction) -> ServedTool:
+        description = " ".join((function.__doc__ or "").split())
+        return ServedTool(function, title, description, annotations, meta)
+
+    return made
 
 
 def slim(tool: Tool) -> Tool:

@@ -4,60 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
 from agent.regions import around, is_place, regions_of
 from imaging.progress import ProgressToken
 from server.errors import RequestError
-from server.mcp.inputs import ImageArgument, InputImage, RegionArgument
-from server.mcp.jobs import Status
+from server.mcp.inputs import ImageArgument, InputImage, OptionalImage, RegionArgument, as_text
 from server.mcp.previews import AMPLIFIED, look_at, side_by_side, window_around
 from server.mcp.responses import fact, picture_response, shown
 from server.mcp.service import Service
-from server.mcp.tool_registration import READS, add_tool
+from server.mcp.tool_registration import READS, tool
 
 
-def add_look_tool(server: MCPServer[Any], service: Service) -> None:
-    """Register `look`."""
-
-    async def look(
-        image: ImageArgument,
-        context: Context[Any, Any],
-        region: Annotated[
-            RegionArgument,
-            WithJsonSchema(
-                {
-                    "type": "string",
-                    "description": "x,y,w,h in fractions or pixels, face 1, centre, most detail, most changed; "
-                    "else the whole, reduced.",
-                }
-            ),
-        ] = None,
-        scale: Annotated[float | None, Field(gt=0, le=8, description="1 is 100 %, 2 magnifies.")] = None,
-        beside: Annotated[
-            InputImage | None,
-            BeforeValidator(lambda given: None if given is None else InputImage.parse(given)),
-            WithJsonSchema({"type": "string", "description": "Second version, shown beside the first."}),
-        ] = None,
-        difference: Annotated[bool, Field(description="Second minus first, on grey.")] = False,
-    ) -> CallToolResult:
-        def work(token: ProgressToken, status: Status) -> CallToolResult:
-            return _looked(service, image, region or "", scale, beside, difference, token)
-
-        return await service.jobs.run(context, "look", work)
-
-    add_tool(
-        server,
-        look,
-        title="Look",
-        description=(
-            "Show part of a picture at full resolution, alone or beside another version. Judge sharpness, noise and "
-            "invented texture here, not in previews. Seconds."
+@tool("Look", READS)
+async def look(
+    service: Service,
+    context: Context[Any, Any],
+    image: ImageArgument,
+    region: Annotated[
+        RegionArgument,
+        as_text(
+            "x,y,w,h in fractions or pixels, face 1, centre, most detail, most changed; else the whole, reduced."
         ),
-        annotations=READS,
+    ] = None,
+    scale: Annotated[float | None, Field(gt=0, le=8, description="1 is 100 %, 2 magnifies.")] = None,
+    beside: Annotated[OptionalImage, as_text("Second version, shown beside the first.")] = None,
+    difference: Annotated[bool, Field(description="Second minus first, on grey.")] = False,
+) -> CallToolResult:
+    """Show part of a picture at full resolution, alone or beside another version. Judge sharpness, noise and
+    invented texture here, not in previews. Seconds."""
+    return await service.jobs.run(
+        context, "look", lambda token, _: _looked(service, image, region or "", scale, beside, difference, token)
     )
 
 

@@ -1,17 +1,21 @@
-"""Tools that measure and change nothing: quality, degradations, a plan, a comparison, lists."""
+"""Tools that measure and change nothing: quality, degradations, a plan, a comparison, lists.
+
+Replies have only what a model needs to decide; the command line's JSON has everything.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field
 
 from agent.perception import perceive
 from agent.planning import enlargement
+from agent.reasoners.reasoner import SURE as CONTENT_SURE
 from agent.regions import require_same_shape
+from agent.worth import SURE
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.features import extract_features
@@ -19,33 +23,27 @@ from iqa.metric import default_metrics
 from profiles.loading import predefined_profiles
 from server.errors import RequestError
 from server.expert_report import ExpertReport
+from server.mcp import inputs
 from server.mcp.guides import begin_guide
-from server.mcp.inputs import (
-    DescriptionArgument,
-    DetailArgument,
-    FailedArgument,
-    FindingsArgument,
-    ImageArgument,
-    InputImage,
-    OrderArgument,
-    ProfileArgument,
-    caller,
-    task_of,
-)
+from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
 from server.mcp.previews import brightness_correlation, overview_of_two
-from server.mcp.ranking import PLACES, better_by_quality, better_by_verdict, common_verdicts, judged_on, judgement_of
 from server.mcp.responses import data_response, fact, picture_response, shown
 from server.mcp.restoration_text import PLAN_GIVEN
-from server.mcp.restoring import sized
 from server.mcp.service import Service
-from server.mcp.slim_reports import slim_diagnosis, slim_plan, slim_quality
-from server.mcp.step_text import verdict_parts
-from server.mcp.tool_registration import READS, add_tool
-from server.mcp.tools_restore import SizeArgument
-from server.planning import plan_report
-from server.quality_report import quality_report
-from server.schemas import Diagnosis, PlanReport
+from server.mcp.tool_registration import READS, tool
+from server.mcp.tools_restore import sized
+from server.mcp.verdict_text import (
+    PLACES,
+    better_by_quality,
+    better_by_verdict,
+    common_verdicts,
+    judged_on,
+    judgement_of,
+    verdict_parts,
+)
+from server.reports import plan_report, quality_report
+from server.schemas import Diagnosis, FindingReport, PlanReport, QualityReport
 from toolbox.availability import CAN_RUN
 from toolbox.tasks import Task
 
@@ -53,133 +51,150 @@ LEAST_CORRELATION = 0.4
 """Minimum correlation of two reduced versions of one picture; unrelated photos are mostly below 0.3."""
 
 
-def add_measuring_tools(server: MCPServer[Any], service: Service) -> None:
-    """Register the tools of this module."""
-    _add_analyze_quality(server, service)
-    _add_reason_degradations(server, service)
-    _add_plan_restoration(server, service)
-    _add_compare_images(server, service)
-    _add_list_experts(server, service)
-    _add_list_profiles(server, service)
+@tool("Measure quality", READS)
+async def analyze_quality(
+    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
+) -> CallToolResult:
+    """Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions
+    use compare_images; to find what is wrong, reason_degradations. Seconds."""
 
-
-def _add_analyze_quality(server: MCPServer[Any], service: Service) -> None:
-    async def analyze_quality(image: ImageArgument, context: Context[Any, Any]) -> CallToolResult:
-        def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-            source = service.open(image, token, keep=False)
-            token.check()
-            made = judgement_of(service.workspace, source.picture.handle)
-            judged = (
+    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
+        source = service.open(image, token, keep=False)
+        token.check()
+        report = _slim_quality(quality_report(source.image, source.picture, service.experts))
+        if made := judgement_of(service.workspace, source.picture.handle):
+            report["judged"] = (
                 f"score {made.verdict.score:.3f} for {judged_on(made)}; candidates rank by it, not by quality"
-                if made
-                else None
             )
-            return slim_quality(quality_report(source.image, source.picture, service.experts)) | {"judged": judged}
+        return report
 
-        return data_response(await service.jobs.run(context, "analyze_quality", work))
-
-    add_tool(
-        server,
-        analyze_quality,
-        title="Measure quality",
-        description=(
-            "Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions "
-            "use compare_images; to find what is wrong, reason_degradations. Seconds."
-        ),
-        annotations=READS,
-    )
+    return data_response(await service.jobs.run(context, "analyze_quality", work))
 
 
-def _add_reason_degradations(server: MCPServer[Any], service: Service) -> None:
-    async def reason_degradations(image: ImageArgument, context: Context[Any, Any]) -> CallToolResult:
-        def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-            source = service.open(image, token, keep=False)
-            token.check()
-            features = extract_features(source.image, models=service.experts)
-            diagnosis = Diagnosis.of(perceive(source.image, features=features))
-            return {"image": source.picture.model_dump(), **slim_diagnosis(diagnosis)}
+@tool("Find degradations", READS)
+async def reason_degradations(
+    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
+) -> CallToolResult:
+    """Estimate what is wrong: severity and confidence of each degradation. For own steps, with look; trust
+    your eyes if they differ. Not needed before restore_to_4k. Seconds."""
 
-        return data_response(await service.jobs.run(context, "reason_degradations", work))
+    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
+        source = service.open(image, token, keep=False)
+        token.check()
+        features = extract_features(source.image, models=service.experts)
+        diagnosis = Diagnosis.of(perceive(source.image, features=features))
+        return {"image": source.picture.model_dump(), **_slim_diagnosis(diagnosis)}
 
-    add_tool(
-        server,
-        reason_degradations,
-        title="Find degradations",
-        description=(
-            "Estimate what is wrong: severity and confidence of each degradation. For own steps, with look; trust "
-            "your eyes if they differ. Not needed before restore_to_4k. Seconds."
-        ),
-        annotations=READS,
-    )
+    return data_response(await service.jobs.run(context, "reason_degradations", work))
 
 
-def _add_plan_restoration(server: MCPServer[Any], service: Service) -> None:
-    async def plan_restoration(
-        image: ImageArgument,
-        context: Context[Any, Any],
-        size: SizeArgument = None,
-        profile: ProfileArgument = "default",
-        findings: FindingsArgument = None,
-        description: DescriptionArgument = None,
-        plan: OrderArgument = None,
-        failed: FailedArgument = None,
-        detail: DetailArgument = None,
-    ) -> CallToolResult:
-        def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-            wanted, reasoner = service.profile(profile, order=plan, detail=detail), caller(findings, description)
-            source, extent = sized(service.open(image, token, keep=False), size)
-            token.check()
-            wanted = extent.apply_to(wanted, source.image.long_side)
-            factor = enlargement(source.image.long_side, wanted)
-            service.require_pixels(source.image.width * factor, source.image.height * factor)
-            guide = begin_guide(service, service.digest(image), source.image, wanted, reasoner)
-            report = plan_report(
-                source.image, wanted, service.experts, source.picture, token, reasoner, failed or (), guide.search
-            )
-            if extent.final:
-                report.final_width, report.final_height = extent.final
-            service.require_pixels(report.final_width, report.final_height)
-            slim = slim_plan(_by_caller(report) if plan is not None else report)
-            return slim if extent.crop else slim | {"next": guide.begin(service, extent.final, image.text, profile)}
+@tool("Plan a restoration", READS)
+async def plan_restoration(
+    service: Service,
+    context: Context[Any, Any],
+    image: inputs.ImageArgument,
+    size: inputs.SizeArgument = None,
+    profile: inputs.ProfileArgument = "default",
+    findings: inputs.FindingsArgument = None,
+    description: inputs.DescriptionArgument = None,
+    plan: inputs.OrderArgument = None,
+    failed: inputs.FailedArgument = None,
+    detail: inputs.DetailArgument = None,
+) -> CallToolResult:
+    """Show what restore_to_4k would do with the same arguments: findings, steps, final size, reasons, and the
+    next call; the reply of each step names the next one. To show a plan or follow it; not needed
+    before restore_to_4k. Seconds."""
 
-        return data_response(await service.jobs.run(context, "plan_restoration", work))
+    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
+        wanted, reasoner = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
+        source, extent = sized(service.open(image, token, keep=False), size)
+        token.check()
+        wanted = extent.apply_to(wanted, source.image.long_side)
+        factor = enlargement(source.image.long_side, wanted)
+        service.require_pixels(source.image.width * factor, source.image.height * factor)
+        guide = begin_guide(service, service.digest(image), source.image, wanted, reasoner)
+        report = plan_report(
+            source.image, wanted, service.experts, source.picture, token, reasoner, failed or (), guide.search
+        )
+        if extent.final:
+            report.final_width, report.final_height = extent.final
+        service.require_pixels(report.final_width, report.final_height)
+        if plan is not None:
+            report.by = "caller"
+            report.reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
+        slim = _slim_plan(report)
+        return slim if extent.crop else slim | {"next": guide.begin(service, extent.final, image.text, profile)}
 
-    add_tool(
-        server,
-        plan_restoration,
-        title="Plan a restoration",
-        description=(
-            "Show what restore_to_4k would do with the same arguments: findings, steps, final size, reasons, and the "
-            "next call; the reply of each step names the next one. To show a plan or follow it; not needed "
-            "before restore_to_4k. Seconds."
-        ),
-        annotations=READS,
-    )
+    return data_response(await service.jobs.run(context, "plan_restoration", work))
 
 
-def _by_caller(report: PlanReport) -> PlanReport:
-    reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
-    return report.model_copy(update={"by": "caller", "reasons": reasons})
+def _slim_diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The findings above very low, and the kind of content if its confidence is high."""
+    slim: dict[str, Any] = {
+        "description": diagnosis.description,
+        "quality": diagnosis.quality,
+        "findings": [_finding(one) for one in diagnosis.findings if one.severity != "very low"],
+    }
+    if diagnosis.content_confidence >= CONTENT_SURE:
+        slim["content"] = diagnosis.content.value
+        if diagnosis.suggested_profile != "default":
+            slim["suggested_profile"] = diagnosis.suggested_profile
+    return slim
 
 
-def _add_compare_images(server: MCPServer[Any], service: Service) -> None:
-    async def compare_images(
-        first: ImageArgument, second: ImageArgument, context: Context[Any, Any]
-    ) -> CallToolResult:
-        def work(token: ProgressToken, status: Status) -> CallToolResult:
-            return _compared(service, first, second, token)
+def _finding(finding: FindingReport) -> dict[str, Any]:
+    slim: dict[str, Any] = {
+        "degradation": finding.degradation.value,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "task": finding.task.value,
+        "present": finding.present,
+    }
+    if finding.present:
+        slim["in_doubt"] = True if finding.confidence < SURE else None
+        slim["measurements"] = finding.measurements
+    return slim
 
-        return await service.jobs.run(context, "compare_images", work)
 
-    add_tool(
-        server,
-        compare_images,
-        title="Compare two images",
-        description=(
-            "Compare two versions of one picture: which is better and by what measure, PSNR and SSIM between them "
-            "(high means similar, not good), both side by side, reduced. For details use look with beside. Seconds."
-        ),
-        annotations=READS,
+def _slim_plan(report: PlanReport) -> dict[str, Any]:
+    """Steps with the experts that would run, sizes, reasons and findings."""
+    return {
+        "image": report.image.model_dump() if report.image else None,
+        "profile": report.profile,
+        "steps": [
+            {"task": step.task.value, "scale": step.scale, "experts": ", ".join(step.experts)}
+            for step in report.steps
+        ],
+        "final_width": report.final_width,
+        "final_height": report.final_height,
+        "reasons": report.reasons,
+        "warnings": report.warnings,
+        "by": report.by,
+        "findings": [_finding(one) | {"measurements": None} for one in report.diagnosis.findings if one.present],
+    }
+
+
+def _slim_quality(report: QualityReport) -> dict[str, Any]:
+    """The score, its metrics, and the names of the missing metrics."""
+    return {
+        "image": report.image.model_dump() if report.image else None,
+        "quality": report.quality,
+        "metrics": [
+            {"name": one.name, "value": one.value, "better": "higher" if one.higher_is_better else "lower"}
+            for one in report.metrics
+        ],
+        "not_installed": ", ".join(one.name for one in report.missing) or None,
+    }
+
+
+@tool("Compare two images", READS)
+async def compare_images(
+    service: Service, context: Context[Any, Any], first: inputs.ImageArgument, second: inputs.ImageArgument
+) -> CallToolResult:
+    """Compare two versions of one picture: which is better and by what measure, PSNR and SSIM between them
+    (high means similar, not good), both side by side, reduced. For details use look with beside. Seconds."""
+    return await service.jobs.run(
+        context, "compare_images", lambda token, _: _compared(service, first, second, token)
     )
 
 
@@ -234,43 +249,32 @@ def _fidelity(a: Image, b: Image, token: ProgressToken) -> str:
     return ", ".join(f"{metric.name} {metric.measure(b, a):.4g}" for metric in metrics)
 
 
-def _add_list_experts(server: MCPServer[Any], service: Service) -> None:
-    async def list_experts(
-        task: Annotated[
-            Task | None,
-            BeforeValidator(task_of),
-            WithJsonSchema({"type": "string", "description": "Such as denoising."}),
-        ] = None,
-        include_missing: Annotated[bool, Field(description="Also those to install.")] = False,
-        detail: bool = False,
-    ) -> CallToolResult:
-        store = service.experts.store
-        reports = [ExpertReport.of(card, store) for card in service.catalogue if task in (None, card.task)]
-        listed = [one for one in reports if include_missing or one.state in CAN_RUN]
-        lines = [one.line(detail=detail or task is not None) for one in listed]
-        return data_response({"experts": lines, "not_shown": len(reports) - len(listed)})
-
-    add_tool(
-        server,
-        list_experts,
-        title="List experts",
-        description="List experts by name, a line each; only needed to name one yourself. Quick.",
-        annotations=READS,
-    )
+@tool("List experts", READS)
+async def list_experts(
+    service: Service,
+    task: Annotated[Task | None, BeforeValidator(inputs.task_of), inputs.as_text("Such as denoising.")] = None,
+    include_missing: Annotated[bool, Field(description="Also those to install.")] = False,
+    detail: bool = False,
+) -> CallToolResult:
+    """List experts by name, a line each; only needed to name one yourself. Quick."""
+    store = service.experts.store
+    reports = [ExpertReport.of(card, store) for card in service.experts.catalogue if task in (None, card.task)]
+    listed = [one for one in reports if include_missing or one.state in CAN_RUN]
+    lines = [one.line(detail=detail or task is not None) for one in listed]
+    return data_response({"experts": lines, "not_shown": len(reports) - len(listed)})
 
 
-def _add_list_profiles(server: MCPServer[Any], service: Service) -> None:
-    async def list_profiles(
-        profile: Annotated[str | None, Field(max_length=80, description="All settings of this one.")] = None,
-    ) -> CallToolResult:
-        if profile:
-            return data_response(service.profile(profile).model_dump(mode="json"))
-        return data_response({"profiles": [one.known_as for one in predefined_profiles().values()]})
+@tool("List profiles", READS)
+async def list_profiles(
+    service: Service,
+    profile: Annotated[str | None, Field(max_length=80, description="All settings of this one.")] = None,
+) -> CallToolResult:
+    """List profiles: documents, drawings, aerial, old photos, faces, fast. Quick."""
+    if profile:
+        return data_response(service.profile(profile).model_dump(mode="json"))
+    return data_response({"profiles": [one.known_as for one in predefined_profiles().values()]})
 
-    add_tool(
-        server,
-        list_profiles,
-        title="List profiles",
-        description="List profiles: documents, drawings, aerial, old photos, faces, fast. Quick.",
-        annotations=READS,
-    )
+
+MEASURING_TOOLS = (
+    analyze_quality, reason_degradations, plan_restoration, compare_images, list_experts, list_profiles
+)  # fmt: skip

@@ -7,28 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import anyio.to_thread
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from agent.run import Restoration
 from imaging.errors import ImageError, RestoreError
-from imaging.image import Image
 from imaging.progress import ProgressToken
-from imaging.reading import Limits, read_image
+from imaging.reading import read_image
 from server.mcp.inputs import WaitArgument
-from server.mcp.previews import BeforeAndAfter, before_and_after
+from server.mcp.previews import before_and_after
 from server.mcp.resources import run_ids
-from server.mcp.responses import data_response, fact, picture_link, picture_response, report_link
-from server.mcp.restoration_text import facts_of, progress_lines, view_report
+from server.mcp.responses import data_response, fact, picture_response
+from server.mcp.restoration_text import progress_lines, restoration_response
 from server.mcp.runs import RunUnderWay
 from server.mcp.service import Service
-from server.mcp.tool_registration import READS, REPEATABLE, add_tool
+from server.mcp.tool_registration import READS, REPEATABLE, tool
 from server.schemas import Picture
 
 MOST_LISTED = 20
-CANCELLED_NEXT = "the same call continues from the last finished step"
 
 
 def _identifier(given: object) -> object:
@@ -39,60 +36,37 @@ def _identifier(given: object) -> object:
 RunArgument = Annotated[str, BeforeValidator(_identifier), Field(max_length=100)]
 
 
-def add_run_tools(server: MCPServer[Any], service: Service) -> None:
-    """Register `get_run`, `cancel_run` and `list_runs`."""
+@tool("Get a run", READS)
+async def get_run(
+    service: Service, context: Context[Any, Any], run: RunArgument, wait_seconds: WaitArgument = None
+) -> CallToolResult:
+    """Wait for a run that did not end within its call: its result, or state, findings and finished steps.
+    Repeat until it is done; a failed run answers with its error."""
+    known = service.runs.find(run)
+    if known is None:
+        return await service.jobs.run(context, "get_run", lambda token, _: _from_disk(service, run, token))
+    return await service.runs.wait(context, known, wait_seconds) or RunUnderWay.of(known)
 
-    async def get_run(
-        run: RunArgument, context: Context[Any, Any], wait_seconds: WaitArgument = None
-    ) -> CallToolResult:
-        known = service.runs.find(run)
-        if known is None:
-            return await service.jobs.run(context, "get_run", lambda token, status: _from_disk(service, run, token))
-        return await service.runs.wait(context, known, service.patience(wait_seconds)) or RunUnderWay.of(known)
 
-    async def cancel_run(run: RunArgument) -> CallToolResult:
-        known = service.runs.find(run)
-        if known is None:
-            state = await anyio.to_thread.run_sync(service.run_state, run)
-            ended = "finished" if state.finished else "not running"
-            return picture_response([fact("state", ended), fact("run", run)])
-        if not known.over.is_set():
-            await service.runs.cancel(known)
-        return picture_response(
-            [
-                fact("state", known.state),
-                fact("run", run),
-                fact("next", CANCELLED_NEXT if known.state == "cancelled" else "get_run gives its result"),
-            ]
-        )
+@tool("Cancel a run", REPEATABLE)
+async def cancel_run(service: Service, run: RunArgument) -> CallToolResult:
+    """Stop a run; finished steps are kept. Only when the user no longer wants the result. Quick."""
+    known = service.runs.find(run)
+    if known is None:
+        state = await anyio.to_thread.run_sync(service.run_state, run)
+        ended = "finished" if state.finished else "not running"
+        return picture_response([fact("state", ended), fact("run", run)])
+    if not known.over.is_set():
+        await service.runs.cancel(known)
+    is_cancelled = known.state == "cancelled"
+    next_call = "the same call continues from the last finished step" if is_cancelled else "get_run gives its result"
+    return picture_response([fact("state", known.state), fact("run", run), fact("next", next_call)])
 
-    async def list_runs() -> CallToolResult:
-        return data_response({"runs": await anyio.to_thread.run_sync(_listed, service)})
 
-    add_tool(
-        server,
-        get_run,
-        title="Get a run",
-        description=(
-            "Wait for a run that did not end within its call: its result, or state, findings and finished steps. "
-            "Repeat until it is done; a failed run answers with its error."
-        ),
-        annotations=READS,
-    )
-    add_tool(
-        server,
-        cancel_run,
-        title="Cancel a run",
-        description="Stop a run; finished steps are kept. Only when the user no longer wants the result. Quick.",
-        annotations=REPEATABLE,
-    )
-    add_tool(
-        server,
-        list_runs,
-        title="List runs",
-        description="The latest runs with their states and files. To find a lost run. Quick.",
-        annotations=READS,
-    )
+@tool("List runs", READS)
+async def list_runs(service: Service) -> CallToolResult:
+    """The latest runs with their states and files. To find a lost run. Quick."""
+    return data_response({"runs": await anyio.to_thread.run_sync(_listed, service)})
 
 
 def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResult:
@@ -112,23 +86,13 @@ def _from_disk(service: Service, run: str, token: ProgressToken) -> CallToolResu
     token.check()
     picture = Picture(handle=f"run://{run}", width=image.width, height=image.height)
     original = Picture(handle=state.source, width=state.nodes[0].width, height=state.nodes[0].height)
-    seen = _before_and_after(restored, image, service.settings.limits())
-    return picture_response(
-        [*facts_of(restored, picture, original), *(one.line for one in seen)],
-        *(block for one in seen for block in one.pictures),
-        picture_link(picture, "The restored picture", state.output),
-        report_link(run),
-        meta={"restore4k/report": view_report(restored, picture, original)},
-    )
-
-
-def _before_and_after(restored: Restoration, image: Image, limits: Limits) -> tuple[BeforeAndAfter, ...]:
-    """The pictures of a restoration's reply, from the input in its run folder; no detail if that input is reduced."""
     try:
-        before = read_image(restored.folder.resolve() / "before.jpg", limits)
-    except ImageError:  # missing, damaged, or a link
-        return ()
-    return (before_and_after(before, image, with_detail=before.width >= restored.state.nodes[0].width),)
+        before = read_image(restored.folder.resolve() / "before.jpg", service.settings.limits())
+    except ImageError:  # the input in the run folder is missing, damaged, or a link
+        seen = None
+    else:  # no detail if that input is reduced
+        seen = before_and_after(before, image, with_detail=before.width >= original.width)
+    return restoration_response(restored, picture, original, seen)
 
 
 def _listed(service: Service) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from agent.state import Step, Verdict
 from imaging.atomic import atomic_write
@@ -47,10 +47,8 @@ CLOCK_TOLERANCE_SECONDS = 60.0
 DAY = 24 * 3600.0
 
 
-class CandidateOf(BaseModel):
+class CandidateOf(BaseModel, frozen=True, extra="forbid"):
     """The step and verdict of an image that a step made: a candidate, or the result that was kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     parent: str
     """Handle of the step's input."""
@@ -62,10 +60,8 @@ class CandidateOf(BaseModel):
     """Whether it was blended with its input or resized after the verdict; `is_steered` in earlier versions."""
 
 
-class Origin(BaseModel):
+class Origin(BaseModel, frozen=True, extra="forbid"):
     """Facts that are stored beside the pixels of an image that a tool made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bit_depth: Literal[8, 16]
     """Bit depth of the source file; the workspace stores 16 bit."""
@@ -89,14 +85,11 @@ class Workspace:
     """Space that must stay free on the disk."""
 
     def keep_file(self, data: bytes, name: str = "") -> str:
-        """Store the bytes of a readable image file and return its handle.
-
-        `name`: base name of the photo that it comes from.
-        """
+        """Store the bytes of a readable image file and return its handle. `name`: base name of its photo."""
         handle = handle_of(data)
         if not self._holds(handle, data):
             self._make_room(len(data))
-            self._write(self._picture(handle), data)
+            self._write(self._file(handle), data)
         self._set_name(handle, name)
         return handle
 
@@ -124,16 +117,13 @@ class Workspace:
         handle = handle_of(data, f"{made_by} {origin.bit_depth} {metadata}".encode())
         if not self._holds(handle, data):
             self._make_room(len(data))
-            self._write(self._origin(handle), origin.model_dump_json().encode())
-            self._write(self._picture(handle), data)
+            self._write(self._file(handle, "json"), origin.model_dump_json().encode())
+            self._write(self._file(handle), data)
         self._set_name(handle, name)
         return handle
 
     def load(self, handle: str, limits: Limits | None = None, token: ProgressToken | None = None) -> Image:
-        """Load the image of a handle, prepared for experts.
-
-        Raises `UnknownHandle`, and `ImageError` if its file is damaged.
-        """
+        """The image of a handle, prepared for experts. Raises `UnknownHandle`, and `ImageError` if it is damaged."""
         image = read_image(self.path(handle), limits, token=token)
         origin = self._read_origin(handle)
         if origin is None:
@@ -153,7 +143,7 @@ class Workspace:
     def name(self, handle: str) -> str:
         """The base name of the photo that an image comes from, or the handle if it has none."""
         with suppress(OSError):
-            return os.fsdecode(read_small(self._name(handle), MAX_NAME_BYTES, follow_link=False))
+            return os.fsdecode(read_small(self._file(handle, "name"), MAX_NAME_BYTES, follow_link=False))
         return handle
 
     def candidate(self, handle: str) -> CandidateOf | None:
@@ -183,11 +173,11 @@ class Workspace:
                 f"there is no image {handle} in the workspace",
                 "use a handle that a tool of this server returned; old ones expire, then give the image again",
             )
-        return self._picture(handle)
+        return self._file(handle)
 
     def _used(self, handle: str) -> bool:
         """Whether the image exists, and is not a link; marks it as used now."""
-        picture = self._picture(handle)
+        picture = self._file(handle)
         try:
             if picture.is_symlink():
                 return False
@@ -199,7 +189,7 @@ class Workspace:
     def _holds(self, handle: str, data: bytes) -> bool:
         """Whether the image exists undamaged; marks it as used now."""
         with suppress(OSError):
-            return read_small(self._picture(handle), len(data), follow_link=False) == data and self._used(handle)
+            return read_small(self._file(handle), len(data), follow_link=False) == data and self._used(handle)
         return False
 
     def _make_room(self, size: int) -> None:
@@ -210,8 +200,8 @@ class Workspace:
             unused = now - used
             if unused > self.max_days * DAY or (unused > IN_USE_SECONDS and kept + length + size > self.max_bytes):
                 with suppress(OSError):
-                    for file in (self._picture(handle), self._origin(handle), self._name(handle)):
-                        file.unlink(missing_ok=True)
+                    for kind in ("image", "json", "name"):
+                        self._file(handle, kind).unlink(missing_ok=True)
                     continue
             kept += length
         if kept + size > self.max_bytes:
@@ -248,7 +238,7 @@ class Workspace:
         return [handle for _, handle in sorted(found, reverse=True) if re.fullmatch(HANDLE_PATTERN, handle)]
 
     def _read_origin(self, handle: str) -> Origin | None:
-        path = self._origin(handle)
+        path = self._file(handle, "json")
         if not path.exists():
             return None
         try:
@@ -256,18 +246,13 @@ class Workspace:
         except (OSError, ValidationError) as error:
             raise UnknownHandle(f"{path.name} is damaged or of another version", "make the image again") from error
 
-    def _picture(self, handle: str) -> Path:
-        return self.folder / f"{handle}.image"
-
-    def _origin(self, handle: str) -> Path:
-        return self.folder / f"{handle}.json"
-
-    def _name(self, handle: str) -> Path:
-        return self.folder / f"{handle}.name"
+    def _file(self, handle: str, kind: str = "image") -> Path:
+        """The file of an image (`image`), of its origin (`json`) or of its name (`name`)."""
+        return self.folder / f"{handle}.{kind}"
 
     def _set_name(self, handle: str, name: str) -> None:
         if name and name != self.name(handle):
-            self._write(self._name(handle), os.fsencode(name))
+            self._write(self._file(handle, "name"), os.fsencode(name))
 
     def _write(self, path: Path, data: bytes) -> None:
         """Write atomically. Callers write the origin before its picture, so that an existing handle is complete."""

@@ -39,7 +39,7 @@ def test_a_run_extracts_features_once_of_its_input_and_at_every_result(
     write_image(Image(from_numpy(gaussian_noise(photo, np.random.default_rng(0), 30))), tmp_path / "noisy.png")
     profile = load_profile("default").model_copy(update={"scale_factor": 2, "face_restore": False})
     run = restore_file(tmp_path / "noisy.png", tmp_path / "out.png", profile, runs=tmp_path / "runs")
-    made = [one for node in run.state.nodes for one in node.verdicts if one.expert != KEEP_INPUT and not one.error]
+    judged = [one for node in run.state.nodes for one in node.verdicts if one.expert != KEEP_INPUT and not one.error]
     assert len(run.path_taken()) > 2
-    assert len(looked) == 1 + len(made)
+    assert len(looked) == 1 + len(judged)
     assert len(set(looked)) == 1

@@ -35,8 +35,8 @@ def test_a_full_disk_ends_a_run_in_words_and_it_goes_on_once_there_is_space(
                 run(noisy_file, profile(), pool)
                 break
             except RestoreError as error:
-                told = str(error)
-        assert "No space left on device; free or unlock its disk" in told
+                message = str(error)
+        assert "No space left on device; free or unlock its disk" in message
         assert unfinished(folder) == []
         assert not output.exists() or read_image(output).width
         for left in folder.glob("runs/*"):

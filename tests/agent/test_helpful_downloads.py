@@ -28,11 +28,11 @@ def test_the_report_names_downloads_that_would_have_taken_part(
 def test_downloads_of_another_preference_are_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTORE4K_MODELS", str(tmp_path))
     steps = [Step(task=Task.DENOISING), Step(task=Task.SUPER_RESOLUTION, scale=4), Step(task=Task.FACE_RESTORATION)]
-    told = {
+    advice = {
         name: [line.split(":")[0] for line in helpful_downloads(steps, load_profile(name), ExpertPool())]
         for name in ("Gen4K-F", "default", "GenSR-s4-P")
     }
-    assert told == {
+    assert advice == {
         "Gen4K-F": ["scunet_psnr", "yunet", "sface"],
         "default": ["scunet_psnr", "realesr_general_x4", "yunet", "sface"],
         "GenSR-s4-P": ["realesr_general_x4", "yunet", "sface"],

@@ -105,8 +105,8 @@ def test_an_expert_without_memory_leaves_the_step_to_the_others(noisy_file: Path
     pool = ScriptedPool(expert("hungry", Task.DENOISING, hungry), expert("modest", Task.DENOISING, truth), PLAIN_2X)
     restoration = run(noisy_file, profile(), pool)
     assert winners(restoration) == ["modest", "plain_2x"]
-    told = {verdict.expert: verdict.error for verdict in restoration.path_taken()[1].verdicts}
-    assert "not enough memory" in (told["hungry"] or "")
+    errors = {verdict.expert: verdict.error for verdict in restoration.path_taken()[1].verdicts}
+    assert "not enough memory" in (errors["hungry"] or "")
 
 
 def test_a_run_with_a_diffusion_expert_can_be_loaded(noisy_file: Path) -> None:
@@ -192,14 +192,14 @@ POOL = (
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("plain_4x", "super_resolution 4x is not in the plan"), ("missing", "nobody has its weights")],
 )
-def test_a_named_expert_that_cannot_run_gives_a_warning(noisy_file: Path, name: str, told: str) -> None:
+def test_a_named_expert_that_cannot_run_gives_a_warning(noisy_file: Path, name: str, message: str) -> None:
     restoration = run(noisy_file, profile(experts=["ideal", name]), ScriptedPool(*POOL))
     (warning,) = restoration.state.warnings
     assert name in warning
-    assert told in warning
+    assert message in warning
 
 
 def test_a_plan_without_enlargement_keeps_the_size(noisy_file: Path) -> None:

@@ -59,9 +59,9 @@ def test_the_file_is_the_same_with_and_without_a_budget(
 
     def counted(count: int, dtype: torch.dtype) -> torch.Tensor:
         nonlocal most
-        made = in_file(count, dtype)
+        tensor = in_file(count, dtype)
         most = max(most, bytes_in_files(temporary))
-        return made
+        return tensor
 
     monkeypatch.setattr(pixels, "_in_file", counted)
     monkeypatch.setattr(pixels, "SMALLEST_FILE", 100_000)

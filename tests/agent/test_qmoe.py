@@ -104,6 +104,32 @@ def test_exhaustively_all_of_them_run(pool: ExpertPool) -> None:
     assert sorted(card.name for card in chosen) == sorted(card.name for card in cards)
 
 
+@pytest.mark.parametrize(
+    ("quality", "keys", "run"),
+    [
+        (None, {}, {"for_clean", "for_compressed"}),
+        (15, {}, {"for_compressed"}),
+        (15, {"exhaustive": True}, {"for_clean", "for_compressed"}),
+        (15, {"experts": ("for_clean",)}, {"for_clean"}),
+    ],
+)
+def test_a_compressed_picture_is_enlarged_by_experts_made_for_such(
+    quality: int | None, keys: dict[str, object], run: set[str]
+) -> None:
+    """Those for clean pictures turn blocks and ringing into worms."""
+    new = NEW.model_copy(update={"task": Task.SUPER_RESOLUTION, "scale": 4})
+    cards = [
+        new.model_copy(update={"name": f"for_{kind}", "blind": kind == "compressed"})
+        for kind in ("clean", "compressed")
+    ]
+    profile = load_profile("default").model_copy(update=keys)
+    image = noisy_coffee(0, quality)
+    step = Step(task=Task.SUPER_RESOLUTION, scale=4)
+    able = candidates(step, profile, ExpertPool(Catalogue((*default_catalogue(), *cards))))
+    names = {card.name for card in shortlist(able, profile, image, extract_features(image))}
+    assert names & {card.name for card in cards} == run
+
+
 @dataclass(frozen=True)
 class Meeting:
     """An expert that waits until another one runs too."""

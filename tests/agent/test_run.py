@@ -132,10 +132,10 @@ def test_a_finished_run_keeps_trace_and_report_but_no_images(noisy_file: Path) -
     events: list[Event] = []
     pool = ScriptedPool(expert("ideal", Task.DENOISING, truth), PLAIN_2X)
     restoration = run(noisy_file, profile(), pool, listener=events.append)
-    told = [event.event for event in events if event.event != "progress"]
-    assert [event.event for event in trace(restoration.folder)] == told
-    assert told[0] == "started"
-    assert told[-1] == "finished"
+    names = [event.event for event in events if event.event != "progress"]
+    assert [event.event for event in trace(restoration.folder)] == names
+    assert names[0] == "started"
+    assert names[-1] == "finished"
     assert restoration.report.stat().st_size > 1000
     assert "no picture" not in restoration.report.read_text("utf-8")
     assert not list((restoration.folder / "nodes").iterdir())

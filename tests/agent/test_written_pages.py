@@ -123,6 +123,6 @@ def slide(colour: tuple[int, int, int], size: int, side: int, reduced: int) -> I
 def test_the_strokes_of_light_letters_are_not_taken_for_rain(
     colour: tuple[int, int, int], size: int, side: int, reduced: int, profile: str
 ) -> None:
-    seen = perceive(slide(colour, size, side, reduced))
-    steps = plan(seen, load_profile(profile), default_catalogue()).steps
+    perception = perceive(slide(colour, size, side, reduced))
+    steps = plan(perception, load_profile(profile), default_catalogue()).steps
     assert Task.DERAINING not in [step.task for step in steps]

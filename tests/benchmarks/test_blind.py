@@ -55,5 +55,5 @@ def test_whoever_always_picks_the_dark_one_votes_for_the_first(
         tab.keyboard.press("ArrowDown")
         for pair in pairs[1:]:
             tab.click(f"[data-vote={'left' if pair.first_is_left else 'right'}]")
-        told = tab.inner_text("#result")
-    assert told == "<i>ours 8, theirs 0, no difference 1: <i>ours is better in 94 % (95 %: 63 to 99 %)"
+        result = tab.inner_text("#result")
+    assert result == "<i>ours 8, theirs 0, no difference 1: <i>ours is better in 94 % (95 %: 63 to 99 %)"

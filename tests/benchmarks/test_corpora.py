@@ -61,6 +61,6 @@ def test_each_corpus_is_a_row_and_files_that_are_not_equal_are_named(
     found = print_corpus(folder, {"first": dark})
     monkeypatch.setattr(corpora, "EXPLAINED", {"clear.*": "it is made dark here"})
     corpora.print_files(found, folder.parent, DIFFERENT)
-    told = capsys.readouterr().out
-    assert "| made | 3 | 0 | 1 | 1 | 0 | 1 |" in told
-    assert re.search(r"\| made/clear.png \| first [0-9.]+ of 255 \| it is made dark here \|", told)
+    output = capsys.readouterr().out
+    assert "| made | 3 | 0 | 1 | 1 | 0 | 1 |" in output
+    assert re.search(r"\| made/clear.png \| first [0-9.]+ of 255 \| it is made dark here \|", output)

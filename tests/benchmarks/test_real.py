@@ -75,13 +75,13 @@ def test_each_pair_is_restored_by_the_agent_and_by_experts_alone(finished: Path)
 
 
 def test_the_report_names_command_and_pictures_but_no_folder_of_this_machine(finished: Path, bench: Path) -> None:
-    told = (finished / "real.md").read_text()
+    report = (finished / "real.md").read_text()
     command = "python -m benchmarks.real --data BENCH --output RESULTS --sets real_noise clean_grey --experts prior"
-    assert command in told
-    assert "\n| real_noise | 2 |" in told
-    assert "\n| clean_grey_4x | 1 |" in told
-    assert "\n| two | " in told
-    assert str(bench) not in told
+    assert command in report
+    assert "\n| real_noise | 2 |" in report
+    assert "\n| clean_grey_4x | 1 |" in report
+    assert "\n| two | " in report
+    assert str(bench) not in report
 
 
 def test_a_reduced_photo_is_compared_with_its_bicubic_enlargement(finished: Path) -> None:

@@ -45,13 +45,13 @@ class Script:
 
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         self.requests.append(request)
-        told = [message for message in request["messages"] if message["role"] == "tool"]
-        match len(told):
+        outputs = [message for message in request["messages"] if message["role"] == "tool"]
+        match len(outputs):
             case 0:
                 return self._call("plan_restoration", "{not json")
             case 1:
                 return self._call("plan_restoration", json.dumps({"image": self.image, **WISHES}))
-        text = told[-1]["content"]
+        text = outputs[-1]["content"]
         answer = json.loads(text) if text.startswith("{") else facts_of(text)
         if "next" not in answer:
             return {"role": "assistant", "content": f"It lies at {answer['file']}"}

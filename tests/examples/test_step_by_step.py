@@ -98,14 +98,14 @@ async def test_step_tools_reproduce_the_whole_run_of_a_picture_of_wide_gamut(
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         ({Task.DERAINING}, "does not help here; the next steps from here"),
         ({Task.DEHAZING, Task.MOTION_DEBLURRING}, "does not help there; restart from the input"),
     ],
 )
 async def test_steps_that_fail_are_rolled_back_as_in_the_whole_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: set[Task], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: set[Task], message: str
 ) -> None:
     """With experts that fail: for the first step, or for all steps after it."""
 
@@ -132,6 +132,6 @@ async def test_steps_that_fail_are_rolled_back_as_in_the_whole_run(
     assert Path(answer["file"]).read_bytes() == Path(whole["file"]).read_bytes()
     trace = (tmp_path / "runs" / whole["run"] / "trace.jsonl").read_text()
     assert EXAMPLE["facts_of"](wrong)["next"].startswith("deblur_motion ")
-    assert told in trace
+    assert message in trace
     steps_run = trace.count('"event":"step_started"')
     assert len(agent.calls) - 2 == steps_run  # those of the plan and of finishing are none

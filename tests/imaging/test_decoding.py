@@ -30,9 +30,8 @@ from imaging.decoding.decode import decode
 from imaging.errors import BrokenImage, Cancelled, ImageError, ImageTooLarge, NoSuchPage
 from imaging.image import Image
 from imaging.limits import Limits
-from imaging.opening import read_small
 from imaging.progress import ProgressToken
-from imaging.reading import read_bytes, read_image
+from imaging.reading import read_image
 from imaging.writing import encode_image
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +159,7 @@ def test_a_process_that_dies_costs_one_picture() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "header",
     [
         b"nonsense",
         b"{}",
@@ -170,9 +169,9 @@ def test_a_process_that_dies_costs_one_picture() -> None:
         b'{"shape": [8, 8, 3], "type": "uint8", "blobs": [0, 0, 0, 99999999999]}',
     ],
 )
-def test_what_the_process_says_is_checked(told: bytes) -> None:
+def test_what_the_process_says_is_checked(header: bytes) -> None:
     with pytest.raises(BrokenImage, match="confused the decoder"):
-        process._parsed(told + b"\n", "picture", Limits(), io.BytesIO())
+        process._parsed(header + b"\n", "picture", Limits(), io.BytesIO())
 
 
 def png() -> bytes:
@@ -222,70 +221,6 @@ def is_alive(number: int) -> bool:
         return False
     state = Path(f"/proc/{number}/stat")
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-# Opening
-
-
-def test_links_are_followed_for_the_user_and_never_for_a_server(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "photo.png").write_bytes(png())
-    (tmp_path / "link.png").symlink_to("real/photo.png")
-    (tmp_path / "folder").symlink_to("real")
-    for path in (tmp_path / "link.png", tmp_path / "folder" / "photo.png"):
-        assert read_image(path).width == 64
-        with pytest.raises(ImageError, match="cannot be read"):
-            read_image(path, Limits(follow_links=False))
-    assert read_image((tmp_path / "real" / "photo.png").resolve(), Limits(follow_links=False)).width == 64
-
-
-def test_a_file_that_becomes_a_pipe_or_a_link_after_the_check_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The swap happens just before the file is opened; nothing waits for a writer, and nothing else is read."""
-    file, secret = tmp_path / "photo.png", tmp_path / "secret.png"
-    secret.write_bytes(png())
-    opened = os.open
-    swaps: list[Callable[[], None]] = [lambda: os.mkfifo(file), lambda: file.symlink_to(secret)]
-    for swap in swaps:
-        file.write_bytes(png())
-
-        def swapped(path: str, *arguments: int, swap: Callable[[], None] = swap, **named: int) -> int:
-            if str(path).endswith("photo.png"):
-                file.unlink()
-                swap()
-            return opened(path, *arguments, **named)
-
-        monkeypatch.setattr(os, "open", swapped)
-        with pytest.raises(ImageError):
-            read_bytes(file, Limits(follow_links=False))
-        monkeypatch.undo()
-        file.unlink()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
-def test_small_files_of_our_own_are_regular_small_and_closed(tmp_path: Path) -> None:
-    (tmp_path / "good").write_bytes(b"1234")
-    (tmp_path / "large").write_bytes(b"12345")
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("/dev/zero")
-    before = os.listdir("/proc/self/fd")
-    assert read_small(tmp_path / "good", 4) == b"1234"
-    for name in ("large", "folder", "pipe", "link", "absent"):
-        with pytest.raises(OSError, match=r"at most 4|not a regular file|No such file"):
-            read_small(tmp_path / name, 4)
-    assert os.listdir("/proc/self/fd") == before
-
-
-def test_a_name_that_is_not_utf_8_is_read_and_told_safely(tmp_path: Path) -> None:
-    file = tmp_path / os.fsdecode(b"caf\xe9.png")
-    file.write_bytes(png())
-    assert read_image(file).width == 64
-    file.write_bytes(png()[:100])
-    with pytest.raises(ImageError) as caught:
-        read_image(file)
-    str(caught.value).encode()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "JXL"])

@@ -37,10 +37,10 @@ def resident_file_bytes() -> int:
 
 def test_tensors_within_the_budget_live_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MEMORY_VARIABLE, "2")
-    made = empty(MEGAPIXEL)
-    assert not is_in_file(made)
-    assert made.shape == MEGAPIXEL
-    assert made.dtype == torch.float32
+    tensor = empty(MEGAPIXEL)
+    assert not is_in_file(tensor)
+    assert tensor.shape == MEGAPIXEL
+    assert tensor.dtype == torch.float32
 
 
 def test_the_more_budget_the_larger_the_pictures_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,9 +83,9 @@ def test_a_picture_that_does_not_fit_on_disk_leaves_the_old_file(
 
 @pytest.mark.usefixtures("tight")
 def test_tensors_beyond_the_budget_live_in_a_file() -> None:
-    made = empty(MEGAPIXEL, torch.int16)
-    assert is_in_file(made[:, 5:9])
-    assert int(made.sum(dtype=torch.int64)) == 0
+    tensor = empty(MEGAPIXEL, torch.int16)
+    assert is_in_file(tensor[:, 5:9])
+    assert int(tensor.sum(dtype=torch.int64)) == 0
     with torch.inference_mode():
         inside = empty(MEGAPIXEL)
         inside += 0.25
@@ -104,10 +104,10 @@ def test_its_file_has_no_name_and_goes_with_the_last_tensor_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    made = empty(MEGAPIXEL)
-    row, mapping = made[:, :1], weakref.ref(pixels._mappings[made.data_ptr()])
+    tensor = empty(MEGAPIXEL)
+    row, mapping = tensor[:, :1], weakref.ref(pixels._mappings[tensor.data_ptr()])
     assert list(tmp_path.iterdir()) == []
-    del made
+    del tensor
     assert is_in_file(row)
     del row
     assert mapping() is None
@@ -116,18 +116,18 @@ def test_its_file_has_no_name_and_goes_with_the_last_tensor_on_it(
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux tells it")
 @pytest.mark.usefixtures("tight")
 def test_dropped_pages_free_memory_and_the_pixels_remain() -> None:
-    made = empty((3, 2000, 2000))
-    made.fill_(0.5)
+    tensor = empty((3, 2000, 2000))
+    tensor.fill_(0.5)
     full = resident_file_bytes()
-    drop_pages(made)
-    assert full - resident_file_bytes() > 0.9 * made.nbytes
-    assert bool((made == 0.5).all())
+    drop_pages(tensor)
+    assert full - resident_file_bytes() > 0.9 * tensor.nbytes
+    assert bool((tensor == 0.5).all())
 
 
 def test_letting_go_of_a_tensor_in_memory_does_nothing() -> None:
-    made = torch.full((3, 2000, 2000), 0.5)
-    drop_pages(made)
-    assert bool((made == 0.5).all())
+    tensor = torch.full((3, 2000, 2000), 0.5)
+    drop_pages(tensor)
+    assert bool((tensor == 0.5).all())
 
 
 def test_strips_are_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:

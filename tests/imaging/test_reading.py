@@ -92,8 +92,8 @@ def test_lossy_files_are_read_as_pillow_reads_them(kind: str, mode: str) -> None
 @pytest.mark.parametrize(("quality", "steps"), [(95, 0.1), (75, 0.5), (50, 1.0), (25, 2.0)])
 def test_a_jpeg_tells_how_coarse_it_is(quality: int, steps: float) -> None:
     for mode in ("L", "RGB"):
-        told = read_image(encoded(pillow(mode), "JPEG", quality=quality)).quantization_relative_to_q50
-        assert told == pytest.approx(steps, abs=0.02)
+        quantization = read_image(encoded(pillow(mode), "JPEG", quality=quality)).quantization_relative_to_q50
+        assert quantization == pytest.approx(steps, abs=0.02)
     assert read_image(encoded(pillow("RGB"), "WEBP", quality=quality)).quantization_relative_to_q50 is None
 
 

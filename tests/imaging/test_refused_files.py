@@ -60,7 +60,7 @@ def test_the_error_names_the_kind_of_problem(
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("web page", "web page"),
         ("PDF", "PDF"),
@@ -71,8 +71,8 @@ def test_the_error_names_the_kind_of_problem(
         ("truncated AVIF", "truncated"),
     ],
 )
-def test_the_error_says_what_the_file_is(bad_image_files: dict[str, Path], kind: str, told: str) -> None:
-    with pytest.raises(ImageError, match=told):
+def test_the_error_says_what_the_file_is(bad_image_files: dict[str, Path], kind: str, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
         read_image(bad_image_files[kind])
 
 

@@ -24,7 +24,7 @@ def test_resizing_is_pillows_bicubic(photo: Image, size: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("size", [(128, 100), (700, 611), (20, 700), (700, 20), (512, 300), (210, 1)])
-def test_strips_give_the_statistics_of_the_whole(
+def test_row_chunks_give_the_statistics_of_the_whole(
     photo: Image, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (pixels, resizing):

@@ -69,7 +69,7 @@ def test_a_user_s_file_may_use_the_published_spelling_of_tasks(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("toml", "said"),
+    ("toml", "message"),
     [
         ("scale_factor = 3", "scale_factor"),
         ("upscale4k = true", "did you mean 'upscale_4k'"),
@@ -79,12 +79,12 @@ def test_a_user_s_file_may_use_the_published_spelling_of_tasks(tmp_path: Path) -
         ("long_side = ", "not TOML"),
     ],
 )
-def test_a_wrong_key_is_named_with_its_file(tmp_path: Path, toml: str, said: str) -> None:
+def test_a_wrong_key_is_named_with_its_file(tmp_path: Path, toml: str, message: str) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(toml)
     with pytest.raises(ProfileError, match=r"mine\.toml") as caught:
         load_profile(file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["Gen4K-Q", "nowhere/mine.toml"])

@@ -22,7 +22,7 @@ from mcp.server import MCPServer
 from typer.main import get_command
 
 from server.cli.app import app
-from server.toolsets import is_offered
+from server.settings import STEPS
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
@@ -104,7 +104,7 @@ async def test_the_manifest_names_the_tools_that_its_server_offers(server: MCPSe
     async with Client(server) as client:
         every = {tool.name for tool in (await client.list_tools()).tools}
     listed = {tool["name"] for tool in await BUILD["_tools"]()}
-    assert listed == {name for name in every if is_offered(name, "steps")}
+    assert listed == {name for name in every if name in STEPS}
     assert "restore_to_4k" in listed < every
 
 

@@ -60,10 +60,10 @@ def test_listing_the_experts_loads_no_heavy_library() -> None:
         "print(len(list(default_catalogue())))\n"
         "print([name for name in ('torch', 'cv2', 'scipy', 'skimage', 'spandrel', 'numpy') if name in sys.modules])\n"
     )
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
     )
-    assert told.stdout.split("\n")[:2] == [str(len(CARDS)), "[]"], told.stderr
+    assert result.stdout.split("\n")[:2] == [str(len(CARDS)), "[]"], result.stderr
 
 
 @pytest.mark.parametrize("task", SAME_SIZE_TASKS)
@@ -158,7 +158,7 @@ def test_two_cards_with_the_same_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "parts"),
     [
         ("[my_denoise", ["TOML"]),
         (GOOD + GOOD, ["TOML", "my_denoise"]),
@@ -179,10 +179,10 @@ def test_two_cards_with_the_same_name_are_refused() -> None:
         (GOOD + "name = 'other'", ["my_denoise", "name"]),
     ],
 )
-def test_the_error_for_a_wrong_card_names_file_card_and_key(toml: str, told: list[str]) -> None:
+def test_the_error_for_a_wrong_card_names_file_card_and_key(toml: str, parts: list[str]) -> None:
     with pytest.raises(BadCard) as caught:
         parse_cards(toml, "mine.toml")
-    for part in ["mine.toml", *told]:
+    for part in ["mine.toml", *parts]:
         assert part in str(caught.value)
 
 

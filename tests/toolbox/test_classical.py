@@ -143,17 +143,17 @@ def test_an_expert_cancelled_beforehand_does_nothing(card: ExpertCard, photos: l
 def test_a_running_expert_can_be_cancelled(name: str, photos: list[FloatArray]) -> None:
     card = default_catalogue().card(name)
     large = np.tile(next(degraded(card, photos[0])), (3, 3, 1))
-    told: list[float] = []
+    fractions: list[float] = []
 
     def stop_in_the_middle(fraction: float) -> None:
-        told.append(fraction)
+        fractions.append(fraction)
         if 0 < fraction < 1:
             token.cancel()
 
     token = ProgressToken(stop_in_the_middle)
     with pytest.raises(Cancelled):
         restored(card, large, token)
-    assert told[-1] < 1
+    assert fractions[-1] < 1
 
 
 @pytest.mark.parametrize("card", SAME_SIZE, ids=lambda card: card.name)

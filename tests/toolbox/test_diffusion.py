@@ -65,9 +65,9 @@ def test_one_step_is_the_equation_of_osediff(published: ModelStore) -> None:
     expert = load_diffusion(card("osediff"), published)
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     a = float((1 - betas).prod())
-    latents, said = torch.rand(2, 1, 4, 8, 8).unbind()
+    latents, noise = torch.rand(2, 1, 4, 8, 8).unbind()
     method: Any = expert.method
-    assert torch.allclose(method.clean(latents, said), (latents - (1 - a) ** 0.5 * said) / a**0.5, atol=1e-3)
+    assert torch.allclose(method.clean(latents, noise), (latents - (1 - a) ** 0.5 * noise) / a**0.5, atol=1e-3)
 
 
 def test_lora_weights_are_merged() -> None:
@@ -98,7 +98,7 @@ def test_lora_weights_are_merged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "message"),
     [
         ({"gone.lora_A.a.weight": torch.zeros(4, 3), "gone.lora_B.a.weight": torch.zeros(5, 4)}, "another base"),
         ({"flat.lora_A.a.weight": torch.zeros(4, 3), "flat.lora_B.a.weight": torch.zeros(5, 4)}, "another base"),
@@ -107,8 +107,8 @@ def test_lora_weights_are_merged() -> None:
         ({"conv_in.weight": torch.zeros(3)}, "another base"),
     ],
 )
-def test_lora_weights_of_another_shape_are_refused(state: dict[str, torch.Tensor], told: str) -> None:
-    with pytest.raises(WeightsError, match=told):
+def test_lora_weights_of_another_shape_are_refused(state: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
         add_lora(torch.nn.ModuleDict({"flat": torch.nn.Linear(6, 7)}), state, "odd.pkl")
 
 

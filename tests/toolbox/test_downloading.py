@@ -50,30 +50,30 @@ class Handler(BaseHTTPRequestHandler):
     behaviour: Behaviour
 
     def do_GET(self) -> None:
-        told = self.behaviour
+        served = self.behaviour
         asked_range = self.headers.get("range")
-        told.asked.append((self.path, asked_range))
-        told.tokens.append(self.headers.get("authorization"))
-        if told.redirect and self.path != "/moved":
+        served.asked.append((self.path, asked_range))
+        served.tokens.append(self.headers.get("authorization"))
+        if served.redirect and self.path != "/moved":
             self.send_response(302)
-            self.send_header("location", told.redirect)
+            self.send_header("location", served.redirect)
             self.end_headers()
             return
-        start = int(asked_range.removeprefix("bytes=").rstrip("-")) if asked_range and told.ranges else 0
-        if start >= len(told.content) > 0 and start:
+        start = int(asked_range.removeprefix("bytes=").rstrip("-")) if asked_range and served.ranges else 0
+        if start >= len(served.content) > 0 and start:
             self.send_response(416)
             self.end_headers()
             return
-        self.send_response(206 if start else told.status)
-        rest = told.content[start:]
-        if told.tells_length:
+        self.send_response(206 if start else served.status)
+        rest = served.content[start:]
+        if served.tells_length:
             self.send_header("content-length", str(len(rest)))
         if start:
-            self.send_header("content-range", f"bytes {start}-{len(told.content) - 1}/{len(told.content)}")
+            self.send_header("content-range", f"bytes {start}-{len(served.content) - 1}/{len(served.content)}")
         self.end_headers()
-        if told.breaks and told.break_after is not None:
-            told.breaks -= 1
-            rest = rest[: told.break_after]
+        if served.breaks and served.break_after is not None:
+            served.breaks -= 1
+            rest = rest[: served.break_after]
         self.wfile.write(rest)
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -34,7 +34,7 @@ def found(picture: FloatArray) -> Face:
     return MtcnnDetector()(picture)[0]
 
 
-def made(left: float, top: float, size: float) -> Face:
+def face_at(left: float, top: float, size: float) -> Face:
     """A frontal face in a box."""
     places = ((0.3, 0.35), (0.7, 0.35), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
     points = [(left + x * size, top + y * size) for x, y in places]
@@ -165,7 +165,7 @@ def test_a_pasted_change_fades_out_without_a_seam(picture: FloatArray, found: Fa
 
 
 def test_a_face_at_the_edge_of_the_picture(picture: FloatArray) -> None:
-    for face in (made(-30, -20, 90), made(470, 480, 80), made(-60, 100, 80)):
+    for face in (face_at(-30, -20, 90), face_at(470, 480, 80), face_at(-60, 100, 80)):
         aligned = align(picture, face)
         assert np.isfinite(aligned.crop).all()
         result = paste(picture, [(aligned, np.clip(aligned.crop + np.float32(0.1), 0, 1))])
@@ -175,8 +175,8 @@ def test_a_face_at_the_edge_of_the_picture(picture: FloatArray) -> None:
 
 
 def test_faces_are_matched_by_position_whatever_their_order_and_number() -> None:
-    first = [made(10, 10, 50), made(100, 20, 60), made(300, 300, 40)]
-    second = [made(304, 297, 44), made(12, 8, 49), made(400, 50, 70), made(100, 150, 50)]
+    first = [face_at(10, 10, 50), face_at(100, 20, 60), face_at(300, 300, 40)]
+    second = [face_at(304, 297, 44), face_at(12, 8, 49), face_at(400, 50, 70), face_at(100, 150, 50)]
     matches = match(first, second)
     assert set(matches.pairs) == {(0, 1), (2, 0)}
     assert matches.only_first == (1,)
@@ -184,8 +184,8 @@ def test_faces_are_matched_by_position_whatever_their_order_and_number() -> None
 
 
 def test_nothing_is_matched_with_nothing() -> None:
-    assert match([], [made(0, 0, 50)]).only_second == (0,)
-    assert match([made(0, 0, 50)], []).only_first == (0,)
+    assert match([], [face_at(0, 0, 50)]).only_second == (0,)
+    assert match([face_at(0, 0, 50)], []).only_first == (0,)
 
 
 def test_identity_is_robust_to_blur_and_noise_and_rejects_other_images(picture: FloatArray, found: Face) -> None:
@@ -194,7 +194,7 @@ def test_identity_is_robust_to_blur_and_noise_and_rejects_other_images(picture: 
     noise = np.random.default_rng(0).normal(0, 0.05, picture.shape)
     worse = np.clip(cv2.GaussianBlur(picture, (0, 0), 1.5) + noise, 0, 1).astype(np.float32)
     same = similarity(identity.describe(crop), identity.describe(align(worse, found).crop))
-    cat = align(to_float(skimage.data.chelsea()), made(150, 60, 150)).crop
+    cat = align(to_float(skimage.data.chelsea()), face_at(150, 60, 150)).crop
     other = similarity(identity.describe(crop), identity.describe(cat))
     mirrored = similarity(identity.describe(crop), identity.describe(np.ascontiguousarray(crop[::-1])))
     assert same > identity.same_from > max(other, mirrored)
@@ -202,7 +202,7 @@ def test_identity_is_robust_to_blur_and_noise_and_rejects_other_images(picture: 
 
 @pytest.mark.parametrize(("turn", "by_size"), [(0.0, False), (0.3, True)])
 def test_a_profile_is_aligned_by_its_box(turn: float, by_size: bool) -> None:
-    face = made(100, 100, 100)
+    face = face_at(100, 100, 100)
     eyes, nose, mouth = face.landmarks[:2], face.landmarks[2], face.landmarks[3:]
     moved = Face(100, 100, 100, 100, (eyes[0], eyes[1], (nose[0] + 100 * turn, nose[1]), mouth[0], mouth[1]))
     assert moved.is_profile is by_size

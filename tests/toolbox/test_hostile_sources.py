@@ -19,15 +19,15 @@ FILE = WeightFile(name="net.pth", urls=("https://models.example/net.pth",), size
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [("drips its head", "did not answer"), ("is silent", "did not answer"), ("drips its body", "sends less")],
 )
 def test_a_source_has_so_many_seconds_whatever_it_sends_meanwhile(
-    kind: str, told: str, hostile_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, message: str, hostile_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESTORE4K_MIRRORS", f"https://models.example={hostile_host(kind)}")
     monkeypatch.setattr(downloading, "START_SECONDS", 0.5)
-    with pytest.raises(DownloadFailed, match=told):
+    with pytest.raises(DownloadFailed, match=message):
         pull(FILE, ModelStore(tmp_path))
     assert not (tmp_path / FILE.name).exists()
 

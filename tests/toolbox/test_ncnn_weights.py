@@ -126,7 +126,7 @@ def test_each_way_of_writing_a_network_is_what_ncnn_computes(kind: str, half: bo
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "pattern"),
     [
         ("7767517", "7767518", "first line"),
         ("7767517\n10 ", "7767517\n99 ", "layers"),
@@ -140,29 +140,29 @@ def test_each_way_of_writing_a_network_is_what_ncnn_computes(kind: str, half: bo
         ("Convolution", "\x00", "damaged|not an RRDBNet"),
     ],
 )
-def test_a_damaged_or_foreign_param_file_is_refused(old: str, new: str, told: str, tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_param_file_is_refused(old: str, new: str, pattern: str, tmp_path: Path) -> None:
     param = tmp_path / "net.param"
     write_compact(SRVGGNetCompact(num_feat=8, num_conv=1, upscale=2), param)
     text = param.read_text("utf-8")
     assert old in text
     param.write_text(text.replace(old, new), "utf-8")
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match=pattern):
         recognised(param)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "pattern"),
     [
         (b"", "too short"),
         (struct.pack("<I", 0x000D4B38) + bytes(100_000), "0x000D4B38"),
         (struct.pack("<I", 0x01306B47) + b"\xff\x7f" * 50_000, "not finite"),
     ],
 )
-def test_damaged_weights_are_refused(content: bytes, told: str, tmp_path: Path) -> None:
+def test_damaged_weights_are_refused(content: bytes, pattern: str, tmp_path: Path) -> None:
     param = tmp_path / "net.param"
     write_compact(SRVGGNetCompact(num_feat=8, num_conv=1, upscale=2), param)
     whole = param.with_suffix(".bin").read_bytes()
-    for damaged, message in ((content, told), (whole + b"more", "left over"), (whole[:-4], "too short")):
+    for damaged, message in ((content, pattern), (whole + b"more", "left over"), (whole[:-4], "too short")):
         param.with_suffix(".bin").write_bytes(damaged)
         with pytest.raises(WeightsError, match=message):
             recognised(param)

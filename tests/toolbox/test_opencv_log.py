@@ -21,11 +21,11 @@ def _warnings() -> Iterator[None]:
 
 
 def test_warnings_do_not_reach_stderr_and_come_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    def told() -> str:
+    def stderr() -> str:
         cv2.imread(str(tmp_path / "absent.png"))  # OpenCV warns of it
         return capfd.readouterr().err
 
-    assert "absent.png" in told()
+    assert "absent.png" in stderr()
     with errors_only():
-        assert told() == ""
-    assert "absent.png" in told()
+        assert stderr() == ""
+    assert "absent.png" in stderr()

@@ -58,9 +58,9 @@ def test_published_weights_enlarge_better_than_bicubic_and_just_as_spandrel_runs
     monkeypatch.setenv("RESTORE4K_MODELS", str(tmp_path))
     file, truth = packaged(distribution, path), piece_of_coffee()
     command = ["models", "add", str(file), "--task", "super_resolution", "--name", "published", "--json"]
-    told = CliRunner().invoke(app, command)
-    assert told.exit_code == 0, told.output
-    card = json.loads(told.stdout)["expert"]
+    added = CliRunner().invoke(app, command)
+    assert added.exit_code == 0, added.output
+    card = json.loads(added.stdout)["expert"]
     assert (card["architecture"], card["scale"]) == (architecture, scale)
     small = truth.with_pixels(resize(truth.pixels, SIDE // scale, SIDE // scale).clamp(0, 1))
     result = run_expert(ExpertPool().get("published"), small, ProgressToken())

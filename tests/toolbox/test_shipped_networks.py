@@ -39,9 +39,9 @@ def test_all_weights_together_stay_within_the_limit() -> None:
 def test_every_weight_file_is_used_by_a_card_and_documents_its_training() -> None:
     assert {file.name for file in WEIGHTS.glob("*.safetensors")} == {card.weights for card in SHIPPED}
     for file in WEIGHTS.glob("*.safetensors"):
-        made = json.loads(file.with_suffix(".json").read_text("utf-8"))
-        assert made["steps_done"] > 0
-        assert made["recipe"]["name"] == file.stem
+        record = json.loads(file.with_suffix(".json").read_text("utf-8"))
+        assert record["steps_done"] > 0
+        assert record["recipe"]["name"] == file.stem
 
 
 @shipped_networks

@@ -1,4 +1,4 @@
-"""The image sensor: shot and read noise on a Bayer mosaic, quantisation, demosaicing."""
+"""The image sensor: shot and read noise on a Bayer mosaic, quantization, demosaicing."""
 
 from __future__ import annotations
 

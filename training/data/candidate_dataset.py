@@ -147,7 +147,7 @@ def draw(task: Task, paths: Iterable[Path], seed: int, workers: int, folder: Pat
     drawn = {folder / f"{seed}-{index:05}.npz": (path, seed, index) for index, path in enumerate(paths)}
     jobs = [*drawn.items(), *((file, None) for file in files_in(folder) if file not in drawn)]
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
-        yield from pool.imap_unordered(partial(_keep, task=task), jobs, chunksize=4)
+        yield from pool.imap_unordered(partial(_store, task=task), jobs, chunksize=4)
 
 
 def steps_in(folder: Path) -> Iterator[list[DatasetCandidate]]:
@@ -192,7 +192,7 @@ def _judge(job: Job, folder: Path | None) -> list[DatasetCandidate]:
     return _stored_step(file, problem, np.random.default_rng([seed, index, 1])).candidates(index)
 
 
-def _keep(job: tuple[Path, tuple[Path, int, int] | None], task: Task) -> Path:
+def _store(job: tuple[Path, tuple[Path, int, int] | None], task: Task) -> Path:
     file, drawn = job
     if drawn:
         path, seed, index = drawn

@@ -39,8 +39,8 @@ from training.camera.photograph import photograph
 from training.data.candidate_dataset import card_version
 from training.data.degradation_sampling import draw_kinds, single_threaded
 from training.data.degradations import degrade, downscale, jpeg
-from training.data.loading import held_out_pair, photo_files
-from training.data.pairs import camera_small, full_resolution_crop, real
+from training.data.loading import Bytes, held_out_pair, photo_files
+from training.data.pairs import camera_small, full_resolution_crop, real, web
 from training.data.photos import held_out, read_pixels
 
 TASKS = tuple(
@@ -51,11 +51,13 @@ SHARES = {
     "mixture": 0.14,
     "clean": 0.11,
     "real": 0.07,
-    "small": 0.18,
+    "small": 0.12,
+    "web": 0.06,
     "shallow": 0.1,
     "full_resolution": 0.1,
 }
-"""Of origins; `small` ones are enlarged, all others keep their size. `shallow`: photographs of a shallow depth of
+"""Of origins; `small` and `web` ones are enlarged, all others keep their size. `web`: small pictures compressed at
+another size. `shallow`: photographs of a shallow depth of
 field, which is meant. `full_resolution`: crops of large sensors at 100 %.
 """
 SIDES = 240, 344
@@ -111,6 +113,10 @@ def draw_case(
         return _clean_case(clean, labels, rng)
     if origin == "small":
         return _small_case(clean, labels, rng)
+    if origin == "web":
+        scale = int(rng.choice([2, 4]))
+        picture, reference = web(_whole_multiple(clean, scale), scale, rng)
+        return Case(_rounded(picture), reference, origin, labels, scale)
     if origin == "full_resolution":
         clean = full_resolution_crop(read_pixels(photo), int(rng.integers(*sides)), rng)
     draw = {"shallow": Conditions.shallow, "full_resolution": Conditions.full_resolution}.get(origin, Conditions.draw)
@@ -141,8 +147,7 @@ def _clean_case(clean: FloatArray, labels: dict[str, Any], rng: np.random.Genera
 def _small_case(clean: FloatArray, labels: dict[str, Any], rng: np.random.Generator) -> Case:
     """A picture to be enlarged 2 or 4 times: only reduced, in colour or grey, or as cameras and the web store it."""
     scale = int(rng.choice([2, 4]))
-    height, width = (side // scale * scale for side in clean.shape[:2])
-    patch, chance = to_uint8(clean[:height, :width]), rng.random()
+    patch, chance = _whole_multiple(clean, scale), rng.random()
     if chance < 0.5:
         grey = rng.random() < 0.4
         reference = to_float(patch)
@@ -155,6 +160,11 @@ def _small_case(clean: FloatArray, labels: dict[str, Any], rng: np.random.Genera
     make = real if chance < 0.7 else camera_small
     picture, reference = make(patch, scale, rng)
     return Case(_rounded(picture), reference, "small", {**labels, "kind": make.__name__}, scale)
+
+
+def _whole_multiple(pixels: FloatArray, scale: int) -> Bytes:
+    height, width = (side // scale * scale for side in pixels.shape[:2])
+    return to_uint8(pixels[:height, :width])
 
 
 def _real_case(file: Path, rng: np.random.Generator) -> Case:

@@ -45,8 +45,8 @@ def degrader(name: str, scale: int) -> Degrader:
     evaluation of denoisers); `blocks` (JPEG, half of it of low quality); `rain_synthesis` (rain, two thirds of it by
     `rain_pair`); `camera_noise` (three fifths photographs of `training.camera`, the rest `stored`); `camera_soft`
     (photographs by a blurring lens); `camera_small` (half small photographs, half `real`); `second_order` (training
-    inputs of Real-ESRGAN); `mild` (clean or nearly clean); `all` (any same-size degradation, and mixtures); or one
-    degradation by its name, or several joined by `+`, of which one is drawn.
+    inputs of Real-ESRGAN); `mild` (clean or nearly clean); `web` (compressed at another size); `all` (any same-size
+    degradation, and mixtures); or one degradation by its name, or several joined by `+`, of which one is drawn.
     """
     if name == "bicubic":
         return lambda patch, rng: bicubic(patch, scale)
@@ -70,6 +70,8 @@ def degrader(name: str, scale: int) -> Degrader:
         return lambda patch, rng: second_order(patch, scale, rng)
     if name == "mild":
         return lambda patch, rng: mild(patch, scale, rng)
+    if name == "web":
+        return lambda patch, rng: web(patch, scale, rng)
     if name == "face":
         return lambda patch, rng: (clean if rng.random() < CLEAN_SHARE else face)(patch, rng)
     if name == "all":
@@ -82,7 +84,7 @@ def kinds(name: str, scale: int) -> dict[str, Degrader]:
     """The degradations that `degrader(name, scale)` combines, one by one: the rows of a table of figures."""
     if name == "camera_soft":
         return {str(Degradation.DEFOCUS_BLUR): camera_soft, "clean": clean}
-    if name in ("bicubic", "real", "second_order"):
+    if name in ("bicubic", "real", "second_order", "web"):
         return {name: degrader(name, scale)}
     if name == "stored":
         return {**kinds("+".join(STORED), scale), "noise, jpeg_artifact": noise_then_jpeg, "clean": clean}
@@ -166,6 +168,29 @@ def camera_small(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
     small = downscale(blurred, scale, str(rng.choice(["bicubic", "area", "lanczos"]))).clip(0, 1)
     conditions = Conditions.small(rng)
     return photograph(small.astype(np.float32), conditions, rng).picture, coloured(target, conditions)
+
+
+def web(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:
+    """A small picture as the web passes it on: compressed at another size, resized, sharpened, compressed again.
+
+    The blocks of the first compression are blurred or off the grid of 8 pixels, which hides them from networks that
+    have learned from fresh ones. One picture in four is grey or toned.
+    """
+    tone = rng.choice(["colour", "grey", "toned"], p=[0.75, 0.17, 0.08])
+    target = coloured(to_float(patch), Conditions(colour=tone))
+    height, width = (size // scale for size in target.shape[:2])
+    before = 1.0 if rng.random() < 0.3 else float(np.exp(rng.uniform(np.log(0.7), np.log(2.5))))
+    picture = resized(target, rng, round(height * before), round(width * before))
+    picture = jpeg(picture, round(15 * np.exp(rng.uniform(0, np.log(6)))))
+    picture = resized(picture, rng, height, width)
+    if rng.random() < 0.35:
+        picture = picture + np.float32(rng.uniform(0.2, 1)) * (
+            picture - gaussian_blur(picture, float(rng.uniform(0.5, 1.2)))
+        )
+    if rng.random() < 0.2:
+        picture = gaussian_noise(picture, rng, float(rng.uniform(0.5, 4)))
+    picture = picture.clip(0, 1).astype(np.float32)
+    return jpeg(picture, int(rng.integers(50, 97))) if rng.random() < 0.6 else picture, target
 
 
 def mild(patch: Bytes, scale: int, rng: np.random.Generator) -> Pair:

@@ -67,13 +67,13 @@ class Pool:
                     self._asked.append(self._processes.submit(_make, number))
                     number += 1
                 if self.count < self._least or self._asked[0].done():
-                    self._keep(*self._asked.popleft().result())
+                    self._store(*self._asked.popleft().result())
                 if self.count >= self._least:
                     yield self._draw()
         finally:
             self._processes.shutdown(wait=False, cancel_futures=True)
 
-    def _keep(self, given: Halves, target: Halves) -> None:
+    def _store(self, given: Halves, target: Halves) -> None:
         place = self.count % len(self.targets)
         self.inputs[place] = torch.from_numpy(given).to(self.inputs.device)
         self.targets[place] = torch.from_numpy(target).to(self.targets.device)

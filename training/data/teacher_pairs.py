@@ -39,7 +39,7 @@ HELD_OUT_FILES = 4
 HELD_OUT_SEED = 1 << 20
 DEGRADATIONS = {"camera_small": 0.35, "second_order": 0.35, "real": 0.1, "bicubic": 0.1}
 """Shares of the inputs; the rest is cut out of earlier answers of the teacher, as a second stage sees them."""
-PIECES = 8
+PATCHES_PER_PHOTO = 8
 """Inputs that are cut out of one picture enlarged by a first stage."""
 
 
@@ -110,12 +110,12 @@ def second_stage_pairs(
 ) -> Iterator[tuple[Bytes, Bytes]]:
     """Inputs (64, 64, 3) out of pictures that one of the experts enlarged, and the teacher's answers."""
     names, shares = list(DEGRADATIONS), np.array(list(DEGRADATIONS.values()))
-    for photo in random_photos(photos, -(-count // PIECES), rng):
+    for photo in random_photos(photos, -(-count // PATCHES_PER_PHOTO), rng):
         first = first_stages[int(rng.integers(len(first_stages)))]
         name = str(rng.choice(names, p=shares / shares.sum()))
         degraded, _ = degrader(name, first.card.scale)(random_patch(photo, SIDE * first.card.scale, rng), rng)
         enlarged = _answer(first, to_uint8(degraded))
-        for _ in range(PIECES):
+        for _ in range(PATCHES_PER_PHOTO):
             given = random_patch(enlarged, SIDE, rng)
             yield given, _answer(teacher, given)
 

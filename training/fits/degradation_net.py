@@ -55,8 +55,8 @@ OTHERS = 0.125
 LEVELS = len(Severity) - 1
 ENLARGED = 2 ** (0.5 * (np.arange(LEVELS) + 0.5))
 """Minimum factor of enlargement of each level of the label, by `OCTAVES_PER_LEVEL`."""
-BATCH, PIECES = 48, 4
-BATCH_OF_SEEN, LEARNING_RATE, DROPPED = 96, 2e-3, 0.3
+BATCH, PATCHES_PER_IMAGE = 48, 4
+BATCH_OF_FEATURES, LEARNING_RATE, DROPPED = 96, 2e-3, 0.3
 """For the perceptron alone; `DROPPED` is the probability of dropout."""
 THRESHOLDS, CALIBRATED = "thresholds", 0.18
 """Folder of the samples for the thresholds, and their number relative to the training samples."""
@@ -126,7 +126,7 @@ def fit(drawn: Drawn, minutes: float, seed: int) -> DegradationNet:
 
     def loss(network: DegradationNet) -> Tensor:
         chosen = np.sort(rng.choice(len(drawn.looks), BATCH, replace=False))
-        near, whole = as_input(drawn.looks[chosen], bool(rng.random() < 0.5), PIECES, rng)
+        near, whole = as_input(drawn.looks[chosen], bool(rng.random() < 0.5), PATCHES_PER_IMAGE, rng)
         with bfloat16_where_fast(torch.device("cpu")):
             answer, _ = network(near, whole, torch.from_numpy(drawn.rows[chosen]))
         return functional.binary_cross_entropy_with_logits(
@@ -146,8 +146,8 @@ def fit_perceptron(network: DegradationNet, drawn: Drawn, steps: int, seed: int)
     plain, network.say = network.say.requires_grad_(True), with_dropout(network.say, DROPPED)
 
     def loss(network: DegradationNet) -> Tensor:
-        chosen = torch.from_numpy(rng.integers(len(rows), size=BATCH_OF_SEEN))
-        patches = torch.from_numpy(rng.permutation(COUNT)[:PIECES])
+        chosen = torch.from_numpy(rng.integers(len(rows), size=BATCH_OF_FEATURES))
+        patches = torch.from_numpy(rng.permutation(COUNT)[:PATCHES_PER_IMAGE])
         answer, _ = network.answer(details[chosen][:, patches].float(), scenes[chosen].float(), rows[chosen])
         return functional.binary_cross_entropy_with_logits(answer, truth[chosen])
 

@@ -83,19 +83,21 @@ def _row(file: Path) -> _Row:
     case, table = load_case(file)
     with torch.inference_mode():
         inputs = model_input(extract_features(Image(from_numpy(case.picture)))).numpy()
-    return _Row(inputs, table, str(case.labels["photo"]), bool(case.labels["held_out"]), case.origin)
+    origin = "reduced" if case.labels.get("kind") == "reduced" else case.origin
+    return _Row(inputs, table, str(case.labels["photo"]), bool(case.labels["held_out"]), origin)
 
 
 def load_gains(*folders: Path, experts: Sequence[str] = (), workers: int = 1) -> Gains:
     """Cases of folders with the inputs of the model and the gains of `experts` (default: all); about a second each on
     one core.
 
-    Real pairs count four times: they alone say how blurred photographs are that are not meant to be.
+    Real pairs count four times: they alone say how blurred photographs are that are not meant to be. Pictures that
+    were only reduced count three times, so that they are seldom taken for compressed ones.
     """
     files = [file for folder in folders for file in case_files(folder)]
     with get_context("spawn").Pool(workers, initializer=single_threaded) as pool:
         rows = pool.map(_row, files, chunksize=8)
-    rows += 3 * [row for row in rows if row.origin == "real"]
+    rows += 3 * [row for row in rows if row.origin == "real"] + 2 * [row for row in rows if row.origin == "reduced"]
     found = {name: Task(each["task"]) for row in rows for name, each in row.table["experts"].items()}
     names = tuple(sorted(set(experts) or found))
     return Gains(

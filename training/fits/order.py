@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--triples", type=int, default=2, help="photos for each triple")
     parser.add_argument("--kinds", type=Degradation, nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--expert-priors", "--experience", type=Path, default=Path("iqa/expert_priors.toml"))
+    parser.add_argument("--expert-priors", type=Path, default=Path("iqa/expert_priors.toml"))
     parser.add_argument("--output", type=Path, default=Path("agent/order_trials.toml"))
     arguments = parser.parse_args()
     unseen = [path for path in photos(arguments.data) if for_weights(path)]

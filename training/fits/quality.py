@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -44,7 +45,7 @@ from training.data.stored_rows import handcrafted_of
 from training.fits.degradation_net import draw_paths
 from training.fits.net_trainer import BEGINNING, GOING_ON, Looks, Rows, fresh, go_on_from, save, train
 
-PIECES = 4
+PATCHES = 4
 """Patches of each candidate that are kept, of nine."""
 MOST = 12
 """Largest number of candidates of one step."""
@@ -71,19 +72,19 @@ def collect(folder: Path) -> None:
     """Write the training data of the network from steps and series: candidates.npy, inputs.npy and rows.json."""
     steps, untouched = len(files_in(folder)), np.load(folder / SERIES / "looks.npy", mmap_mode="r")
     known: list[list[degraded_series.Row]] = json.loads((folder / SERIES / "rows.json").read_text())
-    patch, touched = (PIECES + 1, 3, SIDE, SIDE), sum(min(MOST, len(step)) for step in steps_in(folder))
+    patch, touched = (PATCHES + 1, 3, SIDE, SIDE), sum(min(MOST, len(step)) for step in steps_in(folder))
     count = touched + len(known) * degraded_series.LENGTH
     after = np.lib.format.open_memmap(folder / "candidates.npy", "w+", np.uint8, (count, *patch))
     before = np.lib.format.open_memmap(folder / "inputs.npy", "w+", np.uint8, (steps, *patch))
     rows = list[dict[str, object]]()
     for number, step in enumerate(steps_in(folder)):
-        chosen = np.random.default_rng(number).permutation(COUNT)[:PIECES]
+        chosen = np.random.default_rng(number).permutation(COUNT)[:PATCHES]
         before[number] = _bytes(step[0].before, chosen)
         for one in step[:MOST]:
             after[len(rows)] = _bytes(one.features, chosen)
             rows.append(_row(one, number))
     for number, of_one in enumerate(known):
-        chosen = np.random.default_rng(number).permutation(COUNT)[:PIECES]
+        chosen = np.random.default_rng(number).permutation(COUNT)[:PATCHES]
         for pixels, row in zip(untouched[number], of_one, strict=True):
             after[len(rows)] = pixels[[*chosen, COUNT]]
             rows.append({**row, "step": steps + number, "task": None, "before": handcrafted_of(row)})
@@ -214,7 +215,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--fidelity", type=Path, default=Path("iqa/predicted_fidelity.safetensors"))
-    parser.add_argument("--expert-priors", "--experience", type=Path, default=Path("iqa/expert_priors.toml"))
+    parser.add_argument("--expert-priors", type=Path, default=Path("iqa/expert_priors.toml"))
     arguments = parser.parse_args()
     draw(arguments.data, arguments.looks, arguments.tasks, arguments.steps, arguments.seed, arguments.workers)
     write_expert_priors(arguments.looks, arguments.tasks, arguments.expert_priors)
@@ -238,15 +239,8 @@ def write_expert_priors(looks: Path, tasks: Sequence[Task], file: Path) -> None:
         files = files_in(looks / task.value)
         rows = [row for step, one in enumerate(files) for row in rows_of(one, step)]
         table |= expert_priors(rows)  # two tables if the task has one for mixed degradations
-    head = "# Written by: python -m training.fits.quality\n"
-    file.write_text(head + _tables(dict(sorted(table.items()))), "utf-8")
-
-
-def _tables(known: Mapping[str, Mapping[str, float]]) -> str:
-    lines = []
-    for task, experts in known.items():
-        lines += [f"\n[{task}]", *(f"{name} = {value}" for name, value in experts.items())]
-    return "\n".join(lines) + "\n"
+    head = "# Written by: python -m training.fits.quality\n\n"
+    file.write_text(head + tomli_w.dumps(dict(sorted(table.items()))), "utf-8")
 
 
 if __name__ == "__main__":

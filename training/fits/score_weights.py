@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--kept", type=Path, help="folder in which the steps are stored for reuse")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--expert-priors", "--experience", type=Path, default=Path("iqa/expert_priors.toml"))
+    parser.add_argument("--expert-priors", type=Path, default=Path("iqa/expert_priors.toml"))
     parser.add_argument("--table", type=Path, default=Path("iqa/quality.toml"))
     arguments = parser.parse_args()
     unseen = [path for path in photos(arguments.data) if for_weights(path)]

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 from safetensors.torch import load_file
 
 from toolbox.catalogue import parse_cards
@@ -153,17 +154,9 @@ def put_cards(recipe: Recipe, names: list[str], file: Path) -> None:
                 "source": f"training/recipes/{folder}{recipe.name}.toml",
             }
         )
-    toml = "# Written by training.networks.export from the recipes.\n" + "".join(
-        _table(*item) for item in sorted(tables.items())
-    )
+    toml = "# Written by training.networks.export from the recipes.\n\n" + tomli_w.dumps(dict(sorted(tables.items())))
     parse_cards(toml, str(file))
     file.write_text(toml, "utf-8")
-
-
-def _table(name: str, card: dict[str, Any]) -> str:
-    # Strings and integers are written alike in JSON and TOML.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in card.items()]
-    return f"\n[{name}]\n" + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

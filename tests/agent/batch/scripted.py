@@ -65,7 +65,7 @@ class Folder:
 
         return run_batch(request, engine, token=token, listener=listener)
 
-    def made(self) -> set[str]:
+    def outputs(self) -> set[str]:
         """All results."""
         files = (file for file in self.results.rglob("*") if file.is_file())
         names = {file.relative_to(self.results).as_posix() for file in files}

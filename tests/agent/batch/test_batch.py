@@ -19,7 +19,7 @@ from tests.agent.batch.scripted import Folder, counts
 def test_every_picture_below_the_folder_has_its_result_at_the_same_place(folder: Folder) -> None:
     folder.add("a.jpg", "trip/b.PNG", "trip/day 2/c.heic", "notes.txt", ".hidden/d.png", ".e.png")
     report = folder.run()
-    assert folder.made() == {"a.png", "trip/b.png", "trip/day 2/c.png"}
+    assert folder.outputs() == {"a.png", "trip/b.png", "trip/day 2/c.png"}
     assert folder.text("a.png") == "gpj.a fo erutcip"
     assert (counts(report), report.total, report.finished) == ((3, 0, 0, 0), 3, True)
 
@@ -27,7 +27,7 @@ def test_every_picture_below_the_folder_has_its_result_at_the_same_place(folder:
 def test_pictures_that_differ_only_in_the_suffix_do_not_replace_each_other(folder: Folder) -> None:
     folder.add("a.jpg", "A.tif", "b.jpg")
     folder.run()
-    assert folder.made() == {"a.jpg.png", "A.tif.png", "b.png"}
+    assert folder.outputs() == {"a.jpg.png", "A.tif.png", "b.png"}
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", "same"])
@@ -35,14 +35,14 @@ def test_no_two_pictures_of_any_names_get_one_result(folder: Folder, suffix: str
     names = ("a", "a.jpg", "a.gif", "a.jpg.png", "a.gif.png", "a.gif.png.png", "a.gif.png.tif", "b.png", "b.png.jpg")
     folder.add(*names, data=b"\x89PNG\r\n\x1a\n")
     assert counts(folder.run(suffix=suffix, overwrite=True)) == (len(names), 0, 0, 0)
-    texts = {(folder.results / name).read_bytes() for name in folder.made()}
+    texts = {(folder.results / name).read_bytes() for name in folder.outputs()}
     assert texts == {(folder.source / name).read_bytes()[::-1] for name in names}
 
 
 def test_the_format_stays_where_it_is_written(folder: Folder) -> None:
     folder.add("a.JPG", "a.tif", "b.gif", "trip/c.heic", "trip/c.gif")
     assert counts(folder.run(suffix="same")) == (5, 0, 0, 0)
-    assert folder.made() == {"a.JPG", "a.tif", "b.png", "trip/c.heic", "trip/c.gif.png"}
+    assert folder.outputs() == {"a.JPG", "a.tif", "b.png", "trip/c.heic", "trip/c.gif.png"}
     assert counts(folder.run(suffix="same")) == (0, 0, 5, 0)
 
 
@@ -59,7 +59,7 @@ def test_results_of_another_batch_are_not_taken_for_pictures(folder: Folder) -> 
     folder.run()
     folder.results = folder.source / "restored again"
     assert folder.run().total == 2
-    assert folder.made() == {"a.png", "trip/b.png"}
+    assert folder.outputs() == {"a.png", "trip/b.png"}
     folder.source, folder.results = folder.source / "trip/restored", folder.source.parent / "out"
     assert folder.run().total == 2  # asked for by name
 

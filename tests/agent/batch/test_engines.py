@@ -90,8 +90,8 @@ class FakeEngine:
 
 
 def ended(engine: FakeEngine, *names: str) -> dict[str, str]:
-    said = Dispatch(engine, iter(works(*names))).run(ProgressToken())
-    return {one.work.picture.name: one.reason for one in said if isinstance(one, Outcome)}
+    events = Dispatch(engine, iter(works(*names))).run(ProgressToken())
+    return {one.work.picture.name: one.reason for one in events if isinstance(one, Outcome)}
 
 
 def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
@@ -103,17 +103,17 @@ def test_no_more_pictures_are_taken_than_there_are_workers() -> None:
             yield work
 
     done = 0
-    for said in Dispatch(engine, counted()).run(ProgressToken()):
+    for event in Dispatch(engine, counted()).run(ProgressToken()):
         most = max(most, taken[0] - done)
-        done += isinstance(said, Outcome)
+        done += isinstance(event, Outcome)
     assert (done, most, len(engine.opened)) == (20, 3, 3)
 
 
 def test_a_single_picture_starts_one_worker_and_reports_progress() -> None:
     engine = FakeEngine(capacity=8)
-    said = list(Dispatch(engine, iter(works("a"))).run(ProgressToken()))
-    assert isinstance(said[0], BatchProgress)
-    assert said[0].fraction == 0.5
+    events = list(Dispatch(engine, iter(works("a"))).run(ProgressToken()))
+    assert isinstance(events[0], BatchProgress)
+    assert events[0].fraction == 0.5
     assert [handle.closed for handle in engine.opened] == [True]
 
 
@@ -147,22 +147,22 @@ def test_a_picture_that_cannot_be_sent_fails() -> None:
 
 def test_a_worker_stopped_from_outside_loses_no_picture() -> None:
     engine = FakeEngine(capacity=1)
-    said = Dispatch(engine, iter(works("a"))).run(ProgressToken())
-    next(said)
+    events = Dispatch(engine, iter(works("a"))).run(ProgressToken())
+    next(events)
     engine.stopping = True
-    assert isinstance(next(said), BatchProgress)  # begun again by another worker
+    assert isinstance(next(events), BatchProgress)  # begun again by another worker
     engine.stopping = False
-    assert isinstance(next(said), Outcome)
+    assert isinstance(next(events), Outcome)
     assert len(engine.opened) == 2
 
 
 def test_cancelling_stops_the_workers_and_gives_no_outcome_of_what_they_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "GRACE_SECONDS", 5)
     engine, token = FakeEngine(), ProgressToken()
-    said = Dispatch(engine, iter(works(*"abcdef"))).run(token)
-    next(said)
+    events = Dispatch(engine, iter(works(*"abcdef"))).run(token)
+    next(events)
     token.cancel()
-    assert not [one for one in said if isinstance(one, Outcome)]
+    assert not [one for one in events if isinstance(one, Outcome)]
     assert all(handle.closed for handle in engine.opened)
 
 

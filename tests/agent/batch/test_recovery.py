@@ -69,7 +69,7 @@ def test_a_kill_between_record_and_place_loses_nothing(folder: Folder, monkeypat
         patch.setattr(BatchFolder, "publish", killed)
         with pytest.raises(KeyboardInterrupt):
             folder.run()
-    assert folder.made() == set()
+    assert folder.outputs() == set()
     assert counts(folder.run()) == (0, 0, 1, 0)
     assert (folder.started, folder.text("a.png")) == ([], "gnp.a fo erutcip")
 
@@ -147,12 +147,12 @@ def test_a_disk_that_becomes_full_ends_the_batch_and_no_picture_fails(
                 folder.run()
                 break
             except RestoreError as error:
-                told = str(error)
-        assert "No space left on device; free or unlock its disk" in told
+                message = str(error)
+        assert "No space left on device; free or unlock its disk" in message
         assert unfinished(folder.results) == []
         report = folder.run()
         assert (report.failed, report.failed_before) == (0, 0), f"{stage} {number}"
-        assert folder.made() == {"a.png", "b.png", "c.png"}
+        assert folder.outputs() == {"a.png", "b.png", "c.png"}
         assert folder.text("a.png") == "gnp.a fo erutcip"
     assert number > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -30,15 +31,22 @@ def answer(body: bytes, status: int = 200, **headers: str) -> Act:
     return act
 
 
-def slow(handler: BaseHTTPRequestHandler) -> None:
-    time.sleep(3)
+def silent(left: threading.Event) -> Act:
+    """Never answer; `left` is set when the client gives up within a minute."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        handler.connection.settimeout(60)
+        if handler.connection.recv(1) == b"":
+            left.set()
+
+    return act
 
 
 def dripping(handler: BaseHTTPRequestHandler) -> None:
-    """A byte now and then, so that no single read takes long."""
+    """A byte now and then for a minute, so that no single read takes long."""
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(30):
+    for _ in range(600):
         handler.wfile.write(b" ")
         time.sleep(0.1)
 

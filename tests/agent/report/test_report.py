@@ -146,14 +146,14 @@ def test_paths_to_an_enlargement_are_compared_by_their_best_candidates(
     tried = tuple(last.verdicts[0].model_copy(update={"expert": name, "score": of}) for name, of in scores.items())
     node = last.model_copy(update={"verdicts": tried, "expert": "lanczos.untouched"})
     page = Page(write_report(finished_run.model_copy(update={"nodes": (*before, node)}), run_folder))
-    told = page.text[page.text.index("The best result of each path") : page.text.index("Candidates")]
+    paths = page.text[page.text.index("The best result of each path") : page.text.index("Candidates")]
     cleaned = "JPEG artifact removal by deblock_tv Denoising by nlmeans"
     for path in (
         "Without cleaning chosen Super resolution 4× by lanczos score 0.720",
         f"Half cleaned {cleaned} Mean with the photo Super resolution 4× by lanczos score 0.710",
         f"Cleaned step by step {cleaned} Super resolution 4× by lanczos score 0.700",
     ):
-        assert path in " ".join(told.split())
+        assert path in " ".join(paths.split())
 
 
 def test_the_margin_compares_prescreened_with_prescreened(run_folder: Path, finished_run: RunState) -> None:

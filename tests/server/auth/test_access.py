@@ -57,12 +57,12 @@ def test_no_path_tells_which_accounts_there_are(allowed: Path) -> None:
 
 
 def test_refusal_says_the_same_whether_the_file_exists_or_not(allowed: Path, tmp_path: Path) -> None:
-    told = []
+    messages = []
     for name in ("secret.png", "absent.png"):
         with pytest.raises(AccessDenied) as caught:
             Access([allowed]).readable(str(tmp_path / name))
-        told.append(str(caught.value).replace(name, ""))
-    assert told[0] == told[1]
+        messages.append(str(caught.value).replace(name, ""))
+    assert messages[0] == messages[1]
 
 
 def test_without_allowed_folders_nothing_may_be_read(allowed: Path) -> None:

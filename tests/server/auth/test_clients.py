@@ -13,7 +13,7 @@ TOKEN = "alice-" + "x" * 40
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "told"),
+    ("text", "mode", "message"),
     [
         ("[alice]\ntoken = 'short-and-secret'", 0o600, "32 characters"),
         ("[alice]\ntoken = '{token}'", 0o644, "can be read by others"),
@@ -25,14 +25,14 @@ TOKEN = "alice-" + "x" * 40
     ],
 )
 def test_invalid_clients_files_are_refused_without_revealing_a_token(
-    tmp_path: Path, text: str, mode: int, told: str
+    tmp_path: Path, text: str, mode: int, message: str
 ) -> None:
     file = tmp_path / "clients.toml"
     file.write_text(text.replace("{token}", TOKEN))
     file.chmod(mode)
     with pytest.raises(RequestError) as caught:
         load_clients(file)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert TOKEN not in str(caught.value)
     assert "short-and-secret" not in str(caught.value)
 

@@ -46,10 +46,10 @@ def test_every_request_among_random_bodies_gets_one_answer(
             assert answer.status_code < 500, body[:500]
             assert "Traceback" not in answer.text
             assert "site-packages" not in answer.text
-            told = [one["id"] for one in answers(answer.text, answer.headers.get("content-type", "")) if "id" in one]
+            ids = [one["id"] for one in answers(answer.text, answer.headers.get("content-type", "")) if "id" in one]
             if of is not None:
                 refused = answer.status_code == 400  # before its id was read
-                assert told == [None if refused and told == [None] else of], (
+                assert ids == [None if refused and ids == [None] else of], (
                     f"{body[:500]!r}: {answer.status_code} {answer.text[:500]}"
                 )
         pong = http.post(url, json={"jsonrpc": "2.0", "id": 9, "method": "ping"}, headers=session)

@@ -60,11 +60,11 @@ class Issuer:
     def token(self, key: Any = None, kid: str = "one", algorithm: str = "RS256", **claims: Any) -> str:
         """A good one, but for what is said; claims of None are left out."""
         now = int(time.time())
-        said = {
+        standard_claims = {
             "iss": self.url, "aud": RESOURCE, "sub": "alice@example.org", "scope": "openid restore", "iat": now,
             "exp": now + 600, **claims,
         }  # fmt: skip
-        kept = {name: value for name, value in said.items() if value is not None}
+        kept = {name: value for name, value in standard_claims.items() if value is not None}
         return jwt.encode(kept, key if key is not None else self.keys[kid], algorithm, {"kid": kid})
 
 
@@ -112,9 +112,9 @@ async def client_of(url: str, token: str, mode: str = "auto") -> AsyncIterator[C
 async def test_a_401_response_names_the_authorization_server(url: str, issuer: Issuer) -> None:
     answer = await status_of(url, None)
     assert answer.status_code == 401
-    told = answer.headers["www-authenticate"]
-    assert told.startswith("Bearer ")
-    assert f'resource_metadata="https://photos.example.org{METADATA}"' in told
+    header = answer.headers["www-authenticate"]
+    assert header.startswith("Bearer ")
+    assert f'resource_metadata="https://photos.example.org{METADATA}"' in header
     async with httpx2.AsyncClient() as http:
         metadata = (await http.get(url.removesuffix("/mcp") + METADATA)).json()
     assert metadata["resource"] == RESOURCE

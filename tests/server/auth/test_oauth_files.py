@@ -17,7 +17,7 @@ resource = "https://photos.example.org/mcp"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "issuer"),
         (GOOD, "allows no client"),
@@ -33,10 +33,10 @@ resource = "https://photos.example.org/mcp"
         ("[[[", "not TOML"),
     ],
 )
-def test_invalid_oauth_files_are_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_invalid_oauth_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "oauth.toml"
     file.write_text(text)
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=message):
         load_oauth(file)
 
 

@@ -74,8 +74,8 @@ def test_the_command_restores_a_folder_and_tells_failures_by_its_exit_code(
     reports = [file.read_text() for file in results.glob("restore4k-batch/runs/*/report.html")]
     assert len(reports) == 2
     again = run(photos.folder, results, *quickly, "--json")
-    told = json.loads(again.stdout)
-    assert (again.exit_code, told["done"], told["done_before"], told["failed_before"]) == (1, 0, 2, 1)
+    summary = json.loads(again.stdout)
+    assert (again.exit_code, summary["done"], summary["done_before"], summary["failed_before"]) == (1, 0, 2, 1)
     (photos.folder / "broken.png").unlink()
     assert run(photos.folder, results, *quickly, "--json", "--quiet").exit_code == 0
 
@@ -109,9 +109,9 @@ def test_sigterm_ends_a_batch_cleanly_and_the_same_command_resumes_it(
     while process.poll() is None and not (record.exists() and record.read_text()):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, told
-    assert "resume with: restore4k batch" in told
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "resume with: restore4k batch" in errors
     done = len(record.read_text().splitlines())
     assert 0 < done < COPIES + 2
     assert len(sizes(results)) == done
@@ -125,10 +125,10 @@ async def test_the_tool_restores_a_folder_and_a_repeated_call_does_nothing(
     server: MCPServer[Any], settings: ServerSettings, photos: Any, quick: Path
 ) -> None:
     (photos.folder / "broken.png").write_text("no picture")
-    told: list[str] = []
+    messages: list[str] = []
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-        told.append(message or "")
+        messages.append(message or "")
 
     async with Client(server) as client:
         arguments = {"folder": ".", "profile": "quick.toml"}
@@ -142,7 +142,7 @@ async def test_the_tool_restores_a_folder_and_a_repeated_call_does_nothing(
         )
         assert Path(report.folder) == settings.output / f"{photos.folder.name}_restored"
         assert Path(report.page).exists()
-        assert any("failed: broken.png" in message for message in told)
+        assert any("failed: broken.png" in message for message in messages)
         stamps = [file.stat().st_mtime_ns for file in sorted(Path(report.folder).glob("*.png"))]
         again = FolderReport.model_validate((await client.call_tool("restore_folder", arguments)).structured_content)
         assert (again.folder, again.restored, again.in_earlier_calls) == (report.folder, report.restored, 2)
@@ -159,8 +159,8 @@ async def test_a_file_at_the_place_of_a_result_is_reported_with_what_to_do(
     for folder in (results, settings.output / f"{photos.folder.name}_restored"):
         assert run(photos.folder, folder, "-p", quick, "--quiet").exit_code == 0
         (folder / "clean.png").write_bytes(b"precious")
-    told = run(photos.folder, results, "-p", quick)
-    assert told.stderr.count("or give --overwrite") == told.stdout.count("or give --overwrite") == 1
+    result = run(photos.folder, results, "-p", quick)
+    assert result.stderr.count("or give --overwrite") == result.stdout.count("or give --overwrite") == 1
     async with Client(server) as client:
         answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
     (failure,) = FolderReport.model_validate(answered.structured_content).failures

@@ -46,9 +46,9 @@ def test_bad_cards_spoil_only_themselves_and_can_be_removed(tmp_path: Path, monk
     store.custom_card("folder").mkdir()
     store.path("net_v1.5.pth").write_bytes(b"weights")
     store.path("index.json").write_bytes(b'{"files": [1]}')
-    told = CliRunner().invoke(app, ["experts"])
-    assert told.exit_code == 0, told.output
-    assert "good.v2" in told.stdout
+    result = CliRunner().invoke(app, ["experts"])
+    assert result.exit_code == 0, result.output
+    assert "good.v2" in result.stdout
     checks = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["checks"]
     (found,) = [check["found"] for check in checks if check["name"] == "experts"]
     assert [name for name in (*BAD_CARDS, "pipe", "folder") if f"{cards / name}.toml" not in found] == []

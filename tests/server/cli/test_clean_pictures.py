@@ -41,9 +41,9 @@ def night_sky() -> np.ndarray:
 def planned(pixels: np.ndarray, folder: Path) -> set[str]:
     file = folder / "picture.png"
     PIL.Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(file)
-    told = CliRunner().invoke(app, ["plan", str(file), "--json"])
-    assert told.exit_code == 0, told.output
-    return {step["task"] for step in json.loads(told.stdout)["steps"]}
+    result = CliRunner().invoke(app, ["plan", str(file), "--json"])
+    assert result.exit_code == 0, result.output
+    return {step["task"] for step in json.loads(result.stdout)["steps"]}
 
 
 @pytest.mark.parametrize("picture", [mosaic, night_sky])

@@ -144,6 +144,12 @@ def test_errors_with_json_are_a_document_too(run: Any, photos: Any, arguments: l
     assert result.stderr.count("\n") == 1
 
 
+def test_resuming_an_absent_run_says_so_and_speaks_of_no_new_one(run: Any) -> None:
+    result = run("resume", "absent")
+    assert "absent is not a run folder" in result.stderr
+    assert "started" not in result.stderr
+
+
 def test_an_internal_error_is_one_line_and_exit_code_1(
     run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,13 +177,13 @@ def test_analyze_and_plan_name_the_noise(run: Any, photos: Any) -> None:
 
 @pytest.mark.parametrize("command", ["analyze", "quality", "plan"])
 def test_hidden_pixels_do_not_affect_measurements(run: Any, photos: Any, command: str) -> None:
-    told = []
+    outputs = []
     for hidden in (0, 255):
         picture = PIL.Image.open(photos.clean).convert("RGBA")
         picture.paste((hidden, hidden, hidden, 0), (0, 0, 96, 20))
         picture.save(photos.folder / "cut_out.png")
-        told.append(run(command, photos.folder / "cut_out.png", "--json").stdout)
-    assert told[0] == told[1]
+        outputs.append(run(command, photos.folder / "cut_out.png", "--json").stdout)
+    assert outputs[0] == outputs[1]
 
 
 def test_resuming_a_finished_run_returns_its_summary(run: Any, photos: Any, tmp_path: Path) -> None:
@@ -198,12 +204,12 @@ def test_a_run_that_was_stopped_can_be_resumed(
         lines = iter(process.stderr.readline, "")
         next(line for line in lines if line.startswith("plan: "))
         os.kill(process.pid, number)
-        told = "".join(lines)
+        errors = "".join(lines)
         assert process.wait(timeout=60) == code
     output = photos.folder / "noisy_restored.png"
     assert not output.exists()
     folder = next((tmp_path / "runs").iterdir())
-    assert f"restore4k resume {folder}" in told or number == signal.SIGKILL
+    assert f"restore4k resume {folder}" in errors or number == signal.SIGKILL
     resumed = run("resume", folder.name, "--json", "--quiet")
     assert resumed.exit_code == 0, resumed.stderr
     with PIL.Image.open(output) as picture:
@@ -221,10 +227,10 @@ def test_a_run_whose_output_name_is_taken_can_be_resumed_to_another_output(
 
     with monkeypatch.context() as patch:
         patch.setattr("agent.loop.finish", late)
-        told = run("restore", photos.noisy, "--long-side", 96, "-o", output)
+        result = run("restore", photos.noisy, "--long-side", 96, "-o", output)
     (folder,) = (tmp_path / "runs").iterdir()
-    assert told.exit_code == 2
-    assert f"resume with: restore4k resume {folder}" in told.stderr
+    assert result.exit_code == 2
+    assert f"resume with: restore4k resume {folder}" in result.stderr
     assert run("resume", folder.name).exit_code == 2
     assert run("resume", folder.name, "--output", other).exit_code == 0
     assert other.exists()

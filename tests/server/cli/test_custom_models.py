@@ -67,9 +67,9 @@ def models(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def added(models: Command, file: Path, name: str, task: Task, *more: str) -> dict[str, Any]:
-    told = models("add", file, "--task", task.value, "--name", name, "--json", *more)
-    assert told.exit_code == 0, told.output
-    document: dict[str, Any] = json.loads(told.stdout)
+    result = models("add", file, "--task", task.value, "--name", name, "--json", *more)
+    assert result.exit_code == 0, result.output
+    document: dict[str, Any] = json.loads(result.stdout)
     return document
 
 
@@ -83,10 +83,10 @@ def test_a_file_in_a_publisher_s_form_takes_part_in_q_moe(
     title: str, models: Command, store: ModelStore, tmp_path: Path
 ) -> None:
     network = NAMED[title]
-    told = added(models, network.write(tmp_path), "mine", task_of(network))
-    assert told["expert"]["architecture"] == network.architecture
-    assert told["expert"]["scale"] == network.scale
-    assert told["trial"]["seconds"] > 0
+    report = added(models, network.write(tmp_path), "mine", task_of(network))
+    assert report["expert"]["architecture"] == network.architecture
+    assert report["expert"]["scale"] == network.scale
+    assert report["trial"]["seconds"] > 0
     pool, profile = ExpertPool(), load_profile("default")
     step = Step(task=task_of(network), scale=network.scale)
     picture = photo(32)
@@ -100,10 +100,10 @@ def test_a_file_in_a_publisher_s_form_takes_part_in_q_moe(
 
 @pytest.mark.filterwarnings("ignore")  # what the networks' own code makes torch say
 def test_an_own_network_is_run_as_a_published_one_of_its_kind(models: Command, tmp_path: Path) -> None:
-    told = added(models, NAMED["RestoreFormer"].write(tmp_path), "mine", Task.FACE_RESTORATION)["expert"]
-    assert (told["tile"], told["halo"]) == (512, 0)
-    told = added(models, NAMED["SwinIR-denoise"].write(tmp_path), "other", Task.DENOISING)["expert"]
-    assert told["multiple_of"] == 8
+    report = added(models, NAMED["RestoreFormer"].write(tmp_path), "mine", Task.FACE_RESTORATION)["expert"]
+    assert (report["tile"], report["halo"]) == (512, 0)
+    report = added(models, NAMED["SwinIR-denoise"].write(tmp_path), "other", Task.DENOISING)["expert"]
+    assert report["multiple_of"] == 8
 
 
 def test_the_licence_is_recorded_or_unknown(models: Command, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_an_own_expert_is_listed_verified_and_removed(models: Command, store: Mo
 
 
 @pytest.mark.parametrize(
-    ("title", "arguments", "told"),
+    ("title", "arguments", "message"),
     [
         ("NAFNet", ("--task", "super_resolution", "--name", "mine"), "scale 1x"),
         ("Compact", ("--task", "denoising", "--name", "mine"), "super_resolution"),
@@ -151,11 +151,11 @@ def test_an_own_expert_is_listed_verified_and_removed(models: Command, store: Mo
     ],
 )
 def test_a_refused_custom_model_leaves_no_files(
-    title: str, arguments: tuple[str, ...], told: str, models: Command, store: ModelStore, tmp_path: Path
+    title: str, arguments: tuple[str, ...], message: str, models: Command, store: ModelStore, tmp_path: Path
 ) -> None:
     result = models("add", NAMED[title].write(tmp_path), *arguments)
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert list(store.files()) == store.custom_cards() == []
 
 
@@ -183,8 +183,8 @@ def test_a_network_in_ncnn_s_format_is_added_and_removed_with_both_files(
     models: Command, store: ModelStore, tmp_path: Path
 ) -> None:
     write_compact(SRVGGNetCompact(num_feat=8, num_conv=1, upscale=4), tmp_path / "x.param")
-    told = added(models, tmp_path / "x.param", "mine", Task.SUPER_RESOLUTION)["expert"]
-    assert (told["loader"], told["architecture"], told["scale"]) == ("ncnn", "Compact", 4)
+    card = added(models, tmp_path / "x.param", "mine", Task.SUPER_RESOLUTION)["expert"]
+    assert (card["loader"], card["architecture"], card["scale"]) == ("ncnn", "Compact", 4)
     assert [path.name for path in store.files()] == ["mine.bin", "mine.param"]
     assert models("verify", "mine").stdout.split() == ["ok", "mine.param", "ok", "mine.bin"]
     (store.folder / "mine.bin").write_bytes(bytes(8))
@@ -244,8 +244,8 @@ def test_the_value_range_of_a_graph_is_found_or_given(
 @pytest.mark.filterwarnings("ignore")  # what the networks' own code makes torch say
 def test_a_three_times_network_serves_as_four_times(models: Command, tmp_path: Path) -> None:
     three = RandomNetwork("Compact", {"num_feat": 8, "num_conv": 1, "upscale": 3}, 3, "params")
-    told = added(models, three.write(tmp_path), "mine", Task.SUPER_RESOLUTION)["expert"]
-    assert (told["scale"], told["network_scale"]) == (4, 3)
+    card = added(models, three.write(tmp_path), "mine", Task.SUPER_RESOLUTION)["expert"]
+    assert (card["scale"], card["network_scale"]) == (4, 3)
     result = run_expert(ExpertPool().get("mine"), photo(32), ProgressToken())
     assert (result.width, result.height) == (128, 128)
 

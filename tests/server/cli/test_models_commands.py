@@ -101,9 +101,9 @@ def test_a_file_shared_by_two_experts_stays_when_one_is_removed(models: Command)
 
 
 def test_wrong_bytes_in_a_model_of_several_files_are_refused(models: Command) -> None:
-    told = models("pull", "stable-diffusion-2-1-base", "--accept")
-    assert told.exit_code == 2
-    assert "unet/config.json offers 38 bytes, not 911" in told.stderr
+    result = models("pull", "stable-diffusion-2-1-base", "--accept")
+    assert result.exit_code == 2
+    assert "unet/config.json offers 38 bytes, not 911" in result.stderr
     assert state_of(models, "osediff") == "can be pulled"
 
 
@@ -113,19 +113,20 @@ def state_of(models: Command, name: str) -> str:
 
 
 def test_a_file_with_wrong_bytes_is_not_a_model(models: Command) -> None:
-    told = models("pull", "realesr_general_x4")
-    assert told.exit_code == 2
-    assert "realesr-general-x4v3.pth" in told.stderr
+    result = models("pull", "realesr_general_x4")
+    assert result.exit_code == 2
+    assert "realesr-general-x4v3.pth" in result.stderr
     assert not list(ModelStore().files())
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("drct", "download it from"), ("maxim_derain", "export it to"), ("pisasr", "pisa_sr.pkl into")]
+    ("name", "message"),
+    [("drct", "download it from"), ("maxim_derain", "export it to"), ("pisasr", "pisa_sr.pkl into")],
 )
-def test_files_to_download_by_hand_say_how(name: str, told: str, models: Command) -> None:
+def test_files_to_download_by_hand_say_how(name: str, message: str, models: Command) -> None:
     result = models("pull", name)
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert message in result.stderr
 
 
 def test_all_is_all_that_can_be_fetched(models: Command, tmp_path: Path) -> None:
@@ -135,9 +136,9 @@ def test_all_is_all_that_can_be_fetched(models: Command, tmp_path: Path) -> None
 
 
 def test_an_unknown_name_is_reported_with_similar_ones(models: Command) -> None:
-    told = models("pull", "safnm_bcie")
-    assert told.exit_code == 2
-    assert "safmn_bcie" in told.stderr
+    result = models("pull", "safnm_bcie")
+    assert result.exit_code == 2
+    assert "safmn_bcie" in result.stderr
 
 
 def test_the_models_folder_is_printed(models: Command, tmp_path: Path) -> None:

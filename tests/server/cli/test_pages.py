@@ -40,9 +40,9 @@ def scan(file: Path, *pages: np.ndarray) -> Path:
 
 def test_every_page_or_frame_gets_a_numbered_result(folder: Path) -> None:
     pages = [np.full_like(PICTURE, level) for level in (200, 100, 50)]
-    told = restore(folder, scan(folder / "scan.tif", *pages), "--all-pages", "-o", folder / "out.tif", "--json")
-    assert told.exit_code == 0, told.output
-    outputs = [Path(page["output"]) for page in json.loads(told.stdout)["pages"]]
+    result = restore(folder, scan(folder / "scan.tif", *pages), "--all-pages", "-o", folder / "out.tif", "--json")
+    assert result.exit_code == 0, result.output
+    outputs = [Path(page["output"]) for page in json.loads(result.stdout)["pages"]]
     assert outputs == [folder / f"out-00{number}.tif" for number in (1, 2, 3)]
     assert [round(tifffile.imread(file).mean()) for file in outputs] == [200, 100, 50]
     first, *others = (PIL.Image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
@@ -53,9 +53,9 @@ def test_every_page_or_frame_gets_a_numbered_result(folder: Path) -> None:
 
 def test_a_page_that_cannot_be_read_ends_it_with_its_number(folder: Path) -> None:
     file = scan(folder / "scan.tif", PICTURE, PICTURE[:4].copy())
-    told = restore(folder, file, "--all-pages")
-    assert told.exit_code == 2
-    assert "page 2: " in told.stderr
-    assert "the pages before it are restored" in told.stderr
+    result = restore(folder, file, "--all-pages")
+    assert result.exit_code == 2
+    assert "page 2: " in result.stderr
+    assert "the pages before it are restored" in result.stderr
     assert (folder / "scan_restored-001.png").exists()
     assert "give one of them" in restore(folder, file, "--all-pages", "--page", 1).stderr

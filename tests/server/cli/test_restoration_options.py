@@ -90,9 +90,10 @@ def test_a_region_holds_for_every_page(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--steps", "denoise, polish"), "there is no step 'polish'"),
+        (("--steps", "denoise", "--scale", "2"), "add super_resolution to --steps"),
         (("--region", "0.9,0.9,0,0"), "is empty or outside the picture"),
         (("--region", "face 7"), "faces were found"),
         (("--region", "nowhere.png"), "nowhere.png"),
@@ -100,11 +101,11 @@ def test_a_region_holds_for_every_page(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_what_cannot_be_is_refused_before_the_work(
-    restore: Any, tmp_path: Path, options: tuple[str, str], told: str
+    restore: Any, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     refused = restore("none.png", *options)
     assert isinstance(refused, str)
     assert refused.startswith("2: ")
-    assert told in refused
+    assert message in refused
     assert not (tmp_path / "none.png").exists()
     assert not (tmp_path / "runs").exists()

@@ -44,18 +44,18 @@ def test_names_and_words_of_others_are_shown_without_control_characters(
     monkeypatch.setenv("RESTORE4K_MODELS", str(folder / "models"))
     monkeypatch.setenv("RESTORE4K_RUNS", str(tmp_path / "runs"))
     given = [argument.format(hostile=HOSTILE, folder=folder) for argument in arguments]
-    told = CliRunner().invoke(app, given, env={"COLUMNS": "500"})
-    for output in (told.stdout, told.stderr):
+    result = CliRunner().invoke(app, given, env={"COLUMNS": "500"})
+    for output in (result.stdout, result.stderr):
         assert not COMMAND.search(output), output
-    assert "bad\\" in told.output
-    assert "unexpected" not in told.stderr
+    assert "bad\\" in result.output
+    assert "unexpected" not in result.stderr
 
 
 @pytest.mark.parametrize("command", ["analyze", "restore"])
 def test_a_name_that_is_no_unicode_is_told_in_json(command: str, photos: Any) -> None:
     bad = Path(os.fsdecode(os.fsencode(photos.folder) + b"/caf\xe9.png"))
     bad.write_bytes(b"damaged")
-    told = CliRunner().invoke(app, [command, str(bad), "--json"])
-    assert told.exit_code == 2
-    assert "caf" in json.loads(told.stdout_bytes)["error"]["message"]
+    result = CliRunner().invoke(app, [command, str(bad), "--json"])
+    assert result.exit_code == 2
+    assert "caf" in json.loads(result.stdout_bytes)["error"]["message"]
     assert not list(photos.folder.parent.glob("runs/*"))

@@ -74,10 +74,10 @@ def growing_checkpoint(folder: Path) -> Path:
 def test_a_file_that_grows_is_refused(store: ModelStore, tmp_path: Path) -> None:
     file = growing_checkpoint(tmp_path)
     assert file.stat().st_size < 100_000
-    told = CliRunner().invoke(app, [*ADD, str(file)])
-    assert told.exit_code == 2
-    assert "growing.pth" in told.stderr
-    assert "alloc" in told.stderr
+    result = CliRunner().invoke(app, [*ADD, str(file)])
+    assert result.exit_code == 2
+    assert "growing.pth" in result.stderr
+    assert "alloc" in result.stderr
     assert list(store.folder.iterdir()) == []
 
 
@@ -85,9 +85,9 @@ def test_a_model_that_does_not_end_in_time_is_refused(
     store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial_process, "MOST_SECONDS", 0.5)
-    told = CliRunner().invoke(app, [*ADD, str(endless_graph(tmp_path))])
-    assert told.exit_code == 2
-    assert "endless.onnx takes longer" in told.stderr
+    result = CliRunner().invoke(app, [*ADD, str(endless_graph(tmp_path))])
+    assert result.exit_code == 2
+    assert "endless.onnx takes longer" in result.stderr
     assert list(store.folder.iterdir()) == []
 
 

@@ -227,13 +227,13 @@ def traps(photos: Any, tmp_path: Path) -> Path:
     return folder
 
 
-async def refused(client: Client, kind: str, tool: str, arguments: dict[str, Any], told: str) -> None:
+async def refused(client: Client, kind: str, tool: str, arguments: dict[str, Any], message: str) -> None:
     with anyio.fail_after(60):
         result = await client.call_tool(tool, arguments)
     assert isinstance(result.content[0], TextContent)
     text = result.content[0].text
     assert result.is_error, f"{kind}: {text[:300]}"
-    assert told in text, kind
+    assert message in text, kind
     assert "Traceback" not in text, kind
     assert text.strip() != f"Error executing tool {tool}", f"{kind}: a fault of ours"
     assert len(text) < 2000, kind
@@ -248,13 +248,13 @@ async def test_hostile_images_and_wishes_are_refused_in_words_and_nothing_is_wri
         for kind, file in bad_image_files.items():
             path = traps / "bad" / file.relative_to(tmp_path / "bad images")
             await refused(client, kind, "analyze_quality", {"image": str(path)}, FILES[kind])
-        for kind, (data, told) in BOMBS.items():
+        for kind, (data, message) in BOMBS.items():
             image = f"data:;base64,{base64.b64encode(data).decode()}"
-            await refused(client, kind, "analyze_quality", {"image": image}, told)
-        for kind, given, told in REQUESTS:
+            await refused(client, kind, "analyze_quality", {"image": image}, message)
+        for kind, given, message in REQUESTS:
             image = given.replace("{photos}", str(traps)) if isinstance(given, str) else given
-            await refused(client, kind, "reason_degradations", {"image": image}, told)
-        for kind, tool, wish, told in WISHES:
-            await refused(client, kind, tool, {"image": "clean.png", **wish}, told)
+            await refused(client, kind, "reason_degradations", {"image": image}, message)
+        for kind, tool, wish, message in WISHES:
+            await refused(client, kind, tool, {"image": "clean.png", **wish}, message)
     assert not list((tmp_path / "output").glob("*"))
     assert not list((tmp_path / "runs").glob("*"))

@@ -53,7 +53,7 @@ async def test_every_kind_of_bad_image_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("image", "told"),
+    ("image", "message"),
     [
         ({}, "give one string"),
         ({"path": "noisy.jpg", "handle": "img_0123456789abcdef0123456789abcdef"}, "give one string"),
@@ -68,15 +68,15 @@ async def test_every_kind_of_bad_image_is_refused_and_nothing_is_written(
     ],
 )
 async def test_images_that_cannot_be_had_are_refused(
-    server: MCPServer[Any], settings: ServerSettings, image: Any, told: str
+    server: MCPServer[Any], settings: ServerSettings, image: Any, message: str
 ) -> None:
     async with Client(server) as client:
-        assert told in await refusal(client, "analyze_quality", {"image": image})
+        assert message in await refusal(client, "analyze_quality", {"image": image})
     assert not files_in(settings.workspace)
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "told"),
+    ("tool", "arguments", "message"),
     [
         ("restore_to_4k", {"profile": "Gen4K"}, "Gen4K-P"),
         ("restore_to_4k", {"profile": "/etc/evil.toml"}, "outside the allowed folders"),
@@ -103,11 +103,11 @@ async def test_images_that_cannot_be_had_are_refused(
     ],
 )
 async def test_wishes_that_cannot_be_met_are_refused(
-    server: MCPServer[Any], settings: ServerSettings, photos: Any, tool: str, arguments: dict[str, Any], told: str
+    server: MCPServer[Any], settings: ServerSettings, photos: Any, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
     async with Client(server) as client:
         image = {} if tool in ("get_run", "restore_folder") else {"image": str(photos.noisy)}
-        assert told in await refusal(client, tool, {**image, **arguments})
+        assert message in await refusal(client, tool, {**image, **arguments})
     assert not files_in(settings.output)
 
 

@@ -164,9 +164,9 @@ async def test_queued_and_running_work_is_cancelled(settings: ServerSettings, ph
             ended = [
                 facts(await client.call_tool("cancel_run", {"run": one["run"]}))["state"] for one in (queued, running)
             ]
-        told = [await client.call_tool("get_run", {"run": one["run"]}) for one in (queued, running)]
+        replies = [await client.call_tool("get_run", {"run": one["run"]}) for one in (queued, running)]
         assert ended == ["cancelled", "cancelled"]
-        assert all(one.is_error and "cancelled" in one.content[0].text for one in told)
+        assert all(one.is_error and "cancelled" in one.content[0].text for one in replies)
         assert not settings.output.exists() or not list(settings.output.iterdir())
         begun = facts(await client.call_tool("denoise", {"image": "clean.png", "expert": "tv_denoise"}))
         assert facts(await client.call_tool("get_run", {"run": begun["run"], "wait_seconds": 300}))["file"]
@@ -195,5 +195,5 @@ async def test_a_client_that_speaks_tasks_gets_runs_as_tasks(
     assert stopped.is_error
     assert cancels.seen == ["cancelled"]
     async with Client(server) as client:
-        told = facts(await client.call_tool("denoise", {"image": "clean.png", "expert": "tv_denoise"}))
-    assert told["state"].startswith(("running", "queued"))
+        reply = facts(await client.call_tool("denoise", {"image": "clean.png", "expert": "tv_denoise"}))
+    assert reply["state"].startswith(("running", "queued"))

@@ -12,11 +12,11 @@ pytestmark = pytest.mark.anyio
 async def served(queue: FairQueue, arrivals: list[str]) -> tuple[list[str], dict[str, list[int]]]:
     """Who is served in which order when all come in while one is served; and the positions that each was told."""
     order: list[str] = []
-    told: dict[str, list[int]] = {arrival: [] for arrival in arrivals}
+    positions: dict[str, list[int]] = {arrival: [] for arrival in arrivals}
     go = anyio.Event()
 
     async def one(name: str) -> None:
-        async with queue.enter(name[0], told[name].append):
+        async with queue.enter(name[0], positions[name].append):
             order.append(name)
             await go.wait()
 
@@ -25,7 +25,7 @@ async def served(queue: FairQueue, arrivals: list[str]) -> tuple[list[str], dict
             group.start_soon(one, arrival)
             await anyio.wait_all_tasks_blocked()
         go.set()
-    return order, told
+    return order, positions
 
 
 async def test_clients_alternate_instead_of_waiting_for_all_jobs_of_another() -> None:
@@ -34,13 +34,13 @@ async def test_clients_alternate_instead_of_waiting_for_all_jobs_of_another() ->
 
 
 async def test_every_waiting_call_is_told_its_position() -> None:
-    _, told = await served(FairQueue(), ["a1", "a2", "b1", "b2"])
-    assert told["a1"] == []
-    assert told["a2"][0] == 1
-    assert told["b1"][0] == 1  # b was not served yet, a was
-    assert told["a2"][1] == 2
-    assert told["b2"][0] == 3
-    assert told["b2"][-1] == 1
+    _, positions = await served(FairQueue(), ["a1", "a2", "b1", "b2"])
+    assert positions["a1"] == []
+    assert positions["a2"][0] == 1
+    assert positions["b1"][0] == 1  # b was not served yet, a was
+    assert positions["a2"][1] == 2
+    assert positions["b2"][0] == 3
+    assert positions["b2"][-1] == 1
 
 
 async def test_the_next_job_starts_when_a_waiting_or_running_one_is_cancelled() -> None:
@@ -77,11 +77,11 @@ async def test_all_together_can_fill_the_queue_but_one_call_of_each_client_has_r
             group.start_soon(wait, name)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(Busy, match="busy: 3 calls are waiting, 2 of them yours"):
-            queue.enter("a", lambda position: None)
+            await wait("a")
         group.start_soon(wait, "b")
         await anyio.wait_all_tasks_blocked()
         group.start_soon(wait, "c")
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(Busy, match="busy: 5 calls are waiting, 1 of them yours"):
-            queue.enter("c", lambda position: None)
+            await wait("c")
         group.cancel_scope.cancel()

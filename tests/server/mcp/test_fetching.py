@@ -74,7 +74,7 @@ def test_addresses_of_the_open_internet_are_public(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("http://photos.example/x.png", "only https"),
         ("file:///etc/passwd", "only https"),
@@ -90,8 +90,8 @@ def test_addresses_of_the_open_internet_are_public(address: str) -> None:
         ("https://photos.example\r\nX-Evil: 1/", "valid URL"),
     ],
 )
-def test_odd_addresses_are_refused(address: str, told: str) -> None:
-    with pytest.raises(BadAddress, match=told):
+def test_odd_addresses_are_refused(address: str, message: str) -> None:
+    with pytest.raises(BadAddress, match=message):
         fetcher(picture, {"photos.example": [PUBLIC]}).fetch(address)
 
 
@@ -102,7 +102,7 @@ def test_numbers_in_other_guises_are_what_they_resolve_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "message"),
     [
         ("https://inside.example/x", "private network"),
         ("http://photos.example/x", "only https"),
@@ -112,12 +112,12 @@ def test_numbers_in_other_guises_are_what_they_resolve_to() -> None:
         ("https://photos.example/again", "more than 3 times"),
     ],
 )
-def test_a_redirect_is_checked_like_an_address(target: str, told: str) -> None:
+def test_a_redirect_is_checked_like_an_address(target: str, message: str) -> None:
     def response(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(302, headers={"location": target})
 
     names = {"photos.example": [PUBLIC], "inside.example": ["10.0.0.1"], "127.0.0.1": ["127.0.0.1"]}
-    with pytest.raises(BadAddress, match=told):
+    with pytest.raises(BadAddress, match=message):
         fetcher(response, names).fetch("https://photos.example/x.png")
 
 

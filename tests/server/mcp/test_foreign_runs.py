@@ -45,7 +45,7 @@ def edit(folder: RunFolder, **changes: object) -> None:
     folder.save_state(folder.load_state().model_copy(update=changes))
 
 
-async def told(settings: ServerSettings, tool: str, **arguments: object) -> str:
+async def answer_of(settings: ServerSettings, tool: str, **arguments: object) -> str:
     """What a new server process answers."""
     from server.mcp.app import build_server
 
@@ -61,15 +61,15 @@ async def test_the_result_of_a_run_is_shown_only_from_folders_that_may_be_read(
 ) -> None:
     outside = tmp_path / "outside.png"
     PIL.Image.new("RGB", (160, 128), "red").save(outside)
-    assert (await told(settings, "get_run", run=run)).startswith("Restored to")
+    assert (await answer_of(settings, "get_run", run=run)).startswith("Restored to")
     edit(folder, output=str(outside))
-    answer = await told(settings, "get_run", run=run)
+    answer = await answer_of(settings, "get_run", run=run)
     assert "outside the allowed folders" in answer
     assert answer.startswith("error: ")
     link = settings.output / "link.png"
     link.symlink_to(outside)
     edit(folder, output=str(link))
-    assert (await told(settings, "get_run", run=run)).startswith("error: ")
+    assert (await answer_of(settings, "get_run", run=run)).startswith("error: ")
 
 
 def started_again(folder: RunFolder, photo: Path, **changes: object) -> None:
@@ -90,7 +90,7 @@ async def test_a_resumed_run_writes_only_a_new_file_in_the_output_folder(
     PIL.Image.new("RGB", (9, 9), "red").save(target)
     before = target.read_bytes()
     started_again(folder, photos.noisy, output=str(target), overwrite=True)
-    answer = await told(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
+    answer = await answer_of(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
     assert answer.startswith("Restored to")
     assert target.read_bytes() == before
     assert str(settings.output / "noisy_restored.png") in answer
@@ -100,7 +100,7 @@ async def test_a_run_without_edits_is_resumed_to_where_it_was_meant(
     folder: RunFolder, settings: ServerSettings, photos: Any
 ) -> None:
     started_again(folder, photos.noisy)
-    answer = await told(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
+    answer = await answer_of(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
     assert f"run: {folder.path.name}" in answer.splitlines()
     assert Path(folder.load_state().output) == settings.output / "noisy_restored.png"
 
@@ -111,11 +111,11 @@ async def test_a_run_killed_before_its_first_state_leaves_nothing_behind(
     Path(folder.load_state().output).unlink()
     (folder.path / "state.json").unlink()
     with folder.held():  # another process has just begun it
-        await told(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
+        await answer_of(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
         assert folder.path.exists()
-    for made in settings.runs.iterdir():
-        (made / "state.json").unlink(missing_ok=True)
-    answer = await told(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
+    for run in settings.runs.iterdir():
+        (run / "state.json").unlink(missing_ok=True)
+    answer = await answer_of(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
     (left,) = settings.runs.iterdir()
     assert f"run: {left.name}" in answer.splitlines()
 
@@ -125,8 +125,8 @@ async def test_a_run_folder_that_is_a_link_is_no_run(
 ) -> None:
     shutil.move(folder.path, tmp_path / "elsewhere")
     folder.path.symlink_to(tmp_path / "elsewhere")
-    assert run not in await told(settings, "list_runs")
-    assert "there is no run" in await told(settings, "get_run", run=run)
+    assert run not in await answer_of(settings, "list_runs")
+    assert "there is no run" in await answer_of(settings, "get_run", run=run)
 
 
 @pytest.mark.parametrize("target", ["a file", "a pipe", "17 MB"])
@@ -174,10 +174,10 @@ async def test_a_forged_run_spoils_only_itself(
     folder: RunFolder, run: str, settings: ServerSettings, photos: Any, kind: str
 ) -> None:
     edit(folder, **FORGED[kind](folder.load_state()))
-    assert "Traceback" not in await told(settings, "list_runs")
+    assert "Traceback" not in await answer_of(settings, "list_runs")
     for tool, arguments in (("get_run", {"run": run}), ("cancel_run", {"run": run})):
-        assert "the server failed" not in await told(settings, tool, **arguments)
-    answer = await told(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
+        assert "the server failed" not in await answer_of(settings, tool, **arguments)
+    answer = await answer_of(settings, "restore_to_4k", image=str(photos.noisy), **CALL)
     assert answer.startswith("Restored to")
 
 

@@ -37,13 +37,13 @@ def server_doing(work: Work) -> MCPServer[Any]:
 
 
 class Listener:
-    """Remembers what it is told."""
+    """Keeps the progress messages."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[float, str]] = []
+        self.messages: list[tuple[float, str]] = []
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
-        self.told.append((progress, message or ""))
+        self.messages.append((progress, message or ""))
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -59,10 +59,10 @@ async def test_progress_increases_and_no_news_is_lost(mode: str) -> None:
     async with Client(server_doing(work), mode=mode) as client:
         result = await client.call_tool("job", {}, progress_callback=listener)
     assert result.structured_content == {"result": "result"}
-    values = [progress for progress, _ in listener.told]
+    values = [progress for progress, _ in listener.messages]
     assert values == sorted(set(values))
     assert values[-1] <= jobs.END
-    steps = [message for _, message in listener.told if message.startswith("step")]
+    steps = [message for _, message in listener.messages if message.startswith("step")]
     assert steps == [f"step {step}" for step in range(4)]
 
 
@@ -77,7 +77,7 @@ async def test_a_silent_job_still_reports(monkeypatch: pytest.MonkeyPatch) -> No
     listener = Listener()
     async with Client(server_doing(work)) as client:
         await client.call_tool("job", {}, progress_callback=listener)
-    values = [progress for progress, _ in listener.told]
+    values = [progress for progress, _ in listener.messages]
     assert len(values) >= 4
     assert values == sorted(set(values))
 
@@ -131,9 +131,9 @@ async def test_one_job_runs_at_a_time_and_the_other_reports_that_it_waits() -> N
     listeners = [Listener(), Listener()]
     async with Client(server_doing(work)) as client, anyio.create_task_group() as group:
         for listener in listeners:
-            group.start_soon(lambda told=listener: client.call_tool("job", {}, progress_callback=told))
+            group.start_soon(lambda callback=listener: client.call_tool("job", {}, progress_callback=callback))
     assert most == 1
-    assert any("busy, position 1" in message for listener in listeners for _, message in listener.told)
+    assert any("busy, position 1" in message for listener in listeners for _, message in listener.messages)
 
 
 async def test_what_the_work_raises_reaches_the_caller_as_it_is() -> None:

@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 from mcp.server import MCPServer
 
+from iqa.metric import Metric, default_metrics
 from tests.server.mcp.test_tools import call, pictures
 
 pytestmark = pytest.mark.anyio
@@ -65,13 +66,25 @@ async def test_a_metric_has_one_value_in_all_tools_and_different_pictures_are_no
         refused = await client.call_tool("compare_images", {"first": "noisy.jpg", "second": "other.png"})
         larger = facts(await call(client, "super_resolve", image="clean.png", scale=2, expert="lanczos_2x"))
         sizes = facts(await call(client, "compare_images", first="clean.png", second=larger["handle"]))
-    told = facts(result)
+    metrics = facts(result)
     assert measured["quality"] == pytest.approx(found["quality"], abs=1e-3)
-    assert f"quality {measured['quality']:.4f}" in told["first"]
-    assert 15 < float(told["fidelity"].split("psnr ")[1].split(",")[0]) < 35
+    assert f"quality {measured['quality']:.4f}" in metrics["first"]
+    assert 15 < float(metrics["fidelity"].split("psnr ")[1].split(",")[0]) < 35
     assert len(pictures(result)) == 1
     assert "different pictures" in refused.content[0].text
     assert "sizes differ" in sizes["fidelity"]
+
+
+async def test_metrics_without_reference_of_other_distributions_are_measured_too(
+    server: MCPServer[Any], photos: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brightness = Metric("brightness", True, (0.0, 1.0), "none", "Mean.", lambda image: float(image.pixels.mean()))
+    known = {**default_metrics(), brightness.name: brightness}
+    monkeypatch.setattr("server.reports.default_metrics", lambda: known)
+    async with Client(server) as client:
+        measured = (await call(client, "analyze_quality", image="noisy.jpg")).structured_content or {}
+    values = {metric["name"]: metric["value"] for metric in measured["metrics"]}
+    assert 0.1 < values["brightness"] < 0.9
 
 
 async def test_look_shows_original_pixels_two_versions_and_their_difference(
@@ -117,14 +130,14 @@ async def test_what_is_hidden_behind_transparency_is_not_judged(
 ) -> None:
     picture = np.dstack([np.asarray(PIL.Image.open(photos.clean)), np.full((80, 96), 255, np.uint8)])
     picture[:, 60:, 3] = 0
-    told = []
+    contents = []
     async with Client(server) as client:
         for hidden in (0, 255):
             picture[:, 60:, :3] = hidden
             PIL.Image.fromarray(picture).save(photos.folder / "cut_out.png")
             result = await call(client, tool, image="cut_out.png")
-            told.append(result.structured_content)
-    assert told[0] == told[1]
+            contents.append(result.structured_content)
+    assert contents[0] == contents[1]
 
 
 async def test_compared_images_are_shown_on_white(server: MCPServer[Any], photos: Any) -> None:

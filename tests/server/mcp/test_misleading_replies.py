@@ -32,16 +32,16 @@ async def test_what_was_found_does_not_contradict_the_steps_that_were_taken(
 ) -> None:
     wish = {"plan": "denoise", "experts": "tv_denoise", "findings": "none"}
     async with Client(server) as client:
-        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))
-    assert told["steps"].startswith("denoising: tv_denoise")
-    assert told["found"] == "nothing severe"
+        reply = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))
+    assert reply["steps"].startswith("denoising: tv_denoise")
+    assert reply["found"] == "nothing severe"
 
 
 async def test_reasons_are_about_steps_that_were_tried(server: MCPServer[Any], photos: Any, facts: Any) -> None:
     async with Client(server) as client:
-        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", size=500, max_expert_runs=1))
-    assert "super_resolution: the budget was spent" in told["left"]
-    assert "super_resolution" not in told.get("reasons", "")
+        reply = facts(await call(client, "restore_to_4k", image="noisy.jpg", size=500, max_expert_runs=1))
+    assert "super_resolution: the budget was spent" in reply["left"]
+    assert "super_resolution" not in reply.get("reasons", "")
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ async def test_a_strength_in_percent_is_understood(
     server: MCPServer[Any], photos: Any, facts: Any, given: str, strength: str
 ) -> None:
     async with Client(server) as client:
-        told = facts(await call(client, "denoise", image="noisy.jpg", expert="tv_denoise", strength=given))
-    assert told["strength"] == strength
+        reply = facts(await call(client, "denoise", image="noisy.jpg", expert="tv_denoise", strength=given))
+    assert reply["strength"] == strength
 
 
 @pytest.mark.parametrize("given", ["half", 50, -1])
@@ -68,8 +68,8 @@ async def test_another_strength_is_refused_with_the_form_that_works(
 @pytest.mark.parametrize("plan", ["none", "Nothing"])
 async def test_a_plan_of_nothing_takes_no_step(server: MCPServer[Any], photos: Any, facts: Any, plan: str) -> None:
     async with Client(server) as client:
-        told = facts(await call(client, "restore_to_4k", image="clean.png", plan=plan))
-    assert "since the plan has no step" in told["summary"]
+        reply = facts(await call(client, "restore_to_4k", image="clean.png", plan=plan))
+    assert "since the plan has no step" in reply["summary"]
 
 
 async def test_a_format_beside_a_name_is_its_suffix(server: MCPServer[Any], photos: Any, facts: Any) -> None:
@@ -93,12 +93,12 @@ async def test_faces_outside_the_region_are_told_as_unchanged(
     server: MCPServer[Any], photos: Any, facts: Any
 ) -> None:
     async with Client(server) as client:
-        told = facts(
+        reply = facts(
             await call(client, "restore_faces", image="two.png", region="face 1", expert="face_clean_sharpen")
         )
         wish = {"plan": "restore_faces", "experts": "face_sharpen", "region": "face 2"}
         whole = facts(await call(client, "restore_to_4k", image="two.png", **wish))
-    lines = [told["face 1"], told["face 2"]]
+    lines = [reply["face 1"], reply["face 2"]]
     assert sum("face_clean_sharpen" in line for line in lines) == 1
     assert sum("outside the region, unchanged" in line for line in lines) == 1
     assert whole["region"] == "face 2; unchanged outside it"
@@ -119,8 +119,8 @@ async def test_an_expert_that_ran_on_the_whole_picture_is_told_once(
     noisy = np.asarray(large) + np.random.default_rng(0).normal(0, 20, (700, 900, 3))
     PIL.Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(photos.folder / "large.png")
     async with Client(server) as client:
-        told = facts(await call(client, "denoise", image="large.png"))
-    names = [one.split(" ")[0] for one in told["candidates"].split("; ")]
+        reply = facts(await call(client, "denoise", image="large.png"))
+    names = [one.split(" ")[0] for one in reply["candidates"].split("; ")]
     assert len(names) == len(set(names))
 
 
@@ -138,8 +138,8 @@ async def test_scores_of_different_steps_are_not_told_as_if_they_could_be_compar
 async def test_findings_of_the_caller_are_told_as_given(server: MCPServer[Any], photos: Any, facts: Any) -> None:
     async with Client(server) as client:
         wish = {"findings": "dark high", "size": "96"}
-        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))
-    assert told["found"] == "dark high (given)"
+        reply = facts(await call(client, "restore_to_4k", image="noisy.jpg", **wish))
+    assert reply["found"] == "dark high (given)"
 
 
 async def test_a_step_that_kept_the_input_is_not_told_as_done_by_an_expert(
@@ -232,8 +232,8 @@ async def test_what_is_left_is_told_once_and_why(
     """A gain is expected here: what was given leaves the step out, not the lack of an expert."""
     async with Client(server) as client:
         wish = wish | {"experts": "lanczos_2x", "size": "2x"}
-        told = facts(await call(client, "restore_to_4k", image="noisy.jpg", findings="noise high", **wish))
-    assert told["left"] == "noise (high): the given plan leaves denoising out"
+        reply = facts(await call(client, "restore_to_4k", image="noisy.jpg", findings="noise high", **wish))
+    assert reply["left"] == "noise (high): the given plan leaves denoising out"
 
 
 async def test_a_plan_has_no_measurements(server: MCPServer[Any], photos: Any) -> None:
@@ -249,16 +249,16 @@ async def test_a_scale_is_understood_as_people_write_it(
     server: MCPServer[Any], photos: Any, facts: Any, given: object
 ) -> None:
     async with Client(server) as client:
-        told = facts(await call(client, "super_resolve", image="noisy.jpg", scale=given, expert="lanczos_2x"))
+        reply = facts(await call(client, "super_resolve", image="noisy.jpg", scale=given, expert="lanczos_2x"))
         ran = await call(
             client, "run_candidates", image="noisy.jpg", task="upscale", scale=given, experts="lanczos_2x"
         )
-    assert told["image"].endswith(" 192x160")
+    assert reply["image"].endswith(" 192x160")
     assert not ran.is_error
 
 
 @pytest.mark.parametrize(
-    ("tool", "wish", "told"),
+    ("tool", "wish", "message"),
     [
         ("restore_to_4k", {"image": "nosiy.jpg"}, "did you mean noisy.jpg?"),
         ("look", {"image": "noisy.png"}, "noisy.jpg"),
@@ -273,11 +273,11 @@ async def test_a_scale_is_understood_as_people_write_it(
     ],
 )
 async def test_a_refusal_names_the_value_and_what_works(
-    server: MCPServer[Any], photos: Any, tool: str, wish: dict[str, Any], told: str
+    server: MCPServer[Any], photos: Any, tool: str, wish: dict[str, Any], message: str
 ) -> None:
     async with Client(server) as client:
         refused = await call(client, tool, **wish)
     assert refused.is_error
     text = refused.content[0].text  # type: ignore[union-attr]
-    assert told in text
+    assert message in text
     assert "Value error" not in text

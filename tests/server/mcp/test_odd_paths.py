@@ -83,5 +83,5 @@ async def test_any_path_gives_a_result_or_says_what_is_wrong(
         if record.levelno >= logging.ERROR or record.exc_info
     ]
     assert failures == []
-    made = {file for file in tmp_path.rglob("*") if file.parent != tmp_path} - before
-    assert {file.relative_to(tmp_path).parts[0] for file in made} <= {"output", "workspace", "runs"}
+    files = {file for file in tmp_path.rglob("*") if file.parent != tmp_path} - before
+    assert {file.relative_to(tmp_path).parts[0] for file in files} <= {"output", "workspace", "runs"}

@@ -41,11 +41,11 @@ async def test_versions_of_one_input_rank_alike_in_every_tool(
         best = chosen["expert"]
         for other in handles.keys() - {best}:
             pair = {"first": handles[other], "second": handles[best]}
-            told = facts(await call(client, "compare_images", **pair))
-            assert told["better"].startswith("second, "), told
-            assert "deraining on img_" in told["better"]
-            told = facts(await call(client, "compare_images", first=pair["second"], second=pair["first"]))
-            assert told["better"].startswith("first, "), told
+            reply = facts(await call(client, "compare_images", **pair))
+            assert reply["better"].startswith("second, "), reply
+            assert "deraining on img_" in reply["better"]
+            reply = facts(await call(client, "compare_images", first=pair["second"], second=pair["first"]))
+            assert reply["better"].startswith("first, "), reply
         against_input = facts(await call(client, "compare_images", first="rainy.png", second=handles[best]))
         weak = facts(await call(client, "select_best", candidates=handles[best], strength=0.5))
         blended = facts(await call(client, "compare_images", first=weak["handle"], second=handles[best]))
@@ -62,22 +62,22 @@ async def test_metadata_is_stripped_and_detail_chosen_where_asked(
 ) -> None:
     exif = PIL.Image.Exif()
     exif[0x010E] = "where I live"
-    PIL.Image.open(photos.clean).save(photos.folder / "told.jpg", exif=exif)
+    PIL.Image.open(photos.clean).save(photos.folder / "described.jpg", exif=exif)
     async with Client(server) as client:
-        told: dict[bool, list[Path]] = {}
+        files_of: dict[bool, list[Path]] = {}
         for strip in (False, True):
-            whole = await call(client, "restore_to_4k", image="told.jpg", plan="", strip_metadata=strip)
-            steps = await call(client, "finish_restoration", image="told.jpg", width=48, strip_metadata=strip)
-            told[strip] = [Path(facts(one)["file"]) for one in (whole, steps)]
+            whole = await call(client, "restore_to_4k", image="described.jpg", plan="", strip_metadata=strip)
+            steps = await call(client, "finish_restoration", image="described.jpg", width=48, strip_metadata=strip)
+            files_of[strip] = [Path(facts(one)["file"]) for one in (whole, steps)]
         plans = [
             (
                 await call(
-                    client, "plan_restoration", image="told.jpg", size="4x", plan="super_resolve", detail=detail
+                    client, "plan_restoration", image="described.jpg", size="4x", plan="super_resolve", detail=detail
                 )
             ).structured_content
             for detail in (0, 1)
         ]
-    for strip, files in told.items():
+    for strip, files in files_of.items():
         for file in files:
             with PIL.Image.open(file) as picture:
                 assert (picture.getexif().get(0x010E) == "where I live") != strip, file

@@ -212,9 +212,9 @@ async def test_every_prompt_names_tools_that_there_are_and_what_was_given(server
 def calls_in(text: str) -> list[tuple[str, dict[str, Any]]]:
     """Every tool that a prompt says to call with certain arguments, and these."""
     found = list[tuple[str, dict[str, Any]]]()
-    for said in re.finditer(r"\bcall (?:of )?(\w+)(?: and (\w+))? with\s+(?=\{)", text, re.IGNORECASE):
-        arguments, _ = json.JSONDecoder().raw_decode(text, said.end())
-        found += [(tool, arguments) for tool in said.groups() if tool]
+    for match in re.finditer(r"\bcall (?:of )?(\w+)(?: and (\w+))? with\s+(?=\{)", text, re.IGNORECASE):
+        arguments, _ = json.JSONDecoder().raw_decode(text, match.end())
+        found += [(tool, arguments) for tool in match.groups() if tool]
     return found
 
 

@@ -15,8 +15,7 @@ from mcp import Client
 from mcp.types import Tool
 
 from server.mcp.app import build_server
-from server.settings import ServerSettings
-from server.toolsets import RESTORE, STEPS
+from server.settings import RESTORE, STEPS, ServerSettings
 
 pytestmark = pytest.mark.anyio
 SNAPSHOTS = Path(__file__).parent / "snapshots"

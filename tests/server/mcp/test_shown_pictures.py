@@ -58,9 +58,9 @@ def large(photos: Any) -> NDArray[Any]:
     return picture
 
 
-def region_and_percent(told: dict[str, str]) -> tuple[list[int], float]:
+def region_and_percent(reply: dict[str, str]) -> tuple[list[int], float]:
     """Left, top, width and height, and the scale, of what a reply says that its picture shows."""
-    region, _, percent = told["shown"].partition(", at ")
+    region, _, percent = reply["shown"].partition(", at ")
     return [int(number) for number in region.split(" of ")[0].split(",")], float(percent.rstrip("%")) / 100
 
 
@@ -106,10 +106,10 @@ async def test_a_place_is_shown_in_original_pixels_with_what_is_around_it(
     server: MCPServer[Any], photos: Any, facts: Any
 ) -> None:
     async with Client(server) as client:
-        told = facts(await call(client, "look", image="large.png", beside="changed.png", region="most changed"))
+        reply = facts(await call(client, "look", image="large.png", beside="changed.png", region="most changed"))
         detail = facts(await call(client, "look", image="large.png", region="most detail"))
         small = facts(await call(client, "look", image="noisy.jpg", region="most detail"))
-    (left, top, width, height), scale = region_and_percent(told)
+    (left, top, width, height), scale = region_and_percent(reply)
     assert (width, height, scale) == (512, 512, 1)
     assert left <= 1300 < 1340 <= left + width
     assert top <= 900 < 940 <= top + height

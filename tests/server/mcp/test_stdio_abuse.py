@@ -121,8 +121,8 @@ def wait_for_progress(process: subprocess.Popen[bytes], identifier: int, at_leas
     while True:
         message = json.loads(process.stdout.readline())
         assert message.get("id") != identifier, f"it ended before {at_least} of 100"
-        said = message.get("params", {})
-        if said.get("progressToken") == identifier and said["progress"] >= at_least:
+        parameters = message.get("params", {})
+        if parameters.get("progressToken") == identifier and parameters["progress"] >= at_least:
             return
 
 
@@ -186,8 +186,8 @@ def test_a_broken_answer_to_the_server_ends_the_call_that_waits_for_it(
             pass
         identifier = json.dumps(asked["id"]).encode()
         say(process, b'{"jsonrpc":"2.0","id":' + identifier + rb',"result":{"roots":[{"uri":"file:///\ud800"}]}}')
-        told, _ = answer_to(process, 2)
-        assert told["error"]["code"] == PARSE
+        reply, _ = answer_to(process, 2)
+        assert reply["error"]["code"] == PARSE
         say(process, request(3, "ping"))
         assert answer_to(process, 3)[0]["result"] == {}
         process.kill()
@@ -275,20 +275,20 @@ def test_every_request_among_random_messages_gets_one_answer(pipe: subprocess.Po
         say(pipe, request(number, "ping"))  # so that no pipe is ever full
         pong, before = answer_to(pipe, number)
         assert pong.get("result") == {}
-        answers.update(told(before))
+        answers.update(ids_of(before))
     requests = Counter(found for line in lines if (found := identifier(line)) is not None)
     assert pipe.stdout
     while missing := requests - answers:
         line = pipe.stdout.readline()
         assert line, f"never answered: {[line[:500] for line in lines if identifier(line) in missing]}"
-        answers.update(told([json.loads(line)]))
+        answers.update(ids_of([json.loads(line)]))
     hang.cancel()
     assert len(requests) > 100
     own = {found for found in requests if found in range(1000, 1000 + len(lines))}
     assert {found: answers[found] for found in own} == dict.fromkeys(own, 1)
 
 
-def told(received: list[dict[str, Any]]) -> list[int | str | None]:
+def ids_of(received: list[dict[str, Any]]) -> list[int | str | None]:
     """The ids of answers, none of which shows what is inside the server."""
     text = json.dumps(received)
     assert "Traceback" not in text

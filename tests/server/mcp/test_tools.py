@@ -51,30 +51,30 @@ async def test_restore_to_4k_tells_and_shows_what_it_did(
 ) -> None:
     async with Client(server, mode=mode) as client:
         result = await call(client, "restore_to_4k", image=str(photos.noisy), size=500, max_expert_runs=1)
-        told = facts(result)
-        assert pixels(told["file"]).shape == (417, 500, 3)
-        assert "noise high (0.9" in told["found"]
-        assert "super_resolution" in told["left"]
-        assert "budget" in told["left"]
-        assert told["undo"].startswith("img_")
+        reply = facts(result)
+        assert pixels(reply["file"]).shape == (417, 500, 3)
+        assert "noise high (0.9" in reply["found"]
+        assert "super_resolution" in reply["left"]
+        assert "budget" in reply["left"]
+        assert reply["undo"].startswith("img_")
         links = [block for block in result.content if isinstance(block, ResourceLink)]
         assert [link.mime_type for link in links] == ["image/png", "text/html"]
         for link in links:
             contents = (await client.read_resource(link.uri)).contents
             assert contents[0].mime_type == link.mime_type
-        trace = await client.read_resource(f"run://{told['run']}/trace")
+        trace = await client.read_resource(f"run://{reply['run']}/trace")
         assert '"event":"finished"' in trace.contents[0].text
-        files = list(Path(told["file"]).parent.iterdir())
+        files = list(Path(reply["file"]).parent.iterdir())
         again = facts(await call(client, "restore_to_4k", image=str(photos.noisy), size="500", max_expert_runs=1))
-        assert (again["run"], again["file"]) == (told["run"], told["file"])
-        assert list(Path(told["file"]).parent.iterdir()) == files
-        by_run = await call(client, "look", image=f"run://{told['run']}", region="0,0,50,50", scale=2)
+        assert (again["run"], again["file"]) == (reply["run"], reply["file"])
+        assert list(Path(reply["file"]).parent.iterdir()) == files
+        by_run = await call(client, "look", image=f"run://{reply['run']}", region="0,0,50,50", scale=2)
     assert len(pictures(result)) == 2  # the whole and a detail, before and after
     assert pictures(by_run)[0].size == (100, 100)
 
 
 @pytest.mark.parametrize(
-    ("wish", "told"),
+    ("wish", "message"),
     [
         (
             {"max_seconds": 1e-6, "findings": "none"},
@@ -85,11 +85,11 @@ async def test_restore_to_4k_tells_and_shows_what_it_did(
     ],
 )
 async def test_restore_to_4k_says_why_little_or_nothing_was_done(
-    server: MCPServer[Any], photos: Any, facts: Any, wish: dict[str, Any], told: str
+    server: MCPServer[Any], photos: Any, facts: Any, wish: dict[str, Any], message: str
 ) -> None:
     async with Client(server) as client:
         result = facts(await call(client, "restore_to_4k", image=str(photos.noisy), scale=2, **wish))
-    assert told in result["summary"]
+    assert message in result["summary"]
 
 
 async def test_strength_region_size_and_name_of_a_restoration_are_followed(
@@ -120,12 +120,12 @@ async def test_each_task_tool_answers_with_an_image_of_the_same_size(
 ) -> None:
     async with Client(server) as client:
         result = await call(client, tool, image=str(photos.noisy))
-    told = facts(result)
-    assert told["image"].endswith(" 96x80")
-    kept = told["expert"] == "keep_input"
-    assert ("file" in told) == (not kept) == bool(pictures(result))
-    assert not kept or told["otherwise"].split()[2] in told["candidates"]  # who insists is told how
-    assert "candidates" in told
+    reply = facts(result)
+    assert reply["image"].endswith(" 96x80")
+    kept = reply["expert"] == "keep_input"
+    assert ("file" in reply) == (not kept) == bool(pictures(result))
+    assert not kept or reply["otherwise"].split()[2] in reply["candidates"]  # who insists is told how
+    assert "candidates" in reply
 
 
 async def test_steps_chain_by_handle_and_can_be_undone_weakened_and_finished(
@@ -156,8 +156,8 @@ async def test_a_mask_image_a_polygon_and_faces_limit_a_step(
     PIL.Image.fromarray(to_uint8(to_numpy(photo.pixels)[:256, 96:352])).save(photos.folder / "portrait.png")
     async with Client(server) as client:
         for image, region in (("noisy.jpg", "mask.png"), ("noisy.jpg", "0,0 48,0 0,79"), ("portrait.png", "faces")):
-            told = facts(await call(client, "denoise", image=image, region=region, expert="tv_denoise"))
-            difference = np.abs(pixels(told["file"]) - pixels(photos.folder / image)).sum(axis=2)
+            reply = facts(await call(client, "denoise", image=image, region=region, expert="tv_denoise"))
+            difference = np.abs(pixels(reply["file"]) - pixels(photos.folder / image)).sum(axis=2)
             assert difference[-20:, -20:].max() == 0
             assert difference.max() > 0
         PIL.Image.fromarray(255 - mask).save(photos.folder / "mask.png")  # the same call means another mask now
@@ -193,7 +193,7 @@ async def test_restore_faces_says_what_became_of_each_and_compares_with_the_orig
     assert pictures(seen)[0].width > 50
 
 
-async def test_candidates_are_judged_shown_and_settled_on(server: MCPServer[Any], photos: Any, facts: Any) -> None:
+async def test_candidates_are_judged_shown_and_chosen(server: MCPServer[Any], photos: Any, facts: Any) -> None:
     async with Client(server) as client:
         result = await call(client, "run_candidates", image=str(photos.noisy), task="Noise")
         lines = result.content[0].text.splitlines()  # type: ignore[union-attr]
@@ -268,9 +268,9 @@ async def test_a_large_image_is_read_as_a_preview_and_in_full_on_request(
     noise = np.random.default_rng(2).integers(0, 256, (1000, 1200, 3), dtype=np.uint8)
     PIL.Image.fromarray(noise).save(photos.folder / "large.png")
     async with Client(server) as client:
-        told = facts(await call(client, "finish_restoration", image="large.png"))
-        preview = (await client.read_resource(f"image://{told['handle']}")).contents[0]
-        full = (await client.read_resource(f"image://{told['handle']}/full")).contents[0]
+        reply = facts(await call(client, "finish_restoration", image="large.png"))
+        preview = (await client.read_resource(f"image://{reply['handle']}")).contents[0]
+        full = (await client.read_resource(f"image://{reply['handle']}/full")).contents[0]
     assert len(preview.blob) < MOST_BYTES
     with PIL.Image.open(io.BytesIO(base64.b64decode(full.blob))) as picture:
         assert picture.size == (1200, 1000)

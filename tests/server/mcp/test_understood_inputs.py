@@ -70,8 +70,8 @@ def test_orders_and_findings() -> None:
 async def test_forms_of_an_image(server: MCPServer[Any], photos: Any, facts: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("HOME", str(photos.folder))
     async with Client(server) as client:
-        made = facts(await client.call_tool("finish_restoration", {"image": "clean.png", "width": 48}))
-        handle = made["handle"]
+        reply = facts(await client.call_tool("finish_restoration", {"image": "clean.png", "width": 48}))
+        handle = reply["handle"]
         for given in (
             photos.clean.as_uri(),
             "~/clean.png",

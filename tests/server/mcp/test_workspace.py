@@ -46,8 +46,8 @@ def test_what_is_hidden_is_filled_in_a_callers_file_and_left_in_what_was_made_he
     alpha = torch.ones(1, 20, 30)
     alpha[:, :, 15:] = 0
     image = Image(alpha.expand(3, -1, -1).contiguous(), alpha)
-    made, given = workspace.keep_image(image), workspace.keep_file(encode_image(image, "PNG"))
-    assert float(workspace.load(made).pixels[:, :, 15:].max()) == 0
+    stored, given = workspace.keep_image(image), workspace.keep_file(encode_image(image, "PNG"))
+    assert float(workspace.load(stored).pixels[:, :, 15:].max()) == 0
     assert float(workspace.load(given).pixels.min()) == 1
 
 
@@ -135,14 +135,14 @@ def test_nothing_is_written_to_a_disk_that_is_nearly_full(tmp_path: Path) -> Non
 
 
 def test_a_damaged_image_is_written_again_and_odd_entries_are_left_alone(workspace: Workspace, image: Image) -> None:
-    given, made = workspace.keep_file(encode_image(image, "PNG")), workspace.keep_image(image)
-    for handle in (given, made):
+    given, stored = workspace.keep_file(encode_image(image, "PNG")), workspace.keep_image(image)
+    for handle in (given, stored):
         (workspace.folder / f"{handle}.image").write_bytes(b"")  # as a power failure leaves it
     (workspace.folder / f"img_{'0' * 32}.image").mkdir()
     (workspace.folder / "img_0123456789ab.image").write_bytes(b"of an earlier version")
     os.utime(workspace.folder / "img_0123456789ab.image", (0, 0))
-    assert (workspace.keep_file(encode_image(image, "PNG")), workspace.keep_image(image)) == (given, made)
-    for handle in (given, made):
+    assert (workspace.keep_file(encode_image(image, "PNG")), workspace.keep_image(image)) == (given, stored)
+    for handle in (given, stored):
         assert workspace.load(handle).width == image.width
     assert not (workspace.folder / "img_0123456789ab.image").exists()
 

@@ -16,7 +16,7 @@ from training.data.degradation_sampling import ORDER, SMALL_PX, Truth, draw
 
 @pytest.fixture(scope="module")
 def drawn() -> list[tuple[Image, Truth, float]]:
-    """Picture, truth, and the likeness in dB to the photo in that size."""
+    """Picture, truth, and the PSNR in dB against the photo in that size."""
     photo = to_float(data.coffee()[:400, :480])
     draws = [draw(photo, np.random.default_rng(seed)) for seed in range(150)]
     return [(image, truth, psnr(image, _in_size(photo, image))) for image, truth in draws]

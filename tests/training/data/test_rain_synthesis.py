@@ -14,7 +14,7 @@ PATCH = data.astronaut()[:128, :160]
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_shower_gives_a_pair_of_the_patch_s_size_within_bounds(seed: int) -> None:
+def test_rain_gives_a_pair_of_the_patch_s_size_within_bounds(seed: int) -> None:
     rainy, target = rain_pair(PATCH, np.random.default_rng(seed))
     for pixels in (rainy, target):
         assert pixels.shape == PATCH.shape

@@ -1,4 +1,4 @@
-"""Going on from a network of iqa/degradation_net.py: with more evidence, and with the perceptron alone."""
+"""Going on from a network of iqa/degradation_net.py: more handcrafted features, and the perceptron alone."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_the_perceptron_alone_learns_from_the_features_and_the_convolutions_stay
     assert all(torch.equal(value, convolutions[name]) for name, value in trained.near.state_dict().items())
     with torch.inference_mode():
         answer, _ = trained(torch.rand(64, 9, 3, 96, 96), torch.rand(64, 3, 96, 96), torch.from_numpy(known))
-    said = answer.reshape(64, KINDS, LEVELS)[:, 0, 0] > 0
-    assert (said.numpy() == (known[:, 0] > 0)).mean() > 0.8
+    predicted = answer.reshape(64, KINDS, LEVELS)[:, 0, 0] > 0
+    assert (predicted.numpy() == (known[:, 0] > 0)).mean() > 0.8
 
 
 def test_a_threshold_is_the_middle_of_those_that_are_as_good() -> None:

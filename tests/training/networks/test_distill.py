@@ -52,12 +52,13 @@ RECIPE = StudentRecipe(
 def pairs(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     photos = [rng.integers(0, 256, (300, 300, 3), np.uint8)]
-    made = list(teacher_pairs(photos, load_expert(default_catalogue().card("lanczos_4x")), rng, count=4))
-    assert [(given.shape, answer.shape) for given, answer in made] == [((64, 64, 3), (256, 256, 3))] * 4
+    examples = list(teacher_pairs(photos, load_expert(default_catalogue().card("lanczos_4x")), rng, count=4))
+    assert [(given.shape, answer.shape) for given, answer in examples] == [((64, 64, 3), (256, 256, 3))] * 4
     for folder in (tmp_path / "pairs", tmp_path / "pairs" / "held_out"):
         folder.mkdir()
         arrays = {
-            name: np.stack(part) for name, part in zip(("inputs", "targets"), zip(*made, strict=True), strict=True)
+            name: np.stack(part)
+            for name, part in zip(("inputs", "targets"), zip(*examples, strict=True), strict=True)
         }
         np.savez(folder / "00000.npz", **arrays)
     return tmp_path / "pairs"

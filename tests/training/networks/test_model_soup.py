@@ -23,9 +23,9 @@ def training_of(folder: Path, weight: float, name: str = "sr_x4", width: int = 3
 
 def test_shares_weigh_the_trainings_and_stand_in_the_card(tmp_path: Path) -> None:
     files = [training_of(tmp_path / "a", 1.0), training_of(tmp_path / "b", 5.0)]
-    made = soup(files, [1, 3], tmp_path / "mean")
-    assert load_file(made)["w"].tolist() == [4.0] * 3
-    card = json.loads(made.with_suffix(".json").read_text())
+    file = soup(files, [1, 3], tmp_path / "mean")
+    assert load_file(file)["w"].tolist() == [4.0] * 3
+    card = json.loads(file.with_suffix(".json").read_text())
     assert [part["share"] for part in card["mean_of"]] == [0.25, 0.75]
     assert card["mean_of"][0]["recipe"] == {"patch": 96, "seed": 1}
     assert card["steps_done"] == 7

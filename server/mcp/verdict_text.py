@@ -1,19 +1,24 @@
-"""The text of the reply about a step: candidates with their scores, faces, and why the input was kept."""
+"""Texts about verdicts: candidates of a step, its faces, why its input was kept, which of two images is better."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from agent.judging import Candidate
+from agent.judging import Candidate, best_verdict
 from agent.regions import RegionMask
 from agent.state import KEEP_INPUT, FaceResult, FaceWork, Verdict
 from imaging.image import Image
+from iqa.candidate_score import own_error
+from server.errors import UnknownHandle
 from server.mcp.responses import fact
+from server.mcp.workspace import CandidateOf, Workspace
 
 MOST_ROWS = 12
 MOST_FACES = 8
 LEAST_IN_REGION = 0.05
 """Minimum share of a face in a region for it to count as inside."""
+PLACES = ("first", "second")
 
 
 def describe(verdict: Verdict) -> str:
@@ -74,6 +79,53 @@ def faces_lines(work: FaceWork | None, region: RegionMask | None, image: Image) 
             done = "outside the region, unchanged"
         lines.append(fact(f"face {number}", f"{face.width:.0f} px at {face.left:.0f},{face.top:.0f}: {done}"))
     return lines
+
+
+def judgement_of(workspace: Workspace, handle: str) -> CandidateOf | None:
+    """The step and verdict of an image that was judged as it is; None for other images."""
+    with suppress(UnknownHandle):
+        made = workspace.candidate(handle)
+        return made if made and not made.is_modified else None
+    return None
+
+
+def judged_on(made: CandidateOf) -> str:
+    """The step and input that a verdict belongs to."""
+    return f"{made.step} on {made.parent}"
+
+
+def common_verdicts(
+    workspace: Workspace, first: str, second: str
+) -> tuple[CandidateOf, tuple[Verdict, Verdict]] | None:
+    """The verdicts of one step on two images, candidates or its input; None if no step judged both."""
+    one, two = judgement_of(workspace, first), judgement_of(workspace, second)
+    if one and two and (one.parent, one.step) == (two.parent, two.step):
+        return one, (one.verdict, two.verdict)
+    if two and two.parent == first and two.input_verdict:
+        return two, (two.input_verdict, two.verdict)
+    if one and one.parent == second and one.input_verdict:
+        return one, (one.verdict, one.input_verdict)
+    return None
+
+
+def better_by_verdict(made: CandidateOf, verdicts: tuple[Verdict, Verdict]) -> str:
+    """A line that names the better image, by the rule of Q-MoE."""
+    best = PLACES[verdicts.index(best_verdict(verdicts))]
+    is_tie = abs(verdicts[0].score - verdicts[1].score) <= own_error()
+    how = "a tie by score, the more consistent with the input" if is_tie else "by score"
+    return fact(
+        "better",
+        f"{best}, {how} of {judged_on(made)}: quality, consistency with the input, what the expert should gain",
+    )
+
+
+def better_by_quality(first: float, second: float) -> str:
+    """A line that names the better image, by quality without a reference."""
+    better = "neither clearly" if abs(first - second) <= own_error() else PLACES[second > first]
+    return fact(
+        "better",
+        f"{better}, by quality alone: no step has judged both, so their fidelity is unknown; look at them",
+    )
 
 
 def _what_was_done(face: FaceResult, same_from: float) -> str:

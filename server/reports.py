@@ -1,4 +1,4 @@
-"""Perception and planning for the tools and the commands, as reports."""
+"""Perception, plan and quality of an image, as reports for the tools and the commands."""
 
 from __future__ import annotations
 
@@ -10,26 +10,40 @@ from agent.reasoners.factory import choose_reasoner
 from agent.reasoners.model_reasoner import WarningLog
 from agent.reasoners.reasoner import Reasoner
 from agent.search.search_state import SearchState
-from agent.state import Perception, Step
+from agent.state import Step
 from agent.step import experts_for
 from agent.step_context import StepContext
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from iqa.features import extract_features
+from iqa.metric import default_metrics
+from iqa.published import measure_published, missing_for, published_metrics
+from iqa.quality import quality_of
 from profiles.schema import Profile
-from server.schemas import Diagnosis, Picture, PlannedStep, PlanReport
+from server.schemas import (
+    DegradationReport,
+    Diagnosis,
+    MeasuredMetric,
+    MissingMetric,
+    Picture,
+    PlannedStep,
+    PlanReport,
+    QualityReport,
+)
 from toolbox.pool import ExpertPool
 from toolbox.tasks import Task
 
+PREDICTED = "Predicted fidelity to the unknown original (SSIM, and PSNR from 10 to 40 dB), by a network."
 
-def perceive_with_warnings(
+
+def degradation_report(
     image: Image, profile: Profile, experts: ExpertPool, token: ProgressToken
-) -> tuple[Perception, list[str]]:
-    """The perception of an image by the reasoner that the profile names, and warnings."""
+) -> DegradationReport:
+    """Perceive an image by the reasoner that the profile names."""
     log = WarningLog([])
     features = extract_features(image, models=experts)
-    perception = perceive(image, _reasoner(profile, experts, log, token), features)
-    return perception, [*image.warnings, *log.warnings]
+    diagnosis = Diagnosis.of(perceive(image, _reasoner(profile, experts, log, token), features))
+    return DegradationReport(image=None, diagnosis=diagnosis, warnings=[*image.warnings, *log.warnings])
 
 
 def plan_report(
@@ -73,6 +87,35 @@ def plan_report(
         steps=steps,
         warnings=list(warnings),
         diagnosis=Diagnosis.of(perception),
+    )
+
+
+def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> QualityReport:
+    """Measure embedded and published metrics of one image; the published ones at 1024 pixels at most."""
+    missing = {name: missing_for(metric, pool.store) for name, metric in published_metrics().items()}
+    ready = [name for name, advice in missing.items() if not advice]
+    published = measure_published(ready, image, pool, pool.store)
+    quality = quality_of(extract_features(image, models=pool), published=published)
+    added = {
+        name: metric.measure(image)
+        for name, metric in default_metrics().items()
+        if metric.reference == "none" and name not in quality.parts
+    }
+    metrics = [_measured(name, value) for name, value in {**quality.parts, **added}.items()]
+    unavailable = [
+        MissingMetric(name=name, about=metric.about, licence=metric.licence, advice=missing[name])
+        for name, metric in published_metrics().items()
+        if missing[name]
+    ]
+    return QualityReport(image=picture, quality=quality.score, metrics=metrics, missing=unavailable)
+
+
+def _measured(name: str, value: float) -> MeasuredMetric:
+    known = published_metrics().get(name) or default_metrics().get(name)
+    if known is None:  # predicted_fidelity has no entry among the metrics
+        return MeasuredMetric(name=name, value=value, range=(0.0, 1.0), higher_is_better=True, about=PREDICTED)
+    return MeasuredMetric(
+        name=name, value=value, range=known.range, higher_is_better=known.higher_is_better, about=known.about
     )
 
 
