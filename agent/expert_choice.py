@@ -197,4 +197,7 @@ def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> tuple[list[
     priors = {name: expert_prior(task, name, severity) for name in names if has_prior(task, name)}
     order = sorted(gains, key=lambda name: -gains[name].median_db)
     order += sorted(priors.keys() - gains.keys(), key=lambda name: -priors[name])
+    if task is Task.SUPER_RESOLUTION:  # interpolation may be nearest to the original of a noisy picture, but is soft
+        networks = {card.name for card in cards if card.loader != "classical"}
+        gains = {name: gain for name, gain in gains.items() if name in networks} or gains
     return order, shortlist_by_gain(gains) if gains else shortlist_by_prior(priors)
