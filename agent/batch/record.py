@@ -51,7 +51,7 @@ class Entry(BaseModel):
     @classmethod
     def _below_the_results(cls, output: str) -> str:
         path = PurePosixPath(output)
-        if path.is_absolute() or ".." in path.parts:
+        if path.is_absolute() or ".." in path.parts or "\0" in output:
             raise ValueError(f"{output!r} is not below the results folder")
         return output
 

@@ -190,8 +190,8 @@ ProfileArgument: TypeAlias = Annotated[
 ExpertArgument: TypeAlias = Annotated[str | None, Field(max_length=80)]
 FindingsArgument: TypeAlias = Annotated[
     list[Rating] | None,
-    BeforeValidator(lambda given: None if given is None else _findings(given)),
     Field(max_length=len(Degradation)),
+    BeforeValidator(lambda given: None if given is None else _findings(given)),
     WithJsonSchema(
         {
             "type": "string",
@@ -204,8 +204,8 @@ DescriptionArgument: TypeAlias = Annotated[
 ]
 OrderArgument: TypeAlias = Annotated[
     list[Annotated[Task, BeforeValidator(task_of)]] | None,
-    BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
     Field(max_length=MOST_TASKS),
+    BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
     WithJsonSchema({"type": "string", "description": "Your own steps in order: denoising, super_resolution."}),
 ]
 TaskArgument: TypeAlias = Annotated[
@@ -215,16 +215,16 @@ TaskArgument: TypeAlias = Annotated[
 ]
 FailedArgument: TypeAlias = Annotated[
     list[Annotated[Task, BeforeValidator(task_of)]] | None,
-    BeforeValidator(words),
     Field(max_length=MOST_TASKS),
+    BeforeValidator(words),
     WithJsonSchema({"type": "string", "description": "With plan: tasks of it that failed as the first step."}),
 ]
 SecondsArgument: TypeAlias = Annotated[float | None, Field(gt=0)]
 ExpertRunsArgument: TypeAlias = Annotated[int | None, Field(ge=1)]
 ExpertsArgument: TypeAlias = Annotated[
     list[Annotated[str, Field(max_length=80)]] | None,
-    BeforeValidator(words),
     Field(max_length=32),
+    BeforeValidator(words),
     WithJsonSchema({"type": "string", "description": "From list_experts, comma-separated."}),
 ]
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
@@ -248,8 +248,8 @@ StrengthArgument: TypeAlias = Annotated[
 ]
 RegionArgument: TypeAlias = Annotated[
     str | None,
-    BeforeValidator(lambda given: _region(given)),
     Field(max_length=MAX_PATH),
+    BeforeValidator(lambda given: _region(given)),
     WithJsonSchema({"type": "string", "description": "x,y,w,h, polygon, faces or mask image."}),
 ]
 HandleArgument: TypeAlias = Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from importlib import resources
-from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any
@@ -17,9 +16,8 @@ from mcp.types import INVALID_PARAMS
 from pydantic import Field
 
 from imaging.errors import RestoreError
-from imaging.reading import READABLE
 from server.errors import RequestError
-from server.mcp.service import MOST_LOOKED_AT, Service
+from server.mcp.service import Service, photos_below
 
 MOST_IN_A_FOLDER = 200
 
@@ -95,16 +93,12 @@ def _filled(name: str, **values: object) -> str:
     return Template(text).substitute(values)
 
 
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
-
-
 def _photos(service: Service, folder: str) -> list[Path]:
     """The photos of a folder that may be read, with those of its sub-folders. Raises `RequestError`."""
     real = service.access.readable(folder)
     if not os.path.isdir(real):  # Path.is_dir raises for names that are too long
         raise RequestError(f"{folder[:200]!r} is not a folder", "give a folder inside an allowed one")
-    photos = sorted(path for path in islice(real.rglob("*"), MOST_LOOKED_AT) if _is_photo(path))
+    photos = sorted(path for path in photos_below(real) if not path.name.startswith("."))
     if not photos:
         raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")
     if len(photos) > MOST_IN_A_FOLDER:

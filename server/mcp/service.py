@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from agent.run_folder import RunFolder
@@ -49,7 +48,7 @@ MOST_NAME = 200
 MOST_SIMILAR = 3
 RUN_PATTERN = r"[0-9A-Za-z][0-9A-Za-z_-]{0,80}"
 MOST_LOOKED_AT = 5000
-"""Maximum files of an allowed folder that completion inspects."""
+"""Maximum files and folders of an allowed folder that are looked at for completions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,24 @@ class _Place:
             settings.workspace.resolve(), settings.workspace_bytes, settings.workspace_days, settings.free_bytes
         )
         return cls(settings, Access((*settings.allowed, settings.output)), workspace)
+
+
+def photos_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its subfolders that are photos by their names.
+
+    Stops after `MOST_LOOKED_AT` entries. Folders that cannot be read are skipped, and links to folders not followed.
+    """
+    left, seen = [folder], 0
+    while left:  # not recursive: folders can be nested more deeply than calls
+        with suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > MOST_LOOKED_AT:
+                    return
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(Path(entry.path))
+                elif Path(entry.name).suffix.lower() in READABLE and os.path.isfile(entry.path):
+                    yield Path(entry.path)
 
 
 class Service:
@@ -262,10 +279,9 @@ class Service:
         """Completions of a path: readable images, or folders with images; relative to the folder or absolute."""
         found = dict[str, None]()
         for root in self.settings.allowed:
-            for path in islice(root.glob("**/*"), MOST_LOOKED_AT):
-                if path.suffix.lower() in READABLE and path.is_file():
-                    wanted = path.parent if folders else path
-                    found[str(wanted if absolute else wanted.relative_to(root))] = None
+            for path in photos_below(root):
+                wanted = path.parent if folders else path
+                found[str(wanted if absolute else wanted.relative_to(root))] = None
         return sorted(name for name in found if printable(name) == name)  # others cannot be given in JSON
 
     def require_room(self, width: int, height: int) -> None:
@@ -324,7 +340,7 @@ class Service:
         path = with_home(wanted)
         if wanted.endswith(("/", os.sep)):
             path /= f"{name}.png"
-        if path.suffix.lower() not in FORMAT_OF:
+        if path.name and path.suffix.lower() not in FORMAT_OF:
             path = path.with_name(f"{path.name}.png")
         try:
             is_inside = (folder / path).resolve().is_relative_to(folder.resolve())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from agent.finishing import Finishing
 from agent.run import StepTaken
@@ -24,7 +24,7 @@ class BatchConfig:
     scratch: Path | None = None
     """Folder of temporary run folders; None: the system's temporary folder."""
     most_pixels: int | None = None
-    """Maximum pixels of one result, before it is resized to its final size."""
+    """Maximum pixels of one result, before and after it is resized to its final size."""
     strip_metadata: bool = False
     keep_print_size: bool = False
     finishing: Finishing | None = None
@@ -53,11 +53,11 @@ class Figures(BaseModel):
     height: int
     plan: tuple[str, ...]
     steps: tuple[StepTaken, ...]
-    quality: float
+    quality: FiniteFloat
     """Quality of the input, 0..1."""
-    gain: float
+    gain: FiniteFloat
     """Sum of the steps' score gains over keeping the input, without super-resolution."""
-    seconds: float
+    seconds: FiniteFloat
     warnings: tuple[str, ...] = ()
     run: str = ""
     """Identifier of the run, if its folder is kept."""

@@ -91,7 +91,8 @@ class _Watch:
             case Started():
                 self._pixels = event.width * event.height
             case Planned():
-                self._check(self._pixels * math.prod(step.scale for step in event.plan.steps) ** 2)
+                enlarged = self._pixels * math.prod(step.scale for step in event.plan.steps) ** 2
+                self._check(max(enlarged, event.plan.final_width * event.plan.final_height))
             case _:
                 pass
 
