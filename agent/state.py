@@ -122,7 +122,7 @@ class Verdict(_Frozen):
     cost: Literal[0, 1, 2, 3] = 0
     """0 for the input, 1 for a classical algorithm, 2 for a network, 3 for a diffusion model."""
     metrics: dict[str, float] = {}
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
     stage: Literal["prescreen", "full"] = "full"
     error: str | None = None
     """Why there is no result; the score is then 0."""
@@ -208,7 +208,7 @@ class ModelCall(_Frozen):
 
     purpose: Literal["perceive", "order", "judge"]
     model: str
-    seconds: float
+    seconds: FiniteFloat
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
@@ -223,7 +223,7 @@ class ModelUse(_Frozen):
     """All calls of a run together."""
 
     calls: int = 0
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
