@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imaging.opening import begins_like_an_image
-from imaging.output import FORMAT_OF
+from imaging.output import FORMAT_OF, MOST_LEVELS
 from imaging.reading import READABLE
 
 BATCH_FOLDER = "restore4k-batch"
@@ -18,8 +18,6 @@ BATCH_FOLDER = "restore4k-batch"
 SAME_FORMAT = "same"
 """In place of a suffix: each result gets the format of its picture, or PNG if that format cannot be written."""
 NO_SUFFIX = "without suffix"
-MOST_LEVELS = 200
-"""Folders inside each other; Python's functions for paths are recursive and fail beyond a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,8 @@ def pictures(root: Path, *, follow_links: bool = True, passed_over: Counter[str]
     left = [(root, PurePosixPath())]  # not recursive: folders can be nested more deeply than calls
     while left:
         folder, place = left.pop()
-        if len(place.parts) > MOST_LEVELS:
-            problem = f"it is nested more than {MOST_LEVELS} folders deep; restore that folder by itself"
+        if len(place.parts) > MOST_LEVELS // 2:
+            problem = f"it is nested more than {MOST_LEVELS // 2} folders deep; restore that folder by itself"
             yield Picture(_utf8(f"{place}/"), folder, problem=problem)
             continue
         folders = yield from _inside(folder, place, follow_links, passed_over)

@@ -18,7 +18,7 @@ from imaging.atomic import rename_new
 from imaging.disk import FREE_IT, require_space
 from imaging.errors import OutputError, OutputExists, RestoreError
 from imaging.image import Image
-from imaging.output import FORMAT_OF
+from imaging.output import FORMAT_OF, check_output
 from imaging.preparing import as_stored, prepared
 from imaging.progress import ProgressToken
 from imaging.reading import READABLE, read_bytes, read_image
@@ -322,9 +322,11 @@ class Service:
         """A path in the output folder that does not exist yet: name.png, name_2.png, ...
 
         `output`: a name or a path below the output folder, a format, or a name with the suffix of a format. Raises
-        `RequestError` for a path outside that folder.
+        `RequestError` for a path outside that folder, and `OutputError` for one that cannot be written.
         """
-        return next(path for path in self._namesakes(name, output) if not os.path.lexists(path))
+        path = next(path for path in self._namesakes(name, output) if not os.path.lexists(path))
+        check_output(path, overwrite=False)
+        return path
 
     def _namesakes(self, name: str, output: str | None) -> Iterator[Path]:
         base = self._wanted_output(name, output)
