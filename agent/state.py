@@ -113,11 +113,11 @@ class Verdict(_Frozen):
     model_config = ConfigDict(extra="ignore")  # runs of earlier versions have `removal`
 
     expert: str
-    score: float
+    score: FiniteFloat
     """Candidate score, 0..1."""
-    quality: float = 0.0
-    consistency: float = 0.0
-    expert_prior: float = 0.0
+    quality: FiniteFloat = 0.0
+    consistency: FiniteFloat = 0.0
+    expert_prior: FiniteFloat = 0.0
     """The prior of the expert, from its expected gain or from trials on synthesised degradations."""
     cost: Literal[0, 1, 2, 3] = 0
     """0 for the input, 1 for a classical algorithm, 2 for a network, 3 for a diffusion model."""

@@ -42,7 +42,7 @@ async def test_deep_folders_hide_no_photo_from_completions_prompts_and_hints(
 
 
 async def test_a_folder_with_the_longest_name_is_restored(server: MCPServer[Any], odd: Path) -> None:
-    (odd / "quick.toml").write_text('plan = ["denoising"]\nexperts = ["median"]\n')
+    (odd / "quick.toml").write_text('plan = ["denoising"]\nexperts = ["nlm_denoise"]\n')
     async with Client(server) as client:
         reply = await client.call_tool("restore_folder", {"folder": "n" * 250, "profile": "quick.toml"})
     assert not reply.is_error, reply.content
