@@ -72,7 +72,7 @@ def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasone
     for step in steps:
         if step.task is Task.SUPER_RESOLUTION and not catalogue.for_task(step.task, step.scale):
             raise PlanError(f"no expert enlarges {step.scale}x", "install one, or choose another scale")
-    width, height, size_warnings = _final_size(perception, profile, factor)
+    width, height, size_warnings = _final_size(perception.width, perception.height, profile, factor)
     return Plan(
         steps=steps,
         final_width=width,
@@ -118,10 +118,17 @@ def enlargement(long_side: int, profile: Profile) -> int:
     return 4 if Task.SUPER_RESOLUTION in asked or long_side < profile.require_sr_size else 1
 
 
-def _final_size(perception: Perception, profile: Profile, factor: int) -> tuple[int, int, list[str]]:
+def result_sizes(width: int, height: int, profile: Profile) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height of the picture that experts enlarge, and those of the result."""
+    factor = enlargement(max(width, height), profile)
+    final_width, final_height, _ = _final_size(width, height, profile, factor)
+    return (width * factor, height * factor), (final_width, final_height)
+
+
+def _final_size(input_width: int, input_height: int, profile: Profile, factor: int) -> tuple[int, int, list[str]]:
     """Width and height of the result, and warnings if experts do not reach the profile's long side."""
-    longer, wanted = max(perception.width, perception.height), profile.long_side
-    width, height, warnings = perception.width * factor, perception.height * factor, list[str]()
+    longer, wanted = max(input_width, input_height), profile.long_side
+    width, height, warnings = input_width * factor, input_height * factor, list[str]()
     keeps_size = profile.plan is not None and Task.SUPER_RESOLUTION not in profile.plan
     if not profile.upscale_4k or profile.scale_factor is not None or keeps_size:
         return width, height, warnings
@@ -130,7 +137,7 @@ def _final_size(perception: Perception, profile: Profile, factor: int) -> tuple[
     elif factor * longer < FOUR_K_TOLERANCE * wanted:
         warnings = [f"enlarging {longer} pixels 16 times does not reach {wanted}: the rest is resized"]
     if longer < wanted:
-        height, width = fitted(perception.height, perception.width, wanted)
+        height, width = fitted(input_height, input_width, wanted)
     return width, height, warnings
 
 

@@ -50,7 +50,7 @@ class Region:
 
 def is_region(text: str) -> bool:
     """Whether a text describes a region; otherwise it may name a mask image."""
-    return bool(_numbers(text)) or _plain(text) in NAMES or bool(re.fullmatch(r"faces?( \d+)?", _plain(text)))
+    return bool(_numbers(text)) or _plain(text) in NAMES or bool(re.fullmatch(r"faces?( \d{1,9})?", _plain(text)))
 
 
 def is_place(text: str) -> bool:
@@ -66,7 +66,7 @@ def regions_of(text: str, image: Image, other: Image | None = None) -> tuple[Reg
     name = _plain(text)
     if numbers := _numbers(text):
         return (_region_from(numbers, text, image),)
-    if face := re.fullmatch(r"faces?(?: (\d+))?", name):
+    if face := re.fullmatch(r"faces?(?: (\d{1,9}))?", name):
         return _faces(image, int(face[1]) if face[1] else None)
     if name not in NAMES:
         raise RegionError(f"there is no region {text[:80]!r}", FORMS)

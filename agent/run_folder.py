@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from agent.errors import RunError
 from agent.events import Event
 from agent.state import RunState
-from imaging.atomic import atomic_write
+from imaging.atomic import atomic_write, make_folder
 from imaging.convert import to_float, to_uint16
 from imaging.disk import FREE_IT
 from imaging.errors import RestoreError
@@ -54,7 +54,8 @@ class RunFolder:
     def create(cls, path: Path) -> RunFolder:
         """A new folder; `RunError` if it exists or cannot be created."""
         try:
-            (path / "nodes").mkdir(parents=True)
+            make_folder(path)
+            (path / "nodes").mkdir()
             (path / "thumbnails").mkdir()
         except OSError as error:
             if not isinstance(error, FileExistsError):

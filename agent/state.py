@@ -109,16 +109,16 @@ class Verdict(_Frozen):
     model_config = ConfigDict(extra="ignore")  # runs of earlier versions have `removal`
 
     expert: str
-    score: float
+    score: FiniteFloat
     """Candidate score, 0..1."""
-    quality: float = 0.0
-    consistency: float = 0.0
-    expert_prior: float = 0.0
+    quality: FiniteFloat = 0.0
+    consistency: FiniteFloat = 0.0
+    expert_prior: FiniteFloat = 0.0
     """The prior of the expert, from its expected gain or from trials on synthesised degradations."""
     cost: Literal[0, 1, 2, 3] = 0
     """0 for the input, 1 for a classical algorithm, 2 for a network, 3 for a diffusion model."""
     metrics: dict[str, float] = {}
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
     stage: Literal["prescreen", "full"] = "full"
     error: str | None = None
     """Why there is no result; the score is then 0."""
@@ -204,7 +204,7 @@ class ModelCall(_Frozen):
 
     purpose: Literal["perceive", "order", "judge"]
     model: str
-    seconds: float
+    seconds: FiniteFloat
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
@@ -219,7 +219,7 @@ class ModelUse(_Frozen):
     """All calls of a run together."""
 
     calls: int = 0
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None

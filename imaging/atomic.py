@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from imaging.output import MOST_LEVELS
 
 
 @contextmanager
@@ -41,3 +44,10 @@ def rename_new(source: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(target) from None
         source.replace(target)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises `OSError`, also for more than `MOST_LEVELS`: `mkdir` is recursive."""
+    if len(folder.parts) > MOST_LEVELS:
+        raise OSError(errno.ENAMETOOLONG, "too many folders inside each other", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)

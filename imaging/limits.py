@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MIN_SIDE = 8
+"""Minimum pixels of a side of an image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -9,6 +9,7 @@ from typing import Any
 
 import PIL.Image
 
+from imaging.decoding.exif import block_of
 from imaging.image import Image
 
 EXIF_IFD = 0x8769
@@ -30,7 +31,7 @@ def written_exif(image: Image) -> bytes | None:
         exif[X_RESOLUTION], exif[Y_RESOLUTION] = image.dpi
         exif[RESOLUTION_UNIT] = INCH
     try:
-        return exif.tobytes()
+        return block_of(exif)
     except (ValueError, TypeError, OSError, KeyError, struct.error):  # a value that cannot be written back
         return image.exif
 

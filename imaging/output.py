@@ -24,6 +24,8 @@ MAX_NAME_BYTES = 255
 """Maximum length of a file name on common file systems."""
 MAX_PATH_BYTES = 4096
 """Maximum length of a path on Linux, including the terminating zero."""
+MOST_LEVELS = 200
+"""Folders inside each other; Python's functions for paths are recursive and fail beyond a thousand."""
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -54,6 +56,7 @@ def _check_name(path: Path) -> None:
             f"the name {path.name} has {size} bytes, more than the {MAX_NAME_BYTES} of a file name",
             "choose a shorter name for the result",
         )
-    if len(os.fsencode(path.absolute())) >= MAX_PATH_BYTES or "\0" in str(path):
+    is_deep = len(path.parts) > MOST_LEVELS
+    if is_deep or len(os.fsencode(path.absolute())) >= MAX_PATH_BYTES or "\0" in str(path):
         shown = f"{str(path)[:80]}..." if len(str(path)) > MAX_NAME_BYTES else printable(str(path))
         raise OutputError(f"{shown} is not a path that a file can have", "choose another path for the result")

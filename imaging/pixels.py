@@ -34,6 +34,8 @@ sRGB."""
 SMALLEST_FILE = 4 << 20
 """Bytes up to which a tensor is always kept in memory."""
 CHUNK_PIXELS = 2_000_000
+MOST_GIGABYTES = 1e9
+"""Stands for infinity."""
 
 _mappings: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
 """The mapped files in use, by the address of the tensor storage on each."""
@@ -49,7 +51,7 @@ def memory_limited(gigabytes: float | None) -> Iterator[None]:
     if gigabytes is None:
         yield
         return
-    _limits.append(round(gigabytes * GIGABYTE))
+    _limits.append(round(min(gigabytes, MOST_GIGABYTES) * GIGABYTE))
     try:
         yield
     finally:
@@ -71,7 +73,7 @@ def memory_budget() -> int:
         raise ResourceError(
             f"{MEMORY_VARIABLE}={wanted!r} is not a positive number of gigabytes", "set it to one such as 2.5"
         )
-    return round(min(gigabytes, 1e9) * GIGABYTE)
+    return round(min(gigabytes, MOST_GIGABYTES) * GIGABYTE)
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:

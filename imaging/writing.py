@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from imaging.atomic import atomic_write
-from imaging.decoding.exif import EXIF_IFD, GPS_IFD
+from imaging.decoding.exif import EXIF_IFD, GPS_IFD, with_its_bytes
 from imaging.decoding.wavelets import jxl_boxes
 from imaging.disk import FREE_IT
 from imaging.errors import OutputError, OutputExists
@@ -37,6 +37,7 @@ JXL_CONTAINER = ((b"JXL ", b"\r\n\x87\n"), (b"ftyp", b"jxl \0\0\0\0jxl "))
 LARGEST_TIFF = 3 << 30
 """Bytes of pixels beyond which a TIFF needs offsets of 64 bits."""
 XMP_TAG, IPTC_TAG, GEO_KEYS = 700, 33723, 34735
+MOST_SHORT = 65535
 TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 """EXIF tags of a TIFF's own directory: description, make, model, software, date, artist, copyright."""
 PHOTOSHOP_MARKER, IPTC_RESOURCE = b"\xff\xed", 0x0404
@@ -158,7 +159,7 @@ def _by_pillow(image: Image, kind: str, quality: int, opaque: bool) -> memoryvie
 def _metadata_options(image: Image, kind: str, channels: int) -> dict[str, Any]:
     """Pillow's options for the metadata that the format can hold."""
     options: dict[str, Any] = {}
-    if image.dpi and kind in ("JPEG", "BMP"):
+    if image.dpi and (kind == "BMP" or (kind == "JPEG" and max(image.dpi) <= MOST_SHORT)):
         options["dpi"] = image.dpi
     if kind in WITHOUT_METADATA:
         return options
@@ -265,15 +266,16 @@ def _own_tags(image: Image, exif: PIL.Image.Exif) -> Iterator[tuple[int, str, in
     """Tags of the picture's own directory: texts of the EXIF block, XMP, IPTC and GeoTIFF."""
     for tag in TEXT_TAGS:
         if isinstance(text := exif.get(tag), str):
-            yield tag, "s", 0, text, True
+            yield tag, "s", 0, text.encode("latin-1", "replace"), True
     for tag, blob in ((XMP_TAG, image.xmp), (IPTC_TAG, image.iptc)):
         if blob:
             yield tag, "B", len(blob), blob, True
     for tag, value in image.geotiff.items():
         if isinstance(value, str):
-            yield tag, "s", 0, value, True
+            yield tag, "s", 0, value.encode("utf-8", "replace"), True
         elif tag == GEO_KEYS:
-            yield tag, "H", len(value), tuple(int(number) for number in value), True
+            if all(0 <= number <= MOST_SHORT for number in value):
+                yield tag, "H", len(value), tuple(int(number) for number in value), True
         else:
             yield tag, "d", len(value), value, True
 
@@ -290,6 +292,7 @@ def _append_directories(stream: io.BytesIO, directories: Sequence[tuple[int, dic
         end = stream.seek(0, io.SEEK_END)
         end += end % 2
         directory = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
+        with_its_bytes(values)
         for number, value in values.items():
             directory[number] = value
         stream.seek(end)

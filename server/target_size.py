@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from imaging.limits import MIN_SIDE
 from profiles.schema import Profile
 from server.errors import RequestError
 from server.profile_options import LONG_SIDES, SCALES
@@ -130,5 +131,10 @@ def _extent(width: float, height: float, *, crop: bool = False) -> Extent:
     if not least <= max(final) <= most:
         raise RequestError(
             f"a longer side of {max(final)} pixels is not supported", f"choose one from {least} to {most}"
+        )
+    if min(final) < MIN_SIDE:
+        raise RequestError(
+            f"a result of {final[0]}x{final[1]} pixels is not supported",
+            f"each side must have at least {MIN_SIDE} pixels",
         )
     return Extent(final=final, crop=crop)

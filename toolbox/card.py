@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from toolbox.aliases import current_keys
 from toolbox.errors import BadCard
@@ -64,6 +64,13 @@ class ExpertCard(BaseModel):
     @classmethod
     def _rename_old_keys(cls, table: object) -> object:
         return current_keys(table) if isinstance(table, dict) else table
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_candidate(cls, name: str) -> str:
+        if name == "keep_input" or name.endswith((".untouched", ".half_cleaned")):
+            raise ValueError("runs give this name to candidates that are not experts")
+        return name
 
     @model_validator(mode="after")
     def _check_scale(self) -> ExpertCard:

@@ -159,12 +159,17 @@ def _table(model: CustomModel) -> dict[str, Any]:
         "scale": model.task.spec.scales[0],
         "preference": model.preference,
         "loader": LOADERS.get(model.file.suffix, "spandrel"),
-        "about": f"Your own: {model.file.name}.",
+        "about": _unicode(f"Your own: {model.file.name}."),
         "source": "your own",
-        "licence": model.licence or UNKNOWN,
+        "licence": _unicode(model.licence) or UNKNOWN,
         "commercial": model.commercial,
         "file": {"name": f"{model.name}{model.file.suffix}"},
     }
+
+
+def _unicode(text: str) -> str:
+    """The text with bytes that are not UTF-8 as escapes; TOML holds only Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _card(name: str, table: dict[str, Any]) -> ExpertCard:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.batch.pictures import BATCH_FOLDER
 from agent.batch.record import Entry
 from agent.errors import BatchError
-from imaging.atomic import atomic_write, rename_new
+from imaging.atomic import atomic_write, make_folder, rename_new
 from imaging.disk import FREE_IT, writing
 from imaging.errors import OutputError
 from imaging.opening import read_small
@@ -69,7 +69,7 @@ class BatchFolder:
         """Lock the folder inside the block. Raises `BatchError` and `OutputError`."""
         lock = filelock.FileLock(self.path / "lock", timeout=0)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             folders = (self.scratch, self.path / "finished", self.path / "thumbnails")
             for folder in (self.path, self.runs, *folders):
                 if folder.is_symlink():

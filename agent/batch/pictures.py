@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imaging.opening import begins_like_an_image
-from imaging.output import FORMAT_OF
+from imaging.output import FORMAT_OF, MOST_LEVELS
 from imaging.reading import READABLE
 
 BATCH_FOLDER = "restore4k-batch"
@@ -55,10 +55,22 @@ def pictures(root: Path, *, follow_links: bool = True, passed_over: Counter[str]
     `follow_links`: include links to files; links to folders are never followed. `passed_over`: counts the other
     files by suffix. Only the names of one folder are in memory at a time.
     """
-    return _below(root, PurePosixPath(), follow_links, Counter[str]() if passed_over is None else passed_over)
+    passed_over = Counter[str]() if passed_over is None else passed_over
+    left = [(root, PurePosixPath())]  # not recursive: folders can be nested more deeply than calls
+    while left:
+        folder, place = left.pop()
+        if len(place.parts) > MOST_LEVELS // 2:
+            problem = f"it is nested more than {MOST_LEVELS // 2} folders deep; restore that folder by itself"
+            yield Picture(_utf8(f"{place}/"), folder, problem=problem)
+            continue
+        folders = yield from _inside(folder, place, follow_links, passed_over)
+        left += [(folder / name, place / name) for name in reversed(folders)]
 
 
-def _below(folder: Path, place: PurePosixPath, follow_links: bool, passed_over: Counter[str]) -> Iterator[Picture]:
+def _inside(
+    folder: Path, place: PurePosixPath, follow_links: bool, passed_over: Counter[str]
+) -> Generator[Picture, None, list[str]]:
+    """Yields the pictures directly in a folder; returns the names of its subfolders."""
     names, folders = list[str](), list[str]()
     try:
         with os.scandir(folder) as entries:
@@ -67,7 +79,7 @@ def _below(folder: Path, place: PurePosixPath, follow_links: bool, passed_over: 
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
-                elif not entry.is_file(follow_symlinks=follow_links):
+                elif not _is_file(entry, follow_links):
                     continue
                 elif _suffix(entry.name) in READABLE or begins_like_an_image(folder / entry.name):
                     names.append(entry.name)
@@ -76,14 +88,17 @@ def _below(folder: Path, place: PurePosixPath, follow_links: bool, passed_over: 
     except OSError as error:
         problem = f"the folder {folder} cannot be read: {error.strerror}; check its permissions and call again"
         yield Picture(_utf8(f"{place}/"), folder, problem=problem)
-        return
+        return []
     namesakes, whole = Counter(map(_stem, names)), {name.casefold() for name in names}
     for name in sorted(names):
         stem = _stem(name)
         yield _picture(folder / name, place / name, is_alone=namesakes[stem] == 1, extends_a_name=stem in whole)
-    for name in sorted(folders):
-        if not os.path.isdir(folder / name / BATCH_FOLDER):
-            yield from _below(folder / name, place / name, follow_links, passed_over)
+    return [name for name in sorted(folders) if not os.path.isdir(folder / name / BATCH_FOLDER)]
+
+
+def _is_file(entry: os.DirEntry[str], follow_links: bool) -> bool:
+    """Whether an entry is a regular file; a link that leads nowhere or in a circle is none."""
+    return os.path.isfile(entry.path) if follow_links else entry.is_file(follow_symlinks=False)
 
 
 def _picture(file: Path, place: PurePosixPath, *, is_alone: bool, extends_a_name: bool) -> Picture:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator
 
 from agent.run import StepTaken
 from imaging.disk import FREE_IT, writing
@@ -26,11 +26,11 @@ class Figures(BaseModel):
     height: int
     plan: tuple[str, ...]
     steps: tuple[StepTaken, ...]
-    quality: float
+    quality: FiniteFloat
     """Quality of the input, 0..1."""
-    gain: float
+    gain: FiniteFloat
     """Sum of the steps' score gains over keeping the input, without super-resolution."""
-    seconds: float
+    seconds: FiniteFloat
     warnings: tuple[str, ...] = ()
     run: str = ""
     """Identifier of the run, if its folder is kept."""
@@ -70,7 +70,7 @@ class Entry(BaseModel):
     @classmethod
     def _below_the_results(cls, output: str) -> str:
         path = PurePosixPath(output)
-        if path.is_absolute() or ".." in path.parts:
+        if path.is_absolute() or ".." in path.parts or "\0" in output:
             raise ValueError(f"{output!r} is not below the results folder")
         return output
 

@@ -43,7 +43,7 @@ class BatchRequest:
     """Maximum thumbnails in the summary; larger batches are sampled."""
     limits: Limits = field(default_factory=Limits)
     most_pixels: int | None = None
-    """Maximum pixels of one result, before it is resized to its final size."""
+    """Maximum pixels of one result, before and after it is resized to its final size."""
     free_bytes: int = FREE_BYTES
     """Space that must stay free on the disk of the results."""
     follow_links: bool = True

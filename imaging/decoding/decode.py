@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL.Image
-from PIL import ImageFile
+from PIL import ImageFile, PngImagePlugin
 
 from imaging.decoding.bmp import masked_bmp
-from imaging.decoding.colour import adobe_rgb_profile, cmyk_to_srgb, usable_profile
+from imaging.decoding.colour import MOST_PROFILE_BYTES, adobe_rgb_profile, cmyk_to_srgb, usable_profile
 from imaging.decoding.decoded import Decoded, Metadata, Samples, check_size, check_unit_range
 from imaging.decoding.exif import MOST_DPI, dpi_of, is_adobe_rgb, split_exif
 from imaging.decoding.png import deep_png, grey_step, in_png_colour, is_deep_png
@@ -41,6 +41,8 @@ OTHER_HEADS = {
 END_OF_IMAGE = b"\xff\xd9"
 MORE_JPEG_DATA = b"\x5a\x33" * 64
 IPTC_RESOURCE = 0x0404
+MOST_METADATA_BYTES = 16 << 20
+PngImagePlugin.MAX_TEXT_CHUNK = MOST_PROFILE_BYTES  # Pillow refuses pictures with profiles of more than a megabyte
 
 
 def decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None) -> Decoded:
@@ -51,7 +53,9 @@ def decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(data, name, suffix, limits, page)
+            decoded = _decode(data, name, suffix, limits, page)
+        _leave_out_huge(decoded.metadata)
+        return decoded
     except ImageError:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -64,6 +68,13 @@ def decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None
         if data.startswith(KNOWN_HEADS) or data[4:8] == b"ftyp":
             raise BrokenImage(f"{name} is truncated or damaged: {error}", "get an intact copy") from error
         raise _unidentified(data, name) from error
+
+
+def _leave_out_huge(metadata: Metadata) -> None:
+    for kind in ("xmp", "iptc"):
+        if len(getattr(metadata, kind) or b"") > MOST_METADATA_BYTES:
+            setattr(metadata, kind, None)
+            metadata.warnings.append(f"its {kind.upper()} metadata is very large, and was left out")
 
 
 def _decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None) -> Decoded:

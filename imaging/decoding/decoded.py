@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from imaging.decoding.bounds import allow_pixels
 from imaging.errors import ImageTooLarge, UnsupportedImage
-from imaging.limits import Limits
+from imaging.limits import MIN_SIDE, Limits
 
-MIN_SIDE = 8
 Samples: TypeAlias = NDArray[Any]
 """(H, W, 1..4) grey, grey and alpha, RGB or RGBA: uint8, uint16, or float32 in [0, 1]; alpha is straight."""
 

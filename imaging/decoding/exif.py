@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import PIL.Image
@@ -88,10 +88,34 @@ def is_adobe_rgb(exif: PIL.Image.Exif) -> bool:
     return details.get(COLOR_SPACE) == 0xFFFF and str(interoperability).strip("\0 ") == "R03"
 
 
+class _Text(str):
+    """The text of a tag. Pillow decodes it as Latin-1 and encodes it as ASCII; the bytes of the file are kept."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "latin-1", errors: str = "replace") -> bytes:
+        """The bytes of the file, which may be UTF-8."""
+        return super().encode("latin-1", "replace")
+
+
+def with_its_bytes(tags: MutableMapping[int, Any]) -> None:
+    """Make Pillow write the texts of a directory with the bytes that it has read."""
+    for tag, value in list(tags.items()):
+        if isinstance(value, str) and not value.isascii():
+            tags[tag] = _Text(value)
+
+
+def block_of(exif: PIL.Image.Exif) -> bytes:
+    """The block as bytes. Raises whatever Pillow raises for values that cannot be written."""
+    for tags in (exif, *(exif.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD) if tag in exif)):
+        with_its_bytes(tags)
+    return exif.tobytes()
+
+
 def _block(exif: PIL.Image.Exif) -> bytes | None:
     """The block as bytes, without tags that cannot be written; None if it is empty or too large."""
     try:
-        block = exif.tobytes() if len(exif) else b""
+        block = block_of(exif) if len(exif) else b""
     except Exception:
         block = _writable(exif)
     return block if 8 < len(block) <= MOST_BYTES else None
@@ -103,7 +127,7 @@ def _writable(exif: PIL.Image.Exif) -> bytes:
     for tag in list(exif):
         try:
             kept[tag] = exif[tag]
-            kept.tobytes()
+            block_of(kept)
         except Exception:
             kept.pop(tag, None)
-    return kept.tobytes() if len(kept) else b""
+    return block_of(kept) if len(kept) else b""

@@ -7,6 +7,7 @@ drops rows without an error (fax), are left to Pillow.
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import tifffile
 
 from imaging.decoding.colour import cmyk_to_srgb, lab_to_srgb, usable_profile
 from imaging.decoding.decoded import Decoded, Metadata, Samples, check_size, check_unit_range, straight
-from imaging.decoding.exif import exif_of_tiff
+from imaging.decoding.exif import MOST_DPI, exif_of_tiff
 from imaging.decoding.ycbcr import rgb_of_ycbcr
 from imaging.errors import BrokenImage, ImageTooLarge, NoSuchPage, UnsupportedImage
 from imaging.limits import Limits
@@ -29,7 +30,8 @@ MOST_SAMPLES = 16
 """Maximum samples per pixel."""
 GEOTIFF_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 """GeoTIFF 1.1, and GDAL's metadata and no-data value."""
-MOST_GEOTIFF_BYTES = 1 << 20
+MOST_GEOTIFF_BYTES = 1 << 19
+"""Maximum of their JSON, which is in the first line of the answer to the parent process."""
 XMP, IPTC, ICC = 700, 33723, 34675
 REDUCED, MASK = 1, 4
 """Bits of tag 254 (NewSubfileType)."""
@@ -228,7 +230,7 @@ def _metadata(page: Any, data: bytes) -> Metadata:
     metadata.icc_profile = usable_profile(_bytes(page, ICC), metadata.warnings)
     metadata.xmp, metadata.iptc = _bytes(page, XMP), _bytes(page, IPTC)
     metadata.exif = exif_of_tiff(data, page.offset)
-    metadata.geotiff = _geotiff(page)
+    metadata.geotiff = _geotiff(page, metadata.warnings)
     metadata.dpi = _dpi(page)
     return metadata
 
@@ -255,10 +257,10 @@ def _dpi(page: Any) -> tuple[float, float] | None:
     if unit is None or not all(isinstance(one, tuple) and len(one) == 2 and one[0] and one[1] for one in both):
         return None
     across, down = (unit * one[0] / one[1] for one in both)
-    return across, down
+    return (across, down) if 0 < across < MOST_DPI and 0 < down < MOST_DPI else None
 
 
-def _geotiff(page: Any) -> dict[int, tuple[float, ...] | str]:
+def _geotiff(page: Any, warnings: list[str]) -> dict[int, tuple[float, ...] | str]:
     found: dict[int, tuple[float, ...] | str] = {}
     for tag in GEOTIFF_TAGS:
         value = page.tags.valueof(tag)
@@ -268,4 +270,7 @@ def _geotiff(page: Any) -> dict[int, tuple[float, ...] | str]:
             found[tag] = value if isinstance(value, str) else value.decode("latin-1")
         elif isinstance(value, (tuple, list, np.ndarray)):
             found[tag] = tuple(float(one) for one in value)
-    return found if sum(map(len, found.values())) < MOST_GEOTIFF_BYTES else {}
+    if len(json.dumps(list(found.items()))) < MOST_GEOTIFF_BYTES:
+        return found
+    warnings.append("its map coordinates are very many, and were left out")
+    return {}

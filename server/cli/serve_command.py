@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from imaging.pixels import memory_limited
+from imaging.pixels import MOST_GIGABYTES, memory_limited
 from server.cli.console import answering
 from server.cli.options import MemoryOption, RunsOption
 from server.errors import RequestError
@@ -133,7 +133,7 @@ def _settings(folders: FolderOptions, tools: ToolOptions, limits: LimitOptions) 
         client_roots=folders.client_roots,
         max_seconds=limits.max_seconds,
         max_pixels=round(limits.max_megapixels * 1e6),
-        workspace_bytes=round(limits.workspace_gb * (1 << 30)),
+        workspace_bytes=round(min(limits.workspace_gb, MOST_GIGABYTES) * (1 << 30)),
         workspace_days=limits.workspace_days,
         **asdict(tools),
     )

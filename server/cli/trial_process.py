@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from imaging.child import Child, Ended, limit_memory, watched
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
+from imaging.text import printable
 from server.cli.trial import Trial, try_expert
 from toolbox import errors
 from toolbox.custom_models import CustomModel, examine
@@ -53,6 +55,9 @@ def examine_in_process(
     process or exceeds its limits; other errors as `toolbox.custom_models.examine`; and `Cancelled`.
     """
     name, raised = model.file.name, list[Exception]()
+    if str(model.file) != printable(str(model.file)):  # JSON cannot hold the path; the copy's can be sent
+        model = replace(model, file=store.path(table["file"]["name"]))
+    model = replace(model, licence="")  # the table has it
     request = _Request(custom=model, table=table, folder=store.folder).model_dump(mode="json")
     child = Child("server.cli.trial_process")
     try:

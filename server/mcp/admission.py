@@ -145,6 +145,8 @@ class Admission:
                 await self._turn(client)
                 async with self._in_session(client, request):
                     body = await self._body(client, request, receive)
+                    if body["type"] == "http.disconnect":
+                        return
                     await self._app(scope, _replaying(body, receive), self._sending(client, request, send))
             if request.stopped.cancelled_caught:
                 await _end(request, receive, send)

@@ -27,7 +27,7 @@ from server.mcp.jobs import Status
 from server.mcp.responses import data_response
 from server.mcp.run_calls import run_or_join
 from server.mcp.runs import Reply
-from server.mcp.service import MOST_NAMESAKES, Service
+from server.mcp.service import MOST_NAME, MOST_NAMESAKES, Service
 from server.mcp.tool_registration import REPEATABLE, for_a_model, tool
 from server.schemas import FolderReport
 
@@ -96,7 +96,8 @@ async def restore_folder(
 
 def _results(request: BatchRequest) -> Path:
     """The folder of an earlier call with the same settings, otherwise a new name_restored, name_restored_2, ..."""
-    name = f"{request.source.name or 'folder'}_restored"
+    own = (request.source.name or "folder").encode("utf-8", "replace")[:MOST_NAME].decode("utf-8", "ignore")
+    name = f"{own}_restored"
     for number in range(1, MOST_NAMESAKES):
         results = request.results / (f"{name}_{number}" if number > 1 else name)
         if not results.exists():

@@ -242,8 +242,8 @@ ProfileArgument: TypeAlias = Annotated[
 ExpertArgument: TypeAlias = Annotated[str | None, Field(max_length=80)]
 FindingsArgument: TypeAlias = Annotated[
     list[Rating] | None,
-    BeforeValidator(lambda given: None if given is None else _findings(given)),
     Field(max_length=len(Degradation)),
+    BeforeValidator(lambda given: None if given is None else _findings(given)),
     as_text("What you see, replaces the estimate: haze high, noise low; or none."),
 ]
 DescriptionArgument: TypeAlias = Annotated[
@@ -252,8 +252,8 @@ DescriptionArgument: TypeAlias = Annotated[
 TaskNamed: TypeAlias = Annotated[Task, BeforeValidator(task_of)]
 OrderArgument: TypeAlias = Annotated[
     list[TaskNamed] | None,
-    BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
     Field(max_length=MOST_TASKS),
+    BeforeValidator(lambda given: [] if str(given).strip().lower() in NO_STEPS else words(given)),
     as_text("Your own steps in order: denoising, super_resolution."),
 ]
 TaskArgument: TypeAlias = Annotated[
@@ -263,16 +263,16 @@ TaskArgument: TypeAlias = Annotated[
 ]
 FailedArgument: TypeAlias = Annotated[
     list[TaskNamed] | None,
-    BeforeValidator(words),
     Field(max_length=MOST_TASKS),
+    BeforeValidator(words),
     as_text("With plan: tasks of it that failed as the first step."),
 ]
 SecondsArgument: TypeAlias = Annotated[float | None, Field(gt=0)]
 ExpertRunsArgument: TypeAlias = Annotated[int | None, Field(ge=1)]
 ExpertsArgument: TypeAlias = Annotated[
     list[Annotated[str, Field(max_length=80)]] | None,
-    BeforeValidator(words),
     Field(max_length=32),
+    BeforeValidator(words),
     as_text("From list_experts, comma-separated."),
 ]
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}
@@ -294,8 +294,8 @@ StrengthArgument: TypeAlias = Annotated[
 ]
 RegionArgument: TypeAlias = Annotated[
     str | None,
-    BeforeValidator(_region),
     Field(max_length=MAX_PATH),
+    BeforeValidator(_region),
     as_text("x,y,w,h, polygon, faces or mask image."),
 ]
 HandleArgument: TypeAlias = Annotated[str, BeforeValidator(_handle), Field(pattern=HANDLE_PATTERN)]

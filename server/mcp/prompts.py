@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any
@@ -16,9 +15,8 @@ from mcp.types import INVALID_PARAMS
 from pydantic import Field
 
 from imaging.errors import RestoreError
-from imaging.reading import READABLE
 from server.errors import RequestError
-from server.mcp.service import MOST_LOOKED_AT, Service
+from server.mcp.service import Service, photos_below
 
 MOST_IN_A_FOLDER = 200
 
@@ -84,14 +82,10 @@ def _filled(name: str, **values: object) -> str:
     return Template(text).substitute(values)
 
 
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
-
-
 def _photos(service: Service, folder: str) -> list[Path]:
     """The photos of a folder that may be read, with those of its sub-folders. Raises `RequestError`."""
     real = service.readable_folder(folder)
-    photos = sorted(path for path in islice(real.rglob("*"), MOST_LOOKED_AT) if _is_photo(path))
+    photos = sorted(path for path in photos_below(real) if not path.name.startswith("."))
     if not photos:
         raise RequestError(f"there are no photos in {folder!r}", "photos end in .jpg, .png, .tif, .webp or the like")
     if len(photos) > MOST_IN_A_FOLDER:

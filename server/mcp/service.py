@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from agent.regions import RegionMask
@@ -20,7 +19,7 @@ from imaging.atomic import rename_new
 from imaging.disk import FREE_IT, require_space
 from imaging.errors import OutputError, OutputExists, RestoreError
 from imaging.image import Image
-from imaging.output import FORMAT_OF
+from imaging.output import FORMAT_OF, check_output
 from imaging.preparing import as_stored, prepared
 from imaging.progress import ProgressToken
 from imaging.reading import READABLE, read_bytes, read_image
@@ -49,7 +48,7 @@ MOST_NAME = 200
 MOST_SIMILAR = 3
 RUN_PATTERN = r"[0-9A-Za-z][0-9A-Za-z_-]{0,80}"
 MOST_LOOKED_AT = 5000
-"""Maximum files of an allowed folder that completion inspects."""
+"""Maximum files and folders of an allowed folder that are looked at for completions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,24 @@ class _Place:
     access: Access
     workspace: Workspace
     guides: dict[str, Guide] = field(default_factory=dict)
+
+
+def photos_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and its subfolders that are photos by their names.
+
+    Stops after `MOST_LOOKED_AT` entries. Folders that cannot be read are skipped, and links to folders not followed.
+    """
+    left, seen = [folder], 0
+    while left:  # not recursive: folders can be nested more deeply than calls
+        with suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > MOST_LOOKED_AT:
+                    return
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(Path(entry.path))
+                elif Path(entry.name).suffix.lower() in READABLE and os.path.isfile(entry.path):
+                    yield Path(entry.path)
 
 
 class Service:
@@ -259,10 +276,9 @@ class Service:
         """Completions of a path: readable images, or folders with images; relative to the folder or absolute."""
         found = dict[str, None]()
         for root in self.settings.allowed:
-            for path in islice(root.glob("**/*"), MOST_LOOKED_AT):
-                if path.suffix.lower() in READABLE and path.is_file():
-                    wanted = path.parent if folders else path
-                    found[str(wanted if absolute else wanted.relative_to(root))] = None
+            for path in photos_below(root):
+                wanted = path.parent if folders else path
+                found[str(wanted if absolute else wanted.relative_to(root))] = None
         return sorted(name for name in found if printable(name) == name)  # others cannot be given in JSON
 
     def require_room(self, width: int, height: int) -> None:
@@ -292,9 +308,11 @@ class Service:
         """A path in the output folder that does not exist yet: name.png, name_2.png, ...
 
         `output`: a name or a path below the output folder, a format, or a name with the suffix of a format. Raises
-        `RequestError` for a path outside that folder.
+        `RequestError` for a path outside that folder, and `OutputError` for one that cannot be written.
         """
-        return next(path for path in self._namesakes(name, output) if not os.path.lexists(path))
+        path = next(path for path in self._namesakes(name, output) if not os.path.lexists(path))
+        check_output(path, overwrite=False)
+        return path
 
     def _namesakes(self, name: str, output: str | None) -> Iterator[Path]:
         base = self._wanted_output(name, output)
@@ -310,7 +328,7 @@ class Service:
         path = with_home(wanted)
         if wanted.endswith(("/", os.sep)):
             path /= f"{name}.png"
-        if path.suffix.lower() not in FORMAT_OF:
+        if path.name and path.suffix.lower() not in FORMAT_OF:
             path = path.with_name(f"{path.name}.png")
         try:
             is_inside = (folder / path).resolve().is_relative_to(folder.resolve())

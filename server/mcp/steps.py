@@ -14,6 +14,7 @@ from agent.state import KEEP_INPUT, Plan, Step, Verdict, expert_of
 from agent.step import StepResult, experts_for, run_step
 from agent.step_context import StepContext
 from imaging.image import Image
+from imaging.limits import MIN_SIDE
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.schema import Profile
@@ -162,6 +163,8 @@ def finish_image(
     width = width or max(1, round(image.width * (height or 0) / image.height))
     height = height or max(1, round(image.height * width / image.width))
     service.require_pixels(width, height)
+    if min(width, height) < MIN_SIDE:
+        raise RequestError(f"{width}x{height} is too small", f"each side must have at least {MIN_SIDE} pixels")
     if abs(width * image.height / (height * image.width) - 1) > SAME_SHAPE and not stretch:
         right = max(1, round(image.height * width / image.width))
         raise RequestError(

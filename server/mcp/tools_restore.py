@@ -11,7 +11,7 @@ from mcp.types import CallToolResult
 
 from agent import events
 from agent.finishing import Finishing
-from agent.planning import enlargement
+from agent.planning import result_sizes
 from agent.run import Restoration, restore_file, resume_run
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
@@ -118,8 +118,9 @@ def _begin(
     reasoner = inputs.caller(options.findings, options.description)
     source, extent = sized(service.open(image, token), options.size)
     profile = extent.apply_to(profile, source.image.long_side)
-    factor = enlargement(source.image.long_side, profile)
-    service.require_room(source.image.width * factor, source.image.height * factor)
+    sizes = result_sizes(source.image.width, source.image.height, profile)
+    for width, height in (*sizes, *([extent.final] if extent.final else [])):
+        service.require_room(width, height)
     mask = service.mask(options.region)
     output = service.new_output(f"{source.name}_restored", options.output)
     restored = restore_file(

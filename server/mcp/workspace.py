@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, model_validator
 
 from agent.state import Step, Verdict
 from imaging.atomic import atomic_write
@@ -72,6 +72,15 @@ class Origin(BaseModel, frozen=True, extra="forbid"):
     candidate: CandidateOf | None = None
     network_profile: str = ""
     """Base64 of the ICC profile of a step's result whose pixels are stored as networks see them, in sRGB."""
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Origin:
+        try:
+            metadata_from_json(self.metadata.encode())
+            base64.b64decode(self.network_profile, validate=True)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not written by this program: {error!r}") from error
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +141,12 @@ class Workspace:
         image = replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale, **metadata)
         if not origin.network_profile:
             return in_network_space(image)
-        photo = self.line(handle)[0][0]
+        photo, made = self.line(handle)[0]
         return replace(
             image,
             icc_profile=base64.b64decode(origin.network_profile),
             network_space=True,
-            file_pixels=self.load(photo, limits, token).file_pixels if photo != handle else None,
+            file_pixels=self.load(photo, limits, token).file_pixels if photo != handle and made is None else None,
         )
 
     def name(self, handle: str) -> str:

@@ -101,6 +101,8 @@ EDITS: dict[str, Callable[[Any], None]] = {
     "a size of zero": put([0, 0], "final_size"),
     "endless seconds": put(float("inf"), "seconds", "experts"),
     "seconds that are no number": put(float("nan"), "seconds", "experts"),
+    "endless seconds of a candidate": put(float("inf"), "nodes", 1, "verdicts", 0, "seconds"),
+    "seconds of a candidate that are no number": put(float("nan"), "nodes", 1, "verdicts", 0, "seconds"),
     "a strength above one": put(99.0, "strength"),
     "an output with a NUL": put("a\0b.png", "output"),
     "an output of 5000 characters": put(f"/{'y' * 5000}.png", "output"),

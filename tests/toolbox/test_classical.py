@@ -107,6 +107,13 @@ def test_a_constant_image_stays_constant(card: ExpertCard, value: float) -> None
     assert np.ptp(result) < 0.02
 
 
+@pytest.mark.parametrize("shape", [(8, 3000, 3), (3000, 8, 3), (8, 8, 3)], ids=str)
+@pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
+def test_thin_and_small_images_are_restored(card: ExpertCard, shape: tuple[int, int, int]) -> None:
+    noise = np.random.default_rng(0).random(shape, np.float32)
+    assert np.isfinite(restored(card, noise)).all()
+
+
 @pytest.mark.parametrize("card", CLASSICAL, ids=lambda card: card.name)
 def test_results_are_deterministic(card: ExpertCard, photos: list[FloatArray]) -> None:
     bad = degrade(photos[1][:96, :112], card.task.degradation, np.random.default_rng(3), Severity.LOW)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from imaging.convert import FloatArray
@@ -33,3 +34,10 @@ def middle(pixels: FloatArray, side: int) -> FloatArray:
     """The central crop of an image, with at most `side` pixels per side."""
     top, left = (max(0, (length - side) // 2) for length in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])
+
+
+def shrunk(pixels: FloatArray, scale: float) -> FloatArray:
+    """(H, W, C) pixels reduced by area; a side of less than a pixel becomes one pixel."""
+    height, width = pixels.shape[:2]
+    across, down = max(scale, 1 / width), max(scale, 1 / height)
+    return np.asarray(cv2.resize(pixels, None, fx=across, fy=down, interpolation=cv2.INTER_AREA), np.float32)

@@ -11,7 +11,7 @@ from imaging.convert import FloatArray
 from imaging.progress import ProgressToken
 from toolbox.classical.filters import Filter
 from toolbox.classical.perceptron import load_perceptron
-from toolbox.classical.sampling import thinned
+from toolbox.classical.sampling import shrunk, thinned
 
 WEIGHTS = Path(__file__).with_name("tone_curve.safetensors")
 THUMBNAIL = 160
@@ -51,7 +51,7 @@ def tone_curve_of(slopes: FloatArray) -> FloatArray:
 def tone_curve_features(pixels: FloatArray) -> FloatArray:
     """(40,) quantiles of V, of the minimum channel, of the saturation, and of the gradient of V."""
     scale = THUMBNAIL / max(pixels.shape[:2])
-    small = pixels if scale >= 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = pixels if scale >= 1 else shrunk(pixels, scale)
     value, least = small.max(axis=2), small.min(axis=2)
     gradient = cv2.magnitude(cv2.Sobel(value, cv2.CV_32F, 1, 0), cv2.Sobel(value, cv2.CV_32F, 0, 1))
     planes = {

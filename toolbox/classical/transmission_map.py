@@ -12,6 +12,7 @@ from imaging.convert import FloatArray
 from imaging.progress import ProgressToken
 from toolbox.classical.dehazing import air_light
 from toolbox.classical.perceptron import load_perceptron
+from toolbox.classical.sampling import shrunk
 
 WEIGHTS = Path(__file__).with_name("transmission_map.safetensors")
 THUMBNAIL = 128
@@ -29,7 +30,7 @@ def learned_transmission_map(pixels: FloatArray, token: ProgressToken) -> FloatA
     The training data contains clear photos, so naturally pale images change little.
     """
     scale = THUMBNAIL / max(pixels.shape[:2])
-    small = pixels if scale >= 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = pixels if scale >= 1 else shrunk(pixels, scale)
     logits = load_perceptron(WEIGHTS)(transmission_features(small))
     transmission, air = transmission_of(logits, air_light(small))
     token.report(0.5)

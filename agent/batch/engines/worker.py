@@ -93,7 +93,8 @@ class _Watch:
             case Started():
                 self._pixels = event.width * event.height
             case Planned():
-                pixels = self._pixels * math.prod(step.scale for step in event.plan.steps) ** 2
+                enlarged = self._pixels * math.prod(step.scale for step in event.plan.steps) ** 2
+                pixels = max(enlarged, event.plan.final_width * event.plan.final_height)
                 if self._most is not None and pixels > self._most:
                     too_large = f"a result of {pixels} pixels is more than the {self._most} allowed"
                     raise ResourceError(too_large, "ask for a smaller scale or long side")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,29 @@ def test_a_record_names_no_results_elsewhere(folder: Folder, tmp_path: Path, pla
     (folder.results / OWN / "record.jsonl").write_text(json.dumps(entry) + "\n")
     assert counts(folder.run()) == (1, 0, 0, 0)
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"output": "a\0.png"}, {"output": ""}, {"output": "x" * 5000}, {"output_size": 10**40}]
+    + [
+        {"figures": {name: value}}
+        for name in ("seconds", "gain", "quality")
+        for value in (float("nan"), float("inf"))
+    ],
+    ids=str,
+)
+def test_a_line_of_a_record_that_no_batch_wrote_spoils_at_most_its_picture(
+    folder: Folder, edit: dict[str, Any]
+) -> None:
+    folder.add("a.png", "b.png")
+    folder.run()
+    first, second = folder.lines()
+    edited = first | edit | {"figures": first["figures"] | edit.get("figures", {})}
+    (folder.results / OWN / "record.jsonl").write_text(f"{json.dumps(edited)}\n{json.dumps(second)}\n")
+    report = folder.run()
+    assert (report.total, report.done_before) == (2, 1)
+    assert report.failures == [] or report.failures[0].source == "a.png"
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

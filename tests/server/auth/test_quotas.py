@@ -153,6 +153,14 @@ def test_a_server_with_as_many_requests_as_it_takes_refuses_the_next(
     assert wire.status("bob", "ping", length=1000) == 503
 
 
+def test_a_client_that_leaves_within_its_request_is_no_error(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    for unfinished in [wire.unfinished("alice") for _ in range(OF_EACH.requests)]:
+        unfinished.close()
+    while not wire.is_serving("alice"):  # until the first of them is over
+        time.sleep(0.05)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_streams_of_a_client_end_its_own_oldest(wire: Wire) -> None:
     def listen(name: str) -> socket.socket:
         return wire.post(name, "subscriptions/listen", {"notifications": {"resourcesListChanged": True}})

@@ -199,15 +199,19 @@ async def test_the_tool_stops_at_its_time_limit_and_says_how_to_resume(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("most", "size"), [(10_000, None), (3_000_000, "4K")], ids=["enlarged by experts", "resized at the end"]
+)
 async def test_the_tool_refuses_results_beyond_the_pixel_limit(
-    photos: Any, quick: Path, settings: ServerSettings
+    photos: Any, quick: Path, settings: ServerSettings, most: int, size: str | None
 ) -> None:
-    narrow = build_server(ServerSettings(**{**_fields(settings), "max_output_pixels": 10_000}))
+    narrow = build_server(ServerSettings(**{**_fields(settings), "max_output_pixels": most}))
     async with Client(narrow) as client:
-        answered = await client.call_tool("restore_folder", {"folder": ".", "profile": "quick.toml"})
+        arguments = {"folder": ".", "profile": "quick.toml", "size": size}
+        answered = await client.call_tool("restore_folder", arguments)
     report = FolderReport.model_validate(answered.structured_content)
     assert (report.restored + report.unchanged, report.failed) == (0, 2)
-    assert "more than the 10000 allowed" in report.failures[0].reason
+    assert f"more than the {most} allowed" in report.failures[0].reason
 
 
 def _fields(settings: ServerSettings) -> dict[str, Any]:

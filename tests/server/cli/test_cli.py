@@ -63,6 +63,23 @@ def test_memory_is_the_budget_of_the_run(run: Any, photos: Any, monkeypatch: pyt
     assert memory_budget() == 7 << 30
 
 
+@pytest.mark.parametrize("number", ["inf", "1e300"])
+def test_infinite_limits_are_none(run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    seen = list[object]()
+    monkeypatch.setattr("agent.run.restore_file", lambda *_, **__: seen.append(memory_budget()))
+    monkeypatch.setattr("server.mcp.app.serve", lambda settings, *_: seen.append(settings.workspace_bytes))
+    run("restore", photos.noisy, "--memory", number)
+    result = run("serve", photos.folder, "--memory", number, "--workspace-gb", number, "--workspace-days", number)
+    assert result.exit_code == 0, result.stderr
+    assert seen == [10**9 << 30] * 2
+
+
+@pytest.mark.parametrize("region", ["face " + "9" * 5000, "9" * 5000, "0.5," * 3000])
+def test_regions_of_endless_numbers_are_refused(run: Any, photos: Any, region: str) -> None:
+    result = run("restore", photos.noisy, "--region", region)
+    assert result.exit_code == 2, result.stderr
+
+
 def test_an_invalid_budget_is_a_one_line_error(run: Any, photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MEMORY_VARIABLE, "plenty")
     result = run("restore", photos.noisy)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from agent.expert_choice import candidates
 from agent.qmoe import run_candidates
-from agent.state import Step
+from agent.state import HALF_CLEANED, KEEP_INPUT, UNTOUCHED, Step
 from agent.step import experts_for
 from agent.step_context import StepContext
 from benchmarks.architectures import photo
@@ -177,6 +177,15 @@ def test_a_name_with_a_dot_is_added_used_and_removed(models: Command, store: Mod
     assert ExpertPool().catalogue.card("net_v1.5").licence == "mine \x7f alone"
     assert models("list").exit_code == models("remove", "net_v1.5").exit_code == 0
     assert list(store.files()) == store.custom_cards() == []
+
+
+@pytest.mark.parametrize("name", [KEEP_INPUT, f"mine{UNTOUCHED}", f"mine{HALF_CLEANED}"])
+def test_names_of_candidates_that_are_not_experts_are_refused(
+    models: Command, store: ModelStore, tmp_path: Path, name: str
+) -> None:
+    result = models("add", NAMED["NAFNet"].write(tmp_path), "--task", "denoising", "--name", name)
+    assert (result.exit_code, list(store.files())) == (2, [])
+    assert "candidates that are not experts" in result.stderr
 
 
 def test_a_network_in_ncnn_s_format_is_added_and_removed_with_both_files(

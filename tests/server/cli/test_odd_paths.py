@@ -15,6 +15,7 @@ LONG, DEEP = "y" * 300, "y/" * 2100 + "y"
 PATHS = {
     "a name that is too long": LONG,
     "a path that is too long": DEEP,
+    "many folders": "d/" * 1200 + "y",
     "a name that is not UTF-8": os.fsdecode(b"caf\xe9"),
     "below a file": "noisy.jpg/inside",
     "a link to itself": "circle",

@@ -134,3 +134,14 @@ def test_a_signal_ends_a_trial_and_its_process(
     assert not old.exists()
     if code > 0:
         assert list(store.folder.iterdir()) == []
+
+
+def test_names_and_licences_that_are_not_unicode_are_escaped(store: ModelStore, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    network = SRVGGNetCompact(num_feat=8, num_conv=1, upscale=1)
+    torch.save(network.state_dict(), tmp_path / f"{odd}.pth")
+    arguments = ["models", "add", str(tmp_path / f"{odd}.pth"), "--task", "denoising", "--name", "mine"]
+    result = CliRunner().invoke(app, [*arguments, "--licence", odd])
+    assert result.exit_code == 0, result.output
+    (card,) = store.custom_cards()
+    assert card.read_text("utf-8").count("caf\\\\udce9") == 2

@@ -82,6 +82,11 @@ async def test_images_that_cannot_be_had_are_refused(
         ("restore_to_4k", {"profile": "/etc/evil.toml"}, "outside the allowed folders"),
         ("restore_to_4k", {"size": "huge"}, "longer side"),
         ("restore_to_4k", {"size": 1_000_000}, "from 64 to 16384"),
+        ("restore_to_4k", {"size": "16384"}, "more than this server's limit"),
+        ("restore_to_4k", {"size": "16384", "plan": "none"}, "more than this server's limit"),
+        ("restore_to_4k", {"size": "64x7 crop"}, "at least 8 pixels"),
+        ("plan_restoration", {"size": "64x1 crop"}, "at least 8 pixels"),
+        ("finish_restoration", {"width": 7}, "at least 8 pixels"),
         ("restore_folder", {"folder": ".", "size": "12 MP"}, "for a folder"),
         ("denoise", {"expert": "nlm_denoising"}, "nlm_denoise"),
         ("restore_to_4k", {"experts": ["nlm_denoising"]}, "nlm_denoise"),
@@ -134,16 +139,26 @@ async def test_an_unexpected_error_is_logged_and_its_text_is_not_sent(
     assert "inner workings" in caplog.text
 
 
-async def test_an_output_elsewhere_is_refused_before_the_work(
-    server: MCPServer[Any], photos: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("../../x.png", "not in the output folder"),
+        ("é" * 190, "more than the 255"),
+        ("d/" * 1500 + "x", "not a path that a file can have"),
+        (".", "not in the output folder"),
+    ],
+    ids=["elsewhere", "long", "deep", "the folder itself"],
+)
+async def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    server: MCPServer[Any], photos: Any, monkeypatch: pytest.MonkeyPatch, output: str, told: str
 ) -> None:
     def run_step(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("server.mcp.steps.run_step", run_step)
-    arguments = {"image": str(photos.noisy), "output": "../../x.png"}
+    arguments = {"image": str(photos.noisy), "output": output}
     async with Client(server) as client:
-        assert "not in the output folder" in await refusal(client, "denoise", arguments)
+        assert told in await refusal(client, "denoise", arguments)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ PATHS = {
     "a path that is too long": "y/" * 2040 + "y",
     "a NUL": "a\0b",
     "only dots": "..",
+    "one dot": ".",
     "a root": "/",
     "a link to itself": "circle",
     "below a file": "noisy.jpg/inside",

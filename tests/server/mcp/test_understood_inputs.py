@@ -85,3 +85,15 @@ async def test_forms_of_an_image(server: MCPServer[Any], photos: Any, facts: Any
             assert seen["shown"].endswith(("of 96x80, at 100%", "of 48x40, at 100%"))
         for name in ("photo", "path", "file"):
             assert not (await client.call_tool("look", {name: str(Path("clean.png"))})).is_error
+
+
+@pytest.mark.anyio
+async def test_null_as_text_means_not_given(server: MCPServer[Any], photos: Any) -> None:
+    """For every optional argument of every tool; the image does not exist, so that nothing is done."""
+    async with Client(server) as client:
+        for tool in (await client.list_tools()).tools:
+            needed = dict.fromkeys(tool.input_schema.get("required", []), "absent.png")
+            for name in tool.input_schema["properties"].keys() - needed.keys():
+                reply = await client.call_tool(tool.name, {**needed, name: "null"})
+                text = "".join(getattr(block, "text", "") for block in reply.content)
+                assert text != f"Error executing tool {tool.name}", name

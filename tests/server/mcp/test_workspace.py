@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import base64
+import json
 import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from agent.state import Step, Verdict
+from imaging.decoding.colour import srgb_profile
 from imaging.errors import ResourceError
 from imaging.image import Image
 from imaging.writing import encode_image
@@ -145,6 +149,38 @@ def test_a_damaged_image_is_written_again_and_odd_entries_are_left_alone(workspa
     for handle in (given, stored):
         assert workspace.load(handle).width == image.width
     assert not (workspace.folder / "img_0123456789ab.image").exists()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"metadata": "a" * 50},
+        {"metadata": "[]"},
+        {"metadata": "{}"},
+        {"metadata": json.dumps({"exif": 1, "xmp": "", "iptc": ""})},
+        {"network_profile": "not base64"},
+        {"bit_depth": 7},
+        {"candidate": {}},
+    ],
+    ids=str,
+)
+def test_an_edited_image_is_refused(workspace: Workspace, image: Image, edit: dict[str, Any]) -> None:
+    handle = workspace.keep_image(image)
+    file = workspace.folder / f"{handle}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | edit))
+    with pytest.raises(UnknownHandle, match="damaged or of another version"):
+        workspace.load(handle)
+
+
+def test_images_that_were_made_from_each_other_are_loaded(workspace: Workspace, image: Image) -> None:
+    first, second = workspace.keep_image(image), workspace.keep_image(image.with_note("another"))
+    verdict = {"expert": "one", "score": 0.5}
+    for handle, parent in ((first, second), (second, first)):
+        file = workspace.folder / f"{handle}.json"
+        made = {"parent": parent, "step": {"task": "denoising"}, "verdict": verdict}
+        profile = base64.b64encode(srgb_profile()).decode()
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"candidate": made, "network_profile": profile}))
+    assert workspace.load(first).width == image.width
 
 
 def test_images_of_a_clock_that_was_ahead_make_room(tmp_path: Path) -> None:
