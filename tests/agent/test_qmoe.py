@@ -22,7 +22,7 @@ from imaging.device import DEVICE_VARIABLE, device_index, devices
 from imaging.image import Image
 from imaging.progress import ProgressToken
 from imaging.resizing import resize
-from iqa.expected_gain import AS_GOOD_DB, SHORTLIST_SIZE, ExpectedGain, expected_gains, is_probable
+from iqa.expected_gain import AS_GOOD_DB, SHORTLIST_SIZE, expected_gains, is_probable
 from iqa.features import extract_features
 from iqa.patches import SIDE
 from profiles.loading import load_profile
@@ -102,49 +102,6 @@ def test_exhaustively_all_of_them_run(pool: ExpertPool) -> None:
     cards = candidates(STEP, profile, pool)
     chosen = shortlist(cards, profile, PICTURE, extract_features(PICTURE))
     assert sorted(card.name for card in chosen) == sorted(card.name for card in cards)
-
-
-@pytest.mark.parametrize(
-    ("quality", "keys", "run"),
-    [
-        (None, {}, {"for_clean", "for_compressed"}),
-        (15, {}, {"for_compressed"}),
-        (15, {"exhaustive": True}, {"for_clean", "for_compressed"}),
-        (15, {"experts": ("for_clean",)}, {"for_clean"}),
-    ],
-)
-def test_a_compressed_picture_is_enlarged_by_experts_made_for_such(
-    quality: int | None, keys: dict[str, object], run: set[str]
-) -> None:
-    """Those for clean pictures turn blocks and ringing into worms."""
-    new = NEW.model_copy(update={"task": Task.SUPER_RESOLUTION, "scale": 4})
-    cards = [
-        new.model_copy(update={"name": f"for_{kind}", "blind": kind == "compressed"})
-        for kind in ("clean", "compressed")
-    ]
-    profile = load_profile("default").model_copy(update=keys)
-    image = noisy_coffee(0, quality)
-    step = Step(task=Task.SUPER_RESOLUTION, scale=4)
-    able = candidates(step, profile, ExpertPool(Catalogue((*default_catalogue(), *cards))))
-    names = {card.name for card in shortlist(able, profile, image, extract_features(image))}
-    assert names & {card.name for card in cards} == run
-
-
-@pytest.mark.parametrize(("exhaustive", "interpolated"), [(False, False), (True, True)])
-def test_no_picture_is_only_interpolated_if_a_network_can_enlarge_it(
-    exhaustive: bool, interpolated: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every network loses on texture that is as fine as noise, and interpolation least."""
-    losses = {"lanczos_4x": 0.0, "restore4k_sr_x4": -0.8, "restore4k_sr_x4_real": -1.0}
-    gains = {name: ExpectedGain(loss - 0.5, loss) for name, loss in losses.items()}
-    monkeypatch.setattr("agent.expert_choice.ranking_gains", lambda features, task: gains)
-    profile = load_profile("default").model_copy(update={"exhaustive": exhaustive})
-    image = noisy_coffee(0, None)
-    cards = candidates(Step(task=Task.SUPER_RESOLUTION, scale=4), profile, ExpertPool())
-    assert losses.keys() <= {card.name for card in cards}
-    names = {card.name for card in shortlist(cards, profile, image, extract_features(image))}
-    assert ("lanczos_4x" in names) == interpolated
-    assert "restore4k_sr_x4" in names
 
 
 @dataclass(frozen=True)
