@@ -52,6 +52,8 @@ class RestorationSummary(BaseModel):
     height: int
     plan: list[str]
     steps: list[StepTaken]
+    left: list[str]
+    """Findings and planned steps that were not restored, with reasons."""
     warnings: list[str]
     seconds: dict[str, float]
     model_use: ModelUse = ModelUse()
@@ -81,6 +83,26 @@ class Restoration:
         """The nodes from the input to the result."""
         return self.state.path_to(self.state.current)
 
+    def left(self) -> list[str]:
+        """Findings and planned steps that were not restored, with reasons."""
+        state, nodes = self.state, self.path_taken()
+        done = {node.step.task for node in nodes if node.step and node.expert not in (None, KEEP_INPUT)}
+        tried = {node.step.task for node in state.nodes if node.step}
+        budget = {step.task for step in nodes[-1].remaining_steps}
+        left = []
+        for task in dict.fromkeys(step.task for step in (state.plan.steps if state.plan else ())):
+            if task in done:
+                continue
+            if task in budget:
+                why = "the budget was spent"
+            elif task in tried:
+                why = "tried; no result was better than without it"
+            else:
+                why = "not needed any more after the steps before it"
+            left.append(f"{task.value}: {why}")
+        doubtful = (reason for reason in (state.plan.reasons if state.plan else ()) if " is left" in reason)
+        return [*left, *(reason.replace(" and is left", "").replace(" is left", "") for reason in doubtful)]
+
     def summary(self) -> RestorationSummary:
         """The summary of the run."""
         state = self.state
@@ -97,6 +119,7 @@ class Restoration:
                 for node in self.path_taken()
                 if node.step is not None
             ],
+            left=self.left(),
             warnings=list(state.warnings),
             seconds={name: round(value, 3) for name, value in state.seconds.items()},
             model_use=state.model_use,

@@ -30,6 +30,8 @@ def show_restoration(console: Console, summary: RestorationSummary) -> None:
         for step in summary.steps:
             table.add_row(step.step, step.expert, f"{step.score:.3f}")
         console.print(table)
+    for reason in summary.left:
+        console.print(f"left:    {reason}")
     console.print(f"picture: {summary.output} ({summary.width}x{summary.height})")
     console.print(f"report:  {summary.report}")
     parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items() if seconds >= 0.05)

@@ -47,7 +47,7 @@ def _facts(restored: Restoration, picture: Picture, original: Picture, region: s
         fact("file", state.output),
         found_line(state.perception) if state.perception else "",
         fact("steps", "; ".join(map(_step, taken))),
-        fact("left", "; ".join(_left(restored))),
+        fact("left", "; ".join(restored.left())),
         fact("reasons", "; ".join(_reasons(restored))),
         fact("strength", state.strength if state.strength < 1 else None),
         fact("region", f"{region or 'as given'}; unchanged outside it" if state.is_masked else None),
@@ -155,25 +155,3 @@ def _reasons(restored: Restoration) -> list[str]:
         if task in taken and gain.median_db > 0
     ]
     return [*expected, *reasons][:MOST_REASONS]
-
-
-def _left(restored: Restoration) -> list[str]:
-    """Findings and planned steps that were not restored, with reasons."""
-    state = restored.state
-    nodes = restored.path_taken()
-    done = {node.step.task for node in nodes if node.step and node.expert not in (None, KEEP_INPUT)}
-    tried = {node.step.task for node in state.nodes if node.step}
-    budget = {step.task for step in nodes[-1].remaining_steps}
-    left = []
-    for task in dict.fromkeys(step.task for step in (state.plan.steps if state.plan else ())):
-        if task in done:
-            continue
-        if task in budget:
-            why = "the budget was spent"
-        elif task in tried:
-            why = "tried; no result was better than without it"
-        else:
-            why = "not needed any more after the steps before it"
-        left.append(f"{task.value}: {why}")
-    doubtful = (reason for reason in (state.plan.reasons if state.plan else ()) if " is left" in reason)
-    return [*left, *(reason.replace(" and is left", "").replace(" is left", "") for reason in doubtful)]

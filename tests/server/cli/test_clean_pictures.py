@@ -56,3 +56,16 @@ def test_clean_mosaics_and_night_skies_are_neither_cleaned_nor_brightened(
 def test_a_noisy_photo_is_cleaned(tmp_path: Path) -> None:
     photo = data.astronaut()[:SIDE, :SIDE] + np.random.default_rng(0).normal(0, 30, (SIDE, SIDE, 3))
     assert "denoising" in planned(photo, tmp_path)
+
+
+def test_a_night_photo_that_stays_dark_is_told_with_the_reason(tmp_path: Path) -> None:
+    """In words and in JSON, so that a person can ask for more light."""
+    file, result = tmp_path / "night.png", tmp_path / "result.png"
+    PIL.Image.fromarray((data.astronaut()[:SIDE, :SIDE] * 0.12).astype(np.uint8)).save(file)
+    command = ["restore", str(file), "--output", str(result), "--runs", str(tmp_path / "runs"), "--max-runs", "1"]
+    told = CliRunner().invoke(app, [*command, "--quiet"])
+    assert told.exit_code == 0, told.output
+    lines = [line for line in told.stdout.splitlines() if line.startswith("left:")]
+    assert any("dark" in line and "brightening" in line for line in lines), told.stdout
+    again = CliRunner().invoke(app, [*command, "--json", "--overwrite"])
+    assert any("dark" in reason for reason in json.loads(again.stdout)["left"])
