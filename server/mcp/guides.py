@@ -49,30 +49,30 @@ class Guide:
         """Make an image the current one. `line`: the images that it was made from, and the image itself."""
         search = self.search
         at = search.state.nodes[0]
-        for handle, made in line:
+        for handle, candidate in line:
             known = [node for node in search.state.nodes if self.handles[node.id] == handle]
             if search.node in known:
                 at = search.node
             elif known:
                 at = known[-1]
-            elif made:
-                at = self._add(at, handle, made)
+            elif candidate:
+                at = self._add(at, handle, candidate)
         if at.id != search.state.current:
             search.move_to(at)
         search.hold(image)
         search.timer = Timer()  # a step's budget begins with its call
 
-    def _add(self, parent: Node, handle: str, made: CandidateOf) -> Node:
+    def _add(self, parent: Node, handle: str, candidate: CandidateOf) -> Node:
         """Add the node of a step that was taken before the plan was made, or by an earlier server process."""
         node = Node(
             id=len(self.search.state.nodes),
             parent=parent.id,
-            step=made.step,
-            expert=made.verdict.expert,
-            width=parent.width * made.step.scale,
-            height=parent.height * made.step.scale,
-            score=made.verdict.score,
-            remaining_steps=_without(parent.remaining_steps, made.step),
+            step=candidate.step,
+            expert=candidate.verdict.expert,
+            width=parent.width * candidate.step.scale,
+            height=parent.height * candidate.step.scale,
+            score=candidate.verdict.score,
+            remaining_steps=_without(parent.remaining_steps, candidate.step),
         )
         self.handles[node.id] = handle
         self.search.put(node)

@@ -100,9 +100,9 @@ class RunUnderWay(CallToolResult):
                 fact("next", f'get_run("{run.id}") waits for the result, as the same call does; cancel_run stops it'),
             ]
         )
-        made = cls(content=reply.content)
-        made._run = run
-        return made
+        response = cls(content=reply.content)
+        response._run = run
+        return response
 
     @property
     def run(self) -> Run:

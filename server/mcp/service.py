@@ -156,11 +156,11 @@ class Service:
             data = read_bytes(file, limits)  # once: the decoded bytes are the stored ones
             image = as_stored(prepared(read_image(data, limits, name=str(file), token=token)))
             name = file.stem
-            handle = self.workspace.keep_file(data, name) if keep else given.value
+            handle = self.workspace.store_file(data, name) if keep else given.value
         else:
             data = self._data(given, token)
             image = as_stored(prepared(read_image(data, limits, token=token)))
-            handle = self.workspace.keep_file(data) if keep else "(given)"
+            handle = self.workspace.store_file(data) if keep else "(given)"
             file, name = (self.workspace.path(handle), self.workspace.name(handle)) if keep else (Path(), handle)
         return Source(image, Picture(handle=handle, width=image.width, height=image.height), file, name)
 
@@ -296,12 +296,12 @@ class Service:
                 "ask for a smaller size",
             )
 
-    def keep_result(
-        self, image: Image, name: str, photo: str, output: str | None = None, made: CandidateOf | None = None
+    def store_result(
+        self, image: Image, name: str, photo: str, output: str | None = None, candidate: CandidateOf | None = None
     ) -> tuple[str, Picture]:
-        """Save a result in the output folder, and give it a handle; its path, and the picture. `made`: its step."""
+        """Save a result in the output folder, and give it a handle; returns path and picture. `candidate`: its step."""
         file = self.save(image, name, output)
-        handle = self.workspace.keep_image(image, made, photo)
+        handle = self.workspace.store_image(image, candidate, photo)
         return file, Picture(handle=handle, width=image.width, height=image.height)
 
     def new_output(self, name: str, output: str | None = None) -> Path:

@@ -116,7 +116,7 @@ def judge_candidates(
             origin = CandidateOf(
                 parent=source.picture.handle, step=step, verdict=candidate.verdict, input_verdict=kept
             )
-            handle = service.workspace.keep_image(candidate.image, origin, source.name)
+            handle = service.workspace.store_image(candidate.image, origin, source.name)
         found.append((handle, candidate.verdict, candidate.image))
 
     whole = profile.model_copy(update={"exhaustive": True})
@@ -175,7 +175,7 @@ def finish_image(
     scale = width / search.state.nodes[0].width
     planned = Plan(steps=(), final_width=width, final_height=height, by="caller")
     finished = finish(image, planned, search.state.profile.grain, scale)
-    file, picture = service.keep_result(finished, f"{source.name}_restored", source.name, output)
+    file, picture = service.store_result(finished, f"{source.name}_restored", source.name, output)
     lines = [
         f"Finished at {width}x{height}; saved as {file}.",
         picture_line(picture),
@@ -290,14 +290,14 @@ def _finish_step(
         ]
         return Reply(picture_response(lines))
     image = _blended(service, source.image, best.image, step, options)
-    made = CandidateOf(
+    candidate = CandidateOf(
         parent=source.picture.handle,
         step=step,
         verdict=winner,
         input_verdict=kept,
         is_modified=image is not best.image,
     )
-    file, picture = service.keep_result(image, name, source.name, options.output, made)
+    file, picture = service.store_result(image, name, source.name, options.output, candidate)
     guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
     is_worse = before is not None and winner.score <= before and best.faces is None  # each face is judged on its own
     verdict = "chosen, though its score is not above that of the input" if is_worse else ""

@@ -85,11 +85,11 @@ def tool(
 ) -> Callable[[ToolFunction], ServedTool]:
     """Make a tool of a function, under the function's name; its docstring is the description for models."""
 
-    def made(function: ToolFunction) -> ServedTool:
+    def registered(function: ToolFunction) -> ServedTool:
         description = " ".join((function.__doc__ or "").split())
         return ServedTool(function, title, description, annotations, meta)
 
-    return made
+    return registered
 
 
 def slim(tool: Tool) -> Tool:

@@ -62,9 +62,10 @@ async def analyze_quality(
         source = service.open(image, token, keep=False)
         token.check()
         report = _slim_quality(quality_report(source.image, source.picture, service.experts))
-        if made := judgement_of(service.workspace, source.picture.handle):
+        if candidate := judgement_of(service.workspace, source.picture.handle):
             report["judged"] = (
-                f"score {made.verdict.score:.3f} for {judged_on(made)}; candidates rank by it, not by quality"
+                f"score {candidate.verdict.score:.3f} for {judged_on(candidate)}; "
+                "candidates rank by it, not by quality"
             )
         return report
 

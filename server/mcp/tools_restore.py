@@ -151,7 +151,7 @@ def sized(source: Source, size: TargetSize | None) -> tuple[Source, Extent]:
 def _reply(service: Service, restored: Restoration, source: Source, region: str | None) -> Reply:
     """The facts of a restoration, with pictures before and after and a detail."""
     image = restored.image or read_image(restored.output)
-    handle = service.workspace.keep_file(restored.output.read_bytes(), source.name)
+    handle = service.workspace.store_file(restored.output.read_bytes(), source.name)
     picture = Picture(handle=handle, width=image.width, height=image.height)
     seen = before_and_after(source.image, image)
     return Reply(restoration_response(restored, picture, source.picture, seen, region), str(restored.output))

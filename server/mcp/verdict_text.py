@@ -53,16 +53,16 @@ def face_verdicts(work: FaceWork | None) -> list[Verdict]:
 
 def override_hint(verdicts: Sequence[Verdict]) -> str:
     """How the caller can select a result although the input was kept."""
-    made = [verdict for verdict in verdicts if verdict.expert != KEEP_INPUT and not verdict.error]
-    best = max(made, key=lambda verdict: verdict.score, default=None)
+    results = [verdict for verdict in verdicts if verdict.expert != KEEP_INPUT and not verdict.error]
+    best = max(results, key=lambda verdict: verdict.score, default=None)
     return f"expert = {best.expert} takes that result in any case" if best else ""
 
 
 def candidates_line(verdicts: Sequence[Verdict]) -> str:
     """A line with the candidates and their scores, the best first."""
     whole = {verdict.expert for verdict in verdicts if verdict.stage != "prescreen"}
-    told = (verdict for verdict in verdicts if verdict.stage != "prescreen" or verdict.expert not in whole)
-    ranked = sorted(told, key=lambda verdict: verdict.score, reverse=True)
+    shown = (verdict for verdict in verdicts if verdict.stage != "prescreen" or verdict.expert not in whole)
+    ranked = sorted(shown, key=lambda verdict: verdict.score, reverse=True)
     more = f"; {len(ranked) - MOST_ROWS} more" if len(ranked) > MOST_ROWS else ""
     return fact("candidates", "; ".join(map(describe, ranked[:MOST_ROWS])) + more)
 
@@ -84,14 +84,14 @@ def faces_lines(work: FaceWork | None, region: RegionMask | None, image: Image) 
 def judgement_of(workspace: Workspace, handle: str) -> CandidateOf | None:
     """The step and verdict of an image that was judged as it is; None for other images."""
     with suppress(UnknownHandle):
-        made = workspace.candidate(handle)
-        return made if made and not made.is_modified else None
+        candidate = workspace.candidate(handle)
+        return candidate if candidate and not candidate.is_modified else None
     return None
 
 
-def judged_on(made: CandidateOf) -> str:
+def judged_on(candidate: CandidateOf) -> str:
     """The step and input that a verdict belongs to."""
-    return f"{made.step} on {made.parent}"
+    return f"{candidate.step} on {candidate.parent}"
 
 
 def common_verdicts(
@@ -108,14 +108,14 @@ def common_verdicts(
     return None
 
 
-def better_by_verdict(made: CandidateOf, verdicts: tuple[Verdict, Verdict]) -> str:
+def better_by_verdict(candidate: CandidateOf, verdicts: tuple[Verdict, Verdict]) -> str:
     """A line that names the better image, by the rule of Q-MoE."""
     best = PLACES[verdicts.index(best_verdict(verdicts))]
     is_tie = abs(verdicts[0].score - verdicts[1].score) <= own_error()
     how = "a tie by score, the more consistent with the input" if is_tie else "by score"
     return fact(
         "better",
-        f"{best}, {how} of {judged_on(made)}: quality, consistency with the input, what the expert should gain",
+        f"{best}, {how} of {judged_on(candidate)}: quality, consistency with the input, what the expert should gain",
     )
 
 

@@ -93,7 +93,7 @@ class Workspace:
     free_bytes: int = 1 << 30
     """Space that must stay free on the disk."""
 
-    def keep_file(self, data: bytes, name: str = "") -> str:
+    def store_file(self, data: bytes, name: str = "") -> str:
         """Store the bytes of a readable image file and return its handle. `name`: base name of its photo."""
         handle = handle_of(data)
         if not self._holds(handle, data):
@@ -102,8 +102,8 @@ class Workspace:
         self._set_name(handle, name)
         return handle
 
-    def keep_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
-        """Store an image, quantized to 16 bit, and return its handle. `name`: as for `keep_file`.
+    def store_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
+        """Store an image, quantized to 16 bit, and return its handle. `name`: as for `store_file`.
 
         Equal pixels by two experts get two handles, because each has its own verdict. The result of a step is stored
         as networks see it, so that the next step gets the same pixels.
@@ -141,12 +141,14 @@ class Workspace:
         image = replace(image, bit_depth=origin.bit_depth, greyscale=origin.greyscale, **metadata)
         if not origin.network_profile:
             return in_network_space(image)
-        photo, made = self.line(handle)[0]
+        photo, candidate = self.line(handle)[0]
         return replace(
             image,
             icc_profile=base64.b64decode(origin.network_profile),
             network_space=True,
-            file_pixels=self.load(photo, limits, token).file_pixels if photo != handle and made is None else None,
+            file_pixels=self.load(photo, limits, token).file_pixels
+            if photo != handle and candidate is None
+            else None,
         )
 
     def name(self, handle: str) -> str:
@@ -166,11 +168,11 @@ class Workspace:
         found = list[tuple[str, CandidateOf | None]]()
         with suppress(UnknownHandle):
             while handle not in {known for known, _ in found}:
-                made = self.candidate(handle)
-                found.append((handle, made))
-                if made is None:
+                candidate = self.candidate(handle)
+                found.append((handle, candidate))
+                if candidate is None:
                     break
-                handle = made.parent
+                handle = candidate.parent
         return found[::-1]
 
     def path(self, handle: str) -> Path:

@@ -198,7 +198,7 @@ def test_images_are_read_through_the_queue_and_large_ones_as_previews(
 ) -> None:
     monkeypatch.setattr("server.mcp.resources.MAX_FULL_PIXELS", 1000)
     workspace = Workspace(settings.workspace / "alice")
-    uri = f"image://{workspace.keep_image(photo)}"
+    uri = f"image://{workspace.store_image(photo)}"
 
     def read(uri: str) -> socket.socket:
         return wire.post("alice", "resources/read", {"uri": uri}, Mcp_Name=uri, Connection="close")

@@ -186,7 +186,7 @@ async def test_a_forged_run_spoils_only_itself(
 def test_links_in_a_workspace_are_not_followed(tmp_path: Path, end: str, target: str) -> None:
     workspace, outside = Workspace(tmp_path / "workspace"), tmp_path / "outside"
     data = png(tmp_path / "a.png")
-    handle = workspace.keep_file(data, "mine")
+    handle = workspace.store_file(data, "mine")
     place = workspace.folder / f"{handle}.{end}"
     if target == "a pipe":
         os.mkfifo(outside)
@@ -200,7 +200,7 @@ def test_links_in_a_workspace_are_not_followed(tmp_path: Path, end: str, target:
     if end != "name":
         with pytest.raises(UnknownHandle):
             workspace.load(handle)
-    assert workspace.keep_file(data, "mine") == handle
+    assert workspace.store_file(data, "mine") == handle
     if end == "image":
         assert not place.is_symlink()
         assert workspace.load(handle).width == 20
