@@ -299,7 +299,7 @@ class Service:
     def store_result(
         self, image: Image, name: str, photo: str, output: str | None = None, candidate: CandidateOf | None = None
     ) -> tuple[str, Picture]:
-        """Save a result in the output folder, and give it a handle; returns path and picture. `candidate`: its step."""
+        """Save a result in the output folder and the workspace; its path, and the picture. `candidate`: its step."""
         file = self.save(image, name, output)
         handle = self.workspace.store_image(image, candidate, photo)
         return file, Picture(handle=handle, width=image.width, height=image.height)
