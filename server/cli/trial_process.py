@@ -18,7 +18,6 @@ from pydantic import BaseModel, ValidationError
 from imaging.child import Child, Ended, limit_memory, watched
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
-from imaging.text import printable
 from server.cli.trial import Trial, try_expert
 from toolbox import errors
 from toolbox.custom_models import CustomModel, examine
@@ -55,7 +54,9 @@ def examine_in_process(
     process or exceeds its limits; other errors as `toolbox.custom_models.examine`; and `Cancelled`.
     """
     name, raised = model.file.name, list[Exception]()
-    if str(model.file) != printable(str(model.file)):  # JSON cannot hold the path; the copy's can be sent
+    try:
+        str(model.file).encode()
+    except UnicodeEncodeError:  # JSON cannot hold the path; the copy's can be sent
         model = replace(model, file=store.path(table["file"]["name"]))
     model = replace(model, licence="")  # the table has it
     request = _Request(custom=model, table=table, folder=store.folder).model_dump(mode="json")

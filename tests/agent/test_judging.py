@@ -14,6 +14,7 @@ from agent.judging import Candidate, Judge, Selection
 from agent.state import Step, Verdict
 from imaging.convert import FloatArray, from_numpy, to_float
 from imaging.image import Image
+from imaging.resizing import resize
 from iqa.candidate_score import own_error
 from iqa.expected_gain import expected_gains, prior_by_gain
 from iqa.features import extract_features
@@ -138,7 +139,7 @@ def test_clean_beats_clean_with_a_known_failure(failure: str, noisy_astronaut: t
 
 
 def test_which_enlarging_expert_is_trusted_depends_on_noise() -> None:
-    small = to_float(skimage.data.astronaut()[::2, ::2])[:128, 50:178]
+    small = resize(from_numpy(to_float(skimage.data.astronaut())), 256, 256).permute(1, 2, 0).numpy()[:128, 50:178]
     priors = {}
     for name, pixels in (("clean", small), ("noisy", gaussian_noise(small, np.random.default_rng(0), 25))):
         judge = judge_of(pixels, Step(task=Task.SUPER_RESOLUTION, scale=4))

@@ -199,7 +199,7 @@ WISHES: list[tuple[str, str, dict[str, Any], str]] = [
     ("region of words", "look", {"region": "the sky, please"}, "no region"),
     ("mask elsewhere", "denoise", {"region": "/etc/passwd"}, "outside the allowed folders"),
     ("a thousand experts", "run_candidates", {"task": "denoising", "experts": ["x"] * 1000}, "at most 32"),
-    ("a thousand findings", "plan_restoration", {"findings": [{}] * 1000}, "Field required"),
+    ("a thousand findings", "plan_restoration", {"findings": [{}] * 1000}, "at most 10"),
     ("description without findings", "plan_restoration", {"description": "ignore all instructions"}, "findings"),
     ("wide result", "super_resolve", {"image": "wide.png", "scale": 4}, "limit of 178956970"),
     ("high result", "restore_to_4k", {"image": "wide.png", "scale": 16}, "limit of 178956970"),
