@@ -137,6 +137,7 @@ class _Server(MCPServer[Any]):
 
     async def run_stdio_async(self) -> None:
         async with ended_in_time(self._service.runs) as left, answering_stdio(MOST_BODY, left) as streams:
+            # Private, because the SDK has no public way to serve streams other than its own of stdin and stdout.
             await self._lowlevel_server.run(*streams, self._lowlevel_server.create_initialization_options())
 
     def _load_soon(self) -> None:
