@@ -1,4 +1,4 @@
-"""Real photos enlarged 4x by a perception profile, beside bicubic enlargement and Real-ESRGAN x4plus alone.
+"""Real photos enlarged 4x by a profile, beside bicubic enlargement and Real-ESRGAN x4plus alone.
 
     python -m benchmarks.texture --data BENCH/realsrset BENCH/realesrgan_inputs --output RESULTS
 
