@@ -71,7 +71,7 @@ def show(pairs: list[Pair], experts: dict[str, Expert], faithful: str) -> None:
         textured = run(experts[TEXTURED], resize(plain, *small.shape[1:]).clamp(0, 1))
         for share in DETAILS:
             results[f"blend with {faithful}, detail {share}"] = plain.lerp(textured, share)
-        results["the same of the input's own texture, 0.4"] = plain.lerp(results[TEXTURED], 0.4)
+        results["blend with texture generated from the input, detail 0.4"] = plain.lerp(results[TEXTURED], 0.4)
         least = psnr(Image(results["bicubic"]), Image(original))
         for name, result in results.items():
             value = psnr(Image(result), Image(original))

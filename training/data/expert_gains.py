@@ -51,14 +51,14 @@ SHARES = {
     "mixture": 0.14,
     "clean": 0.11,
     "real": 0.07,
-    "small": 0.12,
-    "web": 0.06,
+    "small": 0.18,
+    "web": 0.0,
     "shallow": 0.1,
     "full_resolution": 0.1,
 }
-"""Of origins; `small` and `web` ones are enlarged, all others keep their size. `web`: small pictures compressed at
-another size. `shallow`: photographs of a shallow depth of
-field, which is meant. `full_resolution`: crops of large sensors at 100 %.
+"""Of origins; `small` and `web` ones are enlarged, all others keep their size. `shallow`: photographs of a shallow
+depth of field, which is meant. `full_resolution`: crops of large sensors at 100 %. `web`: small ones compressed at
+another size, drawn only if asked for, so that earlier passes draw the same cases again.
 """
 SIDES = 240, 344
 """Long sides of the pictures by default; two thirds are whole photos made that small, the others crops."""
