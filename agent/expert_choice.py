@@ -34,8 +34,8 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
 
     Filtered by licence and device memory, and by preference unless that leaves none and the profile is not strict. If
     the profile names experts for the step, only those; cards with `named_only` are candidates only then. A stand-in
-    replaces its expert where that cannot run, and where the profile's `detail` blends results, since a small network
-    invents less than a large one.
+    replaces its expert where that cannot run; one that generates texture is a candidate beside its expert if the
+    profile blends a little of it into faithful results.
     """
     cards = [card for card in experts.runnable(step.task, step.scale) if is_allowed(card, profile)]
     named = set(map(expert_of, profile.experts))
@@ -49,14 +49,10 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
 
 
 def _with_one_of_each(cards: Sequence[ExpertCard], profile: Profile) -> list[ExpertCard]:
-    """`cards` without stand-ins whose expert is present; where texture is blended, without those experts instead."""
-    names, blends = {card.name for card in cards}, profile.blended_detail is not None
-    smaller = {card.stands_in_for for card in cards if blends and card.preference == "perception"}
-    return [
-        card
-        for card in cards
-        if card.name not in smaller and (card.stands_in_for in smaller or card.stands_in_for not in names)
-    ]
+    """`cards` without stand-ins whose expert is present, except those of which a little texture may be blended."""
+    names = {card.name for card in cards}
+    both = profile.blended_detail is not None and not profile.favours_texture
+    return [card for card in cards if card.stands_in_for not in names or (both and card.preference == "perception")]
 
 
 def unavailable_experts(steps: Sequence[Step], profile: Profile, experts: ExpertPool) -> tuple[str, ...]:
@@ -178,10 +174,11 @@ def with_stand_ins(
     profile = context.profile
     everywhere = context.is_enlarged and best_device().type == "cpu" and not profile.exhaustive
     named, smaller = set(map(expert_of, profile.experts)), stand_ins(context)
-    return tuple(
+    replaced = (
         smaller.get(card.name, card) if card.name in slow or (everywhere and card.name not in named) else card
         for card in cards
     )
+    return tuple({card.name: card for card in replaced}.values())
 
 
 def _ranked(cards: Sequence[ExpertCard], features: ImageFeatures) -> tuple[list[str], list[str]]:

@@ -129,13 +129,18 @@ def _run_next_step(
 
 
 def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
-    """Warn of experts that are left out as too slow, except in a second enlargement, where most are."""
+    """Warn of experts that are left out as too slow, except where a small network is the rule.
+
+    It is in a second enlargement, and beside a faithful network for clean pictures.
+    """
     if inputs.is_enlarged:
         return
     able = candidates(inputs.step, inputs.profile, inputs.experts)
     limit, more_time = inputs.expert_seconds or 0.0, "a larger max_seconds, " if inputs.profile.max_seconds else ""
     smaller = stand_ins(inputs)
     for name, seconds in too_slow(inputs, able).items():
+        if name in smaller and not inputs.profile.favours_texture:
+            continue
         instead = f" and {smaller[name].name}, a smaller network, runs instead" if name in smaller else ""
         context.warn(
             f"{name} was left out of {inputs.step}{instead}: about {seconds:.0f} s on this CPU, more than the "

@@ -55,9 +55,9 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
     """
     able = list(candidates(context.step, context.profile, context.experts))
     if context.is_enlarged:
-        blends = context.profile.blended_detail is not None
+        favoured = context.profile.favours_texture
         able = [
-            card for card in able if card.preference != "perception" or not (blends or card.stands_in_for)
+            card for card in able if card.preference != "perception" or (favoured and not card.stands_in_for)
         ] or able
     slow, smaller = too_slow(context, able), stand_ins(context)
     able = [card for card in able if card.name not in slow or card.name in smaller]
@@ -108,11 +108,10 @@ def run_step(
     `observe` is called with every candidate as soon as it has its verdict. `judge` is given the candidates whose
     scores are tied and returns the expert to keep; None leaves the choice to the scores. Experts that the profile
     names compete only with each other, and so do networks that generate texture if the profile wants it in
-    enlargements: consistency would favour results without texture. For a blend of both, texture is generated from
-    the best faithful result, reduced to the size of the input, so that noise and blocks do not become texture. When
-    the time is up, the best result so far is taken. Texture generated from streaks is rejected if a network without
-    texture runs too, and so are results that lost texture to cleaning. The input is kept if the step was not
-    requested and the best result does not visibly differ from it.
+    enlargements: consistency would favour results without texture. For a blend of both, the faithful networks run
+    first (`_textured_beside`). When the time is up, the best result so far is taken. Texture generated from streaks
+    is rejected if a network without texture runs too, and so are results that lost texture to cleaning. The input is
+    kept if the step was not requested and the best result does not visibly differ from it.
     """
     faithful, generative, verdicts = Selection(), Selection(compares_detail=True), list[Verdict]()
     generated = {
@@ -162,13 +161,30 @@ def _candidates(context: StepContext, cards: Sequence[ExpertCard], faithful: Sel
     if context.step.task is Task.FACE_RESTORATION:
         yield from run_face_step(context, cards)
         return
-    last = textured(context, cards) if context.profile.blended_detail is not None else []
+    last = [] if context.profile.favours_texture else textured(context, cards)
     first = [card for card in cards if card not in last]
     share = len(first) / len(cards) if cards else 1.0
     yield from run_candidates(replace(context, token=context.token.part(0, share)), first)
     if last:
-        cleaned = _with_image_of(faithful.winner, replace(context, token=context.token.part(share, 1)))
-        yield from run_candidates(cleaned, last)
+        remaining = replace(context, token=context.token.part(share, 1))
+        yield from run_candidates(*_textured_beside(faithful.winner, remaining, last))
+
+
+def _textured_beside(
+    faithful: Candidate | None, context: StepContext, cards: Sequence[ExpertCard]
+) -> tuple[StepContext, Sequence[ExpertCard]]:
+    """The networks of `cards` whose texture suits a faithful result, and the context in which they run.
+
+    Beside a blind network, which wins on photographs and compressed pictures, blind ones generate texture from the
+    picture itself: Real-ESRGAN, blended by 0.4, gains 0.1 dB on 72 such pictures, and loses 0.5 dB on clean ones.
+    Beside others the others run, on the faithful result reduced to the size of the picture, so that noise and blocks
+    do not become texture. So they do if no network suits.
+    """
+    is_blind = faithful is not None and context.experts.catalogue.card(expert_of(faithful.verdict.expert)).blind
+    suited = [card for card in cards if card.blind == is_blind]
+    if is_blind and suited:
+        return context, suited
+    return _with_image_of(faithful, context), suited or cards
 
 
 def _with_image_of(candidate: Candidate | None, context: StepContext) -> StepContext:

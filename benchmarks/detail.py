@@ -2,8 +2,9 @@
 
     python -m benchmarks.detail --data DATA
 
-The held-out photos of DATA are reduced bicubically, and in a second table with light noise and compression. High
-frequencies are those of the enlargement relative to the photo's.
+The held-out photos of DATA are reduced bicubically, and in further tables with light noise and compression, as small
+photographs of a camera, and compressed at another size. High frequencies are those of the enlargement relative to the
+photo's.
 """
 
 from __future__ import annotations
@@ -31,9 +32,14 @@ from training.data.pairs import degrader
 from training.networks.distill import high_frequencies
 
 FAITHFUL, BLIND = "restore4k_sr_x4", "restore4k_sr_x4_real"
-TEXTURED, OTHERS = "restore4k_sr_x4_texture", ("realesrgan_x4",)
-DETAILS = (0.25, 0.4, 0.5, 0.7)
-KINDS = {"bicubic": (320, FAITHFUL), "mild": (256, FAITHFUL), "web": (320, BLIND)}
+SMALL, LARGE = "restore4k_sr_x4_texture", "realesrgan_x4"
+DETAILS, DEFAULT = (0.25, 0.4, 0.5, 0.7), 0.4
+KINDS = {
+    "bicubic": (320, FAITHFUL),
+    "mild": (256, FAITHFUL),
+    "camera_small": (320, BLIND),
+    "web": (320, BLIND),
+}
 """Side of the crop of a photo, and the faithful network of the blends, by degradation; targets of `mild` have half of
 the side.
 """
@@ -47,7 +53,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of photos, as training has it")
     arguments = parser.parse_args()
     pool = ExpertPool()
-    experts = {name: without_tta(pool.get(name)) for name in (FAITHFUL, BLIND, TEXTURED, *OTHERS)}
+    experts = {name: without_tta(pool.get(name)) for name in (FAITHFUL, BLIND, SMALL, LARGE)}
     _, files = split(photo_files(arguments.data))
     for kind, (side, faithful) in KINDS.items():
         make, rng = degrader(kind, 4), np.random.default_rng(0)
@@ -61,17 +67,23 @@ def main() -> None:
 
 
 def show(pairs: list[Pair], experts: dict[str, Expert], faithful: str) -> None:
-    """Print the rows of a table for pairs of a small picture and its original; blends as in the product."""
+    """Print the rows of a table for pairs of a small picture and its original.
+
+    In the product, a large network generates texture beside a blind one, a small one beside others.
+    """
     found = defaultdict[str, list[tuple[float, float, float]]](list)
     for given, photo in pairs:
         small, original = from_numpy(given), from_numpy(photo)
         results = {"bicubic": resize(small, *original.shape[1:]).clamp(0, 1)}
         results |= {name: run(expert, small) for name, expert in experts.items()}
         plain = results[faithful]
-        textured = run(experts[TEXTURED], resize(plain, *small.shape[1:]).clamp(0, 1))
+        reduced = run(experts[SMALL], resize(plain, *small.shape[1:]).clamp(0, 1))
+        chosen = results[LARGE] if faithful == BLIND else reduced
         for share in DETAILS:
-            results[f"blend with {faithful}, detail {share}"] = plain.lerp(textured, share)
-        results["blend with texture generated from the input, detail 0.4"] = plain.lerp(results[TEXTURED], 0.4)
+            results[f"blend of {faithful} as in the product, detail {share}"] = plain.lerp(chosen, share)
+        others = {f"{SMALL} on the input": results[SMALL], f"{SMALL} on the result": reduced, LARGE: results[LARGE]}
+        for name, textured in others.items():
+            results[f"blend with {name}, detail {DEFAULT}"] = plain.lerp(textured, DEFAULT)
         least = psnr(Image(results["bicubic"]), Image(original))
         for name, result in results.items():
             value = psnr(Image(result), Image(original))

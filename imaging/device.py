@@ -111,7 +111,7 @@ def teraflops(device: torch.device) -> float | None:
 
     if device.type != "cpu":
         return None
-    return torch.get_num_threads() * (0.14 if bfloat16_is_fast(device) else 0.07)
+    return torch.get_num_threads() * (0.17 if bfloat16_is_fast(device) else 0.085)
 
 
 def bfloat16_where_fast(device: torch.device) -> torch.autocast:

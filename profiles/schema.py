@@ -177,6 +177,11 @@ class Profile(BaseModel):
         return self.detail if self.detail is not None and 0 < self.detail < 1 else None
 
     @property
+    def favours_texture(self) -> bool:
+        """Whether enlargements may take minutes for texture, rather than blend a little of it into a faithful one."""
+        return self.wants_texture and (self.blended_detail is None or self.restore_preference == "perception")
+
+    @property
     def known_as(self) -> str:
         """Name and description in one line."""
         return f"{self.name}: {self.about}" if self.about else self.name

@@ -135,12 +135,12 @@ def _put_most_helpful_step_first(search: SearchState) -> None:
 
 
 def _expert_seconds(search: SearchState, profile: Profile) -> float:
-    """The time limit of one expert on a CPU: minutes for the first enlargement of a profile that wants texture.
+    """The time limit of one expert on a CPU: minutes for the first enlargement of a profile that favours texture.
 
     At a second enlargement the picture already has texture, and sixteen times as many pixels.
     """
     is_first = Task.SUPER_RESOLUTION not in _tasks_done(search)
-    seconds = FIRST_ENLARGEMENT_SECONDS if profile.wants_texture and is_first else EXPERT_SECONDS
+    seconds = FIRST_ENLARGEMENT_SECONDS if profile.favours_texture and is_first else EXPERT_SECONDS
     if profile.max_seconds is None:
         return seconds
     return min(seconds, SHARE_OF_BUDGET * max(0.0, profile.max_seconds - search.timer.total()))

@@ -126,8 +126,15 @@ def test_detail_blends_the_faithful_and_the_textured_result(detail: float, noisy
     assert float((read_image(grainy.output).pixels - smooth_pixels).abs().mean()) > 0.01
 
 
-def test_blended_texture_is_generated_from_the_faithful_result(noisy_file: Path) -> None:
-    """A network that generates texture would make some of noise and blocks that the faithful one removes."""
+@pytest.mark.parametrize(
+    ("detail", "is_blind", "is_cleaned"),
+    [(0.25, False, True), (0.25, True, False), (1.0, False, False)],
+    ids=["blended", "blended, both blind", "texture alone"],
+)
+def test_blended_texture_is_generated_from_the_faithful_result_unless_both_are_blind(
+    detail: float, is_blind: bool, is_cleaned: bool, noisy_file: Path
+) -> None:
+    """Other networks would make texture of noise and blocks that the faithful one removes."""
     seen = list[Image]()
 
     def texture(image: Image) -> Image:
@@ -136,11 +143,11 @@ def test_blended_texture_is_generated_from_the_faithful_result(noisy_file: Path)
 
     faithful = expert("faithful", Task.SUPER_RESOLUTION, lambda image: image.with_pixels(LARGE * 0.8), 2, "fidelity")
     textured = expert("textured", Task.SUPER_RESOLUTION, texture, 2, "perception")
-    for detail, is_cleaned in ((0.25, True), (1.0, False)):
-        wanted = profile(restore_option=None, plan="super_resolution", detail=detail)
-        run(noisy_file, wanted, ScriptedPool(faithful, textured), overwrite=True)
-        reduced = resize(LARGE * 0.8, seen[-1].height, seen[-1].width)
-        assert (float((seen[-1].pixels - reduced).abs().mean()) < 1e-3) == is_cleaned
+    experts = (replace(one, card=one.card.model_copy(update={"blind": is_blind})) for one in (faithful, textured))
+    wanted = profile(restore_option=None, plan="super_resolution", detail=detail)
+    assert winners(run(noisy_file, wanted, ScriptedPool(*experts)))[0].endswith("textured")
+    reduced = resize(LARGE * 0.8, seen[-1].height, seen[-1].width)
+    assert (float((seen[-1].pixels - reduced).abs().mean()) < 1e-3) == is_cleaned
 
 
 @pytest.mark.parametrize(("texture", "winner"), [(LARGE * 0.6 + 0.2, "textured"), (None, "faithful")])

@@ -33,8 +33,8 @@ from toolbox.tasks import Task
 
 
 def standing_in_for(other: ScriptedExpert) -> ScriptedExpert:
-    card = other.card.model_copy(update={"name": f"fast_{other.card.scale}x", "stands_in_for": other.card.name})
-    return replace(other, card=card)
+    keys = {"name": f"fast_{other.card.scale}x", "stands_in_for": other.card.name, "blind": False, "teraflop": 0.0}
+    return replace(other, card=other.card.model_copy(update=keys))
 
 
 def taking(other: ScriptedExpert, teraflop: float) -> ScriptedExpert:
@@ -42,6 +42,10 @@ def taking(other: ScriptedExpert, teraflop: float) -> ScriptedExpert:
 
 
 PLAIN_4X = expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4)
+
+
+def blind(other: ScriptedExpert) -> ScriptedExpert:
+    return replace(other, card=other.card.model_copy(update={"blind": True}))
 
 
 def darkened(image: Image) -> Image:
@@ -99,21 +103,44 @@ def test_it_runs_where_its_expert_would_take_too_long(
     ("detail", "able", "expected"),
     [
         (0.4, ("plain", "large", "small"), "plain_4x+fast_4x"),
+        (0.4, ("blind", "large", "small"), "blind_4x+large_4x"),
+        (0.4, ("blind", "small"), "blind_4x+fast_4x"),
         (1.0, ("plain", "large", "small"), "large_4x"),
         (1.0, ("plain", "small"), "fast_4x"),
         (0.0, ("plain", "small"), "plain_4x"),
     ],
-    ids=["blended", "texture alone", "the other cannot run", "no texture"],
+    ids=["blended", "blind", "blind without the other", "texture alone", "the other cannot run", "no texture"],
 )
-def test_texture_that_is_blended_is_its(detail: float, able: tuple[str, ...], expected: str, tmp_path: Path) -> None:
-    """A network that invents less is nearer to the faithful result, with which its own is mixed."""
+def test_texture_beside_a_network_for_clean_pictures_is_its(
+    detail: float, able: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    """A network that invents less is nearer to a faithful result; a blind one suits pictures that are not clean."""
     source = tmp_path / "clean.png"
     write_image(Image(from_numpy(CLEAN)), source)
     large = expert("large_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "perception")
     faithful = expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "fidelity")
-    experts = {"plain": faithful, "large": large, "small": standing_in_for(large)}
+    other = expert("blind_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "fidelity")
+    small = standing_in_for(large)
+    experts = {"plain": faithful, "blind": blind(other), "large": blind(large), "small": small}
     wanted = profile(plan=("super_resolution",), restore_option=None, scale_factor=4, detail=detail)
     assert winners(run(source, wanted, ScriptedPool(*(experts[name] for name in able)))) == [expected]
+
+
+@pytest.mark.parametrize(("detail", "winner"), [(0.4, "blind_4x+fast_4x"), (1.0, "large_4x")])
+def test_minutes_for_texture_are_taken_only_where_it_is_not_blended(
+    detail: float, winner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "clean.png"
+    write_image(Image(from_numpy(CLEAN)), source)
+    monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: 0.28)
+    large = blind(expert("large_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "perception"))
+    faithful = blind(expert("blind_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "fidelity"))
+    minute = 0.28 * 60 * 1e6 / (CLEAN.shape[0] * CLEAN.shape[1])
+    wanted = profile(plan=("super_resolution",), restore_option=None, scale_factor=4, detail=detail)
+    pool = ScriptedPool(faithful, taking(large, minute), standing_in_for(large))
+    restoration = run(source, wanted, pool)
+    assert winners(restoration) == [winner]
+    assert restoration.state.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +158,7 @@ def test_its_texture_is_that_of_the_first_enlargement(
     write_image(Image(from_numpy(CLEAN[:64, :64])), source)
     large = expert("large_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "perception")
     faithful = expert("plain_4x", Task.SUPER_RESOLUTION, enlarge(4), 4, "fidelity")
-    experts = {"plain": faithful, "large": large, "small": standing_in_for(large)}
+    experts = {"plain": faithful, "large": blind(large), "small": standing_in_for(large)}
     wanted = profile(plan=("super_resolution",), restore_option=None, scale_factor=16, detail=detail)
     assert winners(run(source, wanted, ScriptedPool(*(experts[name] for name in able)))) == expected
 
@@ -152,8 +179,8 @@ def test_its_verdict_has_the_prior_of_the_expert_that_it_stands_in_for(noisy_fil
 @pytest.mark.parametrize(
     ("name", "network"),
     [
-        ("default", {"restore4k_sr_x4_texture"}),
-        ("interactive", {"restore4k_sr_x4_texture"}),
+        ("default", {"realesrgan_x4", "restore4k_sr_x4_texture"}),
+        ("interactive", {"realesrgan_x4", "restore4k_sr_x4_texture"}),
         ("Gen4K-F", set()),
         ("medical-safe", set()),
         ("Gen4K-P", {"realesrgan_x4"}),
