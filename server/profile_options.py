@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from toolbox.tasks import Task
 
 SCALES = (2, 4, 8, 16)
+SAME_SIZE = {"scale_factor": None, "upscale_4k": False, "require_sr_size": 0}
+"""The keys of a profile that keeps the size of the input."""
 LONG_SIDES = (64, 16384)
 REASONERS = ("rules", "endpoint", "local")
 
@@ -48,8 +50,9 @@ def choose_profile(
             raise RequestError(f"{budget} must be positive, not {value:g}", "give more than 0")
     if scale is not None and long_side is not None:
         raise RequestError(f"scale {scale} and long side {long_side} exclude each other", "give only one of them")
-    if scale is not None and scale not in SCALES:
-        raise RequestError(f"scale {scale} is not supported", f"choose one of {', '.join(map(str, SCALES))}")
+    if scale is not None and scale not in (1, *SCALES):
+        hint = f"choose 1 to keep the size, or one of {', '.join(map(str, SCALES))}"
+        raise RequestError(f"scale {scale} is not supported", hint)
     if long_side is not None and not LONG_SIDES[0] <= long_side <= LONG_SIDES[1]:
         hint = f"choose one from {LONG_SIDES[0]} to {LONG_SIDES[1]}"
         raise RequestError(f"a long side of {long_side} pixels is not supported", hint)
@@ -57,6 +60,8 @@ def choose_profile(
     changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
     if non_commercial:
         changes["non_commercial"] = True
+    if scale == 1:
+        changes |= SAME_SIZE
     if long_side is not None:
         changes |= {"scale_factor": None, "upscale_4k": True, "long_side": long_side}
     return profile.model_copy(update=changes)

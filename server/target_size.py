@@ -10,7 +10,7 @@ from typing import Literal
 from imaging.limits import MIN_SIDE
 from profiles.schema import Profile
 from server.errors import RequestError
-from server.profile_options import LONG_SIDES, SCALES
+from server.profile_options import LONG_SIDES, SAME_SIZE, SCALES
 
 NAMED = {
     "hd": 1280, "full hd": 1920, "2k": 2048, "uhd": 3840, "4k uhd": 3840, "4k": 4096, "5k": 5120,
@@ -49,7 +49,7 @@ class Extent:
         if self.final is None:
             return profile
         if max(self.final) <= long_side:  # nothing to enlarge
-            return profile.model_copy(update={"scale_factor": None, "upscale_4k": False, "require_sr_size": 0})
+            return profile.model_copy(update=SAME_SIZE)
         return profile.model_copy(
             update={"scale_factor": None, "upscale_4k": True, "long_side": max(max(self.final), LONG_SIDES[0])}
         )
@@ -88,11 +88,13 @@ class TargetSize:
         """The profile for this size, the same for all images. Raises `RequestError` if it depends on the image."""
         if self.kind == "scale" and self.first in SCALES:
             return profile.model_copy(update={"scale_factor": int(self.first)})
+        if self.kind == "scale" and self.first == 1:
+            return profile.model_copy(update=SAME_SIZE)
         if self.kind == "long":
             side = max(_extent(self.first, self.first).final or ())
             return profile.model_copy(update={"scale_factor": None, "upscale_4k": True, "long_side": side})
         raise RequestError(
-            "for a folder the size must fit every photo", 'give "4K", a longer side, 2x, 4x, 8x or 16x'
+            "for a folder the size must fit every photo", 'give "4K", a longer side, 1x, 2x, 4x, 8x or 16x'
         )
 
 

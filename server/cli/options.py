@@ -48,7 +48,9 @@ class PlanOptions:
     """The profile, and options that change its plan."""
 
     profile: Annotated[str, typer.Option("--profile", "-p", help="Name of a profile, or a .toml file.")] = "default"
-    scale: Annotated[int | None, typer.Option("--scale", help="Enlarge by this factor: 2, 4, 8 or 16.")] = None
+    scale: Annotated[
+        int | None, typer.Option("--scale", help="Enlarge by this factor: 2, 4, 8 or 16; 1 keeps the size.")
+    ] = None
     long_side: Annotated[
         int | None,
         typer.Option(
@@ -89,7 +91,7 @@ class PlanOptions:
         if self.steps is None:
             return profile
         steps = _tasks_of(self.steps)
-        if self.scale and Task.SUPER_RESOLUTION not in steps:
+        if self.scale not in (None, 1) and Task.SUPER_RESOLUTION not in steps:
             raise RequestError("--scale has no effect on these steps", "add super_resolution to --steps")
         return with_steps(profile, steps)
 
