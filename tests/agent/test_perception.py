@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
 from skimage import data
 
 from agent.perception import measure, suggested_profile
+from imaging.convert import from_numpy
 from imaging.image import Image
 from imaging.reading import read_image
 from iqa.content import Content, ContentKind
@@ -63,3 +65,12 @@ def test_a_portrait_and_a_dark_photo_are_not_classified_as_aerial(monkeypatch: p
         perception = measure(jpeg(pixels, 95))
         assert perception.content is kind
         assert suggested_profile(perception) == ("Aer4K-F" if kind is ContentKind.AERIAL else "default")
+
+
+def test_noise_that_a_camera_has_smoothed_is_found() -> None:
+    """It is not white, and nearly black areas have none."""
+    photo, rng = data.coffee()[:320, :320] / 255.0, np.random.default_rng(0)
+    noise = np.stack([cv2.GaussianBlur(rng.normal(0, 0.14, photo.shape[:2]), (0, 0), 0.8) for _ in range(3)], axis=2)
+    for pixels, is_noisy in ((0.5 * photo, False), (np.clip(0.5 * photo + noise - 0.06, 0, 1), True)):
+        perception = measure(Image(from_numpy(pixels.astype(np.float32))))
+        assert perception.findings[Degradation.NOISE].present == is_noisy
