@@ -10,14 +10,14 @@ from agent.perception import perceive
 from agent.reasoners.reasoner import CALLER, RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step, expert_of
 from agent.timer import Timer
-from agent.worth import GAIN_TASKS, doubts, is_requested, is_worth_a_step, may_become_worth_a_step
+from agent.worth import doubts, is_requested, is_worth_a_step, may_become_worth_a_step
 from imaging.image import Image
 from imaging.resizing import fitted
 from iqa.features import ImageFeatures
 from profiles.schema import Profile
 from toolbox.catalogue import Catalogue
 from toolbox.pool import ExpertPool
-from toolbox.tasks import Degradation, Task
+from toolbox.tasks import GAIN_TASKS, Degradation, Task
 
 SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 16: (4, 4)}
 """The super-resolution steps of each enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4). Where texture is wanted,
@@ -176,7 +176,7 @@ def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
     later = [
         task
         for task in found
-        if task not in GAIN_TASKS or (worth and may_become_worth_a_step(task, perception, profile))
+        if not task.spec.gain_is_predicted or (worth and may_become_worth_a_step(task, perception, profile))
     ]
     return list(dict.fromkeys([*worth, *later]))
 

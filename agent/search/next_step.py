@@ -22,10 +22,6 @@ from toolbox.tasks import Severity, Task
 FIRST_ENLARGEMENT_SECONDS, EXPERT_SECONDS = 240.0, 15.0
 SHARE_OF_BUDGET = 0.7
 """Share of the remaining `max_seconds` that one expert may take."""
-CLEANING = frozenset(
-    {Task.DENOISING, Task.JPEG_ARTIFACT_REMOVAL, Task.DEFOCUS_DEBLURRING, Task.MOTION_DEBLURRING, Task.DERAINING}
-)
-"""Tasks that blind super-resolution networks also perform."""
 
 
 def choose_next_step(search: SearchState) -> None:
@@ -148,10 +144,10 @@ def _expert_seconds(search: SearchState, profile: Profile) -> float:
 
 def _other_inputs(search: SearchState, step: Step) -> dict[str, Image]:
     """Further inputs of the first enlargement after cleaning: the uncleaned picture, and its mean with the cleaned
-    one, which keeps more texture. None after tasks outside `CLEANING`, which super-resolution networks cannot do.
+    one, which keeps more texture. None after tasks other than cleaning, which super-resolution networks cannot do.
     """
     done = _tasks_done(search)
-    if step.task is not Task.SUPER_RESOLUTION or not done or not CLEANING.issuperset(done):
+    if step.task is not Task.SUPER_RESOLUTION or not done or not all(task.spec.is_cleaning for task in done):
         return {}
     untouched, cleaned = search.input_image, search.image
     halfway = cleaned.with_pixels((untouched.pixels + cleaned.pixels) / 2)
