@@ -12,21 +12,25 @@ R = TypeVar("R")
 
 
 def grouped(function: Callable[..., R], **given: Any) -> Callable[..., R]:
-    """The function with the fields of dataclass parameters as keyword parameters, and without those in `given`."""
+    """The function with the fields of dataclass parameters as keyword parameters of their own.
+
+    Parameters and fields in `given` have these values, and are no parameters of the returned function.
+    """
     hints = {name: hint for name, hint in get_type_hints(function, include_extras=True).items() if name not in given}
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
         if name in groups:
-            parameters += _parameters(groups[name])
+            parameters += [one for one in _parameters(groups[name]) if one.name not in given]
         elif name not in given:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name]))
 
     @functools.wraps(function)
     def run(**values: Any) -> R:
+        values |= given
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
-        return function(**given, **values)
+        return function(**values)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

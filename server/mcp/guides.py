@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.events import Event, RolledBack
 from agent.reasoners.reasoner import RULES, Reasoner
-from agent.regions import SAME_SHAPE
+from agent.regions import have_same_shape
 from agent.search.next_step import child_of, choose_next_step, follow, is_gone_already
 from agent.search.search_state import SearchState
 from agent.state import KEEP_INPUT, Node, RunState, Step
@@ -164,8 +164,8 @@ def _without(steps: tuple[Step, ...], step: Step) -> tuple[Step, ...]:
 
 def _final_size(search: SearchState) -> dict[str, Any]:
     width, height, node = search.plan.final_width, search.plan.final_height, search.node
-    stretched = abs(width * node.height / (height * node.width) - 1) > SAME_SHAPE
-    return {"width": width, "height": height} | ({"stretch": True} if stretched else {})
+    is_stretched = not have_same_shape((width, height), (node.width, node.height))
+    return {"width": width, "height": height} | ({"stretch": True} if is_stretched else {})
 
 
 def begin_guide(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -49,11 +49,14 @@ ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 class ServedTool:
     """A tool: a function of the service (`service`), the context of the call and its arguments."""
 
+    name: str
     function: ToolFunction
     title: str
     description: str
     annotations: ToolAnnotations
     meta: dict[str, Any] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the function that are not arguments of the tool."""
 
     def add_to(self, server: MCPServer[Any], service: Service) -> None:
         """Register the tool.
@@ -61,7 +64,7 @@ class ServedTool:
         A `RestoreError` in it reaches the caller as a tool error with message and hint; any other exception is logged
         by the SDK and reaches the caller without its text.
         """
-        function = grouped(self.function, service=service)
+        function = grouped(self.function, service=service, **self.given)
 
         @functools.wraps(function)
         async def guarded(**arguments: Any) -> CallToolResult:
@@ -70,9 +73,10 @@ class ServedTool:
             except RestoreError as error:
                 raise ToolError(for_a_model(str(error))) from error
 
+        guarded.__name__ = self.name
         server.add_tool(
             knowing_roots(guarded) if service.common.client_roots else guarded,
-            name=self.function.__name__,
+            name=self.name,
             description=self.description,
             annotations=self.annotations.model_copy(update={"title": self.title}),
             meta=self.meta,
@@ -87,7 +91,7 @@ def tool(
 
     def registered(function: ToolFunction) -> ServedTool:
         description = " ".join((function.__doc__ or "").split())
-        return ServedTool(function, title, description, annotations, meta)
+        return ServedTool(function.__name__, function, title, description, annotations, meta)
 
     return registered
 

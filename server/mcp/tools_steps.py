@@ -54,76 +54,25 @@ TASK_TOOLS = {
 """Title and purpose of the tools for one task that keep the image's size."""
 
 
-def _task_tool(name: str, title: str, purpose: str) -> ServedTool:
-    async def run_task(
-        service: Service,
-        context: Context[Any, Any],
-        image: inputs.ImageArgument,
-        expert: inputs.ExpertArgument = None,
-        strength: inputs.StrengthArgument = 1.0,
-        region: inputs.RegionArgument = None,
-        profile: inputs.ProfileArgument = "default",
-        output: inputs.OutputArgument = None,
-    ) -> CallToolResult:
-        options = StepOptions(expert, strength, region, profile, output)
-        return await _step(service, context, name, image, Step(task=inputs.TASK_TOOL_NAMES[name]), options)
-
-    run_task.__name__ = name
-    return ServedTool(run_task, title, f"{purpose} Up to minutes.", REPEATABLE)
-
-
-@tool("Restore faces", REPEATABLE)
-async def restore_faces(
-    service: Service,
-    context: Context[Any, Any],
-    image: inputs.ImageArgument,
-    expert: inputs.ExpertArgument = None,
-    strength: inputs.StrengthArgument = 1.0,
-    region: inputs.RegionArgument = None,
-    profile: inputs.ProfileArgument = "default",
-    output: inputs.OutputArgument = None,
-    original: Annotated[inputs.OptionalImage, inputs.as_text("The photo before any step.")] = None,
+async def _take(
+    service: Service, context: Context[Any, Any], tool: str, image: inputs.ImageArgument, options: StepOptions
 ) -> CallToolResult:
-    """Restore faces, keeping each person's identity, and change nothing else; last, after enlarging.
-    Up to minutes."""
-    options = StepOptions(expert, strength, region, profile, output, original=original)
-    return await _step(service, context, "restore_faces", image, Step(task=Task.FACE_RESTORATION), options)
+    task = inputs.TASK_TOOL_NAMES[tool]
+    step = _enlarging(options.scale) if task is Task.SUPER_RESOLUTION else Step(task=task)
 
-
-@tool("Enlarge", REPEATABLE)
-async def super_resolve(
-    service: Service,
-    context: Context[Any, Any],
-    image: inputs.ImageArgument,
-    scale: Annotated[
-        float,
-        BeforeValidator(inputs.scale_of),
-        Field(gt=1, le=16, description="2 or 4, also 1.5 or 3; 8x: 2, then 4."),
-    ] = 4,
-    expert: inputs.ExpertArgument = None,
-    strength: inputs.StrengthArgument = 1.0,
-    region: inputs.RegionArgument = None,
-    profile: inputs.ProfileArgument = "default",
-    detail: inputs.DetailArgument = None,
-    output: inputs.OutputArgument = None,
-) -> CallToolResult:
-    """Enlarge by super-resolution, after removing other defects, which would grow too. To a given size:
-    restore_to_4k. Up to minutes."""
-    options = StepOptions(expert, strength, region, profile, output, scale, detail)
-    return await _step(service, context, "super_resolve", image, _enlarging(scale), options)
-
-
-async def _step(
-    service: Service, context: Context[Any, Any], name: str, image: InputImage, step: Step, options: StepOptions
-) -> CallToolResult:
     def work(run: str, token: ProgressToken, status: Status) -> Reply:
-        return take_step(service, image, step, name, options, token, status)
+        return take_step(service, image, step, tool, options, token, status)
 
     arguments = {
         "image": image, "step": step, "options": options, "mask": inputs.mask_image(options.region),
         "plan": await anyio.to_thread.run_sync(plan_id, service, image),
     }  # fmt: skip
-    return await run_or_join(service, context, name, arguments, work)
+    return await run_or_join(service, context, tool, arguments, work)
+
+
+def _step_tool(name: str, title: str, purpose: str, **unused: Any) -> ServedTool:
+    """The tool of a task. `unused`: values of the options that it does not have."""
+    return ServedTool(name, _take, title, f"{purpose} Up to minutes.", REPEATABLE, given={"tool": name, **unused})
 
 
 def _enlarging(scale: float) -> Step:
@@ -244,5 +193,23 @@ async def finish_restoration(
     return await run_or_join(service, context, "finish_restoration", arguments, work)
 
 
-SAME_SIZE_TOOLS = tuple(_task_tool(name, title, purpose) for name, (title, purpose) in TASK_TOOLS.items())
-STEP_TOOLS = (*SAME_SIZE_TOOLS, restore_faces, super_resolve, run_candidates, select_best, finish_restoration)
+SAME_SIZE: dict[str, Any] = {"scale": 1, "detail": None}
+STEP_TOOLS = (
+    *(_step_tool(name, *texts, **SAME_SIZE, original=None) for name, texts in TASK_TOOLS.items()),
+    _step_tool(
+        "restore_faces",
+        "Restore faces",
+        "Restore faces, keeping each person's identity, and change nothing else; last, after enlarging.",
+        **SAME_SIZE,
+    ),
+    _step_tool(
+        "super_resolve",
+        "Enlarge",
+        "Enlarge by super-resolution, after removing other defects, which would grow too. To a given size: "
+        "restore_to_4k.",
+        original=None,
+    ),
+    run_candidates,
+    select_best,
+    finish_restoration,
+)
