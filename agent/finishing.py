@@ -36,6 +36,10 @@ class Finishing:
     """Returns the mask of a picture, (1, H, W) in [0, 1], inside which the result replaces it; None: everywhere."""
     size: tuple[int, int] | None = None
     """Width and height; None: those of the plan."""
+    strip_metadata: bool = False
+    """Without EXIF, XMP, IPTC and map."""
+    keep_print_size: bool = False
+    """With a resolution that is multiplied by the enlargement."""
 
 
 def quantize_uint16(result: Image, before: Image, step: Step, expert: str) -> Image:

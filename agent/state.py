@@ -296,6 +296,13 @@ class RunState(_Frozen):
             raise ValueError(f"there are no nodes {self.current} and {self.restart_node}")
         return self
 
+    @classmethod
+    def at_input(cls, width: int, height: int, profile: Profile, **facts: object) -> RunState:
+        """The state before perception of a picture of that size."""
+        root = Node(id=0, width=width, height=height, remaining_steps=())
+        nothing = {"id": "", "source": "", "output": "", "overwrite": False, "reasoner": ""}
+        return cls.model_validate({**nothing, "profile": profile, "nodes": (root,), **facts})
+
     def path_to(self, node: int) -> tuple[Node, ...]:
         """The nodes from the input to `node`."""
         path: list[Node] = []

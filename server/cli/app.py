@@ -54,9 +54,8 @@ def restore(
     image: options.ImageArgument,
     plan: options.PlanOptions,
     budget: options.BudgetOptions,
-    restoration: options.RestorationOptions,
+    finishing: options.FinishingOptions,
     work: options.RunOptions,
-    metadata: options.MetadataOptions,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +74,6 @@ def restore(
     """Restore a photo, up to 4K."""
     with answering(as_json) as answer, memory_limited(work.memory):
         _start_engine()
-        from agent.finishing import Finishing
         from agent.run import restore_file
 
         if all_pages and page is not None:
@@ -87,9 +85,7 @@ def restore(
             image,
             profile=profile,
             runs=runs,
-            strip_metadata=metadata.strip_metadata,
-            keep_print_size=metadata.keep_print_size,
-            finishing=Finishing(restoration.strength, restoration.mask()),
+            finishing=finishing.value(),
             overwrite=work.overwrite,
         )
         target = _output_path(image, output)
@@ -152,10 +148,13 @@ def plan(image: options.ImageArgument, wanted: options.PlanOptions, as_json: opt
     """Show the plan for a photo without restoring it."""
     with answering(as_json) as answer:
         picture = _opened(image)
+        from agent.search.search_state import SearchState
+        from agent.state import RunState
         from server.reports import plan_report
         from toolbox.pool import ExpertPool
 
-        report = plan_report(picture, wanted.choose(), ExpertPool(), None, ProgressToken())
+        state = RunState.at_input(picture.width, picture.height, wanted.choose())
+        report = plan_report(SearchState(state, ExpertPool(), lambda _: picture), None, ProgressToken())
         answer.write(report.model_dump(mode="json"), lambda console: tables.show_plan(console, report))
 
 

@@ -56,8 +56,7 @@ class FolderOptions:
         results: Path,
         plan: options.PlanOptions,
         budget: options.BudgetOptions,
-        restoration: options.RestorationOptions,
-        metadata: options.MetadataOptions,
+        finishing: options.FinishingOptions,
     ) -> BatchRequest:
         """The request of a batch with these options."""
         from agent.batch.pictures import SAME_FORMAT
@@ -70,10 +69,10 @@ class FolderOptions:
             suffix=SAME_FORMAT if self.format == SAME_FORMAT else f".{self.format}",
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
-            strip_metadata=metadata.strip_metadata,
-            keep_print_size=metadata.keep_print_size,
-            strength=restoration.strength,
-            region=restoration.mask(),
+            strip_metadata=finishing.strip_metadata,
+            keep_print_size=finishing.keep_print_size,
+            strength=finishing.strength,
+            region=finishing.mask(),
             keep_runs=self.keep_runs,
             thumbnails=self.thumbnails,
         )
@@ -120,9 +119,8 @@ def batch(
     results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results, with the same subfolders.")],
     plan: options.PlanOptions,
     budget: options.BudgetOptions,
-    restoration: options.RestorationOptions,
+    finishing: options.FinishingOptions,
     folder: FolderOptions,
-    metadata: options.MetadataOptions,
     engine: EngineOptions,
     as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
@@ -137,7 +135,7 @@ def batch(
 
         if engine.engine == "ray" and folder.keep_runs:
             raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")
-        request, opener = folder.request(source, results, plan, budget, restoration, metadata), engine.opener()
+        request, opener = folder.request(source, results, plan, budget, finishing), engine.opener()
         token = ProgressToken()
         with stopped_by_signals(token) as received, BatchView(quiet=quiet) as view:
             report = run_batch(request, opener, token=token, listener=view)

@@ -296,7 +296,7 @@ def _step_context(
 ) -> StepContext:
     """The context of a step. Raises `RestoreError` if there is no room for its result."""
     service.require_room(source.image.width * step.scale, source.image.height * step.scale)
-    return replace(context_of(guide.search, step, profile, service.experts), token=token)
+    return replace(context_of(guide.search, step, profile), token=token)
 
 
 def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from agent.perception import perceive
 from agent.planning import enlargement
+from agent.reasoners.reasoner import RULES
 from agent.reasoners.reasoner import SURE as CONTENT_SURE
 from agent.regions import require_same_shape
 from agent.worth import SURE
@@ -107,24 +108,21 @@ async def plan_restoration(
     before restore_to_4k. Seconds."""
 
     def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        wanted, reasoner = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
+        wanted, caller = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
         source, extent = sized(service.open(image, token, keep=False), size)
         token.check()
         wanted = extent.apply_to(wanted, source.image.long_side)
         factor = enlargement(source.image.long_side, wanted)
         service.require_pixels(source.image.width * factor, source.image.height * factor)
-        guide = begin_guide(service, service.digest(image), source.image, wanted, reasoner)
-        report = plan_report(
-            source.image, wanted, service.experts, source.picture, token, reasoner, failed or (), guide.search
-        )
-        if extent.final:
-            report.final_width, report.final_height = extent.final
+        root = service.digest(image)
+        guide = begin_guide(service, root, source.image, wanted, caller or RULES, extent.final)
+        report = plan_report(guide.search, source.picture, token, caller, failed or ())
         service.require_pixels(report.final_width, report.final_height)
         if plan is not None:
             report.by = "caller"
             report.reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
         slim = _slim_plan(report)
-        return slim if extent.crop else slim | {"next": guide.begin(service, extent.final, image.text, profile)}
+        return slim if extent.crop else slim | {"next": guide.begin(service, image.text, profile)}
 
     return data_response(await service.jobs.run(context, "plan_restoration", work))
 

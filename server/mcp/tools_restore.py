@@ -130,12 +130,11 @@ def _begin(
         runs=service.settings.runs,
         name=run,
         image=source.image,
-        strip_metadata=options.strip_metadata,
         experts=service.experts,
         reasoner=reasoner,
         token=token,
         listener=listener,
-        finishing=Finishing(options.strength, mask, extent.final),
+        finishing=Finishing(options.strength, mask, extent.final, options.strip_metadata),
     )
     return restored, source
 

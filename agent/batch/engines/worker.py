@@ -66,14 +66,17 @@ class Worker:
                 work.result,
                 request.profile,
                 runs=config.runs or Path(scratch),
-                strip_metadata=request.strip_metadata,
-                keep_print_size=request.keep_print_size,
                 overwrite=True,
                 limits=request.limits,
                 experts=self._experts,
                 token=token,
                 listener=_Watch(request.most_pixels, report),
-                finishing=Finishing(request.strength, request.region),
+                finishing=Finishing(
+                    request.strength,
+                    request.region,
+                    strip_metadata=request.strip_metadata,
+                    keep_print_size=request.keep_print_size,
+                ),
             )
             before, after = _thumbnails(restoration) if work.thumbnails else (b"", b"")
             return Outcome(work, _figures(restoration, kept=config.runs is not None), before=before, after=after)
