@@ -129,8 +129,7 @@ def _judged(context: StepContext, runs: Sequence[Run], judge: Judge) -> Iterator
             continue
         with context.timer.section("finishing"):
             quantized = quantize_uint16(output.image, context.input_of(suffix), context.step, name)
-        candidate = judge.evaluate(card, quantized, output.seconds)
-        yield replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
+        yield judge.evaluate(card, quantized, output.seconds, name)
 
 
 def _outputs(context: StepContext, runs: Sequence[Run]) -> Iterator[tuple[Run, _Output]]:

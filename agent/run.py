@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -33,6 +34,9 @@ from imaging.text import printable
 from profiles.schema import Profile
 from toolbox.pool import ExpertPool
 from toolbox.store import sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class StepTaken(BaseModel):
@@ -178,22 +182,23 @@ def restore_file(
         final_size=finishing.size,
     )
     context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts, reasoner)
-    with _deleted_unless_begun(folder) as begun, folder.held():
-        if mask is not None:
-            folder.save_image(MASK, Image(mask.expand(3, -1, -1)))
-        context.start(image)
-        begun()
-        for notice in image.warnings:
-            context.warn(notice)
+    with _begun(context, image, mask):
         return _run_to_end(context, warning)
 
 
 @contextmanager
-def _deleted_unless_begun(folder: RunFolder) -> Iterator[Callable[[], object]]:
-    """Delete the folder of a run that ends before the yielded function is called: it could not be resumed."""
+def _begun(context: RunContext, image: Image, mask: Tensor | None) -> Iterator[None]:
+    """Store the input and hold the folder inside the block; a folder that could not be resumed is deleted."""
     with ExitStack() as unless_begun:
-        unless_begun.callback(folder.delete)
-        yield unless_begun.pop_all
+        unless_begun.callback(context.folder.delete)
+        with context.folder.held():
+            if mask is not None:
+                context.folder.save_image(MASK, Image(mask.expand(3, -1, -1)))
+            context.start(image)
+            unless_begun.pop_all()
+            for notice in image.warnings:
+                context.warn(notice)
+            yield
 
 
 def resume_run(

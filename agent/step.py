@@ -145,16 +145,23 @@ def run_step(
         observe(blend)
         return StepResult(blend, tuple(verdicts), None)
     selection = generative if generative.winner else faithful
-    best = selection.winner
-    if len(selection.tied) > 1:
-        with context.timer.section("scoring"):
-            name = judge(selection.tied)
-        best = next((one for one in selection.tied if one.verdict.expert == name), best)
+    best = _winner(context, selection, judge)
     if best and not named and (kept := _kept_instead_of(best, context, verdicts)):
         message = "it differs too little from the input to be seen"
         verdicts = [_rejected(verdict, message) if verdict is best.verdict else verdict for verdict in verdicts]
         best = kept
     return StepResult(best, tuple(verdicts), selection.margin)
+
+
+def _winner(
+    context: StepContext, selection: Selection, judge: Callable[[Sequence[Candidate]], str | None]
+) -> Candidate | None:
+    """The best candidate; of tied ones, the one that `judge` chooses."""
+    if len(selection.tied) < 2:
+        return selection.winner
+    with context.timer.section("scoring"):
+        name = judge(selection.tied)
+    return next((one for one in selection.tied if one.verdict.expert == name), selection.winner)
 
 
 def _candidates(context: StepContext, cards: Sequence[ExpertCard], faithful: Selection) -> Iterator[Candidate]:
@@ -224,6 +231,4 @@ def _blended(
     mixed = textured.image.with_pixels(faithful.image.pixels.lerp(textured.image.pixels, share), clamp=False)
     name = textured.verdict.expert
     card = next(card for card in cards if name.startswith(card.name) and card.preference == "perception")
-    candidate = Judge(context).evaluate(card, mixed, 0.0)
-    both = f"{faithful.verdict.expert}+{name}"
-    return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": both}))
+    return Judge(context).evaluate(card, mixed, 0.0, f"{faithful.verdict.expert}+{name}")

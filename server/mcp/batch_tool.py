@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,41 @@ def _path_of(given: object) -> object:
     return InputImage.parse(given).value if isinstance(given, str) and given.startswith("file:") else given
 
 
+@dataclass(frozen=True, slots=True)
+class FolderOptions:
+    """The arguments of a folder's restoration, apart from the folder."""
+
+    size: inputs.SizeArgument = None
+    profile: inputs.ProfileArgument = "default"
+    strength: inputs.StrengthArgument = 1.0
+    region: inputs.RegionArgument = None
+    format: inputs.FormatArgument = "png"
+    retry_failed: Annotated[bool, Field(description="Also those that failed before.")] = False
+    max_seconds: inputs.SecondsArgument = None
+    detail: inputs.DetailArgument = None
+    strip_metadata: inputs.StripArgument = False
+
+    def request(self, service: Service, folder: str) -> BatchRequest:
+        """The batch with these options. Raises `RestoreError`."""
+        wanted = service.profile(self.profile, max_seconds=self.max_seconds, detail=self.detail)
+        settings = service.settings
+        request = BatchRequest(
+            service.readable_folder(folder),
+            settings.output,
+            self.size.of_any(wanted) if self.size else wanted,
+            suffix=inputs.SUFFIXES[self.format],
+            retry_failed=self.retry_failed,
+            strength=self.strength,
+            region=service.mask(self.region),
+            strip_metadata=self.strip_metadata,
+            limits=settings.limits(),
+            most_pixels=settings.max_output_pixels,
+            free_bytes=settings.free_bytes,
+            follow_links=False,  # they may lead out of the allowed folders
+        )
+        return replace(request, results=_results(request))
+
+
 @tool("Restore a folder", REPEATABLE)
 async def restore_folder(
     service: Service,
@@ -46,51 +81,22 @@ async def restore_folder(
         BeforeValidator(_path_of),
         Field(min_length=1, max_length=inputs.MAX_PATH, description="With its sub-folders."),
     ],
-    size: inputs.SizeArgument = None,
-    profile: inputs.ProfileArgument = "default",
-    strength: inputs.StrengthArgument = 1.0,
-    region: inputs.RegionArgument = None,
-    format: inputs.FormatArgument = "png",
-    retry_failed: Annotated[bool, Field(description="Also those that failed before.")] = False,
-    max_seconds: inputs.SecondsArgument = None,
-    detail: inputs.DetailArgument = None,
-    strip_metadata: inputs.StripArgument = False,
+    options: FolderOptions,
     wait_seconds: inputs.WaitArgument = None,
 ) -> CallToolResult:
     """Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show
     the user one result. Minutes to hours; the same call resumes it."""
 
     def work(run: str, token: ProgressToken, status: Status) -> Reply:
-        wanted = service.profile(profile, max_seconds=max_seconds, detail=detail)
-        wanted = size.of_any(wanted) if size else wanted
-        settings = service.settings
-        request = BatchRequest(
-            service.readable_folder(folder),
-            settings.output,
-            wanted,
-            suffix=inputs.SUFFIXES[format],
-            retry_failed=retry_failed,
-            strength=strength,
-            region=service.mask(region),
-            strip_metadata=strip_metadata,
-            limits=settings.limits(),
-            most_pixels=settings.max_output_pixels,
-            free_bytes=settings.free_bytes,
-            follow_links=False,  # they may lead out of the allowed folders
-        )
         report = run_batch(
-            replace(request, results=_results(request)),
+            options.request(service, folder),
             lambda config: InProcessEngine(Worker(config, service.experts)),
             token=token,
             listener=partial(_report_progress, status),
         )
         return Reply(data_response(_folder_report(report)), is_reusable=False)
 
-    arguments = {
-        "folder": folder, "size": size, "profile": profile, "format": format, "retry": retry_failed,
-        "max_seconds": max_seconds, "detail": detail, "strip_metadata": strip_metadata, "strength": strength,
-        "region": region, "mask": inputs.mask_image(region),
-    }  # fmt: skip
+    arguments = {"folder": folder, "options": options, "mask": inputs.mask_image(options.region)}
     return await run_or_join(service, context, "restore_folder", arguments, work, wait_seconds)
 
 
