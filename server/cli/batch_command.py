@@ -13,9 +13,8 @@ import typer
 
 from imaging.progress import ProgressToken
 from server.cli import options
-from server.cli.console import SIGNALLED, answering, stopped_by_signals, with_option_names
+from server.cli.console import SIGNALLED, Answer, answered, stopped_by_signals, with_option_names
 from server.errors import RequestError
-from server.grouped import grouped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,8 +112,9 @@ class EngineOptions:
         return partial(LocalEngine, **common)
 
 
-@grouped
+@answered
 def batch(
+    answer: Answer,
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of photos; its subfolders are restored too.")],
     results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results, with the same subfolders.")],
     plan: options.PlanOptions,
@@ -122,37 +122,35 @@ def batch(
     finishing: options.FinishingOptions,
     folder: FolderOptions,
     engine: EngineOptions,
-    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Restore a folder of photos. Repeat the same command to resume a batch that was stopped.
 
     --max-seconds and --max-runs apply to each photo.
     """
-    with answering(as_json) as answer:
-        from agent.batch.runner import run_batch
-        from server.cli.batch_view import BatchView
+    from agent.batch.runner import run_batch
+    from server.cli.batch_view import BatchView
 
-        if engine.engine == "ray" and folder.keep_runs:
-            raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")
-        request, opener = folder.request(source, results, plan, budget, finishing), engine.opener()
-        token = ProgressToken()
-        with stopped_by_signals(token) as received, BatchView(quiet=quiet) as view:
-            report = run_batch(request, opener, token=token, listener=view)
-        if not report.finished:
-            raise answer.fail(
-                "Cancelled",
-                f"stopped after {report.done + report.done_before} of {report.total} pictures",
-                f"resume with: {shlex.join(['restore4k', *sys.argv[1:]])}",
-                SIGNALLED + received(),
-                results=report.results,
-            )
-        answer.write(report.model_dump(mode="json"), partial(_show, report))
-        if report.failed or report.failed_before:
-            raise typer.Exit(SOME_FAILED)
+    if engine.engine == "ray" and folder.keep_runs:
+        raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")
+    request, opener = folder.request(source, results, plan, budget, finishing), engine.opener()
+    token = ProgressToken()
+    with stopped_by_signals(token) as received, BatchView(quiet=quiet) as view:
+        report = run_batch(request, opener, token=token, listener=view)
+    if not report.finished:
+        raise answer.fail(
+            "Cancelled",
+            f"stopped after {report.done + report.done_before} of {report.total} pictures",
+            f"resume with: {shlex.join(['restore4k', *sys.argv[1:]])}",
+            SIGNALLED + received(),
+            results=report.results,
+        )
+    answer.report(report, _show)
+    if report.failed or report.failed_before:
+        raise typer.Exit(SOME_FAILED)
 
 
-def _show(report: BatchReport, console: Console) -> None:
+def _show(console: Console, report: BatchReport) -> None:
     before = f", {report.done_before} in earlier calls" if report.done_before else ""
     console.print(f"restored: {report.done} of {report.total} pictures in {report.seconds:.1f} s{before}")
     failed = report.failed + report.failed_before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import signal
@@ -10,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,9 +21,15 @@ from rich.segment import Segment
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
 from imaging.text import UNPRINTABLE, printable
+from server.grouped import grouped
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 DEBUG_VARIABLE = "RESTORE4K_DEBUG"
 BAD_REQUEST, BUG, SIGNALLED = 2, 1, 128
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
+Report = TypeVar("Report", bound="BaseModel")
 
 
 class PlainConsole(Console):
@@ -61,6 +69,15 @@ class Answer:
         else:
             show(PlainConsole(self._stdout))
 
+    def report(self, report: Report, show: Callable[[Console, Report], None]) -> None:
+        """Write a report as JSON, or what `show` prints of it."""
+        self.write(report.model_dump(mode="json"), lambda console: show(console, report))
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person can answer questions."""
+        return not self._as_json and sys.stdin.isatty()
+
     def fail(self, kind: str, message: str, hint: str, code: int, **more: str) -> typer.Exit:
         """Report an error, and return the exit to raise."""
         message, hint = " ".join(message.split()), with_option_names(" ".join(hint.split()))
@@ -96,6 +113,22 @@ def answering(as_json: bool) -> Iterator[Answer]:
         name = type(error).__name__
         hint = f"set {DEBUG_VARIABLE}=1 for a traceback; please report it"
         raise answer.fail(name, f"unexpected {name}: {error}", hint, BUG) from None
+
+
+def answered(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as a command: `grouped`, and with --json, by which its argument `answer` writes."""
+    command = grouped(function, answer=None)
+    as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
+
+    @functools.wraps(command)
+    def run(*, as_json: bool, **values: Any) -> None:
+        with answering(as_json) as answer:
+            grouped(function, answer=answer)(**values)
+
+    signature = inspect.signature(command)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), as_json])  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, as_json.name: as_json.annotation}
+    return run
 
 
 @contextmanager

@@ -26,7 +26,6 @@ ReasonerOption = Annotated[
         "vision-language model. Default: RESTORE4K_REASONER, otherwise the profile's.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress on stderr.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")]
 RunsOption = Annotated[
