@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -32,9 +32,20 @@ def grouped(function: Callable[..., R], **given: Any) -> Callable[..., R]:
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         return function(**values)
 
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
+    return with_parameters(run, parameters)
+
+
+def with_parameters(wrapper: Callable[..., R], parameters: Iterable[inspect.Parameter]) -> Callable[..., R]:
+    """The function, which takes any keyword arguments, with a signature of these parameters."""
+    signature = inspect.Signature(tuple(parameters))
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return wrapper
+
+
+def parameters_of(function: Callable[..., object]) -> list[inspect.Parameter]:
+    """The parameters of a grouped function."""
+    return list(inspect.signature(function).parameters.values())
 
 
 def _parameters(group: Any) -> list[inspect.Parameter]:

@@ -21,7 +21,7 @@ from rich.segment import Segment
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
 from imaging.text import UNPRINTABLE, printable
-from server.grouped import grouped
+from server.grouped import grouped, parameters_of, with_parameters
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -125,10 +125,7 @@ def answered(function: Callable[..., None]) -> Callable[..., None]:
         with answering(as_json) as answer:
             grouped(function, answer=answer)(**values)
 
-    signature = inspect.signature(command)
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), as_json])  # type: ignore[attr-defined]
-    run.__annotations__ = {**command.__annotations__, as_json.name: as_json.annotation}
-    return run
+    return with_parameters(run, [*parameters_of(command), as_json])
 
 
 @contextmanager

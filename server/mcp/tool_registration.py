@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 
 from imaging.errors import RestoreError
-from server.grouped import grouped
+from imaging.progress import ProgressToken
+from server.grouped import grouped, parameters_of, with_parameters
+from server.mcp.jobs import Status
 from server.mcp.roots import knowing_roots
 
 if TYPE_CHECKING:
@@ -42,12 +46,16 @@ EXPLAINED_ONCE = (
 """Arguments with the same meaning in all tools; the schema of one tool and the server's instructions explain them."""
 EXPLAINING = ("restore_to_4k", "look")
 
-ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
+AsyncTool: TypeAlias = Callable[..., Awaitable[CallToolResult]]
+ToolFunction: TypeAlias = AsyncTool | Callable[..., CallToolResult]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedTool:
-    """A tool: a function of the service (`service`), the context of the call and its arguments."""
+    """A tool: a function of the service (`service`), the context of the call and its arguments.
+
+    One that is not async runs as a job, in a worker thread; it takes a token (`token`) in place of the context.
+    """
 
     name: str
     function: ToolFunction
@@ -64,7 +72,7 @@ class ServedTool:
         A `RestoreError` in it reaches the caller as a tool error with message and hint; any other exception is logged
         by the SDK and reaches the caller without its text.
         """
-        function = grouped(self.function, service=service, **self.given)
+        function = self._with_service(service)
 
         @functools.wraps(function)
         async def guarded(**arguments: Any) -> CallToolResult:
@@ -82,6 +90,23 @@ class ServedTool:
             meta=self.meta,
             structured_output=False,
         )
+
+    def _with_service(self, service: Service) -> AsyncTool:
+        def function(**more: Any) -> Callable[..., Any]:
+            return grouped(self.function, service=service, **self.given, **more)
+
+        if inspect.iscoroutinefunction(self.function):
+            return function()
+
+        async def job(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
+            def work(token: ProgressToken, _: Status) -> CallToolResult:
+                result: CallToolResult = function(token=token)(**arguments)
+                return result
+
+            return await service.jobs.run(context, self.name, work)
+
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context[Any, Any])
+        return with_parameters(job, [context, *parameters_of(function(token=None))])
 
 
 def tool(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
@@ -26,8 +25,6 @@ from server.errors import RequestError
 from server.expert_report import ExpertReport
 from server.mcp import inputs
 from server.mcp.guides import begin_guide
-from server.mcp.inputs import InputImage
-from server.mcp.jobs import Status
 from server.mcp.previews import brightness_correlation, overview_of_two
 from server.mcp.responses import data_response, fact, picture_response, shown
 from server.mcp.restoration_text import PLAN_GIVEN
@@ -53,47 +50,34 @@ LEAST_CORRELATION = 0.4
 
 
 @tool("Measure quality", READS)
-async def analyze_quality(
-    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
-) -> CallToolResult:
+def analyze_quality(service: Service, token: ProgressToken, image: inputs.ImageArgument) -> CallToolResult:
     """Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions
     use compare_images; to find what is wrong, reason_degradations. Seconds."""
-
-    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        source = service.open(image, token, keep=False)
-        token.check()
-        report = _slim_quality(quality_report(source.image, source.picture, service.experts))
-        if candidate := judgement_of(service.workspace, source.picture.handle):
-            report["judged"] = (
-                f"score {candidate.verdict.score:.3f} for {judged_on(candidate)}; "
-                "candidates rank by it, not by quality"
-            )
-        return report
-
-    return data_response(await service.jobs.run(context, "analyze_quality", work))
+    source = service.open(image, token, keep=False)
+    token.check()
+    report = _slim_quality(quality_report(source.image, source.picture, service.experts))
+    if candidate := judgement_of(service.workspace, source.picture.handle):
+        report["judged"] = (
+            f"score {candidate.verdict.score:.3f} for {judged_on(candidate)}; candidates rank by it, not by quality"
+        )
+    return data_response(report)
 
 
 @tool("Find degradations", READS)
-async def reason_degradations(
-    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
-) -> CallToolResult:
+def reason_degradations(service: Service, token: ProgressToken, image: inputs.ImageArgument) -> CallToolResult:
     """Estimate what is wrong: severity and confidence of each degradation. For own steps, with look; trust
     your eyes if they differ. Not needed before restore_to_4k. Seconds."""
-
-    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        source = service.open(image, token, keep=False)
-        token.check()
-        features = extract_features(source.image, models=service.experts)
-        diagnosis = Diagnosis.of(perceive(source.image, features=features))
-        return {"image": source.picture.model_dump(), **_slim_diagnosis(diagnosis)}
-
-    return data_response(await service.jobs.run(context, "reason_degradations", work))
+    source = service.open(image, token, keep=False)
+    token.check()
+    features = extract_features(source.image, models=service.experts)
+    diagnosis = Diagnosis.of(perceive(source.image, features=features))
+    return data_response({"image": source.picture.model_dump(), **_slim_diagnosis(diagnosis)})
 
 
 @tool("Plan a restoration", READS)
-async def plan_restoration(
+def plan_restoration(
     service: Service,
-    context: Context[Any, Any],
+    token: ProgressToken,
     image: inputs.ImageArgument,
     size: inputs.SizeArgument = None,
     profile: inputs.ProfileArgument = "default",
@@ -106,25 +90,21 @@ async def plan_restoration(
     """Show what restore_to_4k would do with the same arguments: findings, steps, final size, reasons, and the
     next call; the reply of each step names the next one. To show a plan or follow it; not needed
     before restore_to_4k. Seconds."""
-
-    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        wanted, caller = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
-        source, extent = sized(service.open(image, token, keep=False), size)
-        token.check()
-        wanted = extent.apply_to(wanted, source.image.long_side)
-        factor = enlargement(source.image.long_side, wanted)
-        service.require_pixels(source.image.width * factor, source.image.height * factor)
-        root = service.digest(image)
-        guide = begin_guide(service, root, source.image, wanted, caller or RULES, extent.final)
-        report = plan_report(guide.search, source.picture, token, caller, failed or ())
-        service.require_pixels(report.final_width, report.final_height)
-        if plan is not None:
-            report.by = "caller"
-            report.reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
-        slim = _slim_plan(report)
-        return slim if extent.crop else slim | {"next": guide.begin(service, image.text, profile)}
-
-    return data_response(await service.jobs.run(context, "plan_restoration", work))
+    wanted, caller = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
+    source, extent = sized(service.open(image, token, keep=False), size)
+    token.check()
+    wanted = extent.apply_to(wanted, source.image.long_side)
+    factor = enlargement(source.image.long_side, wanted)
+    service.require_pixels(source.image.width * factor, source.image.height * factor)
+    root = service.digest(image)
+    guide = begin_guide(service, root, source.image, wanted, caller or RULES, extent.final)
+    report = plan_report(guide.search, source.picture, token, caller, failed or ())
+    service.require_pixels(report.final_width, report.final_height)
+    if plan is not None:
+        report.by = "caller"
+        report.reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
+    slim = _slim_plan(report)
+    return data_response(slim if extent.crop else slim | {"next": guide.begin(service, image.text, profile)})
 
 
 def _slim_diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -187,17 +167,11 @@ def _slim_quality(report: QualityReport) -> dict[str, Any]:
 
 
 @tool("Compare two images", READS)
-async def compare_images(
-    service: Service, context: Context[Any, Any], first: inputs.ImageArgument, second: inputs.ImageArgument
+def compare_images(
+    service: Service, token: ProgressToken, first: inputs.ImageArgument, second: inputs.ImageArgument
 ) -> CallToolResult:
     """Compare two versions of one picture: which is better and by what measure, PSNR and SSIM between them
     (high means similar, not good), both side by side, reduced. For details use look with beside. Seconds."""
-    return await service.jobs.run(
-        context, "compare_images", lambda token, _: _compared(service, first, second, token)
-    )
-
-
-def _compared(service: Service, first: InputImage, second: InputImage, token: ProgressToken) -> CallToolResult:
     sources = service.open(first, token, keep=False), service.open(second, token, keep=False)
     a, b = (source.image for source in sources)
     require_same_shape(a, b)
@@ -211,32 +185,33 @@ def _compared(service: Service, first: InputImage, second: InputImage, token: Pr
     for source in sources:
         token.check()
         reports.append(quality_report(source.image, source.picture, service.experts))
-    one, two = reports
-    values = {metric.name: metric for metric in one.metrics}
-    metrics = [
-        f"{metric.name} {values[metric.name].value:.4g} -> {metric.value:.4g}"
-        + ("" if metric.higher_is_better else " (lower is better)")
-        for metric in two.metrics
-        if metric.name in values
-    ]
-    handles = [service.digest(given) for given in (first, second)]
-    judged = common_verdicts(service.workspace, handles[0], handles[1])
-    if judged:
+    if judged := common_verdicts(service.workspace, service.digest(first), service.digest(second)):
         scores = [f"score {verdict.score:.3f} ({verdict_parts(verdict)})" for verdict in judged[1]]
         better = better_by_verdict(*judged)
     else:
         scores = [f"quality {report.quality:.4f}" for report in reports]
-        better = better_by_quality(one.quality, two.quality)
+        better = better_by_quality(*(report.quality for report in reports))
     lines = [
         *(
             fact(name, f"{source.picture.handle} {source.image.width}x{source.image.height}, {score}")
             for name, source, score in zip(PLACES, sources, scores, strict=True)
         ),
         better,
-        fact("metrics", "; ".join(metrics)),
+        fact("metrics", "; ".join(_both_values(*reports))),
         fact("fidelity", _fidelity(a, b, token)),
     ]
     return picture_response(lines, shown(overview_of_two(a, b)))
+
+
+def _both_values(one: QualityReport, two: QualityReport) -> list[str]:
+    """The metrics that both reports have."""
+    values = {metric.name: metric.value for metric in one.metrics}
+    return [
+        f"{metric.name} {values[metric.name]:.4g} -> {metric.value:.4g}"
+        + ("" if metric.higher_is_better else " (lower is better)")
+        for metric in two.metrics
+        if metric.name in values
+    ]
 
 
 def _fidelity(a: Image, b: Image, token: ProgressToken) -> str:
