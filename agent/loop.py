@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.events import CandidateJudged, Finished, Perceived, Planned, StepFinished, StepStarted
-from agent.expert_choice import candidates, helpful_downloads, stand_ins
+from agent.expert_choice import helpful_downloads, stand_ins
 from agent.finishing import blend, finish
 from agent.judging import Candidate
 from agent.run_context import RunContext
@@ -111,10 +111,9 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
     """Warn of experts that are left out as too slow, except in a second enlargement, where most are."""
     if inputs.is_enlarged:
         return
-    able = candidates(inputs.step, inputs.profile, inputs.experts)
     limit, more_time = inputs.expert_seconds or 0.0, "a larger max_seconds, " if inputs.profile.max_seconds else ""
     smaller = stand_ins(inputs)
-    for name, seconds in too_slow(inputs, able).items():
+    for name, seconds in too_slow(inputs).items():
         instead = f" and {smaller[name].name}, a smaller network, runs instead" if name in smaller else ""
         context.warn(
             f"{name} was left out of {inputs.step}{instead}: about {seconds:.0f} s on this CPU, more than the "

@@ -238,11 +238,4 @@ def worth_a_run(prescreened: Sequence[Verdict], most: int) -> set[str]:
 def _mean(verdicts: Sequence[Verdict]) -> Verdict:
     if failed := next((verdict for verdict in verdicts if verdict.error), None):
         return failed.model_copy(update={"stage": "prescreen"})
-    return Verdict(
-        expert=verdicts[0].expert,
-        score=fmean(verdict.score for verdict in verdicts),
-        quality=fmean(verdict.quality for verdict in verdicts),
-        consistency=fmean(verdict.consistency for verdict in verdicts),
-        seconds=sum(verdict.seconds for verdict in verdicts),
-        stage="prescreen",
-    )
+    return Verdict.mean(verdicts[0].expert, verdicts, stage="prescreen")

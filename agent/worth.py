@@ -72,7 +72,8 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
             return False
         if choice == "always":
             return _is_sure(perception.findings.get(task.degradation))
-        return task in gains and gains[task].median_db > _least_tone_median_db(task, perception)
+        least_db = CLEAR_HAZE_DB if _is_haze_beside_faults(task, perception) else CLEAR_TONE_DB
+        return task in gains and gains[task].median_db > least_db
     if task not in gains or not _is_seen_or_best(task, perception, gains):
         return False
     finding = perception.findings.get(task.degradation)
@@ -93,11 +94,6 @@ def may_become_worth_a_step(task: Task, perception: Perception, profile: Profile
     if not task.spec.is_global:
         return True
     return tone_adjustment_choice(task, profile) == "auto" and _is_haze_beside_faults(task, perception)
-
-
-def _least_tone_median_db(task: Task, perception: Perception) -> float:
-    """Median from which a global tone adjustment is planned."""
-    return CLEAR_HAZE_DB if _is_haze_beside_faults(task, perception) else CLEAR_TONE_DB
 
 
 def _is_haze_beside_faults(task: Task, perception: Perception) -> bool:

@@ -109,61 +109,36 @@ def plan_restoration(
 
 def _slim_diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
     """The findings above very low, and the kind of content if its confidence is high."""
-    slim: dict[str, Any] = {
-        "description": diagnosis.description,
-        "quality": diagnosis.quality,
-        "findings": [_finding(one) for one in diagnosis.findings if one.severity != "very low"],
-    }
+    shown = {"description", "quality"}
     if diagnosis.content_confidence >= CONTENT_SURE:
-        slim["content"] = diagnosis.content.value
-        if diagnosis.suggested_profile != "default":
-            slim["suggested_profile"] = diagnosis.suggested_profile
-    return slim
+        shown |= {"content"} if diagnosis.suggested_profile == "default" else {"content", "suggested_profile"}
+    findings = [_finding(one) for one in diagnosis.findings if one.severity != "very low"]
+    return diagnosis.model_dump(mode="json", include=shown) | {"findings": findings}
 
 
 def _finding(finding: FindingReport) -> dict[str, Any]:
-    slim: dict[str, Any] = {
-        "degradation": finding.degradation.value,
-        "severity": finding.severity,
-        "confidence": finding.confidence,
-        "task": finding.task.value,
-        "present": finding.present,
-    }
+    slim = finding.model_dump(mode="json", exclude={"where", "measurements"})
     if finding.present:
-        slim["in_doubt"] = True if finding.confidence < SURE else None
-        slim["measurements"] = finding.measurements
+        slim |= {"in_doubt": finding.confidence < SURE or None, "measurements": finding.measurements}
     return slim
 
 
 def _slim_plan(report: PlanReport) -> dict[str, Any]:
     """Steps with the experts that would run, sizes, reasons and findings."""
-    return {
-        "image": report.image.model_dump() if report.image else None,
-        "profile": report.profile,
-        "steps": [
-            {"task": step.task.value, "scale": step.scale, "experts": ", ".join(step.experts)}
-            for step in report.steps
-        ],
-        "final_width": report.final_width,
-        "final_height": report.final_height,
-        "reasons": report.reasons,
-        "warnings": report.warnings,
-        "by": report.by,
-        "findings": [_finding(one) | {"measurements": None} for one in report.diagnosis.findings if one.present],
-    }
+    steps = [step.model_dump(mode="json") | {"experts": ", ".join(step.experts)} for step in report.steps]
+    found = [_finding(one) | {"measurements": None} for one in report.diagnosis.findings if one.present]
+    return report.model_dump(mode="json", exclude={"diagnosis"}) | {"steps": steps, "findings": found}
 
 
 def _slim_quality(report: QualityReport) -> dict[str, Any]:
     """The score, its metrics, and the names of the missing metrics."""
-    return {
-        "image": report.image.model_dump() if report.image else None,
-        "quality": report.quality,
-        "metrics": [
-            {"name": one.name, "value": one.value, "better": "higher" if one.higher_is_better else "lower"}
-            for one in report.metrics
-        ],
-        "not_installed": ", ".join(one.name for one in report.missing) or None,
-    }
+    metrics = [
+        {"name": one.name, "value": one.value, "better": "higher" if one.higher_is_better else "lower"}
+        for one in report.metrics
+    ]
+    missing = ", ".join(one.name for one in report.missing)
+    slim = report.model_dump(mode="json", include={"image", "quality"})
+    return slim | {"metrics": metrics, "not_installed": missing}
 
 
 @tool("Compare two images", READS)
