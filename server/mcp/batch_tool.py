@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from agent.batch.engines.in_process import InProcessEngine
@@ -20,13 +18,12 @@ from agent.batch.runner import MOST_FAILURES_LISTED, BatchReport, Failure, Tally
 from agent.errors import BatchError
 from agent.state import KEEP_INPUT
 from imaging.errors import OutputExists
-from imaging.progress import ProgressToken
 from server.mcp import inputs
 from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
 from server.mcp.responses import data_response
-from server.mcp.run_calls import run_or_join
-from server.mcp.runs import Reply
+from server.mcp.run_calls import RunTool
+from server.mcp.runs import Reply, Run
 from server.mcp.service import MOST_NAME, MOST_NAMESAKES, Service
 from server.mcp.tool_registration import REPEATABLE, for_a_model, tool
 from server.schemas import FolderReport
@@ -72,32 +69,26 @@ class FolderOptions:
         return replace(request, results=_results(request))
 
 
-@tool("Restore a folder", REPEATABLE)
-async def restore_folder(
+@tool("Restore a folder", REPEATABLE, kind=partial(RunTool, waits=True))
+def restore_folder(
     service: Service,
-    context: Context[Any, Any],
+    run: Run,
     folder: Annotated[
         str,
         BeforeValidator(_path_of),
         Field(min_length=1, max_length=inputs.MAX_PATH, description="With its sub-folders."),
     ],
     options: FolderOptions,
-    wait_seconds: inputs.WaitArgument = None,
-) -> CallToolResult:
+) -> Reply:
     """Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show
     the user one result. Minutes to hours; the same call resumes it."""
-
-    def work(run: str, token: ProgressToken, status: Status) -> Reply:
-        report = run_batch(
-            options.request(service, folder),
-            lambda config: InProcessEngine(Worker(config, service.experts)),
-            token=token,
-            listener=partial(_report_progress, status),
-        )
-        return Reply(data_response(_folder_report(report)), is_reusable=False)
-
-    arguments = {"folder": folder, "options": options, "mask": inputs.mask_image(options.region)}
-    return await run_or_join(service, context, "restore_folder", arguments, work, wait_seconds)
+    report = run_batch(
+        options.request(service, folder),
+        lambda config: InProcessEngine(Worker(config, service.experts)),
+        token=run.token,
+        listener=partial(_report_progress, run.status),
+    )
+    return Reply(data_response(_folder_report(report)), is_reusable=False)
 
 
 def _results(request: BatchRequest) -> Path:

@@ -22,10 +22,9 @@ from server.errors import RequestError
 from server.mcp import inputs
 from server.mcp.guides import Guide, guide_to
 from server.mcp.inputs import InputImage
-from server.mcp.jobs import Status
 from server.mcp.previews import before_and_after
 from server.mcp.responses import fact, picture_line, picture_link, picture_response
-from server.mcp.runs import Reply
+from server.mcp.runs import Reply, Run
 from server.mcp.service import Service, Source
 from server.mcp.verdict_text import (
     candidates_line,
@@ -38,6 +37,7 @@ from server.mcp.verdict_text import (
 )
 from server.mcp.workspace import CandidateOf
 from toolbox.card import ExpertCard
+from toolbox.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +159,21 @@ class _Step:
         return blend(before, after, options.strength, mask(before) if mask else None)
 
 
-def take_step(
-    service: Service,
-    image: InputImage,
-    step: Step,
-    tool: str,
-    options: StepOptions,
-    token: ProgressToken,
-    status: Status,
-) -> Reply:
-    """Run one step and save its result under the names of photo and tool. Raises `RestoreError`."""
+def step_of(tool: str, scale: float) -> Step:
+    """The step of a tool that gives at least that scale. Raises `RequestError`."""
+    task = inputs.TASK_TOOL_NAMES[tool]
+    if task is not Task.SUPER_RESOLUTION:
+        return Step(task=task)
+    if scale == 16:
+        return Step(task=task, scale=16)
+    if scale > 4:
+        raise RequestError(f"{tool} enlarges at most 4 times, not {scale:g}", "for 8x call with 2 and then 4")
+    return Step(task=task, scale=2 if scale <= 2 else 4)
+
+
+def take_step(service: Service, run: Run, tool: str, image: inputs.ImageArgument, options: StepOptions) -> Reply:
+    """Take one step and save its result under the names of photo and tool. Raises `RestoreError`."""
+    step, token = step_of(tool, options.scale), run.token
     profile = service.profile(options.profile, detail=options.detail)
     source = service.open(image, token)
     original = service.open(options.original, token).image if options.original else None
@@ -188,7 +193,7 @@ def take_step(
     result = run_step(
         context,
         cards or _some(experts_for(context), step),
-        observe=lambda one: status.notify(describe(one.verdict)),
+        observe=lambda one: run.status.notify(describe(one.verdict)),
     )
     return _Step(service, source, guide, step, profile, options, name).reply(result)
 
@@ -199,8 +204,7 @@ def judge_candidates(
     step: Step,
     profile: Profile,
     experts: Sequence[str] | None,
-    token: ProgressToken,
-    status: Status,
+    run: Run,
 ) -> list[tuple[str | None, Verdict, Image | None]]:
     """Run a step's experts on the whole image and keep every result under a handle of its own.
 
@@ -213,7 +217,7 @@ def judge_candidates(
     found: list[tuple[str | None, Verdict, Image | None]] = []
 
     def keep(candidate: Candidate) -> None:
-        status.notify(describe(candidate.verdict))
+        run.status.notify(describe(candidate.verdict))
         handle = None
         if candidate.image is not None:
             kept = _input_verdict_of([candidate.verdict, *(verdict for _, verdict, _ in found)])
@@ -225,7 +229,7 @@ def judge_candidates(
 
     whole = profile.model_copy(update={"exhaustive": True})
     guide = guide_to(service, source, profile)
-    run_step(_step_context(service, guide, source, step, whole, token), cards, observe=keep)
+    run_step(_step_context(service, guide, source, step, whole, run.token), cards, observe=keep)
     found.sort(key=lambda row: (row[2] is None, row[1].expert))
     return found
 

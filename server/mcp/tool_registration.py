@@ -47,18 +47,14 @@ EXPLAINED_ONCE = (
 EXPLAINING = ("restore_to_4k", "look")
 
 AsyncTool: TypeAlias = Callable[..., Awaitable[CallToolResult]]
-ToolFunction: TypeAlias = AsyncTool | Callable[..., CallToolResult]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedTool:
-    """A tool: a function of the service (`service`), the context of the call and its arguments.
-
-    One that is not async runs as a job, in a worker thread; it takes a token (`token`) in place of the context.
-    """
+    """A tool: a function of the service (`service`), the context of the call and its arguments."""
 
     name: str
-    function: ToolFunction
+    function: Callable[..., Any]
     title: str
     description: str
     annotations: ToolAnnotations
@@ -72,7 +68,7 @@ class ServedTool:
         A `RestoreError` in it reaches the caller as a tool error with message and hint; any other exception is logged
         by the SDK and reaches the caller without its text.
         """
-        function = self._with_service(service)
+        function = self.called(service)
 
         @functools.wraps(function)
         async def guarded(**arguments: Any) -> CallToolResult:
@@ -91,32 +87,42 @@ class ServedTool:
             structured_output=False,
         )
 
-    def _with_service(self, service: Service) -> AsyncTool:
-        def function(**more: Any) -> Callable[..., Any]:
-            return grouped(self.function, service=service, **self.given, **more)
+    def called(self, service: Service) -> AsyncTool:
+        """The function of a call."""
+        return grouped(self.function, service=service, **self.given)
 
-        if inspect.iscoroutinefunction(self.function):
-            return function()
 
-        async def job(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
+class JobTool(ServedTool):
+    """A tool that measures: a job in a worker thread, whose function takes a token instead of the context."""
+
+    def called(self, service: Service) -> AsyncTool:
+        """A function that runs the job."""
+
+        async def call(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
             def work(token: ProgressToken, _: Status) -> CallToolResult:
-                result: CallToolResult = function(token=token)(**arguments)
+                result: CallToolResult = grouped(self.function, service=service, token=token)(**arguments)
                 return result
 
             return await service.jobs.run(context, self.name, work)
 
-        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context[Any, Any])
-        return with_parameters(job, [context, *parameters_of(function(token=None))])
+        return with_parameters(call, [CONTEXT, *parameters_of(grouped(self.function, service=service, token=None))])
+
+
+CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context[Any, Any])
+"""The parameter that the SDK fills with the context of a call."""
 
 
 def tool(
-    title: str, annotations: ToolAnnotations, meta: dict[str, Any] | None = None
-) -> Callable[[ToolFunction], ServedTool]:
+    title: str,
+    annotations: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
+    kind: Callable[..., ServedTool] = ServedTool,
+) -> Callable[[Callable[..., Any]], ServedTool]:
     """Make a tool of a function, under the function's name; its docstring is the description for models."""
 
-    def registered(function: ToolFunction) -> ServedTool:
+    def registered(function: Callable[..., Any]) -> ServedTool:
         description = " ".join((function.__doc__ or "").split())
-        return ServedTool(function.__name__, function, title, description, annotations, meta)
+        return kind(function.__name__, function, title, description, annotations, meta)
 
     return registered
 

@@ -14,10 +14,10 @@ from server.mcp.inputs import ImageArgument, OptionalImage, RegionArgument, as_t
 from server.mcp.previews import AMPLIFIED, look_at, side_by_side, window_around
 from server.mcp.responses import fact, picture_response, shown
 from server.mcp.service import Service
-from server.mcp.tool_registration import READS, tool
+from server.mcp.tool_registration import READS, JobTool, tool
 
 
-@tool("Look", READS)
+@tool("Look", READS, kind=JobTool)
 def look(
     service: Service,
     token: ProgressToken,

@@ -29,7 +29,7 @@ from server.mcp.previews import brightness_correlation, overview_of_two
 from server.mcp.responses import data_response, fact, picture_response, shown
 from server.mcp.restoration_text import PLAN_GIVEN
 from server.mcp.service import Service
-from server.mcp.tool_registration import READS, tool
+from server.mcp.tool_registration import READS, JobTool, tool
 from server.mcp.tools_restore import sized
 from server.mcp.verdict_text import (
     PLACES,
@@ -49,7 +49,7 @@ LEAST_CORRELATION = 0.4
 """Minimum correlation of two reduced versions of one picture; unrelated photos are mostly below 0.3."""
 
 
-@tool("Measure quality", READS)
+@tool("Measure quality", READS, kind=JobTool)
 def analyze_quality(service: Service, token: ProgressToken, image: inputs.ImageArgument) -> CallToolResult:
     """Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions
     use compare_images; to find what is wrong, reason_degradations. Seconds."""
@@ -63,7 +63,7 @@ def analyze_quality(service: Service, token: ProgressToken, image: inputs.ImageA
     return data_response(report)
 
 
-@tool("Find degradations", READS)
+@tool("Find degradations", READS, kind=JobTool)
 def reason_degradations(service: Service, token: ProgressToken, image: inputs.ImageArgument) -> CallToolResult:
     """Estimate what is wrong: severity and confidence of each degradation. For own steps, with look; trust
     your eyes if they differ. Not needed before restore_to_4k. Seconds."""
@@ -74,7 +74,7 @@ def reason_degradations(service: Service, token: ProgressToken, image: inputs.Im
     return data_response({"image": source.picture.model_dump(), **_slim_diagnosis(diagnosis)})
 
 
-@tool("Plan a restoration", READS)
+@tool("Plan a restoration", READS, kind=JobTool)
 def plan_restoration(
     service: Service,
     token: ProgressToken,
@@ -141,7 +141,7 @@ def _slim_quality(report: QualityReport) -> dict[str, Any]:
     return slim | {"metrics": metrics, "not_installed": missing}
 
 
-@tool("Compare two images", READS)
+@tool("Compare two images", READS, kind=JobTool)
 def compare_images(
     service: Service, token: ProgressToken, first: inputs.ImageArgument, second: inputs.ImageArgument
 ) -> CallToolResult:
