@@ -48,22 +48,25 @@ class RunTool(ServedTool):
                 reply: Reply = grouped(self.function, service=service, run=run, **self.given)(**arguments)
                 return reply
 
-            key, known = await anyio.to_thread.run_sync(self._identify, service, arguments)
-            photo = await anyio.to_thread.run_sync(_photo, service, arguments)
-            run, joined = await service.runs.begin(context, self.name, photo, key, work, known or new_id(key))
+            photo, key, name = await anyio.to_thread.run_sync(self._identify, service, arguments)
+            run, joined = await service.runs.begin(context, self.name, photo, key, work, name)
             return await service.runs.wait(context, run, wait_seconds) or RunUnderWay.of(run, joined)
 
         own = parameters_of(grouped(self.function, service=service, run=None, **self.given))
         return with_parameters(call, [CONTEXT, *own, *([WAIT] if self.waits else [])])
 
-    def _identify(self, service: Service, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
-        """The key of a call, and the restoration on disk with that key. Raises `RequestError` and `ImageError`."""
+    def _identify(self, service: Service, arguments: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Photo, key and identifier of a call's run; the identifier of a restoration on disk, if that has the key.
+
+        Raises `RequestError` and `ImageError`.
+        """
         facts = {**arguments, **self.depends_on(service, arguments)}
         plain = {name: _plain(service, value) for name, value in facts.items()}
         experts = service.experts
         able = [card.name for card in experts.catalogue if availability(card, experts.store).state in CAN_RUN]
         key = key_of(self.name, {**plain, "experts that can run": able})
-        return key, service.find_restoration(key) if self.name == "restore_to_4k" else None
+        known = service.find_restoration(key) if self.name == "restore_to_4k" else None
+        return _photo(service, arguments), key, known or new_id(key)
 
 
 WAIT = inspect.Parameter("wait_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WaitArgument)
