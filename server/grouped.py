@@ -16,7 +16,8 @@ def grouped(function: Callable[..., R], **given: Any) -> Callable[..., R]:
 
     Parameters and fields in `given` have these values, and are no parameters of the returned function.
     """
-    hints = {name: hint for name, hint in get_type_hints(function, include_extras=True).items() if name not in given}
+    hints = get_type_hints(function, include_extras=True)
+    hints = {name: hint for name, hint in hints.items() if name not in given and name != "return"}
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(function).parameters.items():
