@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEBUG_VARIABLE = "RESTORE4K_DEBUG"
 BAD_REQUEST, BUG, SIGNALLED = 2, 1, 128
+STDERR = 2
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
 Report = TypeVar("Report", bound="BaseModel")
 
@@ -138,7 +139,8 @@ def stopped_by_signals(token: ProgressToken) -> Iterator[Callable[[], int]]:
             raise KeyboardInterrupt
         received[0] = number
         token.cancel()
-        print("stopping after the current tile; repeat to stop at once", file=sys.stderr)  # noqa: T201
+        # Not by sys.stderr: the signal may have come within one of its writes, and then it refuses another.
+        os.write(STDERR, b"stopping after the current tile; repeat to stop at once\n")
 
     stopping = (signal.SIGINT, signal.SIGTERM)
     before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in stopping}
