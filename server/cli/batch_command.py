@@ -68,10 +68,7 @@ class FolderOptions:
             suffix=SAME_FORMAT if self.format == SAME_FORMAT else f".{self.format}",
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
-            strip_metadata=finishing.strip_metadata,
-            keep_print_size=finishing.keep_print_size,
-            strength=finishing.strength,
-            region=finishing.mask(),
+            finishing=finishing.value(),
             keep_runs=self.keep_runs,
             thumbnails=self.thumbnails,
         )

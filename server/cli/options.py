@@ -14,7 +14,6 @@ from toolbox.tasks import Task
 
 if TYPE_CHECKING:
     from agent.finishing import Finishing
-    from agent.regions import RegionMask
     from profiles.schema import Profile
 
 ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, AVIF, HEIC or another.")]
@@ -148,21 +147,17 @@ class FinishingOptions:
         ),
     ] = False
 
-    def mask(self) -> RegionMask | None:
-        """The mask of --region; None for the whole photo. Raises `ImageError` if a mask image cannot be read."""
+    def value(self) -> Finishing:
+        """These options as the agent takes them. Raises `ImageError` if a mask image cannot be read."""
+        from agent.finishing import Finishing
         from agent.regions import RegionMask, is_region
         from imaging.preparing import prepared
         from imaging.reading import read_image
 
-        if not self.region:
-            return None
-        return RegionMask.of(self.region, None if is_region(self.region) else prepared(read_image(Path(self.region))))
-
-    def value(self) -> Finishing:
-        """These options for one run. Raises like `mask`."""
-        from agent.finishing import Finishing
-
-        return Finishing(self.strength, self.mask(), None, self.strip_metadata, self.keep_print_size)
+        mask, region = None, self.region
+        if region:
+            mask = RegionMask.of(region, None if is_region(region) else prepared(read_image(Path(region))))
+        return Finishing(self.strength, mask, None, self.strip_metadata, self.keep_print_size)
 
 
 @dataclass(frozen=True, slots=True)

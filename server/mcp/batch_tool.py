@@ -16,6 +16,7 @@ from agent.batch.record import Entry, Record
 from agent.batch.request import BatchRequest
 from agent.batch.runner import MOST_FAILURES_LISTED, BatchReport, Failure, Tally, run_batch
 from agent.errors import BatchError
+from agent.finishing import Finishing
 from agent.state import KEEP_INPUT
 from imaging.errors import OutputExists
 from server.mcp import inputs
@@ -58,9 +59,7 @@ class FolderOptions:
             self.size.of_any(wanted) if self.size else wanted,
             suffix=inputs.SUFFIXES[self.format],
             retry_failed=self.retry_failed,
-            strength=self.strength,
-            region=service.mask(self.region),
-            strip_metadata=self.strip_metadata,
+            finishing=Finishing(self.strength, service.mask(self.region), strip_metadata=self.strip_metadata),
             limits=settings.limits(),
             most_pixels=settings.max_output_pixels,
             free_bytes=settings.free_bytes,
