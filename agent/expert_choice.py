@@ -100,10 +100,6 @@ def is_preferred(card: ExpertCard, profile: Profile) -> bool:
     return card.preference == "any" or profile.detail < 1
 
 
-def _prefers_perception(profile: Profile, task: Task) -> bool:
-    return profile.wants_texture if task is Task.SUPER_RESOLUTION else profile.restore_preference == "perception"
-
-
 def seconds_on_cpu(card: ExpertCard, pixels: int) -> float:
     """Estimated run time of an expert on a CPU, from its card; 0 for fast experts and on other devices."""
     speed = teraflops(best_device())
@@ -128,9 +124,10 @@ def shortlist(
     cards = sorted(cards, key=lambda card: ranked.index(card.name) if card.name in ranked else len(ranked))
     if len(ranked) < 2 or profile.exhaustive:
         return tuple(cards)
+    enlarges = cards[0].task is Task.SUPER_RESOLUTION
+    prefers_perception = profile.wants_texture if enlarges else profile.restore_preference == "perception"
     perceptual = [card.name for card in cards if card.name in ranked and card.preference == "perception"]
-    wanted = perceptual[:1] if _prefers_perception(profile, cards[0].task) else []
-    unwanted = set(ranked) - {*best, *wanted}
+    unwanted = set(ranked) - {*best, *(perceptual[:1] if prefers_perception else ())}
     return tuple(card for card in cards if card.name not in unwanted)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent.state import Plan, Step
 from imaging.colour import align_low_frequencies, is_grey, without_colour
@@ -26,16 +25,31 @@ LEAST_COLOUR = 0.01
 """Mean difference between channels above which an expert counts as having coloured a grey picture."""
 
 
+class Mask(Protocol):
+    """Where a result may replace its picture; `agent.regions.RegionMask` is one."""
+
+    @property
+    def key(self) -> str:
+        """Masks with equal keys are equal."""
+
+    def __call__(self, image: Image) -> Tensor:
+        """(1, H, W) in [0, 1]: 1 where the result replaces `image`."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Finishing:
     """Options for the result as a whole."""
 
     strength: float = 1.0
     """1: the result as it is; 0: the input, resized."""
-    mask: Callable[[Image], Tensor] | None = None
-    """Returns the mask of a picture, (1, H, W) in [0, 1], inside which the result replaces it; None: everywhere."""
+    mask: Mask | None = None
+    """Where the result replaces its picture; None: everywhere."""
     size: tuple[int, int] | None = None
     """Width and height; None: those of the plan."""
+    strip_metadata: bool = False
+    """Without EXIF, XMP, IPTC and map."""
+    keep_print_size: bool = False
+    """With a resolution that is multiplied by the enlargement."""
 
 
 def quantize_uint16(result: Image, before: Image, step: Step, expert: str) -> Image:

@@ -151,10 +151,10 @@ class Judge:
             verdict = self._verdict(KEEP_INPUT, context.image, context.features, 1.0)
         return Candidate(verdict, context.image, features=context.features)
 
-    def evaluate(self, card: ExpertCard, result: Image, seconds: float) -> Candidate:
-        """The verdict on an expert's result."""
+    def evaluate(self, card: ExpertCard, result: Image, seconds: float, name: str = "") -> Candidate:
+        """The verdict on an expert's result. `name`: that of the candidate, if it is not the expert's."""
         context, known_as = self._context, card.stands_in_for or card.name
-        cost = {"expert": card.name, "cost": COSTS[card.loader], "seconds": seconds}
+        cost = {"expert": name or card.name, "cost": COSTS[card.loader], "seconds": seconds}
         if _same(result, context.image):
             # An expert's prior describes its changes; here it changed nothing.
             unchanged = self.evaluate_input()

@@ -8,69 +8,50 @@ from functools import partial
 from pathlib import Path
 
 from agent.events import CandidateJudged, Finished, Perceived, Planned, StepFinished, StepStarted
-from agent.expert_choice import candidates, helpful_downloads, stand_ins
+from agent.expert_choice import helpful_downloads, stand_ins
 from agent.finishing import blend, finish
 from agent.judging import Candidate
-from agent.planning import perceive_and_plan
-from agent.reasoners.reasoner import Reasoner
 from agent.run_context import RunContext
 from agent.run_folder import MASK
+from agent.search.first_plan import perceive_and_plan
 from agent.search.next_step import child_of, choose_next_step, context_of, follow, is_gone_already
 from agent.search.rollback import resume_better_branch
-from agent.state import Node, Perception, ResultFile, Step
+from agent.state import Node, ResultFile, Step
 from agent.step import experts_for, run_step, too_slow
 from agent.step_context import StepContext
 from imaging.image import Image
 from imaging.writing import write_image
 from iqa.features import ImageFeatures
-from toolbox.pool import ExpertPool
 from toolbox.store import sha256_of
 
 FINISHING_SHARE = 0.08
 """The share of the progress bar that finishing and writing take."""
 
 
-def run_loop(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> Image:
+def run_loop(context: RunContext) -> Image:
     """Continue the run from its current state to the end; the result is written and returned."""
     if context.state.plan is None:
-        _perceive_and_plan(context, experts, reasoner)
+        _perceive_and_plan(context)
     while _has_next_step(context):
-        child, image, features = _run_next_step(context, experts, reasoner)
+        child, image, features = _run_next_step(context)
         context.tell(StepFinished(node=child))
-        follow(context, child, image, features, reasoner)
+        follow(context, child, image, features)
         context.save()
-    return _finish(context, experts)
+    return _finish(context)
 
 
-def _perceive_and_plan(context: RunContext, experts: ExpertPool, reasoner: Reasoner) -> None:
+def _perceive_and_plan(context: RunContext) -> None:
     _progress(context, 0.0, "perceiving the image")
 
-    def perceived(perception: Perception) -> None:
-        context.change(perception=perception)
+    def perceived() -> None:
         context.save()
-        context.tell(Perceived(perception=perception))
+        context.tell(Perceived(perception=context.perception))
         context.token.check()
 
-    with context.timer.section("perception"):
-        features = context.features
-    perception, plan = perceive_and_plan(
-        context.image,
-        features,
-        context.state.profile,
-        experts,
-        reasoner,
-        perception=context.state.perception,
-        perceived=perceived,
-        timer=context.timer,
-    )
-    if context.state.final_size:
-        width, height = context.state.final_size
-        plan = plan.model_copy(update={"final_width": width, "final_height": height})
-    context.change(plan=plan)
-    context.put(context.node.model_copy(update={"remaining_steps": plan.steps, "score": perception.quality}))
+    perceive_and_plan(context, context.reasoner, perceived)
     context.save()
-    context.tell(Planned(plan=plan))
-    for warning in plan.warnings:
+    context.tell(Planned(plan=context.plan))
+    for warning in context.plan.warnings:
         context.warn(warning)
 
 
@@ -101,14 +82,12 @@ def _runs_left(context: RunContext) -> int | None:
     return None if most is None else max(0, most - context.state.expert_runs)
 
 
-def _run_next_step(
-    context: RunContext, experts: ExpertPool, reasoner: Reasoner
-) -> tuple[Node, Image, ImageFeatures | None]:
+def _run_next_step(context: RunContext) -> tuple[Node, Image, ImageFeatures | None]:
     """Run the next step; returns its node, the stored image and the features of the image."""
     step = context.node.remaining_steps[0]
     gone, new_id = is_gone_already(context, step), len(context.state.nodes)
     with context.timer.section("scoring"):
-        inputs = replace(context_of(context, step, context.state.profile, experts), runs_left=_runs_left(context))
+        inputs = replace(context_of(context, step, context.state.profile), runs_left=_runs_left(context))
         cards = () if gone else experts_for(inputs)
         if not gone:
             _warn_of_slow_experts(context, inputs)
@@ -117,7 +96,7 @@ def _run_next_step(
         replace(inputs, token=context.token.watched_by(_show_progress_of(context, step, len(cards)))),
         cards,
         observe=partial(_record_candidate, context, step, new_id),
-        judge=lambda tied: reasoner.judge(step, context.image, tied, context.perception),
+        judge=lambda tied: context.reasoner.judge(step, context.image, tied, context.perception),
     )
     best = result.best
     image, features = (best.image, best.features) if best and best.image else (context.image, None)
@@ -135,10 +114,9 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
     """
     if inputs.is_enlarged:
         return
-    able = candidates(inputs.step, inputs.profile, inputs.experts)
     limit, more_time = inputs.expert_seconds or 0.0, "a larger max_seconds, " if inputs.profile.max_seconds else ""
     smaller = stand_ins(inputs)
-    for name, seconds in too_slow(inputs, able).items():
+    for name, seconds in too_slow(inputs).items():
         if name in smaller and not inputs.profile.favours_texture:
             continue
         instead = f" and {smaller[name].name}, a smaller network, runs instead" if name in smaller else ""
@@ -156,10 +134,10 @@ def _record_candidate(context: RunContext, step: Step, node: int, candidate: Can
     context.tell(CandidateJudged(step=step, node=node, verdict=candidate.verdict))
 
 
-def _finish(context: RunContext, experts: ExpertPool) -> Image:
+def _finish(context: RunContext) -> Image:
     output = Path(context.state.output)
     steps = [node.step for node in context.state.path_to(context.node.id) if node.step]
-    context.change(helpful_downloads=helpful_downloads(steps, context.state.profile, experts))
+    context.change(helpful_downloads=helpful_downloads(steps, context.state.profile, context.experts))
     _progress(context, 1 - FINISHING_SHARE, "finishing")
     with context.timer.section("finishing"):
         scale = context.plan.final_width / context.state.nodes[0].width

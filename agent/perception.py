@@ -17,8 +17,6 @@ from iqa.features import ImageFeatures, extract_features
 from iqa.quality import quality_of
 from toolbox.tasks import Degradation, Severity, Task
 
-HIDING = (Degradation.DARK, Degradation.DEFOCUS_BLUR, Degradation.MOTION_BLUR)
-"""Degradations that can make any photo look like an aerial or medical picture."""
 ALIKE = (Degradation.RAIN, Degradation.JPEG_ARTIFACT)
 """Degradations that networks for noise remove in part."""
 FLAT_SHARE = 0.25
@@ -58,7 +56,7 @@ def measure(image: Image, features: ImageFeatures | None = None) -> Perception:
     if image.quantization_relative_to_q50 is not None:
         found = findings[Degradation.JPEG_ARTIFACT]
         findings[Degradation.JPEG_ARTIFACT] = _at_least_as_stated(found, image.quantization_relative_to_q50)
-    looks_alike = faces or any(findings[name].present for name in HIDING)
+    looks_alike = faces or any(found.present and name.task.spec.hides_content for name, found in findings.items())
     if content.kind in (ContentKind.AERIAL, ContentKind.MEDICAL) and looks_alike:
         content = Content(ContentKind.PHOTO, 0.0)
     gains = task_gains(features)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.errors import PlanError
-from agent.expert_choice import unavailable_experts
-from agent.perception import perceive
 from agent.reasoners.reasoner import CALLER, RULES, Ordering, Reasoner
 from agent.state import Perception, Plan, Step, expert_of
-from agent.timer import Timer
-from agent.worth import GAIN_TASKS, doubts, is_requested, is_worth_a_step, may_become_worth_a_step
-from imaging.image import Image
+from agent.worth import doubts, is_requested, is_worth_a_step, may_become_worth_a_step
 from imaging.resizing import fitted
-from iqa.features import ImageFeatures
 from profiles.schema import Profile
 from toolbox.catalogue import Catalogue
-from toolbox.pool import ExpertPool
-from toolbox.tasks import Degradation, Task
+from toolbox.tasks import GAIN_TASKS, Degradation, Task
 
 SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 16: (4, 4)}
 """The super-resolution steps of each enlargement (4KAgent: 8 = 2 x 4, 16 = 4 x 4). Where texture is wanted,
@@ -25,33 +19,6 @@ SCALE_CHAINS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 4: (4,), 8: (2, 4), 
 """
 FOUR_K_TOLERANCE = 4000 / 4096
 """4KAgent accepts 4000 of 4096 pixels from the experts; the rest is resized."""
-
-
-def perceive_and_plan(
-    image: Image,
-    features: ImageFeatures,
-    profile: Profile,
-    experts: ExpertPool,
-    reasoner: Reasoner,
-    *,
-    perception: Perception | None = None,
-    perceived: Callable[[Perception], None] = lambda _: None,
-    timer: Timer | None = None,
-) -> tuple[Perception, Plan]:
-    """Perceive an image and plan its restoration.
-
-    With `perception` only the plan is made; otherwise `perceived` is called with the perception before planning.
-    Raises `PlanError`.
-    """
-    timer = timer or Timer()
-    if perception is None:
-        with timer.section("perception"):
-            perception = perceive(image, reasoner, features)
-        perceived(perception)
-    with timer.section("planning"):
-        planned = plan(perception, profile, experts.catalogue, reasoner)
-        warnings = (*planned.warnings, *unavailable_experts(planned.steps, profile, experts))
-    return perception, planned.model_copy(update={"warnings": warnings})
 
 
 def plan(perception: Perception, profile: Profile, catalogue: Catalogue, reasoner: Reasoner = RULES) -> Plan:
@@ -176,7 +143,7 @@ def _found_tasks(perception: Perception, profile: Profile) -> list[Task]:
     later = [
         task
         for task in found
-        if task not in GAIN_TASKS or (worth and may_become_worth_a_step(task, perception, profile))
+        if not task.spec.gain_is_predicted or (worth and may_become_worth_a_step(task, perception, profile))
     ]
     return list(dict.fromkeys([*worth, *later]))
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from statistics import fmean
+from typing import TypeAlias
 
 from agent.expert_choice import seconds_on_cpu
 from agent.finishing import quantize_uint16
@@ -42,6 +43,8 @@ MOST_ON_THE_WHOLE = 2
 """Maximum number of tied experts that run on the whole of a prescreened picture. Of enlargers, which take longest,
 only one runs (`python -m benchmarks.enlargers` measures the loss), or one with and one without generated texture.
 """
+Run: TypeAlias = tuple[ExpertCard, str]
+"""An expert, and the suffix of the input on which it runs: empty, or one of the context's other inputs."""
 
 
 def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Candidate]:
@@ -69,11 +72,8 @@ def run_candidates(context: StepContext, cards: Sequence[ExpertCard]) -> Iterato
     others = _on_other_inputs(context, cards)
     elsewhere = {card.name for card, suffix in others if f"{card.name}{suffix}" in context.profile.experts}
     cards = [card for card in cards if card.name not in elsewhere - set(context.profile.experts)]
-    end = start + (1 - start) * len(cards) / max(1, len(cards) + len(others))
-    yield from _judged(replace(context, token=token.part(start, end)), cards, judge)
-    for index, (card, suffix) in enumerate(others):
-        part = token.part(end + (1 - end) * index / len(others), end + (1 - end) * (index + 1) / len(others))
-        yield _on_other_input(context, card, suffix, judge, part)
+    runs = [*((card, "") for card in cards), *others]
+    yield from _judged(replace(context, token=token.part(start, 1)), runs, judge)
 
 
 def textured(context: StepContext, cards: Sequence[ExpertCard]) -> list[ExpertCard]:
@@ -98,7 +98,7 @@ def _best_on_crops(
     return [card for card in cards if card.name in worth]
 
 
-def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard]) -> list[tuple[ExpertCard, str]]:
+def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard]) -> list[Run]:
     """The blind super-resolution experts that also run on the context's other inputs, with the suffix of each.
 
     Blind networks remove noise and JPEG blocks while they enlarge, sometimes better than the steps before. The
@@ -120,70 +120,56 @@ def _on_other_inputs(context: StepContext, cards: Sequence[ExpertCard]) -> list[
     return [(card, suffix) for suffix in context.other_inputs for card in blind]
 
 
-def _on_other_input(
-    context: StepContext, card: ExpertCard, suffix: str, judge: Judge, token: ProgressToken
-) -> Candidate:
-    """The result of an expert on one of the context's other inputs, judged like those on its image."""
-    image, name = context.other_inputs[suffix], f"{card.name}{suffix}"
-    with context.timer.section("experts"):
-        output = _run_expert(replace(context, image=image, other_inputs={}), card, token)
-    if output.image is None:
-        return Candidate(Verdict(expert=name, score=0.0, error=output.error))
-    with context.timer.section("finishing"):
-        quantized = quantize_uint16(output.image, image, context.step, name)
-    candidate = judge.evaluate(card, quantized, output.seconds)
-    return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": name}))
-
-
-def _judged(context: StepContext, cards: Sequence[ExpertCard], judge: Judge) -> Iterator[Candidate]:
-    """Each expert's result, quantized as it would be stored, with its verdict, in the order of `cards`."""
-    for card, output in _outputs(context, cards):
+def _judged(context: StepContext, runs: Sequence[Run], judge: Judge) -> Iterator[Candidate]:
+    """Each result, quantized as it would be stored, with its verdict, in the order of `runs`."""
+    for (card, suffix), output in _outputs(context, runs):
+        name = f"{card.name}{suffix}"
         if output.image is None:
-            yield Candidate(Verdict(expert=card.name, score=0.0, error=output.error))
+            yield Candidate(Verdict(expert=name, score=0.0, error=output.error))
             continue
         with context.timer.section("finishing"):
-            quantized = quantize_uint16(output.image, context.image, context.step, card.name)
-        yield judge.evaluate(card, quantized, output.seconds)
+            quantized = quantize_uint16(output.image, context.input_of(suffix), context.step, name)
+        yield judge.evaluate(card, quantized, output.seconds, name)
 
 
-def _outputs(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[tuple[ExpertCard, _Output]]:
-    """The output of each expert, in order; they run in parallel on several devices."""
-    slots = min(len(devices()), len(cards))
+def _outputs(context: StepContext, runs: Sequence[Run]) -> Iterator[tuple[Run, _Output]]:
+    """The output of each run, in order; they run in parallel on several devices."""
+    slots = min(len(devices()), len(runs))
     if slots > 1:
-        yield from _side_by_side(context, cards, slots)
+        yield from _side_by_side(context, runs, slots)
         return
-    for index, card in enumerate(cards):
-        part = context.token.part(index / len(cards), (index + 1) / len(cards))
+    for index, run in enumerate(runs):
+        part = context.token.part(index / len(runs), (index + 1) / len(runs))
         with context.timer.section("experts"):
-            output = _run_expert(context, card, part)
+            output = _run_expert(context, run, part)
         context.token.check()
-        yield card, output
+        yield run, output
 
 
-def _side_by_side(
-    context: StepContext, cards: Sequence[ExpertCard], slots: int
-) -> Iterator[tuple[ExpertCard, _Output]]:
+def _side_by_side(context: StepContext, runs: Sequence[Run], slots: int) -> Iterator[tuple[Run, _Output]]:
     free: SimpleQueue[int] = SimpleQueue()
     for number in range(slots):
         free.put(number)
 
-    def run(card: ExpertCard) -> _Output:
+    def on_free_device(run: Run) -> _Output:
         number = free.get()
         try:
             with on_device(number):
-                return _run_expert(context, card, context.token.watched_by(None))
+                return _run_expert(context, run, context.token.watched_by(None))
         finally:
             free.put(number)
 
     # At most one result per device waits for the judge.
     with ThreadPoolExecutor(slots) as threads:
-        under_way = deque(threads.submit(run, card) for card in cards[:slots])
-        for index, card in enumerate(cards):
+        under_way = deque(threads.submit(on_free_device, run) for run in runs[:slots])
+        for index, run in enumerate(runs):
             with context.timer.section("experts"):
                 output = under_way.popleft().result()
-            under_way.extend(threads.submit(run, later) for later in cards[index + slots : index + slots + 1])
-            context.token.report((index + 1) / len(cards))
-            yield card, output
+            under_way.extend(
+                threads.submit(on_free_device, later) for later in runs[index + slots : index + slots + 1]
+            )
+            context.token.report((index + 1) / len(runs))
+            yield run, output
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +181,11 @@ class _Output:
     seconds: float
 
 
-def _run_expert(context: StepContext, card: ExpertCard, token: ProgressToken) -> _Output:
-    started = time.perf_counter()
+def _run_expert(context: StepContext, run: Run, token: ProgressToken) -> _Output:
+    started, (card, suffix) = time.perf_counter(), run
     try:
         expert = context.experts.get(card.name, token)
-        result = run_expert(expert if card.uses_tta else without_tta(expert), context.image, token)
+        result = run_expert(expert if card.uses_tta else without_tta(expert), context.input_of(suffix), token)
     except (ExpertError, WeightsError, RegistryError, ResourceError) as error:
         return _Output(None, str(error), 0.0)
     return _Output(result, "", time.perf_counter() - started)
@@ -231,7 +217,7 @@ def prescreen(context: StepContext, cards: Sequence[ExpertCard]) -> Iterator[Ver
             break
         crop = context.for_crop(Image(cut(context.image, box, largest=side).contiguous()))
         part = context.token.part(n / len(boxes), (n + 1) / len(boxes))
-        judged = _judged(replace(crop, token=part), cards, Judge(crop, gains))
+        judged = _judged(replace(crop, token=part), [(card, "") for card in cards], Judge(crop, gains))
         by_crop.append([one.verdict for one in judged])
     yield from map(_mean, zip(*by_crop, strict=True))
 
@@ -252,11 +238,4 @@ def worth_a_run(prescreened: Sequence[Verdict], most: int) -> set[str]:
 def _mean(verdicts: Sequence[Verdict]) -> Verdict:
     if failed := next((verdict for verdict in verdicts if verdict.error), None):
         return failed.model_copy(update={"stage": "prescreen"})
-    return Verdict(
-        expert=verdicts[0].expert,
-        score=fmean(verdict.score for verdict in verdicts),
-        quality=fmean(verdict.quality for verdict in verdicts),
-        consistency=fmean(verdict.consistency for verdict in verdicts),
-        seconds=sum(verdict.seconds for verdict in verdicts),
-        stage="prescreen",
-    )
+    return Verdict.mean(verdicts[0].expert, verdicts, stage="prescreen")

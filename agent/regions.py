@@ -152,9 +152,14 @@ class RegionMask:
         return mask
 
 
+def have_same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) have the same aspect ratio, except for rounding."""
+    return abs(first[0] * second[1] / (first[1] * second[0]) - 1) <= SAME_SHAPE
+
+
 def require_same_shape(first: Image, second: Image) -> None:
     """Raise `RegionError` if the aspect ratios of two pictures differ."""
-    if abs(first.width * second.height / (first.height * second.width) - 1) > SAME_SHAPE:
+    if not have_same_shape((first.width, first.height), (second.width, second.height)):
         raise RegionError(
             f"{first.width}x{first.height} and {second.width}x{second.height} do not have the same shape",
             "give two uncropped versions of one picture, in any size",

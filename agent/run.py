@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -32,6 +34,9 @@ from imaging.text import printable
 from profiles.schema import Profile
 from toolbox.pool import ExpertPool
 from toolbox.store import sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class StepTaken(BaseModel):
@@ -135,8 +140,6 @@ def restore_file(
     name: str = "",
     image: Image | None = None,
     page: int | None = None,
-    strip_metadata: bool = False,
-    keep_print_size: bool = False,
     overwrite: bool = False,
     limits: Limits | None = None,
     experts: ExpertPool | None = None,
@@ -148,51 +151,54 @@ def restore_file(
     """Restore the picture in `source` and write it to `output`; the run's trace goes to a new folder in `runs`.
 
     `name`: name of the run folder. `image`: the picture, if `source` was already read; otherwise `page` selects the
-    page or frame to read, counted from 1. `strip_metadata`: write the result without EXIF, XMP, IPTC and map.
-    `keep_print_size`: multiply the resolution by the enlargement. `reasoner`: replaces the one that the profile
-    names. `finishing`: strength, mask and exact size of the result.
+    page or frame to read, counted from 1. `reasoner`: replaces the one that the profile names. `finishing`: strength,
+    mask, exact size and metadata of the result.
     Raises `ImageError`, `RegionError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
     if the trace cannot be written, and `OutputError` if the result cannot. After the last three, `resume_run`
     continues the run.
     """
     check_output(output, overwrite)
-    timer = Timer()
+    timer, finishing = Timer(), finishing or Finishing()
     experts = experts or ExpertPool()
     reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(profile, experts)
     if image is None:
         with timer.section("reading"):
             image = prepared(read_image(source, limits, page=page, token=token))
-    if strip_metadata:
-        image = image.without_metadata()
-    image = replace(image, keeps_print_size=keep_print_size)
-    finishing = finishing or Finishing()
+    image = image.without_metadata() if finishing.strip_metadata else image
+    image = replace(image, keeps_print_size=finishing.keep_print_size)
     mask = finishing.mask(image) if finishing.mask else None
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder.create(runs / (name or f"{stamp}-{secrets.token_hex(3)}"))
-    root = Node(id=0, width=image.width, height=image.height, remaining_steps=())
-    state = RunState(
+    folder = RunFolder.create(runs / (name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"))
+    state = RunState.at_input(
+        image.width,
+        image.height,
+        profile,
         id=folder.path.name,
         source=printable(str(source)),
         output=str(output.absolute()),
         overwrite=overwrite,
-        profile=profile,
         reasoner=reasoner.name,
-        nodes=(root,),
         strength=finishing.strength,
         is_masked=mask is not None,
         final_size=finishing.size,
     )
-    context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts)
+    context = RunContext(state, folder, timer, token or ProgressToken(), listener, experts, reasoner)
+    with _begun(context, image, mask):
+        return _run_to_end(context, warning)
+
+
+@contextmanager
+def _begun(context: RunContext, image: Image, mask: Tensor | None) -> Iterator[None]:
+    """Store the input and hold the folder inside the block; a folder that could not be resumed is deleted."""
     with ExitStack() as unless_begun:
-        unless_begun.callback(folder.delete)  # nothing in it could be resumed
-        with folder.held():
+        unless_begun.callback(context.folder.delete)
+        with context.folder.held():
             if mask is not None:
-                folder.save_image(MASK, Image(mask.expand(3, -1, -1)))
+                context.folder.save_image(MASK, Image(mask.expand(3, -1, -1)))
             context.start(image)
             unless_begun.pop_all()
             for notice in image.warnings:
                 context.warn(notice)
-            return _run_to_end(context, experts, reasoner, warning)
+            yield
 
 
 def resume_run(
@@ -223,12 +229,12 @@ def resume_run(
         state = state.model_copy(update={"output": target, "overwrite": state.overwrite or overwrite})
         if not is_written:
             check_output(Path(target), state.overwrite)
-        experts = experts or ExpertPool()
+        experts, timer = experts or ExpertPool(), Timer(state.seconds)
         reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
-        context = RunContext(state, stored, Timer(state.seconds), token or ProgressToken(), listener, experts)
+        context = RunContext(state, stored, timer, token or ProgressToken(), listener, experts, reasoner)
         context.start()
         if not is_written:
-            return _run_to_end(context, experts, reasoner, warning)
+            return _run_to_end(context, warning)
         conclude(context)
         context.writer.close()
         return Restoration(context.state, folder)
@@ -255,15 +261,15 @@ def _has_written(state: RunState, output: Path) -> bool:
     return output.is_file() and sha256_of(output) == state.result.sha256
 
 
-def _run_to_end(context: RunContext, experts: ExpertPool, reasoner: Reasoner, warning: str) -> Restoration:
+def _run_to_end(context: RunContext, warning: str) -> Restoration:
     if warning and warning not in context.state.warnings:
         context.warn(warning)
     profile = context.state.profile
-    experts.evict_unused(
+    context.experts.evict_unused(
         profile.model_dump_json(), lambda card: is_allowed(card, profile) and is_preferred(card, profile)
     )
     try:
-        result = run_loop(context, experts, reasoner.bind(context, context.token))
+        result = run_loop(context)
     except Cancelled:
         context.save()
         context.write_report()

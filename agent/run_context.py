@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from agent.events import Asked, Event, Listener, Progress, Started, Warned
+from agent.reasoners.reasoner import Reasoner
 from agent.report.page import write_report
 from agent.run_folder import RunFolder
 from agent.search.search_state import SearchState
@@ -32,14 +33,15 @@ class RunContext(SearchState):
         timer: Timer,
         token: ProgressToken,
         listener: Listener | None,
-        models: ExpertPool,
+        experts: ExpertPool,
+        reasoner: Reasoner,
     ) -> None:
         self.folder = folder
         self.token = token
         self.writer = RunWriter(folder, timer)
         self._listener = listener or (lambda _: None)
         self._fraction = 0.0
-        super().__init__(state, models, self.writer.load_image, timer, self._record)
+        super().__init__(state, experts, self.writer.load_image, timer, self._record, reasoner.bind(self, token))
 
     def start(self, image: Image | None = None) -> None:
         """Store the input, so that the run can be resumed without its source; without `image`, resume the run."""

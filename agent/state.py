@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
@@ -122,6 +124,13 @@ class Verdict(_Frozen):
     stage: Literal["prescreen", "full"] = "full"
     error: str | None = None
     """Why there is no result; the score is then 0."""
+
+    @classmethod
+    def mean(cls, expert: str, verdicts: Sequence[Verdict], **facts: Any) -> Verdict:
+        """The mean of verdicts on parts of a picture."""
+        names = ("score", "quality", "consistency")
+        means: dict[str, Any] = {name: fmean(getattr(one, name) for one in verdicts) for name in names}
+        return cls(expert=expert, seconds=sum(one.seconds for one in verdicts), **means, **facts)
 
 
 class FaceResult(_Frozen):
@@ -295,6 +304,13 @@ class RunState(_Frozen):
         if self.current not in places or self.restart_node not in (None, *places):
             raise ValueError(f"there are no nodes {self.current} and {self.restart_node}")
         return self
+
+    @classmethod
+    def at_input(cls, width: int, height: int, profile: Profile, **facts: object) -> RunState:
+        """The state before perception of a picture of that size."""
+        root = Node(id=0, width=width, height=height, remaining_steps=())
+        nothing = {"id": "", "source": "", "output": "", "overwrite": False, "reasoner": ""}
+        return cls.model_validate({**nothing, "profile": profile, "nodes": (root,), **facts})
 
     def path_to(self, node: int) -> tuple[Node, ...]:
         """The nodes from the input to `node`."""

@@ -53,17 +53,20 @@ def experts_for(context: StepContext) -> tuple[ExpertCard, ...]:
     If an expert would take too long, the smaller network that stands in for it runs, if that is fast enough. Small
     networks and blends add texture in the first enlargement only.
     """
-    able = list(candidates(context.step, context.profile, context.experts))
-    if context.is_enlarged:
-        favoured = context.profile.favours_texture
-        able = [
-            card for card in able if card.preference != "perception" or (favoured and not card.stands_in_for)
-        ] or able
-    slow, smaller = too_slow(context, able), stand_ins(context)
-    able = [card for card in able if card.name not in slow or card.name in smaller]
+    slow, smaller = too_slow(context), stand_ins(context)
+    able = [card for card in _able(context) if card.name not in slow or card.name in smaller]
     probable = with_probable_gain(context, able)
     chosen = shortlist(probable, context.profile, context.image, context.features)[: context.runs_left]
     return with_stand_ins(context, chosen, slow)
+
+
+def _able(context: StepContext) -> list[ExpertCard]:
+    """The experts that the profile allows and that suit the picture."""
+    able = list(candidates(context.step, context.profile, context.experts))
+    if not context.is_enlarged:
+        return able
+    favoured = context.profile.favours_texture
+    return [card for card in able if card.preference != "perception" or (favoured and not card.stands_in_for)] or able
 
 
 def with_probable_gain(context: StepContext, able: Sequence[ExpertCard]) -> tuple[ExpertCard, ...]:
@@ -82,15 +85,15 @@ def with_probable_gain(context: StepContext, able: Sequence[ExpertCard]) -> tupl
     return tuple(card for card in able if card.name in probable | named or card.name not in gains)
 
 
-def too_slow(context: StepContext, able: Sequence[ExpertCard]) -> dict[str, float]:
-    """Experts of `able` that would take longer than the context allows, with their seconds; never all of them.
+def too_slow(context: StepContext) -> dict[str, float]:
+    """Experts that would take longer than the context allows, with their seconds; never all of them.
 
     Experts that the profile names are never too slow.
     """
     pixels, limit = context.image.width * context.image.height, context.expert_seconds
     if limit is None:
         return {}
-    named = set(map(expert_of, context.profile.experts))
+    able, named = _able(context), set(map(expert_of, context.profile.experts))
     seconds = {card.name: seconds_on_cpu(card, pixels) for card in able if card.name not in named}
     slow = {name: taken for name, taken in seconds.items() if taken > limit}
     return slow if len(slow) < len(able) else {}
@@ -144,16 +147,23 @@ def run_step(
         observe(blend)
         return StepResult(blend, tuple(verdicts), None)
     selection = generative if generative.winner else faithful
-    best = selection.winner
-    if len(selection.tied) > 1:
-        with context.timer.section("scoring"):
-            name = judge(selection.tied)
-        best = next((one for one in selection.tied if one.verdict.expert == name), best)
+    best = _winner(context, selection, judge)
     if best and not named and (kept := _kept_instead_of(best, context, verdicts)):
         message = "it differs too little from the input to be seen"
         verdicts = [_rejected(verdict, message) if verdict is best.verdict else verdict for verdict in verdicts]
         best = kept
     return StepResult(best, tuple(verdicts), selection.margin)
+
+
+def _winner(
+    context: StepContext, selection: Selection, judge: Callable[[Sequence[Candidate]], str | None]
+) -> Candidate | None:
+    """The best candidate; of tied ones, the one that `judge` chooses."""
+    if len(selection.tied) < 2:
+        return selection.winner
+    with context.timer.section("scoring"):
+        name = judge(selection.tied)
+    return next((one for one in selection.tied if one.verdict.expert == name), selection.winner)
 
 
 def _candidates(context: StepContext, cards: Sequence[ExpertCard], faithful: Selection) -> Iterator[Candidate]:
@@ -240,6 +250,4 @@ def _blended(
     mixed = textured.image.with_pixels(faithful.image.pixels.lerp(textured.image.pixels, share), clamp=False)
     name = textured.verdict.expert
     card = next(card for card in cards if name.startswith(card.name) and card.preference == "perception")
-    candidate = Judge(context).evaluate(card, mixed, 0.0)
-    both = f"{faithful.verdict.expert}+{name}"
-    return replace(candidate, verdict=candidate.verdict.model_copy(update={"expert": both}))
+    return Judge(context).evaluate(card, mixed, 0.0, f"{faithful.verdict.expert}+{name}")

@@ -41,6 +41,10 @@ class StepContext:
     other_inputs: Mapping[str, Image] = field(default_factory=dict)
     """Other pictures that blind experts enlarge too, by the suffix of their candidates' names."""
 
+    def input_of(self, suffix: str) -> Image:
+        """The picture on which candidates with that suffix run."""
+        return self.other_inputs[suffix] if suffix else self.image
+
     def for_crop(self, crop: Image) -> StepContext:
         """The same step on a crop of the image."""
         with self.timer.section("scoring"):

@@ -8,34 +8,14 @@ from agent.state import Finding, Perception, TaskGain
 from iqa.expected_gain import AS_GOOD_DB, ExpectedGain, expected_gain_of, expected_gains, is_probable
 from iqa.features import ImageFeatures
 from profiles.schema import Profile
-from toolbox.tasks import Degradation, Severity, Task
+from toolbox.tasks import GAIN_TASKS, Degradation, Severity, Task
 
-GAIN_TASKS = (
-    Task.DENOISING,
-    Task.JPEG_ARTIFACT_REMOVAL,
-    Task.MOTION_DEBLURRING,
-    Task.DEFOCUS_DEBLURRING,
-    Task.DERAINING,
-    Task.DEHAZING,
-    Task.BRIGHTENING,
-)
-"""Tasks whose gain is predicted; enlargement follows from sizes, faces are decided one by one."""
 CLEAR_TONE_DB = 1.7
 """Median of the expected gain from which a global tone adjustment is planned. Of 177 cases above it that the fit had
 left out, 6 lose by dehazing, at most 6 dB, and the mean gain is 8.5 dB; no clean or real photo is among them.
 """
 CLEAR_HAZE_DB = 1.0
-"""The same for haze that is found beside another degradation of `FAULTS`: 255 cases, 12 lose; mean 7.6 dB."""
-FAULTS = frozenset(
-    {
-        Degradation.NOISE,
-        Degradation.JPEG_ARTIFACT,
-        Degradation.MOTION_BLUR,
-        Degradation.DEFOCUS_BLUR,
-        Degradation.RAIN,
-    }
-)
-DEBLURRING = (Task.DEFOCUS_DEBLURRING, Task.MOTION_DEBLURRING)
+"""The same for haze that is found beside a fault that a cleaning task removes: 255 cases, 12 lose; mean 7.6 dB."""
 SURE = 0.6
 """Minimum confidence to rely on a finding of rain, and of darkness or haze in profiles that `always` correct them."""
 SEVERE_CONFIDENCE = 0.85
@@ -74,7 +54,7 @@ def ranking_gains(features: ImageFeatures, task: Task) -> Mapping[str, ExpectedG
 
 def is_requested(task: Task, perception: Perception, profile: Profile) -> bool:
     """Whether a person, a profile or an outside model asks for a task, whatever our own estimate is."""
-    if task not in GAIN_TASKS or task in (profile.plan or ()) or task in (profile.restore_option or ()):
+    if not task.spec.gain_is_predicted or task in (profile.plan or ()) or task in (profile.restore_option or ()):
         return True
     found = perception.findings.get(task.degradation)
     return bool(found and found.present and found.estimated is not None and found.estimated < Severity.MEDIUM)
@@ -92,7 +72,8 @@ def is_worth_a_step(task: Task, perception: Perception, gains: Mapping[Task, Tas
             return False
         if choice == "always":
             return _is_sure(perception.findings.get(task.degradation))
-        return task in gains and gains[task].median_db > _least_tone_median_db(task, perception)
+        least_db = CLEAR_HAZE_DB if _is_haze_beside_faults(task, perception) else CLEAR_TONE_DB
+        return task in gains and gains[task].median_db > least_db
     if task not in gains or not _is_seen_or_best(task, perception, gains):
         return False
     finding = perception.findings.get(task.degradation)
@@ -115,15 +96,12 @@ def may_become_worth_a_step(task: Task, perception: Perception, profile: Profile
     return tone_adjustment_choice(task, profile) == "auto" and _is_haze_beside_faults(task, perception)
 
 
-def _least_tone_median_db(task: Task, perception: Perception) -> float:
-    """Median from which a global tone adjustment is planned."""
-    return CLEAR_HAZE_DB if _is_haze_beside_faults(task, perception) else CLEAR_TONE_DB
-
-
 def _is_haze_beside_faults(task: Task, perception: Perception) -> bool:
     """Whether haze is found together with another degradation: such a picture was hardly taken for its fog."""
     present = perception.present()
-    return task is Task.DEHAZING and Degradation.HAZE in present and not FAULTS.isdisjoint(present)
+    return (
+        task is Task.DEHAZING and Degradation.HAZE in present and any(name.task.spec.is_cleaning for name in present)
+    )
 
 
 def tone_adjustment_choice(task: Task, profile: Profile) -> str:
@@ -133,7 +111,7 @@ def tone_adjustment_choice(task: Task, profile: Profile) -> str:
 
 def doubts(perception: Perception, tasks: Sequence[Task], profile: Profile) -> tuple[str, ...]:
     """Findings that are not planned, a sentence each, so that a person or an outside model can decide."""
-    found = {name: perception.findings[name] for name in perception.present() if name.task in GAIN_TASKS}
+    found = {name: perception.findings[name] for name in perception.present() if name.task.spec.gain_is_predicted}
     left = tuple(
         _doubt(name, finding, profile)
         for name, finding in found.items()
@@ -195,7 +173,7 @@ def _is_only_denoising(task: Task, finding: Finding | None, gains: Mapping[Task,
     soft lens from none. Bricks and fur are easily taken for rain: on 59 training cases without rain and with a
     probable gain, deraining gains 2.0 dB and denoising 4.5.
     """
-    is_doubtful = task in DEBLURRING or (task is Task.DERAINING and not _is_sure(finding))
+    is_doubtful = task.spec.is_deblurring or (task is Task.DERAINING and not _is_sure(finding))
     if not is_doubtful or Task.DENOISING not in gains:
         return False
     return gains[task].median_db < max(0.0, gains[Task.DENOISING].median_db) + AS_GOOD_DB

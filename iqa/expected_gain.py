@@ -32,11 +32,6 @@ CLEAR_DB = 0.1
 """Lower quantile from which a gain is clearly positive: most clean pictures that would be changed are below it."""
 PROBABLE_LOW_DB = -0.1
 """Lower quantile from which a gain is probable if its median is high enough."""
-PROBABLE_MEDIAN_DB, PROBABLE_NOISE_MEDIAN_DB = 0.5, 0.25
-"""That median; lower for noise and compression, whose networks change least. Of 1,117 held-out training cases that
-are denoised for a clear gain, ten lose 0.3 dB or more; of 197 more with a probable gain, twelve do, one of
-them clean, and the mean gain is 0.78 dB.
-"""
 AS_GOOD_DB = 0.3
 """An expert whose median gain is lower than the best by more than this is not worth a run."""
 SHORTLIST_SIZE = 2
@@ -79,9 +74,7 @@ def expected_gain_of(task: Task, gains: Mapping[str, ExpectedGain]) -> ExpectedG
 
 def is_probable(task: Task, low_db: float, median_db: float) -> bool:
     """Whether a gain of these quantiles is clear, or at least probable."""
-    is_noise = task in (Task.DENOISING, Task.JPEG_ARTIFACT_REMOVAL)
-    least = PROBABLE_NOISE_MEDIAN_DB if is_noise else PROBABLE_MEDIAN_DB
-    return low_db > CLEAR_DB or (low_db > PROBABLE_LOW_DB and median_db > least)
+    return low_db > CLEAR_DB or (low_db > PROBABLE_LOW_DB and median_db > task.spec.probable_median_db)
 
 
 def shortlist_by_gain(gains: Mapping[str, ExpectedGain]) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.perception import perceive
-from agent.planning import perceive_and_plan, reorder
+from agent.planning import reorder
 from agent.reasoners.factory import choose_reasoner
 from agent.reasoners.model_reasoner import WarningLog
 from agent.reasoners.reasoner import Reasoner
+from agent.search.first_plan import perceive_and_plan
 from agent.search.search_state import SearchState
 from agent.state import Step
 from agent.step import experts_for
@@ -47,47 +48,45 @@ def degradation_report(
 
 
 def plan_report(
-    image: Image,
-    profile: Profile,
-    experts: ExpertPool,
+    search: SearchState,
     picture: Picture | None,
     token: ProgressToken,
     reasoner: Reasoner | None = None,
     failed: Sequence[Task] = (),
-    search: SearchState | None = None,
 ) -> PlanReport:
-    """Perceive an image and plan its restoration, by `reasoner` or the one that the profile names.
+    """Perceive the input of a search and plan its restoration, by `reasoner` or the one that the profile names.
 
-    `failed`: tasks that failed as the first one; the plan starts with another. `search`, still at its input, gets
-    the perception and the plan. Raises `PlanError`.
+    `failed`: tasks that failed as the first one; the plan starts with another. Raises `PlanError`.
     """
-    log = WarningLog([])
-    reasoner = reasoner or _reasoner(profile, experts, log, token)
-    features = search.features if search else extract_features(image, models=experts)
-    perception, planned = perceive_and_plan(image, features, profile, experts, reasoner)
+    log, profile = WarningLog([]), search.state.profile
+    reasoner = reasoner or _reasoner(profile, search.experts, log, token)
+    perceive_and_plan(search, reasoner)
     if failed:
         why = {Step(task=task): "it did not help" for task in failed}
-        planned = planned.model_copy(update={"steps": reorder(planned.steps, why, perception, reasoner)})
-    warnings = (*image.warnings, *log.warnings, *planned.warnings)
-    planned = planned.model_copy(update={"warnings": warnings})
-    if search:
-        search.change(perception=perception, plan=planned)
-        first = tuple(Step(task=task) for task in failed)
-        search.put(search.node.model_copy(update={"remaining_steps": planned.steps, "failed_first_steps": first}))
+        steps = reorder(search.plan.steps, why, search.perception, reasoner)
+        search.change(plan=search.plan.model_copy(update={"steps": steps}))
+        again = {"remaining_steps": steps, "failed_first_steps": tuple(why)}
+        search.put(search.node.model_copy(update=again))
+    planned = search.plan
+    return PlanReport(
+        **planned.model_dump(include={"final_width", "final_height", "reasons", "by"}),
+        image=picture,
+        profile=profile.name,
+        steps=_planned_steps(search),
+        warnings=[*search.image.warnings, *log.warnings, *planned.warnings],
+        diagnosis=Diagnosis.of(search.perception),
+    )
+
+
+def _planned_steps(search: SearchState) -> list[PlannedStep]:
+    """The steps of a plan with the experts that would run."""
+    image, profile, experts, features = search.image, search.state.profile, search.experts, search.features
     steps, is_enlarged = [], False
-    for step in planned.steps:
+    for step in search.plan.steps:
         cards = experts_for(StepContext(image, step, profile, experts, features, is_enlarged=is_enlarged))
         steps.append(PlannedStep(task=step.task, scale=step.scale, experts=[card.name for card in cards]))
         is_enlarged = is_enlarged or step.task is Task.SUPER_RESOLUTION
-    facts = planned.model_dump(include={"final_width", "final_height", "reasons", "by"})
-    return PlanReport(
-        **facts,
-        image=picture,
-        profile=profile.name,
-        steps=steps,
-        warnings=list(warnings),
-        diagnosis=Diagnosis.of(perception),
-    )
+    return steps
 
 
 def quality_report(image: Image, picture: Picture | None, pool: ExpertPool) -> QualityReport:

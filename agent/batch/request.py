@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.batch.folder import Settings
 from agent.batch.pictures import BATCH_FOLDER, SAME_FORMAT, pictures
 from agent.errors import BatchError
-from agent.regions import RegionMask
+from agent.finishing import Finishing
 from imaging.errors import OutputError
 from imaging.output import FORMAT_OF
 from imaging.reading import READABLE, Limits
@@ -32,12 +32,8 @@ class BatchRequest:
     overwrite: bool = False
     """Replace files that are not results of this batch, and results with other settings."""
     retry_failed: bool = False
-    strip_metadata: bool = False
-    keep_print_size: bool = False
-    strength: float = 1.0
-    """1: the results as they are; 0: the pictures, resized."""
-    region: RegionMask | None = None
-    """Where a result replaces its picture; None: everywhere."""
+    finishing: Finishing = field(default_factory=Finishing)
+    """Options of every result."""
     keep_runs: bool = False
     thumbnails: int = MOST_THUMBNAILS
     """Maximum thumbnails in the summary; larger batches are sampled."""
@@ -55,14 +51,15 @@ class BatchRequest:
 
     def settings(self) -> Settings:
         """The settings that all results share."""
+        finishing = self.finishing
         return Settings(
             source=printable(str(self.source.resolve())),
             profile=self.profile,
             suffix=self.suffix,
-            strip_metadata=self.strip_metadata,
-            keep_print_size=self.keep_print_size,
-            strength=self.strength,
-            region=self.region.key if self.region else "",
+            strip_metadata=finishing.strip_metadata,
+            keep_print_size=finishing.keep_print_size,
+            strength=finishing.strength,
+            region=finishing.mask.key if finishing.mask else "",
         )
 
     def check(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
@@ -168,14 +168,10 @@ class _Batch:
         """The report of this call."""
         tally = self.tally
         return BatchReport(
+            **asdict(tally),
             results=str(self.folder.results),
             summary=str(self.folder.path / "summary.html"),
             record=str(self.folder.record),
-            total=tally.total,
-            done=tally.done,
-            failed=tally.failed,
-            done_before=tally.done_before,
-            failed_before=tally.failed_before,
             seconds=round(seconds, 3),
             failures=self.failures,
             passed_over=dict(self.passed_over.most_common()),

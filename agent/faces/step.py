@@ -239,12 +239,5 @@ def _mean(expert: str, verdicts: Sequence[Verdict]) -> Verdict:
     """Mean over all faces; a perfect score without faces."""
     if not verdicts:
         return Verdict(expert=expert, score=1.0, consistency=1.0)
-    return Verdict(
-        expert=expert,
-        score=fmean(one.score for one in verdicts),
-        quality=fmean(one.quality for one in verdicts),
-        consistency=fmean(one.consistency for one in verdicts),
-        cost=max(one.cost for one in verdicts),
-        metrics={name: fmean(one.metrics[name] for one in verdicts) for name in ("identity", "face_quality")},
-        seconds=sum(one.seconds for one in verdicts),
-    )
+    metrics = {name: fmean(one.metrics[name] for one in verdicts) for name in ("identity", "face_quality")}
+    return Verdict.mean(expert, verdicts, cost=max(one.cost for one in verdicts), metrics=metrics)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from agent.reasoners.reasoner import Reasoner
 from agent.search.rollback import reflect, remaining_without_first, resume_better_branch
 from agent.search.search_state import SearchState
 from agent.state import HALF_CLEANED, KEEP_INPUT, UNTOUCHED, Node, Step, Verdict, expert_of
@@ -16,16 +15,11 @@ from iqa.degradations import estimates_from
 from iqa.features import ImageFeatures
 from iqa.quality import rollback_threshold
 from profiles.schema import Profile
-from toolbox.pool import ExpertPool
 from toolbox.tasks import Severity, Task
 
 FIRST_ENLARGEMENT_SECONDS, EXPERT_SECONDS = 240.0, 15.0
 SHARE_OF_BUDGET = 0.7
 """Share of the remaining `max_seconds` that one expert may take."""
-CLEANING = frozenset(
-    {Task.DENOISING, Task.JPEG_ARTIFACT_REMOVAL, Task.DEFOCUS_DEBLURRING, Task.MOTION_DEBLURRING, Task.DERAINING}
-)
-"""Tasks that blind super-resolution networks also perform."""
 
 
 def choose_next_step(search: SearchState) -> None:
@@ -36,14 +30,14 @@ def choose_next_step(search: SearchState) -> None:
         resume_better_branch(search)
 
 
-def context_of(search: SearchState, step: Step, profile: Profile, experts: ExpertPool) -> StepContext:
+def context_of(search: SearchState, step: Step, profile: Profile) -> StepContext:
     """The inputs of a step on the current image."""
     perception, is_planned = search.state.perception, step in search.node.remaining_steps
     return StepContext(
         search.image,
         step,
         profile,
-        experts,
+        search.experts,
         search.features,
         timer=search.timer,
         description=perception.description if perception else "",
@@ -81,12 +75,10 @@ def child_of(search: SearchState, result: StepResult, profile: Profile, *, gone:
     )
 
 
-def follow(
-    search: SearchState, child: Node, image: Image | None, features: ImageFeatures | None, reasoner: Reasoner
-) -> None:
+def follow(search: SearchState, child: Node, image: Image | None, features: ImageFeatures | None) -> None:
     """Continue from a step's result; if the step failed, from the node that rollback chooses."""
     if child.failed and child.step:
-        reflect(search, child.step, reasoner)
+        reflect(search, child.step)
     else:
         search.move_to(child, image, features)
 
@@ -148,10 +140,10 @@ def _expert_seconds(search: SearchState, profile: Profile) -> float:
 
 def _other_inputs(search: SearchState, step: Step) -> dict[str, Image]:
     """Further inputs of the first enlargement after cleaning: the uncleaned picture, and its mean with the cleaned
-    one, which keeps more texture. None after tasks outside `CLEANING`, which super-resolution networks cannot do.
+    one, which keeps more texture. None after tasks other than cleaning, which super-resolution networks cannot do.
     """
     done = _tasks_done(search)
-    if step.task is not Task.SUPER_RESOLUTION or not done or not CLEANING.issuperset(done):
+    if step.task is not Task.SUPER_RESOLUTION or not done or not all(task.spec.is_cleaning for task in done):
         return {}
     untouched, cleaned = search.input_image, search.image
     halfway = cleaned.with_pixels((untouched.pixels + cleaned.pixels) / 2)

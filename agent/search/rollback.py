@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from agent import planning
 from agent.events import RolledBack
-from agent.reasoners.reasoner import Reasoner
 from agent.search.search_state import SearchState
 from agent.state import KEEP_INPUT, Node, RunState, Step
 from toolbox.tasks import Task
 
 
-def reflect(search: SearchState, step: Step, reasoner: Reasoner) -> None:
+def reflect(search: SearchState, step: Step) -> None:
     """Record that `step` has failed from the current node, and move to the node to continue from.
 
     That is the same node, as long as another step can come first there. If every order has failed, it is the best
@@ -23,7 +22,7 @@ def reflect(search: SearchState, step: Step, reasoner: Reasoner) -> None:
     state, node = search.state, search.node
     may_roll_back = state.profile.rollback and state.profile.plan is None and step.task is not Task.SUPER_RESOLUTION
     if may_roll_back and _first_not_failed(node):
-        search.put(_reordered(search, node, reasoner))
+        search.put(_reordered(search, node))
         _tell(search, step, "does not help here; the next steps from here")
     elif node.parent is None and state.restart_node is not None:
         search.move_to(state.nodes[state.restart_node])
@@ -36,7 +35,7 @@ def reflect(search: SearchState, step: Step, reasoner: Reasoner) -> None:
             search.move_to(compromise)
             return
         search.change(restart_node=compromise.id)
-        search.put(_reordered(search, root, reasoner))
+        search.put(_reordered(search, root))
         search.move_to(root)
         _tell(search, step, "does not help there; restart from the input")
 
@@ -101,11 +100,11 @@ def _root_to_restart_from(state: RunState) -> Node | None:
     return root if _first_not_failed(root) else None
 
 
-def _reordered(search: SearchState, node: Node, reasoner: Reasoner) -> Node:
+def _reordered(search: SearchState, node: Node) -> Node:
     """The node with its remaining steps reordered so that none of the failed ones comes first."""
     with search.timer.section("planning"):
         why = _why_failed(search.state, node)
-        steps = planning.reorder(node.remaining_steps, why, search.perception, reasoner)
+        steps = planning.reorder(node.remaining_steps, why, search.perception, search.reasoner)
     return node.model_copy(update={"remaining_steps": steps})
 
 

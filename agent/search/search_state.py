@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from agent.errors import RunError
 from agent.events import Event
+from agent.reasoners.reasoner import RULES, Reasoner
 from agent.state import Node, Perception, Plan, RunState
 from agent.timer import Timer
 from imaging.image import Image
@@ -24,12 +25,14 @@ class SearchState:
         load: Callable[[int], Image],
         timer: Timer | None = None,
         tell: Callable[[Event], None] = lambda _: None,
+        reasoner: Reasoner = RULES,
     ) -> None:
         """`load` returns the image of a node; `tell` is called with an event for every decision."""
         self.state = state
+        self.experts = experts
         self.timer = timer or Timer()
         self.tell = tell
-        self._experts = experts
+        self.reasoner = reasoner
         self._load = load
         self._image: Image | None = None
         self._features: ImageFeatures | None = None
@@ -57,7 +60,7 @@ class SearchState:
         """Features of the current image, always extracted from the crops that were chosen on the input."""
         if self._features is None:
             self._crops = self._crops or crops_of(self.input_image)
-            self._features = extract_features(self.image, self._crops, self._experts)
+            self._features = extract_features(self.image, self._crops, self.experts)
         return self._features
 
     @property

@@ -20,11 +20,10 @@ from imaging.pixels import memory_limited
 from imaging.progress import ProgressToken
 from server.cli import options, tables
 from server.cli.batch_command import batch
-from server.cli.console import BAD_REQUEST, SIGNALLED, Answer, answering, stopped_by_signals
+from server.cli.console import BAD_REQUEST, SIGNALLED, Answer, answered, stopped_by_signals
 from server.cli.models_commands import app as models_app
 from server.cli.serve_command import serve
 from server.errors import RequestError
-from server.grouped import grouped
 from server.profile_options import choose_profile
 from server.settings import default_runs
 from toolbox.tasks import Task
@@ -49,14 +48,14 @@ app.add_typer(models_app, name="models")
 
 
 @app.command()
-@grouped
+@answered
 def restore(
+    answer: Answer,
     image: options.ImageArgument,
     plan: options.PlanOptions,
     budget: options.BudgetOptions,
-    restoration: options.RestorationOptions,
+    finishing: options.FinishingOptions,
     work: options.RunOptions,
-    metadata: options.MetadataOptions,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -70,12 +69,10 @@ def restore(
     all_pages: Annotated[
         bool, typer.Option("--all-pages", help="Every page or frame, each to a numbered result: NAME-001.png.")
     ] = False,
-    as_json: options.JsonOption = False,
 ) -> None:
     """Restore a photo, up to 4K."""
-    with answering(as_json) as answer, memory_limited(work.memory):
+    with memory_limited(work.memory):
         _start_engine()
-        from agent.finishing import Finishing
         from agent.run import restore_file
 
         if all_pages and page is not None:
@@ -87,9 +84,7 @@ def restore(
             image,
             profile=profile,
             runs=runs,
-            strip_metadata=metadata.strip_metadata,
-            keep_print_size=metadata.keep_print_size,
-            finishing=Finishing(restoration.strength, restoration.mask()),
+            finishing=finishing.value(),
             overwrite=work.overwrite,
         )
         target = _output_path(image, output)
@@ -100,17 +95,17 @@ def restore(
 
 
 @app.command()
-@grouped
+@answered
 def resume(
+    answer: Answer,
     run: Annotated[str, typer.Argument(help="Run folder, or its name in the folder of run folders.")],
     work: options.RunOptions,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Result file. Default: the one given to the first command.")
     ] = None,
-    as_json: options.JsonOption = False,
 ) -> None:
     """Resume a run that was killed or cancelled, or whose result could not be written."""
-    with answering(as_json) as answer, memory_limited(work.memory):
+    with memory_limited(work.memory):
         _start_engine()
         from agent.run import resume_run
 
@@ -120,94 +115,94 @@ def resume(
 
 
 @app.command()
-def analyze(
-    image: options.ImageArgument, reasoner: options.ReasonerOption = None, as_json: options.JsonOption = False
-) -> None:
+@answered
+def analyze(answer: Answer, image: options.ImageArgument, reasoner: options.ReasonerOption = None) -> None:
     """Report the degradations of a photo."""
-    with answering(as_json) as answer:
-        picture = _opened(image)
-        from server.reports import degradation_report
-        from toolbox.pool import ExpertPool
+    picture = _opened(image)
+    from server.reports import degradation_report
+    from toolbox.pool import ExpertPool
 
-        wanted = choose_profile("default", reasoner=reasoner)
-        report = degradation_report(picture, wanted, ExpertPool(), ProgressToken())
-        answer.write(report.model_dump(mode="json"), lambda console: tables.show_diagnosis(console, report))
+    wanted = choose_profile("default", reasoner=reasoner)
+    report = degradation_report(picture, wanted, ExpertPool(), ProgressToken())
+    answer.report(report, tables.show_diagnosis)
 
 
 @app.command()
-def quality(image: options.ImageArgument, as_json: options.JsonOption = False) -> None:
+@answered
+def quality(answer: Answer, image: options.ImageArgument) -> None:
     """Measure the quality of a photo with every installed metric."""
-    with answering(as_json) as answer:
-        picture = _opened(image)
-        from server.reports import quality_report
-        from toolbox.pool import ExpertPool
+    picture = _opened(image)
+    from server.reports import quality_report
+    from toolbox.pool import ExpertPool
 
-        report = quality_report(picture, None, ExpertPool())
-        answer.write(report.model_dump(mode="json"), lambda console: tables.show_quality(console, report))
+    report = quality_report(picture, None, ExpertPool())
+    answer.report(report, tables.show_quality)
 
 
 @app.command()
-@grouped
-def plan(image: options.ImageArgument, wanted: options.PlanOptions, as_json: options.JsonOption = False) -> None:
+@answered
+def plan(answer: Answer, image: options.ImageArgument, wanted: options.PlanOptions) -> None:
     """Show the plan for a photo without restoring it."""
-    with answering(as_json) as answer:
-        picture = _opened(image)
-        from server.reports import plan_report
-        from toolbox.pool import ExpertPool
+    picture = _opened(image)
+    from agent.search.search_state import SearchState
+    from agent.state import RunState
+    from server.reports import plan_report
+    from toolbox.pool import ExpertPool
 
-        report = plan_report(picture, wanted.choose(), ExpertPool(), None, ProgressToken())
-        answer.write(report.model_dump(mode="json"), lambda console: tables.show_plan(console, report))
+    state = RunState.at_input(picture.width, picture.height, wanted.choose())
+    report = plan_report(SearchState(state, ExpertPool(), lambda _: picture), None, ProgressToken())
+    answer.report(report, tables.show_plan)
 
 
 @app.command()
+@answered
 def experts(
+    answer: Answer,
     task: Annotated[Task | None, typer.Option("--task", help="Only the experts for this task.")] = None,
-    as_json: options.JsonOption = False,
 ) -> None:
     """List the experts, and what those that cannot run yet need."""
-    with answering(as_json) as answer:
-        from server.expert_report import ExpertReport
-        from toolbox.catalogue import catalogue_of
-        from toolbox.store import ModelStore
+    from server.expert_report import ExpertReport
+    from toolbox.catalogue import catalogue_of
+    from toolbox.store import ModelStore
 
-        store = ModelStore()
-        cards = [card for card in catalogue_of(store) if task in (None, card.task)]
-        reports = [ExpertReport.of(card, store) for card in cards]
-        both = zip(cards, reports, strict=True)
-        document = {"experts": [card.model_dump(mode="json") | one.model_dump(mode="json") for card, one in both]}
-        answer.write(document, lambda console: tables.show_experts(console, reports))
+    store = ModelStore()
+    cards = [card for card in catalogue_of(store) if task in (None, card.task)]
+    reports = [ExpertReport.of(card, store) for card in cards]
+    both = zip(cards, reports, strict=True)
+    document = {"experts": [card.model_dump(mode="json") | one.model_dump(mode="json") for card, one in both]}
+    answer.write(document, lambda console: tables.show_experts(console, reports))
 
 
 @app.command()
+@answered
 def profiles(
+    answer: Answer,
     name: Annotated[str | None, typer.Argument(help="Show every setting of this profile or .toml file.")] = None,
-    as_json: options.JsonOption = False,
 ) -> None:
     """List the profiles, or show one."""
-    with answering(as_json) as answer:
-        from profiles.loading import load_profile, predefined_profiles
+    from profiles.loading import load_profile, predefined_profiles
 
-        if name is not None:
-            profile = load_profile(name)
-            answer.write(profile.model_dump(mode="json"), lambda console: tables.show_profile(console, profile))
-            return
-        listed = list(predefined_profiles().values())
-        document = {"profiles": [profile.model_dump(mode="json") for profile in listed]}
-        answer.write(document, lambda console: tables.show_profiles(console, listed))
+    if name is not None:
+        profile = load_profile(name)
+        answer.report(profile, tables.show_profile)
+        return
+    listed = list(predefined_profiles().values())
+    document = {"profiles": [profile.model_dump(mode="json") for profile in listed]}
+    answer.write(document, lambda console: tables.show_profiles(console, listed))
 
 
 @app.command()
-def doctor(as_json: options.JsonOption = False) -> None:
+@answered
+def doctor(answer: Answer) -> None:
     """Check this machine, and report how to fix what is wrong."""
-    with answering(as_json) as answer:
-        from server.cli.doctor import examine
+    from server.cli.doctor import examine
 
-        checks = examine()
-        healthy = all(check.state != "problem" for check in checks)
-        document = {"healthy": healthy, "checks": [asdict(check) for check in checks]}
-        answer.write(document, lambda console: tables.show_checks(console, checks))
-        if not healthy:
-            raise typer.Exit(1)
+    checks = examine()
+    healthy = all(check.state != "problem" for check in checks)
+    document = {"healthy": healthy, "checks": [asdict(check) for check in checks]}
+    answer.write(document, lambda console: tables.show_checks(console, checks))
+    if not healthy:
+        raise typer.Exit(1)
 
 
 app.command()(batch)
@@ -259,7 +254,7 @@ def _run(answer: Answer, run: Callable[..., Restoration], runs: Path, quiet: boo
     """Run until the end or a signal, and show the result, or how to resume."""
 
     summary = _restored(answer, run, runs, quiet)
-    answer.write(summary.model_dump(mode="json"), lambda console: tables.show_restoration(console, summary))
+    answer.report(summary, tables.show_restoration)
 
 
 def _run_pages(answer: Answer, run: Callable[..., Restoration], target: Path, runs: Path, quiet: bool) -> None:

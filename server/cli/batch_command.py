@@ -13,9 +13,8 @@ import typer
 
 from imaging.progress import ProgressToken
 from server.cli import options
-from server.cli.console import SIGNALLED, answering, stopped_by_signals, with_option_names
+from server.cli.console import SIGNALLED, Answer, answered, stopped_by_signals, with_option_names
 from server.errors import RequestError
-from server.grouped import grouped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,8 +55,7 @@ class FolderOptions:
         results: Path,
         plan: options.PlanOptions,
         budget: options.BudgetOptions,
-        restoration: options.RestorationOptions,
-        metadata: options.MetadataOptions,
+        finishing: options.FinishingOptions,
     ) -> BatchRequest:
         """The request of a batch with these options."""
         from agent.batch.pictures import SAME_FORMAT
@@ -70,10 +68,7 @@ class FolderOptions:
             suffix=SAME_FORMAT if self.format == SAME_FORMAT else f".{self.format}",
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
-            strip_metadata=metadata.strip_metadata,
-            keep_print_size=metadata.keep_print_size,
-            strength=restoration.strength,
-            region=restoration.mask(),
+            finishing=finishing.value(),
             keep_runs=self.keep_runs,
             thumbnails=self.thumbnails,
         )
@@ -114,47 +109,45 @@ class EngineOptions:
         return partial(LocalEngine, **common)
 
 
-@grouped
+@answered
 def batch(
+    answer: Answer,
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of photos; its subfolders are restored too.")],
     results: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results, with the same subfolders.")],
     plan: options.PlanOptions,
     budget: options.BudgetOptions,
-    restoration: options.RestorationOptions,
+    finishing: options.FinishingOptions,
     folder: FolderOptions,
-    metadata: options.MetadataOptions,
     engine: EngineOptions,
-    as_json: options.JsonOption = False,
     quiet: options.QuietOption = False,
 ) -> None:
     """Restore a folder of photos. Repeat the same command to resume a batch that was stopped.
 
     --max-seconds and --max-runs apply to each photo.
     """
-    with answering(as_json) as answer:
-        from agent.batch.runner import run_batch
-        from server.cli.batch_view import BatchView
+    from agent.batch.runner import run_batch
+    from server.cli.batch_view import BatchView
 
-        if engine.engine == "ray" and folder.keep_runs:
-            raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")
-        request, opener = folder.request(source, results, plan, budget, restoration, metadata), engine.opener()
-        token = ProgressToken()
-        with stopped_by_signals(token) as received, BatchView(quiet=quiet) as view:
-            report = run_batch(request, opener, token=token, listener=view)
-        if not report.finished:
-            raise answer.fail(
-                "Cancelled",
-                f"stopped after {report.done + report.done_before} of {report.total} pictures",
-                f"resume with: {shlex.join(['restore4k', *sys.argv[1:]])}",
-                SIGNALLED + received(),
-                results=report.results,
-            )
-        answer.write(report.model_dump(mode="json"), partial(_show, report))
-        if report.failed or report.failed_before:
-            raise typer.Exit(SOME_FAILED)
+    if engine.engine == "ray" and folder.keep_runs:
+        raise RequestError("with --engine ray the run folders stay on other machines", "omit --keep-runs")
+    request, opener = folder.request(source, results, plan, budget, finishing), engine.opener()
+    token = ProgressToken()
+    with stopped_by_signals(token) as received, BatchView(quiet=quiet) as view:
+        report = run_batch(request, opener, token=token, listener=view)
+    if not report.finished:
+        raise answer.fail(
+            "Cancelled",
+            f"stopped after {report.done + report.done_before} of {report.total} pictures",
+            f"resume with: {shlex.join(['restore4k', *sys.argv[1:]])}",
+            SIGNALLED + received(),
+            results=report.results,
+        )
+    answer.report(report, _show)
+    if report.failed or report.failed_before:
+        raise typer.Exit(SOME_FAILED)
 
 
-def _show(report: BatchReport, console: Console) -> None:
+def _show(console: Console, report: BatchReport) -> None:
     before = f", {report.done_before} in earlier calls" if report.done_before else ""
     console.print(f"restored: {report.done} of {report.total} pictures in {report.seconds:.1f} s{before}")
     failed = report.failed + report.failed_before

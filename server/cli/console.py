@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import signal
@@ -10,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,9 +21,16 @@ from rich.segment import Segment
 from imaging.errors import RestoreError
 from imaging.progress import ProgressToken
 from imaging.text import UNPRINTABLE, printable
+from server.grouped import grouped, parameters_of, with_parameters
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 DEBUG_VARIABLE = "RESTORE4K_DEBUG"
 BAD_REQUEST, BUG, SIGNALLED = 2, 1, 128
+STDERR = 2
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
+Report = TypeVar("Report", bound="BaseModel")
 
 
 class PlainConsole(Console):
@@ -61,6 +70,15 @@ class Answer:
         else:
             show(PlainConsole(self._stdout))
 
+    def report(self, report: Report, show: Callable[[Console, Report], None]) -> None:
+        """Write a report as JSON, or what `show` prints of it."""
+        self.write(report.model_dump(mode="json"), lambda console: show(console, report))
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person can answer questions."""
+        return not self._as_json and sys.stdin.isatty()
+
     def fail(self, kind: str, message: str, hint: str, code: int, **more: str) -> typer.Exit:
         """Report an error, and return the exit to raise."""
         message, hint = " ".join(message.split()), with_option_names(" ".join(hint.split()))
@@ -98,6 +116,19 @@ def answering(as_json: bool) -> Iterator[Answer]:
         raise answer.fail(name, f"unexpected {name}: {error}", hint, BUG) from None
 
 
+def answered(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as a command: `grouped`, and with --json, by which its argument `answer` writes."""
+    command = grouped(function, answer=None)
+    as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
+
+    @functools.wraps(command)
+    def run(*, as_json: bool, **values: Any) -> None:
+        with answering(as_json) as answer:
+            grouped(function, answer=answer)(**values)
+
+    return with_parameters(run, [*parameters_of(command), as_json])
+
+
 @contextmanager
 def stopped_by_signals(token: ProgressToken) -> Iterator[Callable[[], int]]:
     """Let Ctrl-C and SIGTERM cancel `token`; a second one exits at once. The yielded function returns the signal."""
@@ -108,7 +139,8 @@ def stopped_by_signals(token: ProgressToken) -> Iterator[Callable[[], int]]:
             raise KeyboardInterrupt
         received[0] = number
         token.cancel()
-        print("stopping after the current tile; repeat to stop at once", file=sys.stderr)  # noqa: T201
+        # Not by sys.stderr: the signal may have come within one of its writes, and then it refuses another.
+        os.write(STDERR, b"stopping after the current tile; repeat to stop at once\n")
 
     stopping = (signal.SIGINT, signal.SIGTERM)
     before: dict[signal.Signals, Any] = {number: signal.signal(number, stop) for number in stopping}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,8 +9,7 @@ import typer
 
 from imaging.errors import Cancelled
 from imaging.progress import ProgressToken
-from server.cli.console import SIGNALLED, PlainConsole, answering, stopped_by_signals
-from server.cli.options import JsonOption
+from server.cli.console import SIGNALLED, Answer, PlainConsole, answered, stopped_by_signals
 from server.cli.tables import table_of
 from toolbox.tasks import Task
 
@@ -35,19 +33,21 @@ Names = Annotated[
 
 
 @app.command("list")
-def list_models(as_json: JsonOption = False) -> None:
+@answered
+def list_models(answer: Answer) -> None:
     """List all downloads with licence and state."""
-    with answering(as_json) as answer:
-        from server.cli.downloads import downloads
-        from toolbox.store import ModelStore
+    from server.cli.downloads import downloads
+    from toolbox.store import ModelStore
 
-        found = downloads(ModelStore())
-        document = {"models": [download.model_dump(mode="json") for download in found]}
-        answer.write(document, lambda console: _show(console, found))
+    found = downloads(ModelStore())
+    document = {"models": [download.model_dump(mode="json") for download in found]}
+    answer.write(document, lambda console: _show(console, found))
 
 
 @app.command()
+@answered
 def pull(
+    answer: Answer,
     names: Names = None,
     profile: Annotated[
         str | None, typer.Option("--profile", "-p", help="Everything that this profile can use.")
@@ -58,41 +58,37 @@ def pull(
     accept: Annotated[
         bool, typer.Option("--accept", help="Accept the licences that restrict use, once for all.")
     ] = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Download models. An interrupted download is resumed."""
-    with answering(as_json) as answer:
-        from server.cli.downloads import (
-            choose_to_pull,
-            downloads_for_profile,
-            require_accepted,
-            size_in_words,
-        )
-        from server.cli.progress_view import bar
-        from toolbox.downloading import pull as pull_file
-        from toolbox.starter import STARTER
-        from toolbox.store import ModelStore
+    from server.cli.downloads import (
+        choose_to_pull,
+        downloads_for_profile,
+        require_accepted,
+        size_in_words,
+    )
+    from server.cli.progress_view import bar
+    from toolbox.downloading import pull as pull_file
+    from toolbox.starter import STARTER
+    from toolbox.store import ModelStore
 
-        store = ModelStore()
-        chosen = (
-            downloads_for_profile(store, profile, non_commercial) if profile else choose_to_pull(store, names or [])
-        )
-        require_accepted(store, chosen, accept)
-        if STARTER in (names or []) and not as_json and sys.stdin.isatty():
-            _show_starter(chosen)
-            files = [file for download in chosen for file in download.files]
-            typer.confirm(f"Download {size_in_words(files)}?", abort=True, err=True)
-        pulled = []
-        for file, name in {
-            file: download.name for download in chosen for file in download.files + download.base
-        }.items():
-            with bar(f"{name}: {file.name} ({size_in_words([file])})") as report:
-                pulled.append(str(pull_file(file, store, ProgressToken(report))))
-        answer.write({"files": pulled}, lambda console: console.print("\n".join(pulled) or "nothing to pull"))
+    store = ModelStore()
+    chosen = downloads_for_profile(store, profile, non_commercial) if profile else choose_to_pull(store, names or [])
+    require_accepted(store, chosen, accept)
+    if STARTER in (names or []) and answer.can_ask:
+        _show_starter(chosen)
+        files = [file for download in chosen for file in download.files]
+        typer.confirm(f"Download {size_in_words(files)}?", abort=True, err=True)
+    pulled = []
+    for file, name in {file: download.name for download in chosen for file in download.files + download.base}.items():
+        with bar(f"{name}: {file.name} ({size_in_words([file])})") as report:
+            pulled.append(str(pull_file(file, store, ProgressToken(report))))
+    answer.write({"files": pulled}, lambda console: console.print("\n".join(pulled) or "nothing to pull"))
 
 
 @app.command()
+@answered
 def add(
+    answer: Answer,
     file: Annotated[
         Path,
         typer.Argument(help="Weights (.pth, .pt, .ckpt, .safetensors, or .param with its .bin) or a graph (.onnx)."),
@@ -110,75 +106,73 @@ def add(
         Literal["unit", "symmetric", "byte"] | None,
         typer.Option("--value-range", help="Pixels from 0 to 1, -1 to 1, or 0 to 255. Default: test it."),
     ] = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Add a custom model: detect its architecture, test it on a photo and register it as an expert."""
-    with answering(as_json) as answer:
-        from server.cli.trial_process import examine_in_process
-        from toolbox.custom_models import UNKNOWN, CustomModel, add_custom_model
-        from toolbox.store import ModelStore
+    from server.cli.trial_process import examine_in_process
+    from toolbox.custom_models import UNKNOWN, CustomModel, add_custom_model
+    from toolbox.store import ModelStore
 
-        if licence is None and not as_json and sys.stdin.isatty():
-            licence = typer.prompt("Licence of these weights", default=UNKNOWN, err=True)
-        model = CustomModel(file, name, task, licence or UNKNOWN, commercial, preference, value_range)
-        token, trials = ProgressToken(), list["Trial"]()
+    if licence is None and answer.can_ask:
+        licence = typer.prompt("Licence of these weights", default=UNKNOWN, err=True)
+    model = CustomModel(file, name, task, licence or UNKNOWN, commercial, preference, value_range)
+    token, trials = ProgressToken(), list["Trial"]()
 
-        def examination(model: CustomModel, table: dict[str, Any], store: ModelStore) -> dict[str, Any]:
-            keys, trial = examine_in_process(model, table, store, token)
-            trials.append(trial)
-            return keys
+    def examination(model: CustomModel, table: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+        keys, trial = examine_in_process(model, table, store, token)
+        trials.append(trial)
+        return keys
 
-        with stopped_by_signals(token) as received:
-            try:
-                card = add_custom_model(model, ModelStore(), examination)
-            except Cancelled:
-                code = SIGNALLED + received()
-                raise answer.fail("Cancelled", "cancelled", "nothing was added", code) from None
-        document = {"expert": card.model_dump(mode="json"), "trial": trials[0].model_dump(mode="json")}
-        answer.write(document, lambda console: _show_added(console, card, trials[0]))
+    with stopped_by_signals(token) as received:
+        try:
+            card = add_custom_model(model, ModelStore(), examination)
+        except Cancelled:
+            code = SIGNALLED + received()
+            raise answer.fail("Cancelled", "cancelled", "nothing was added", code) from None
+    document = {"expert": card.model_dump(mode="json"), "trial": trials[0].model_dump(mode="json")}
+    answer.write(document, lambda console: _show_added(console, card, trials[0]))
 
 
 @app.command()
-def verify(names: Names = None, as_json: JsonOption = False) -> None:
+@answered
+def verify(answer: Answer, names: Names = None) -> None:
     """Check downloaded files against their sha256."""
-    with answering(as_json) as answer:
-        from server.cli.downloads import choose
-        from toolbox.store import ModelStore
+    from server.cli.downloads import choose
+    from toolbox.store import ModelStore
 
-        store = ModelStore()
-        chosen = choose(store, names or ["all"])
-        files = dict.fromkeys(file for download in chosen for file in download.files + download.base)
-        found = {file.name: store.verify(file) for file in files if names or store.has(file.name)}
-        lines = "\n".join(f"ok {name}" for name in found) or f"{store.folder} holds none of them"
-        answer.write({"sha256": found}, lambda console: console.print(lines))
+    store = ModelStore()
+    chosen = choose(store, names or ["all"])
+    files = dict.fromkeys(file for download in chosen for file in download.files + download.base)
+    found = {file.name: store.verify(file) for file in files if names or store.has(file.name)}
+    lines = "\n".join(f"ok {name}" for name in found) or f"{store.folder} holds none of them"
+    answer.write({"sha256": found}, lambda console: console.print(lines))
 
 
 @app.command()
-def remove(names: Names = None, as_json: JsonOption = False) -> None:
+@answered
+def remove(answer: Answer, names: Names = None) -> None:
     """Delete downloaded files and custom models."""
-    with answering(as_json) as answer:
-        from server.cli.downloads import choose
-        from toolbox.custom_models import remove_custom_card, remove_unreadable
-        from toolbox.store import ModelStore
+    from server.cli.downloads import choose
+    from toolbox.custom_models import remove_custom_card, remove_unreadable
+    from toolbox.store import ModelStore
 
-        store = ModelStore()
-        unreadable = [name for name in names or [] if remove_unreadable(name, store)]
-        others = [name for name in names or [] if name not in unreadable]
-        chosen = choose(store, others) if others or not unreadable else []
-        freed = sum(store.remove(file.name) for download in chosen for file in download.files)
-        for download in chosen:
-            remove_custom_card(download.name, store)
-        answer.write({"freed_bytes": freed}, lambda console: console.print(f"{freed / 1e6:.1f} MB freed"))
+    store = ModelStore()
+    unreadable = [name for name in names or [] if remove_unreadable(name, store)]
+    others = [name for name in names or [] if name not in unreadable]
+    chosen = choose(store, others) if others or not unreadable else []
+    freed = sum(store.remove(file.name) for download in chosen for file in download.files)
+    for download in chosen:
+        remove_custom_card(download.name, store)
+    answer.write({"freed_bytes": freed}, lambda console: console.print(f"{freed / 1e6:.1f} MB freed"))
 
 
 @app.command()
-def path(as_json: JsonOption = False) -> None:
+@answered
+def path(answer: Answer) -> None:
     """Print the folder of downloaded files."""
-    with answering(as_json) as answer:
-        from toolbox.store import ModelStore
+    from toolbox.store import ModelStore
 
-        folder = str(ModelStore().folder)
-        answer.write({"path": folder}, lambda console: console.print(folder))
+    folder = str(ModelStore().folder)
+    answer.write({"path": folder}, lambda console: console.print(folder))
 
 
 def _show(console: Console, found: Sequence[Download]) -> None:

@@ -13,7 +13,7 @@ from server.profile_options import choose_profile, with_steps
 from toolbox.tasks import Task
 
 if TYPE_CHECKING:
-    from agent.regions import RegionMask
+    from agent.finishing import Finishing
     from profiles.schema import Profile
 
 ImageArgument = Annotated[Path, typer.Argument(help="The photo: PNG, JPEG, WebP, TIFF, AVIF, HEIC or another.")]
@@ -25,7 +25,6 @@ ReasonerOption = Annotated[
         "vision-language model. Default: RESTORE4K_REASONER, otherwise the profile's.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout, and nothing else.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress on stderr.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing result.")]
 RunsOption = Annotated[
@@ -109,8 +108,33 @@ def _tasks_of(text: str) -> list[Task]:
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataOptions:
-    """Options of the metadata of a result."""
+class BudgetOptions:
+    """Limits of the work on one photo."""
+
+    max_seconds: Annotated[
+        float | None,
+        typer.Option("--max-seconds", help="Start no further step after N seconds and return the best result."),
+    ] = None
+    max_runs: Annotated[
+        int | None, typer.Option("--max-runs", help="Stop after N expert runs and return the best result.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishingOptions:
+    """How strongly, and where, the result replaces the photo, and its metadata."""
+
+    strength: Annotated[
+        float, typer.Option("--strength", min=0, max=1, help="Blend with the photo: 0 the photo, 1 the result.")
+    ] = 1.0
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            help='Change only this part: "x,y,width,height" in pixels or fractions, a polygon "x1,y1 x2,y2 x3,y3", '
+            '"faces", "face 1", "centre", "most detail", or a mask image that is white where the result is used.',
+        ),
+    ] = None
 
     strip_metadata: Annotated[
         bool,
@@ -125,45 +149,17 @@ class MetadataOptions:
         ),
     ] = False
 
-
-@dataclass(frozen=True, slots=True)
-class BudgetOptions:
-    """Limits of the work on one photo."""
-
-    max_seconds: Annotated[
-        float | None,
-        typer.Option("--max-seconds", help="Start no further step after N seconds and return the best result."),
-    ] = None
-    max_runs: Annotated[
-        int | None, typer.Option("--max-runs", help="Stop after N expert runs and return the best result.")
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class RestorationOptions:
-    """How strongly, and where, the result replaces the photo."""
-
-    strength: Annotated[
-        float, typer.Option("--strength", min=0, max=1, help="Blend with the photo: 0 the photo, 1 the result.")
-    ] = 1.0
-    region: Annotated[
-        str | None,
-        typer.Option(
-            "--region",
-            help='Change only this part: "x,y,width,height" in pixels or fractions, a polygon "x1,y1 x2,y2 x3,y3", '
-            '"faces", "face 1", "centre", "most detail", or a mask image that is white where the result is used.',
-        ),
-    ] = None
-
-    def mask(self) -> RegionMask | None:
-        """The mask of --region; None for the whole photo. Raises `ImageError` if a mask image cannot be read."""
+    def value(self) -> Finishing:
+        """These options as the agent takes them. Raises `ImageError` if a mask image cannot be read."""
+        from agent.finishing import Finishing
         from agent.regions import RegionMask, is_region
         from imaging.preparing import prepared
         from imaging.reading import read_image
 
-        if not self.region:
-            return None
-        return RegionMask.of(self.region, None if is_region(self.region) else prepared(read_image(Path(self.region))))
+        mask, region = None, self.region
+        if region:
+            mask = RegionMask.of(region, None if is_region(region) else prepared(read_image(Path(region))))
+        return Finishing(self.strength, mask, None, self.strip_metadata, self.keep_print_size)
 
 
 @dataclass(frozen=True, slots=True)

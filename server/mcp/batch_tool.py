@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from agent.batch.engines.in_process import InProcessEngine
@@ -18,15 +16,15 @@ from agent.batch.record import Entry, Record
 from agent.batch.request import BatchRequest
 from agent.batch.runner import MOST_FAILURES_LISTED, BatchReport, Failure, Tally, run_batch
 from agent.errors import BatchError
+from agent.finishing import Finishing
 from agent.state import KEEP_INPUT
 from imaging.errors import OutputExists
-from imaging.progress import ProgressToken
 from server.mcp import inputs
 from server.mcp.inputs import InputImage
 from server.mcp.jobs import Status
 from server.mcp.responses import data_response
-from server.mcp.run_calls import run_or_join
-from server.mcp.runs import Reply
+from server.mcp.run_calls import RunTool
+from server.mcp.runs import Reply, Run
 from server.mcp.service import MOST_NAME, MOST_NAMESAKES, Service
 from server.mcp.tool_registration import REPEATABLE, for_a_model, tool
 from server.schemas import FolderReport
@@ -37,61 +35,59 @@ def _path_of(given: object) -> object:
     return InputImage.parse(given).value if isinstance(given, str) and given.startswith("file:") else given
 
 
-@tool("Restore a folder", REPEATABLE)
-async def restore_folder(
-    service: Service,
-    context: Context[Any, Any],
-    folder: Annotated[
-        str,
-        BeforeValidator(_path_of),
-        Field(min_length=1, max_length=inputs.MAX_PATH, description="With its sub-folders."),
-    ],
-    size: inputs.SizeArgument = None,
-    profile: inputs.ProfileArgument = "default",
-    strength: inputs.StrengthArgument = 1.0,
-    region: inputs.RegionArgument = None,
-    format: inputs.FormatArgument = "png",
-    retry_failed: Annotated[bool, Field(description="Also those that failed before.")] = False,
-    max_seconds: inputs.SecondsArgument = None,
-    detail: inputs.DetailArgument = None,
-    strip_metadata: inputs.StripArgument = False,
-    wait_seconds: inputs.WaitArgument = None,
-) -> CallToolResult:
-    """Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show
-    the user one result. Minutes to hours; the same call resumes it."""
+@dataclass(frozen=True, slots=True)
+class FolderOptions:
+    """The arguments of a folder's restoration, apart from the folder."""
 
-    def work(run: str, token: ProgressToken, status: Status) -> Reply:
-        wanted = service.profile(profile, max_seconds=max_seconds, detail=detail)
-        wanted = size.of_any(wanted) if size else wanted
+    size: inputs.SizeArgument = None
+    profile: inputs.ProfileArgument = "default"
+    strength: inputs.StrengthArgument = 1.0
+    region: inputs.RegionArgument = None
+    format: inputs.FormatArgument = "png"
+    retry_failed: Annotated[bool, Field(description="Also those that failed before.")] = False
+    max_seconds: inputs.SecondsArgument = None
+    detail: inputs.DetailArgument = None
+    strip_metadata: inputs.StripArgument = False
+
+    def request(self, service: Service, folder: str) -> BatchRequest:
+        """The batch with these options. Raises `RestoreError`."""
+        wanted = service.profile(self.profile, max_seconds=self.max_seconds, detail=self.detail)
         settings = service.settings
         request = BatchRequest(
             service.readable_folder(folder),
             settings.output,
-            wanted,
-            suffix=inputs.SUFFIXES[format],
-            retry_failed=retry_failed,
-            strength=strength,
-            region=service.mask(region),
-            strip_metadata=strip_metadata,
+            self.size.of_any(wanted) if self.size else wanted,
+            suffix=inputs.SUFFIXES[self.format],
+            retry_failed=self.retry_failed,
+            finishing=Finishing(self.strength, service.mask(self.region), strip_metadata=self.strip_metadata),
             limits=settings.limits(),
             most_pixels=settings.max_output_pixels,
             free_bytes=settings.free_bytes,
             follow_links=False,  # they may lead out of the allowed folders
         )
-        report = run_batch(
-            replace(request, results=_results(request)),
-            lambda config: InProcessEngine(Worker(config, service.experts)),
-            token=token,
-            listener=partial(_report_progress, status),
-        )
-        return Reply(data_response(_folder_report(report)), is_reusable=False)
+        return replace(request, results=_results(request))
 
-    arguments = {
-        "folder": folder, "size": size, "profile": profile, "format": format, "retry": retry_failed,
-        "max_seconds": max_seconds, "detail": detail, "strip_metadata": strip_metadata, "strength": strength,
-        "region": region, "mask": inputs.mask_image(region),
-    }  # fmt: skip
-    return await run_or_join(service, context, "restore_folder", arguments, work, wait_seconds)
+
+@tool("Restore a folder", REPEATABLE, kind=partial(RunTool, waits=True))
+def restore_folder(
+    service: Service,
+    run: Run,
+    folder: Annotated[
+        str,
+        BeforeValidator(_path_of),
+        Field(min_length=1, max_length=inputs.MAX_PATH, description="With its sub-folders."),
+    ],
+    options: FolderOptions,
+) -> Reply:
+    """Restore all photos of a folder as restore_to_4k does, into a new folder with a summary page. First show
+    the user one result. Minutes to hours; the same call resumes it."""
+    report = run_batch(
+        options.request(service, folder),
+        lambda config: InProcessEngine(Worker(config, service.experts)),
+        token=run.token,
+        listener=partial(_report_progress, run.status),
+    )
+    return Reply(data_response(_folder_report(report)), is_reusable=False)
 
 
 def _results(request: BatchRequest) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.events import Event, RolledBack
 from agent.reasoners.reasoner import RULES, Reasoner
-from agent.regions import SAME_SHAPE
+from agent.regions import have_same_shape
 from agent.search.next_step import child_of, choose_next_step, follow, is_gone_already
 from agent.search.search_state import SearchState
 from agent.state import KEEP_INPUT, Node, RunState, Step
@@ -37,7 +37,6 @@ class Guide:
     search: SearchState
     handles: dict[int, str]
     """Handle of the image of each node, by its id."""
-    reasoner: Reasoner = RULES
     profile: str = "default"
     """The name or file that the caller gave."""
     notes: list[str] = field(default_factory=list)
@@ -103,15 +102,11 @@ class Guide:
             child = child.model_copy(update={"failed": False})
         self.handles[child.id] = handle
         search.put(child)
-        follow(search, child, image, features, self.reasoner)
+        follow(search, child, image, features)
 
-    def begin(self, service: Service, final: tuple[int, int] | None, name: str, profile: str) -> str:
+    def begin(self, service: Service, name: str, profile: str) -> str:
         """Start to guide the steps from the photo, which the caller names `name`, and return the first call."""
         self.profile = profile
-        if final:
-            self.search.change(
-                plan=self.search.plan.model_copy(update={"final_width": final[0], "final_height": final[1]})
-            )
         service.guides.pop(self.handles[0], None)
         for oldest in list(service.guides)[: 1 - MOST_PLANS]:
             del service.guides[oldest]
@@ -164,28 +159,27 @@ def _without(steps: tuple[Step, ...], step: Step) -> tuple[Step, ...]:
 
 def _final_size(search: SearchState) -> dict[str, Any]:
     width, height, node = search.plan.final_width, search.plan.final_height, search.node
-    stretched = abs(width * node.height / (height * node.width) - 1) > SAME_SHAPE
-    return {"width": width, "height": height} | ({"stretch": True} if stretched else {})
+    is_stretched = not have_same_shape((width, height), (node.width, node.height))
+    return {"width": width, "height": height} | ({"stretch": True} if is_stretched else {})
 
 
 def begin_guide(
-    service: Service, root: str, image: Image, profile: Profile, reasoner: Reasoner | None = None
+    service: Service,
+    root: str,
+    image: Image,
+    profile: Profile,
+    reasoner: Reasoner = RULES,
+    final: tuple[int, int] | None = None,
 ) -> Guide:
-    """A guide for a photo that has no plan yet."""
+    """A guide for a photo that has no plan yet. `final`: the size that the caller asked for."""
     handles = {0: root}
-    state = RunState(
-        id="",
-        source=root,
-        output="",
-        overwrite=False,
-        profile=profile,
-        reasoner="",
-        nodes=(Node(id=0, width=image.width, height=image.height, remaining_steps=()),),
-    )
     search = SearchState(
-        state, service.experts, lambda node: service.workspace.load(handles[node], service.settings.limits())
+        RunState.at_input(image.width, image.height, profile, source=root, final_size=final),
+        service.experts,
+        lambda node: service.workspace.load(handles[node], service.settings.limits()),
+        reasoner=reasoner,
     )
-    guide = Guide(search, handles, reasoner or RULES)
+    guide = Guide(search, handles)
     search.tell = guide.listen
     search.hold(image)
     return guide

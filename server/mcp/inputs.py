@@ -239,6 +239,10 @@ SizeArgument: TypeAlias = Annotated[
 ProfileArgument: TypeAlias = Annotated[
     str, BeforeValidator(str), Field(max_length=MAX_PATH, description="See list_profiles.")
 ]
+ScaleArgument: TypeAlias = Annotated[
+    float, BeforeValidator(scale_of), Field(gt=1, le=16, description="2 or 4, also 1.5 or 3; 8x: 2, then 4.")
+]
+OriginalArgument: TypeAlias = Annotated[OptionalImage, as_text("The photo before any step.")]
 ExpertArgument: TypeAlias = Annotated[str | None, Field(max_length=80)]
 FindingsArgument: TypeAlias = Annotated[
     list[Rating] | None,

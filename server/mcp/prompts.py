@@ -40,15 +40,13 @@ def add_prompts(server: MCPServer[Any], service: Service) -> None:
         except RestoreError as error:
             raise MCPError(INVALID_PARAMS, str(error)) from error
         listing = "\n".join(f"- {json.dumps(str(photo))}" for photo in photos)
-        values = {"folder": json.dumps(folder), "profile": json.dumps(profile)}
-        return _filled("restore_folder", **values, count=len(photos), listing=listing)
+        return _filled("restore_folder", listing, folder=folder, profile=profile, count=len(photos))
 
 
 def _add_prompts_for_pictures(server: MCPServer[Any]) -> None:
     @server.prompt(name="restore_photo", title="Restore a photo", description="Restore a photo in one call.")
     def restore_photo(photo: PhotoArgument, profile: WantedProfile = "default") -> str:
-        arguments = json.dumps({"image": photo, "profile": profile})
-        return _filled("restore_photo", photo=json.dumps(photo), arguments=arguments)
+        return _filled("restore_photo", photo=photo, arguments={"image": photo, "profile": profile})
 
     @server.prompt(
         name="plan_it_yourself",
@@ -56,7 +54,7 @@ def _add_prompts_for_pictures(server: MCPServer[Any]) -> None:
         description="The model assesses the photo, plans, and chooses every candidate itself.",
     )
     def plan_it_yourself(photo: PhotoArgument) -> str:
-        return _filled("plan_it_yourself", photo=json.dumps(photo), arguments=json.dumps({"image": photo}))
+        return _filled("plan_it_yourself", photo=photo, arguments={"image": photo})
 
     @server.prompt(
         name="diagnose",
@@ -64,7 +62,7 @@ def _add_prompts_for_pictures(server: MCPServer[Any]) -> None:
         description="Report the degradations of a photo without changing it.",
     )
     def diagnose(photo: PhotoArgument) -> str:
-        return _filled("diagnose", photo=json.dumps(photo), arguments=json.dumps({"image": photo}))
+        return _filled("diagnose", photo=photo, arguments={"image": photo})
 
     @server.prompt(
         name="compare",
@@ -72,14 +70,13 @@ def _add_prompts_for_pictures(server: MCPServer[Any]) -> None:
         description="Which has the better quality, and which the higher fidelity.",
     )
     def compare(first: PhotoArgument, second: PhotoArgument) -> str:
-        arguments = json.dumps({"first": first, "second": second})
-        return _filled("compare", first=json.dumps(first), second=json.dumps(second), arguments=arguments)
+        return _filled("compare", first=first, second=second, arguments={"first": first, "second": second})
 
 
-def _filled(name: str, **values: object) -> str:
-    """The text of a prompt with its arguments."""
+def _filled(name: str, listing: str = "", **values: object) -> str:
+    """The text of a prompt with a listing, and with its arguments as JSON."""
     text = (resources.files("server") / "mcp" / "prompt_texts" / f"{name}.txt").read_text("utf-8")
-    return Template(text).substitute(values)
+    return Template(text).substitute({key: json.dumps(value) for key, value in values.items()}, listing=listing)
 
 
 def _photos(service: Service, folder: str) -> list[Path]:

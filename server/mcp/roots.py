@@ -14,6 +14,7 @@ from urllib.request import url2pathname
 from mcp.server.mcpserver import Context, ListRoots, Resolve
 from mcp.types import ListRootsResult
 
+from server.grouped import parameters_of, with_parameters
 from server.settings import is_whole_machine
 
 T = TypeVar("T")
@@ -45,11 +46,8 @@ def knowing_roots(tool: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[
             _current.reset(reset_token)
 
     kind = Annotated[ListRootsResult, Resolve(ask)]
-    signature = inspect.signature(tool, eval_str=True)
     roots = inspect.Parameter(PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
-    asking.__annotations__ = {**tool.__annotations__, PARAMETER: kind}
-    asking.__signature__ = signature.replace(parameters=[*signature.parameters.values(), roots])  # type: ignore[attr-defined]
-    return asking
+    return with_parameters(asking, [*parameters_of(tool), roots])
 
 
 def folders_of(roots: ListRootsResult) -> tuple[Path, ...]:

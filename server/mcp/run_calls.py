@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from functools import partial
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,42 +13,63 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import BaseModel
 
-from imaging.progress import ProgressToken
-from server.mcp.inputs import InputImage
-from server.mcp.jobs import Status
-from server.mcp.runs import Reply, RunUnderWay, key_of, new_id
+from server.grouped import grouped, parameters_of, with_parameters
+from server.mcp.inputs import InputImage, WaitArgument, mask_image
+from server.mcp.runs import Reply, Run, RunUnderWay, key_of, new_id
 from server.mcp.service import Service
+from server.mcp.tool_registration import CONTEXT, AsyncTool, ServedTool
 from toolbox.availability import CAN_RUN, availability
 
 MOST_NAME = 80
-RunWork: TypeAlias = Callable[[str, ProgressToken, Status], Reply]
-"""The work of the run with that identifier."""
+DependsOn: TypeAlias = Callable[[Service, Mapping[str, Any]], Mapping[str, Any]]
 
 
-async def run_or_join(
-    service: Service,
-    context: Context[Any, Any],
-    tool: str,
-    arguments: Mapping[str, Any],
-    work: RunWork,
-    wait_seconds: float | None = None,
-) -> CallToolResult:
-    """Reply with the result of a run, or its state after `wait_seconds` (None: the server's). Raises its error."""
-    key, known = await anyio.to_thread.run_sync(_identify, service, tool, arguments)
-    name = known or new_id(key)
-    photo = await anyio.to_thread.run_sync(_photo, service, arguments)
-    run, joined = await service.runs.begin(context, tool, photo, key, partial(work, name), name)
-    reply = await service.runs.wait(context, run, wait_seconds)
-    return reply or RunUnderWay.of(run, joined)
+def mask_of(service: Service, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The mask image that the region of a call names. Raises `RegionError`."""
+    return {"mask": mask_image(arguments.get("region"))}
 
 
-def _identify(service: Service, tool: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The key of a call, and the restoration on disk with that key. Raises `RequestError` and `ImageError`."""
-    plain = {name: _plain(service, value) for name, value in arguments.items()}
-    experts = service.experts
-    able = [card.name for card in experts.catalogue if availability(card, experts.store).state in CAN_RUN]
-    key = key_of(tool, {**plain, "experts that can run": able})
-    return key, service.find_restoration(key) if tool == "restore_to_4k" else None
+@dataclass(frozen=True, slots=True)
+class RunTool(ServedTool):
+    """A tool whose work is a run; its function takes the run instead of the context, and returns a `Reply`."""
+
+    depends_on: DependsOn = mask_of
+    """Returns the facts beside its arguments by which a call equals another one. Raises errors of arguments."""
+    waits: bool = False
+    """Whether callers choose how long they wait for the result (`wait_seconds`)."""
+
+    def called(self, service: Service) -> AsyncTool:
+        """A function that begins the run, or joins an equal one, and replies with its result or its state."""
+
+        async def call(
+            context: Context[Any, Any], wait_seconds: float | None = None, **arguments: Any
+        ) -> CallToolResult:
+            def work(run: Run) -> Reply:
+                reply: Reply = grouped(self.function, service=service, run=run, **self.given)(**arguments)
+                return reply
+
+            photo, key, name = await anyio.to_thread.run_sync(self._identify, service, arguments)
+            run, joined = await service.runs.begin(context, self.name, photo, key, work, name)
+            return await service.runs.wait(context, run, wait_seconds) or RunUnderWay.of(run, joined)
+
+        own = parameters_of(grouped(self.function, service=service, run=None, **self.given))
+        return with_parameters(call, [CONTEXT, *own, *([WAIT] if self.waits else [])])
+
+    def _identify(self, service: Service, arguments: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Photo, key and identifier of a call's run; the identifier of a restoration on disk, if that has the key.
+
+        Raises `RequestError` and `ImageError`.
+        """
+        facts = {**arguments, **self.depends_on(service, arguments)}
+        plain = {name: _plain(service, value) for name, value in facts.items()}
+        experts = service.experts
+        able = [card.name for card in experts.catalogue if availability(card, experts.store).state in CAN_RUN]
+        key = key_of(self.name, {**plain, "experts that can run": able})
+        known = service.find_restoration(key) if self.name == "restore_to_4k" else None
+        return _photo(service, arguments), key, known or new_id(key)
+
+
+WAIT = inspect.Parameter("wait_seconds", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=WaitArgument)
 
 
 def _plain(service: Service, value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import EventLoopToken, current_token
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import PrivateAttr
@@ -23,7 +24,7 @@ from pydantic import PrivateAttr
 from imaging.errors import Cancelled
 from imaging.progress import ProgressToken
 from server.auth.clients import current_client
-from server.mcp.jobs import Jobs, Status, Work, follow, owner_of
+from server.mcp.jobs import Jobs, Status, follow, owner_of
 from server.mcp.responses import fact, picture_response
 
 SHOWN_MILESTONES = 8
@@ -58,6 +59,8 @@ class Run:
     status: Status
     token: ProgressToken
     over: anyio.Event = field(default_factory=anyio.Event)
+    loop: EventLoopToken = field(default_factory=current_token)
+    """The event loop of the server, for the thread that does the work."""
     reply: Reply | None = None
     error: Exception | None = None
     task: asyncio.Task[None] | None = None
@@ -118,7 +121,7 @@ class Runs:
         self._runs: dict[str, dict[str, Run]] = {}
 
     async def begin(
-        self, context: Context[Any, Any], tool: str, photo: str, key: str, work: Work[Reply], run: str
+        self, context: Context[Any, Any], tool: str, photo: str, key: str, work: Callable[[Run], Reply], run: str
     ) -> tuple[Run, bool]:
         """The client's run with that key, or a new one with the identifier `run`; and whether it existed."""
         ended = [(known, known.reply) for known in self.all() if known.key == key and known.reply]
@@ -170,9 +173,9 @@ class Runs:
     def _own(self) -> dict[str, Run]:
         return self._runs.setdefault(current_client(), {})
 
-    async def _perform(self, owner: str, run: Run, work: Work[Reply]) -> None:
+    async def _perform(self, owner: str, run: Run, work: Callable[[Run], Reply]) -> None:
         try:
-            run.reply = await self._jobs.perform(owner, run.tool, work, run.status, run.token)
+            run.reply = await self._jobs.perform(owner, run.tool, lambda *_: work(run), run.status, run.token)
         except asyncio.CancelledError:
             run.error = Cancelled()
         except Exception as error:  # raised in `wait`

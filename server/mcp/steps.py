@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from agent.expert_choice import candidates, is_allowed
 from agent.finishing import blend, finish
 from agent.judging import Candidate, best_verdict
-from agent.regions import SAME_SHAPE
+from agent.regions import have_same_shape, require_same_shape
 from agent.search.next_step import context_of
 from agent.state import KEEP_INPUT, Plan, Step, Verdict, expert_of
 from agent.step import StepResult, experts_for, run_step
@@ -19,12 +19,12 @@ from imaging.progress import ProgressToken
 from imaging.resizing import resize
 from profiles.schema import Profile
 from server.errors import RequestError
+from server.mcp import inputs
 from server.mcp.guides import Guide, guide_to
 from server.mcp.inputs import InputImage
-from server.mcp.jobs import Status
 from server.mcp.previews import before_and_after
 from server.mcp.responses import fact, picture_line, picture_link, picture_response
-from server.mcp.runs import Reply
+from server.mcp.runs import Reply, Run
 from server.mcp.service import Service, Source
 from server.mcp.verdict_text import (
     candidates_line,
@@ -37,36 +37,143 @@ from server.mcp.verdict_text import (
 )
 from server.mcp.workspace import CandidateOf
 from toolbox.card import ExpertCard
+from toolbox.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """Options of one step."""
+    """The arguments of a step tool, apart from its image; each tool has those that its task needs."""
 
-    expert: str | None = None
+    scale: inputs.ScaleArgument = 4
+    """Scale of the result, at most that of the step."""
+    expert: inputs.ExpertArgument = None
     """The only expert, whose result always wins."""
-    strength: float = 1.0
-    region: str | None = None
-    profile: str = "default"
-    output: str | None = None
-    scale: float | None = None
-    """Scale of the result, if it differs from the step's."""
-    detail: float | None = None
+    strength: inputs.StrengthArgument = 1.0
+    region: inputs.RegionArgument = None
+    profile: inputs.ProfileArgument = "default"
+    detail: inputs.DetailArgument = None
     """Replaces the profile's."""
-    original: InputImage | None = None
+    output: inputs.OutputArgument = None
+    original: inputs.OriginalArgument = None
     """The picture that faces are compared with."""
 
 
-def take_step(
-    service: Service,
-    image: InputImage,
-    step: Step,
-    tool: str,
-    options: StepOptions,
-    token: ProgressToken,
-    status: Status,
-) -> Reply:
-    """Run one step and save its result under the names of photo and tool. Raises `RestoreError`."""
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step on an image of the workspace, as its caller wants it."""
+
+    service: Service
+    source: Source
+    guide: Guide
+    step: Step
+    profile: Profile
+    options: StepOptions
+    name: str
+    """Base name of the file of its result."""
+
+    def reply(self, result: StepResult, input_verdict: Verdict | None = None) -> Reply:
+        """Save the best result, unless it is the input, and describe it and the next call.
+
+        `input_verdict`: the verdict on the input, if it is not among those of the result.
+        """
+        best, verdicts = result.best, result.verdicts
+        if best is None:
+            raise RequestError(
+                f"no expert could do {self.step}: {'; '.join(verdict.error or '' for verdict in verdicts)}",
+                "try another expert or image",
+            )
+        input_verdict = _input_verdict_of(verdicts) or input_verdict
+        if best.image is None or best.verdict.expert == KEEP_INPUT:
+            return self._kept(best, result, input_verdict)
+        return self._changed(best, best.image, result, input_verdict)
+
+    def _kept(self, best: Candidate, result: StepResult, input_verdict: Verdict | None) -> Reply:
+        source, is_chosen, verdicts = self.source, bool(self.profile.experts), result.verdicts
+        self.guide.took(self.step, result, self.profile, source.picture.handle, source.image, best.features)
+        hint = "" if is_chosen else override_hint([*verdicts, *face_verdicts(best.faces)])
+        why = why_kept(best, verdicts, is_chosen=is_chosen)
+        lines = [
+            f"{self.step}: {why}; the input is kept, and nothing was written.",
+            picture_line(source.picture),
+            *self._facts(best, verdicts, input_verdict),
+            fact("otherwise", hint),
+            *_next_lines(self.guide),
+        ]
+        return Reply(picture_response(lines))
+
+    def _changed(
+        self, best: Candidate, result_image: Image, result: StepResult, input_verdict: Verdict | None
+    ) -> Reply:
+        source, step, options, winner = self.source, self.step, self.options, best.verdict
+        image = self._blended(result_image)
+        is_modified = image is not result_image
+        candidate = CandidateOf(
+            parent=source.picture.handle,
+            step=step,
+            verdict=winner,
+            input_verdict=input_verdict,
+            is_modified=is_modified,
+        )
+        file, picture = self.service.store_result(image, self.name, source.name, options.output, candidate)
+        features = None if is_modified else best.features
+        self.guide.took(step, result, self.profile, picture.handle, image, features)
+        seen = before_and_after(source.image, image)
+        # Each face is judged on its own.
+        is_worse = input_verdict and winner.score <= input_verdict.score and best.faces is None
+        scale = f"{options.scale:g}x, the {step.scale}x result of the expert reduced"
+        blending = ", before blending" if options.strength < 1 or options.region else ""
+        lines = [
+            f"{step} by {winner.expert}; saved as {file}.",
+            picture_line(picture),
+            *self._facts(best, result.verdicts, input_verdict, blending),
+            fact("note", "chosen, though its score is not above that of the input" if is_worse else ""),
+            fact("strength", options.strength if options.strength < 1 else None),
+            fact("region", options.region),
+            fact("scale", scale if options.scale < step.scale else ""),
+            fact("file", file),
+            seen.line,
+            fact("undo", f"{source.picture.handle} is the image before this step"),
+            *_next_lines(self.guide),
+        ]
+        link = picture_link(picture, "The result", file)
+        return Reply(picture_response(lines, *seen.pictures, link), file)
+
+    def _facts(
+        self, best: Candidate, verdicts: Sequence[Verdict], input_verdict: Verdict | None, blending: str = ""
+    ) -> list[str]:
+        """The expert, its score and those of the others; `blending`: an addition to the score."""
+        winner = best.verdict
+        lines = [fact("expert", winner.expert)]
+        if not best.faces or best.faces.faces:
+            before = f" (input {input_verdict.score:.4f})" if input_verdict else ""
+            lines += [fact("score", f"{winner.score:.4f}{before}{blending}"), candidates_line(verdicts)]
+        return lines + faces_lines(best.faces, self.service.mask(self.options.region), self.source.image)
+
+    def _blended(self, after: Image) -> Image:
+        """The result in the requested scale, blended by strength and region."""
+        before, options = self.source.image, self.options
+        if options.scale < self.step.scale:
+            height, width = round(before.height * options.scale), round(before.width * options.scale)
+            after = after.with_pixels(resize(after.pixels, height, width))
+        mask = self.service.mask(options.region)
+        return blend(before, after, options.strength, mask(before) if mask else None)
+
+
+def step_of(tool: str, scale: float) -> Step:
+    """The step of a tool that gives at least that scale. Raises `RequestError`."""
+    task = inputs.TASK_TOOL_NAMES[tool]
+    if task is not Task.SUPER_RESOLUTION:
+        return Step(task=task)
+    if scale == 16:
+        return Step(task=task, scale=16)
+    if scale > 4:
+        raise RequestError(f"{tool} enlarges at most 4 times, not {scale:g}", "for 8x call with 2 and then 4")
+    return Step(task=task, scale=2 if scale <= 2 else 4)
+
+
+def take_step(service: Service, run: Run, tool: str, image: inputs.ImageArgument, options: StepOptions) -> Reply:
+    """Take one step and save its result under the names of photo and tool. Raises `RestoreError`."""
+    step, token = step_of(tool, options.scale), run.token
     profile = service.profile(options.profile, detail=options.detail)
     source = service.open(image, token)
     original = service.open(options.original, token).image if options.original else None
@@ -78,15 +185,17 @@ def take_step(
     if options.expert:
         cards = _named_experts(service, step, profile, [options.expert])
         profile = profile.model_copy(update={"experts": (service.known_expert(options.expert),)})
-    guide, original = guide_to(service, source, profile), _of_the_same_shape(original, source.image)
+    guide = guide_to(service, source, profile)
+    if original:
+        require_same_shape(original, source.image)
     context = _step_context(service, guide, source, step, profile, token)
     context = replace(context, original=original or context.original)
     result = run_step(
         context,
         cards or _some(experts_for(context), step),
-        observe=lambda one: status.notify(describe(one.verdict)),
+        observe=lambda one: run.status.notify(describe(one.verdict)),
     )
-    return _finish_step(service, source, step, guide, result, profile, name, options)
+    return _Step(service, source, guide, step, profile, options, name).reply(result)
 
 
 def judge_candidates(
@@ -95,8 +204,7 @@ def judge_candidates(
     step: Step,
     profile: Profile,
     experts: Sequence[str] | None,
-    token: ProgressToken,
-    status: Status,
+    run: Run,
 ) -> list[tuple[str | None, Verdict, Image | None]]:
     """Run a step's experts on the whole image and keep every result under a handle of its own.
 
@@ -109,7 +217,7 @@ def judge_candidates(
     found: list[tuple[str | None, Verdict, Image | None]] = []
 
     def keep(candidate: Candidate) -> None:
-        status.notify(describe(candidate.verdict))
+        run.status.notify(describe(candidate.verdict))
         handle = None
         if candidate.image is not None:
             kept = _input_verdict_of([candidate.verdict, *(verdict for _, verdict, _ in found)])
@@ -121,7 +229,7 @@ def judge_candidates(
 
     whole = profile.model_copy(update={"exhaustive": True})
     guide = guide_to(service, source, profile)
-    run_step(_step_context(service, guide, source, step, whole, token), cards, observe=keep)
+    run_step(_step_context(service, guide, source, step, whole, run.token), cards, observe=keep)
     found.sort(key=lambda row: (row[2] is None, row[1].expert))
     return found
 
@@ -145,9 +253,9 @@ def select_candidate(service: Service, handles: Sequence[str], choice: str | Non
     winner = Candidate(best, service.workspace.load(handle, service.settings.limits()))
     source, result = service.open(InputImage("handle", parent)), StepResult(winner, tuple(verdicts), None)
     profile = service.profile("default").model_copy(update={"experts": (best.expert,) if choice else ()})
-    guide = guide_to(service, source, profile)
-    name = f"{source.name}_{step.task.value}"
-    return _finish_step(service, source, step, guide, result, profile, name, options, found[handle].input_verdict)
+    guide, name = guide_to(service, source, profile), f"{source.name}_{step.task.value}"
+    taken = _Step(service, source, guide, step, profile, replace(options, scale=step.scale), name)
+    return taken.reply(result, found[handle].input_verdict)
 
 
 def finish_image(
@@ -165,7 +273,7 @@ def finish_image(
     service.require_pixels(width, height)
     if min(width, height) < MIN_SIDE:
         raise RequestError(f"{width}x{height} is too small", f"each side must have at least {MIN_SIDE} pixels")
-    if abs(width * image.height / (height * image.width) - 1) > SAME_SHAPE and not stretch:
+    if not have_same_shape((width, height), (image.width, image.height)) and not stretch:
         right = max(1, round(image.height * width / image.width))
         raise RequestError(
             f"{width}x{height} would stretch an image of {image.width}x{image.height}",
@@ -192,7 +300,7 @@ def _step_context(
 ) -> StepContext:
     """The context of a step. Raises `RestoreError` if there is no room for its result."""
     service.require_room(source.image.width * step.scale, source.image.height * step.scale)
-    return replace(context_of(guide.search, step, profile, service.experts), token=token)
+    return replace(context_of(guide.search, step, profile), token=token)
 
 
 def _some(cards: tuple[ExpertCard, ...], step: Step) -> tuple[ExpertCard, ...]:
@@ -222,102 +330,11 @@ def _named_experts(service: Service, step: Step, profile: Profile, experts: Sequ
     return named
 
 
-def _of_the_same_shape(original: Image | None, image: Image) -> Image | None:
-    if original and abs(original.width * image.height / (original.height * image.width) - 1) > SAME_SHAPE:
-        raise RequestError(
-            f"the original ({original.width}x{original.height}) is not the whole of the image "
-            f"({image.width}x{image.height})",
-            "give the same photo, uncropped, in any size",
-        )
-    return original
-
-
 def _candidate(service: Service, handle: str) -> CandidateOf:
     candidate = judgement_of(service.workspace, handle)
     if candidate is None:
         raise RequestError(f"{handle} is not a candidate", "give handles from a run_candidates result")
     return candidate
-
-
-def _finish_step(
-    service: Service,
-    source: Source,
-    step: Step,
-    guide: Guide,
-    result: StepResult,
-    profile: Profile,
-    name: str,
-    options: StepOptions,
-    input_verdict: Verdict | None = None,
-) -> Reply:
-    """Save the best result as `name`, unless it is the input, and describe it and the next call.
-
-    `input_verdict`: the verdict on the input, if it is not among those of the result.
-    """
-    best, verdicts = result.best, result.verdicts
-    if best is None:
-        raise RequestError(
-            f"no expert could do {step}: {'; '.join(verdict.error or '' for verdict in verdicts)}",
-            "try another expert or image",
-        )
-    winner = best.verdict
-    kept = _input_verdict_of(verdicts) or input_verdict
-    before = kept.score if kept else None
-    is_kept = best.image is None or winner.expert == KEEP_INPUT
-    is_scored = not best.faces or bool(best.faces.faces)
-    facts = [
-        fact("expert", winner.expert),
-        fact(
-            "score",
-            f"{winner.score:.4f}"
-            + (f" (input {before:.4f})" if before is not None else "")
-            + (", before blending" if not is_kept and (options.strength < 1 or options.region) else ""),
-        )
-        if is_scored
-        else "",
-        candidates_line(verdicts) if is_scored else "",
-        *faces_lines(best.faces, service.mask(options.region), source.image),
-    ]
-    if best.image is None or is_kept:
-        guide.took(step, result, profile, source.picture.handle, source.image, best.features)
-        why = why_kept(best, verdicts, is_chosen=bool(profile.experts))
-        lines = [
-            f"{step}: {why}; the input is kept, and nothing was written.",
-            picture_line(source.picture),
-            *facts,
-            fact("otherwise", "" if profile.experts else override_hint([*verdicts, *face_verdicts(best.faces)])),
-            *_next_lines(guide),
-        ]
-        return Reply(picture_response(lines))
-    image = _blended(service, source.image, best.image, step, options)
-    candidate = CandidateOf(
-        parent=source.picture.handle,
-        step=step,
-        verdict=winner,
-        input_verdict=kept,
-        is_modified=image is not best.image,
-    )
-    file, picture = service.store_result(image, name, source.name, options.output, candidate)
-    guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
-    is_worse = before is not None and winner.score <= before and best.faces is None  # each face is judged on its own
-    verdict = "chosen, though its score is not above that of the input" if is_worse else ""
-    is_reduced = options.scale and options.scale != step.scale
-    seen = before_and_after(source.image, image)
-    lines = [
-        f"{step} by {winner.expert}; saved as {file}.",
-        picture_line(picture),
-        *facts,
-        fact("note", verdict),
-        fact("strength", options.strength if options.strength < 1 else None),
-        fact("region", options.region),
-        fact("scale", f"{options.scale:g}x, the {step.scale}x result of the expert reduced" if is_reduced else ""),
-        fact("file", file),
-        seen.line,
-        fact("undo", f"{source.picture.handle} is the image before this step"),
-        *_next_lines(guide),
-    ]
-    link = picture_link(picture, "The result", file)
-    return Reply(picture_response(lines, *seen.pictures, link), file)
 
 
 def _input_verdict_of(verdicts: Sequence[Verdict]) -> Verdict | None:
@@ -329,12 +346,3 @@ def _next_lines(guide: Guide) -> list[str]:
     call = guide.next_call()
     notes, guide.notes = guide.notes, []
     return [*(fact("plan", note) for note in notes), fact("next", call)]
-
-
-def _blended(service: Service, before: Image, after: Image, step: Step, options: StepOptions) -> Image:
-    """The result in the requested scale, blended by strength and region."""
-    if options.scale and options.scale != step.scale:
-        height, width = round(before.height * options.scale), round(before.width * options.scale)
-        after = after.with_pixels(resize(after.pixels, height, width))
-    mask = service.mask(options.region)
-    return blend(before, after, options.strength, mask(before) if mask else None)

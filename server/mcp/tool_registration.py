@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 
 from imaging.errors import RestoreError
-from server.grouped import grouped
+from imaging.progress import ProgressToken
+from server.grouped import grouped, parameters_of, with_parameters
+from server.mcp.jobs import Status
 from server.mcp.roots import knowing_roots
 
 if TYPE_CHECKING:
@@ -42,18 +46,21 @@ EXPLAINED_ONCE = (
 """Arguments with the same meaning in all tools; the schema of one tool and the server's instructions explain them."""
 EXPLAINING = ("restore_to_4k", "look")
 
-ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
+AsyncTool: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedTool:
     """A tool: a function of the service (`service`), the context of the call and its arguments."""
 
-    function: ToolFunction
+    name: str
+    function: Callable[..., Any]
     title: str
     description: str
     annotations: ToolAnnotations
     meta: dict[str, Any] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the function that are not arguments of the tool."""
 
     def add_to(self, server: MCPServer[Any], service: Service) -> None:
         """Register the tool.
@@ -61,7 +68,7 @@ class ServedTool:
         A `RestoreError` in it reaches the caller as a tool error with message and hint; any other exception is logged
         by the SDK and reaches the caller without its text.
         """
-        function = grouped(self.function, service=service)
+        function = self.called(service)
 
         @functools.wraps(function)
         async def guarded(**arguments: Any) -> CallToolResult:
@@ -70,24 +77,52 @@ class ServedTool:
             except RestoreError as error:
                 raise ToolError(for_a_model(str(error))) from error
 
+        guarded.__name__ = self.name
         server.add_tool(
             knowing_roots(guarded) if service.common.client_roots else guarded,
-            name=self.function.__name__,
+            name=self.name,
             description=self.description,
             annotations=self.annotations.model_copy(update={"title": self.title}),
             meta=self.meta,
             structured_output=False,
         )
 
+    def called(self, service: Service) -> AsyncTool:
+        """The function of a call."""
+        return grouped(self.function, service=service, **self.given)
+
+
+class JobTool(ServedTool):
+    """A tool that measures: a job in a worker thread, whose function takes a token instead of the context."""
+
+    def called(self, service: Service) -> AsyncTool:
+        """A function that runs the job."""
+
+        async def call(context: Context[Any, Any], **arguments: Any) -> CallToolResult:
+            def work(token: ProgressToken, _: Status) -> CallToolResult:
+                result: CallToolResult = grouped(self.function, service=service, token=token)(**arguments)
+                return result
+
+            return await service.jobs.run(context, self.name, work)
+
+        return with_parameters(call, [CONTEXT, *parameters_of(grouped(self.function, service=service, token=None))])
+
+
+CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context[Any, Any])
+"""The parameter that the SDK fills with the context of a call."""
+
 
 def tool(
-    title: str, annotations: ToolAnnotations, meta: dict[str, Any] | None = None
-) -> Callable[[ToolFunction], ServedTool]:
+    title: str,
+    annotations: ToolAnnotations,
+    meta: dict[str, Any] | None = None,
+    kind: Callable[..., ServedTool] = ServedTool,
+) -> Callable[[Callable[..., Any]], ServedTool]:
     """Make a tool of a function, under the function's name; its docstring is the description for models."""
 
-    def registered(function: ToolFunction) -> ServedTool:
+    def registered(function: Callable[..., Any]) -> ServedTool:
         description = " ".join((function.__doc__ or "").split())
-        return ServedTool(function, title, description, annotations, meta)
+        return kind(function.__name__, function, title, description, annotations, meta)
 
     return registered
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field
 
 from agent.regions import around, is_place, regions_of
 from imaging.progress import ProgressToken
 from server.errors import RequestError
-from server.mcp.inputs import ImageArgument, InputImage, OptionalImage, RegionArgument, as_text
+from server.mcp.inputs import ImageArgument, OptionalImage, RegionArgument, as_text
 from server.mcp.previews import AMPLIFIED, look_at, side_by_side, window_around
 from server.mcp.responses import fact, picture_response, shown
 from server.mcp.service import Service
-from server.mcp.tool_registration import READS, tool
+from server.mcp.tool_registration import READS, JobTool, tool
 
 
-@tool("Look", READS)
-async def look(
+@tool("Look", READS, kind=JobTool)
+def look(
     service: Service,
-    context: Context[Any, Any],
+    token: ProgressToken,
     image: ImageArgument,
     region: Annotated[
         RegionArgument,
@@ -35,35 +34,21 @@ async def look(
 ) -> CallToolResult:
     """Show part of a picture at full resolution, alone or beside another version. Judge sharpness, noise and
     invented texture here, not in previews. Seconds."""
-    return await service.jobs.run(
-        context, "look", lambda token, _: _looked(service, image, region or "", scale, beside, difference, token)
-    )
-
-
-def _looked(
-    service: Service,
-    given: InputImage,
-    region: str,
-    scale: float | None,
-    second: InputImage | None,
-    difference: bool,
-    token: ProgressToken,
-) -> CallToolResult:
-    image = service.open(given, token, keep=False).image
-    other = service.open(second, token, keep=False).image if second else None
+    first = service.open(image, token, keep=False).image
+    other = service.open(beside, token, keep=False).image if beside else None
     if difference and other is None:
         raise RequestError("a difference needs two pictures", "give `beside` too")
     token.check()
-    box = around([one.box for one in regions_of(region, image, other)])
-    larger = max((image, other or image), key=lambda one: one.long_side)
-    if is_place(region):
+    box = around([one.box for one in regions_of(region or "", first, other)])
+    larger = max((first, other or first), key=lambda one: one.long_side)
+    if is_place(region or ""):
         box, scale = window_around(box, larger), scale or 1.0
     order: dict[str, str] = {}
-    if other is None or second is None:
-        part = look_at(image, box, scale)
+    if other is None or beside is None:
+        part = look_at(first, box, scale)
     else:
-        part = side_by_side(image, other, box, scale, difference=difference)
-        names = (given.text, second.text)
+        part = side_by_side(first, other, box, scale, difference=difference)
+        names = (image.text, beside.text)
         order = dict(zip(("above", "below") if part.is_above else ("left", "right"), names, strict=True))
         if difference:
             order = {"difference": f"{names[1]} minus {names[0]}, {AMPLIFIED:g} times as strong, on grey"}

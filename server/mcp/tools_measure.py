@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from agent.perception import perceive
 from agent.planning import enlargement
+from agent.reasoners.reasoner import RULES
 from agent.reasoners.reasoner import SURE as CONTENT_SURE
 from agent.regions import require_same_shape
 from agent.worth import SURE
@@ -25,13 +25,11 @@ from server.errors import RequestError
 from server.expert_report import ExpertReport
 from server.mcp import inputs
 from server.mcp.guides import begin_guide
-from server.mcp.inputs import InputImage
-from server.mcp.jobs import Status
 from server.mcp.previews import brightness_correlation, overview_of_two
 from server.mcp.responses import data_response, fact, picture_response, shown
 from server.mcp.restoration_text import PLAN_GIVEN
 from server.mcp.service import Service
-from server.mcp.tool_registration import READS, tool
+from server.mcp.tool_registration import READS, JobTool, tool
 from server.mcp.tools_restore import sized
 from server.mcp.verdict_text import (
     PLACES,
@@ -51,48 +49,35 @@ LEAST_CORRELATION = 0.4
 """Minimum correlation of two reduced versions of one picture; unrelated photos are mostly below 0.3."""
 
 
-@tool("Measure quality", READS)
-async def analyze_quality(
-    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
-) -> CallToolResult:
+@tool("Measure quality", READS, kind=JobTool)
+def analyze_quality(service: Service, token: ProgressToken, image: inputs.ImageArgument) -> CallToolResult:
     """Measure how good a picture looks, without a reference: quality 0-1 and its metrics. To rank versions
     use compare_images; to find what is wrong, reason_degradations. Seconds."""
-
-    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        source = service.open(image, token, keep=False)
-        token.check()
-        report = _slim_quality(quality_report(source.image, source.picture, service.experts))
-        if candidate := judgement_of(service.workspace, source.picture.handle):
-            report["judged"] = (
-                f"score {candidate.verdict.score:.3f} for {judged_on(candidate)}; "
-                "candidates rank by it, not by quality"
-            )
-        return report
-
-    return data_response(await service.jobs.run(context, "analyze_quality", work))
+    source = service.open(image, token, keep=False)
+    token.check()
+    report = _slim_quality(quality_report(source.image, source.picture, service.experts))
+    if candidate := judgement_of(service.workspace, source.picture.handle):
+        report["judged"] = (
+            f"score {candidate.verdict.score:.3f} for {judged_on(candidate)}; candidates rank by it, not by quality"
+        )
+    return data_response(report)
 
 
-@tool("Find degradations", READS)
-async def reason_degradations(
-    service: Service, context: Context[Any, Any], image: inputs.ImageArgument
-) -> CallToolResult:
+@tool("Find degradations", READS, kind=JobTool)
+def reason_degradations(service: Service, token: ProgressToken, image: inputs.ImageArgument) -> CallToolResult:
     """Estimate what is wrong: severity and confidence of each degradation. For own steps, with look; trust
     your eyes if they differ. Not needed before restore_to_4k. Seconds."""
-
-    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        source = service.open(image, token, keep=False)
-        token.check()
-        features = extract_features(source.image, models=service.experts)
-        diagnosis = Diagnosis.of(perceive(source.image, features=features))
-        return {"image": source.picture.model_dump(), **_slim_diagnosis(diagnosis)}
-
-    return data_response(await service.jobs.run(context, "reason_degradations", work))
+    source = service.open(image, token, keep=False)
+    token.check()
+    features = extract_features(source.image, models=service.experts)
+    diagnosis = Diagnosis.of(perceive(source.image, features=features))
+    return data_response({"image": source.picture.model_dump(), **_slim_diagnosis(diagnosis)})
 
 
-@tool("Plan a restoration", READS)
-async def plan_restoration(
+@tool("Plan a restoration", READS, kind=JobTool)
+def plan_restoration(
     service: Service,
-    context: Context[Any, Any],
+    token: ProgressToken,
     image: inputs.ImageArgument,
     size: inputs.SizeArgument = None,
     profile: inputs.ProfileArgument = "default",
@@ -105,101 +90,63 @@ async def plan_restoration(
     """Show what restore_to_4k would do with the same arguments: findings, steps, final size, reasons, and the
     next call; the reply of each step names the next one. To show a plan or follow it; not needed
     before restore_to_4k. Seconds."""
-
-    def work(token: ProgressToken, status: Status) -> dict[str, Any]:
-        wanted, reasoner = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
-        source, extent = sized(service.open(image, token, keep=False), size)
-        token.check()
-        wanted = extent.apply_to(wanted, source.image.long_side)
-        factor = enlargement(source.image.long_side, wanted)
-        service.require_pixels(source.image.width * factor, source.image.height * factor)
-        guide = begin_guide(service, service.digest(image), source.image, wanted, reasoner)
-        report = plan_report(
-            source.image, wanted, service.experts, source.picture, token, reasoner, failed or (), guide.search
-        )
-        if extent.final:
-            report.final_width, report.final_height = extent.final
-        service.require_pixels(report.final_width, report.final_height)
-        if plan is not None:
-            report.by = "caller"
-            report.reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
-        slim = _slim_plan(report)
-        return slim if extent.crop else slim | {"next": guide.begin(service, extent.final, image.text, profile)}
-
-    return data_response(await service.jobs.run(context, "plan_restoration", work))
+    wanted, caller = service.profile(profile, order=plan, detail=detail), inputs.caller(findings, description)
+    source, extent = sized(service.open(image, token, keep=False), size)
+    token.check()
+    wanted = extent.apply_to(wanted, source.image.long_side)
+    factor = enlargement(source.image.long_side, wanted)
+    service.require_pixels(source.image.width * factor, source.image.height * factor)
+    root = service.digest(image)
+    guide = begin_guide(service, root, source.image, wanted, caller or RULES, extent.final)
+    report = plan_report(guide.search, source.picture, token, caller, failed or ())
+    service.require_pixels(report.final_width, report.final_height)
+    if plan is not None:
+        report.by = "caller"
+        report.reasons = ["the caller gives the plan" if one == PLAN_GIVEN else one for one in report.reasons]
+    slim = _slim_plan(report)
+    return data_response(slim if extent.crop else slim | {"next": guide.begin(service, image.text, profile)})
 
 
 def _slim_diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
     """The findings above very low, and the kind of content if its confidence is high."""
-    slim: dict[str, Any] = {
-        "description": diagnosis.description,
-        "quality": diagnosis.quality,
-        "findings": [_finding(one) for one in diagnosis.findings if one.severity != "very low"],
-    }
+    shown = {"description", "quality"}
     if diagnosis.content_confidence >= CONTENT_SURE:
-        slim["content"] = diagnosis.content.value
-        if diagnosis.suggested_profile != "default":
-            slim["suggested_profile"] = diagnosis.suggested_profile
-    return slim
+        shown |= {"content"} if diagnosis.suggested_profile == "default" else {"content", "suggested_profile"}
+    findings = [_finding(one) for one in diagnosis.findings if one.severity != "very low"]
+    return diagnosis.model_dump(mode="json", include=shown) | {"findings": findings}
 
 
 def _finding(finding: FindingReport) -> dict[str, Any]:
-    slim: dict[str, Any] = {
-        "degradation": finding.degradation.value,
-        "severity": finding.severity,
-        "confidence": finding.confidence,
-        "task": finding.task.value,
-        "present": finding.present,
-    }
+    slim = finding.model_dump(mode="json", exclude={"where", "measurements"})
     if finding.present:
-        slim["in_doubt"] = True if finding.confidence < SURE else None
-        slim["measurements"] = finding.measurements
+        slim |= {"in_doubt": finding.confidence < SURE or None, "measurements": finding.measurements}
     return slim
 
 
 def _slim_plan(report: PlanReport) -> dict[str, Any]:
     """Steps with the experts that would run, sizes, reasons and findings."""
-    return {
-        "image": report.image.model_dump() if report.image else None,
-        "profile": report.profile,
-        "steps": [
-            {"task": step.task.value, "scale": step.scale, "experts": ", ".join(step.experts)}
-            for step in report.steps
-        ],
-        "final_width": report.final_width,
-        "final_height": report.final_height,
-        "reasons": report.reasons,
-        "warnings": report.warnings,
-        "by": report.by,
-        "findings": [_finding(one) | {"measurements": None} for one in report.diagnosis.findings if one.present],
-    }
+    steps = [step.model_dump(mode="json") | {"experts": ", ".join(step.experts)} for step in report.steps]
+    found = [_finding(one) | {"measurements": None} for one in report.diagnosis.findings if one.present]
+    return report.model_dump(mode="json", exclude={"diagnosis"}) | {"steps": steps, "findings": found}
 
 
 def _slim_quality(report: QualityReport) -> dict[str, Any]:
     """The score, its metrics, and the names of the missing metrics."""
-    return {
-        "image": report.image.model_dump() if report.image else None,
-        "quality": report.quality,
-        "metrics": [
-            {"name": one.name, "value": one.value, "better": "higher" if one.higher_is_better else "lower"}
-            for one in report.metrics
-        ],
-        "not_installed": ", ".join(one.name for one in report.missing) or None,
-    }
+    metrics = [
+        {"name": one.name, "value": one.value, "better": "higher" if one.higher_is_better else "lower"}
+        for one in report.metrics
+    ]
+    missing = ", ".join(one.name for one in report.missing)
+    slim = report.model_dump(mode="json", include={"image", "quality"})
+    return slim | {"metrics": metrics, "not_installed": missing}
 
 
-@tool("Compare two images", READS)
-async def compare_images(
-    service: Service, context: Context[Any, Any], first: inputs.ImageArgument, second: inputs.ImageArgument
+@tool("Compare two images", READS, kind=JobTool)
+def compare_images(
+    service: Service, token: ProgressToken, first: inputs.ImageArgument, second: inputs.ImageArgument
 ) -> CallToolResult:
     """Compare two versions of one picture: which is better and by what measure, PSNR and SSIM between them
     (high means similar, not good), both side by side, reduced. For details use look with beside. Seconds."""
-    return await service.jobs.run(
-        context, "compare_images", lambda token, _: _compared(service, first, second, token)
-    )
-
-
-def _compared(service: Service, first: InputImage, second: InputImage, token: ProgressToken) -> CallToolResult:
     sources = service.open(first, token, keep=False), service.open(second, token, keep=False)
     a, b = (source.image for source in sources)
     require_same_shape(a, b)
@@ -213,32 +160,33 @@ def _compared(service: Service, first: InputImage, second: InputImage, token: Pr
     for source in sources:
         token.check()
         reports.append(quality_report(source.image, source.picture, service.experts))
-    one, two = reports
-    values = {metric.name: metric for metric in one.metrics}
-    metrics = [
-        f"{metric.name} {values[metric.name].value:.4g} -> {metric.value:.4g}"
-        + ("" if metric.higher_is_better else " (lower is better)")
-        for metric in two.metrics
-        if metric.name in values
-    ]
-    handles = [service.digest(given) for given in (first, second)]
-    judged = common_verdicts(service.workspace, handles[0], handles[1])
-    if judged:
+    if judged := common_verdicts(service.workspace, service.digest(first), service.digest(second)):
         scores = [f"score {verdict.score:.3f} ({verdict_parts(verdict)})" for verdict in judged[1]]
         better = better_by_verdict(*judged)
     else:
         scores = [f"quality {report.quality:.4f}" for report in reports]
-        better = better_by_quality(one.quality, two.quality)
+        better = better_by_quality(*(report.quality for report in reports))
     lines = [
         *(
             fact(name, f"{source.picture.handle} {source.image.width}x{source.image.height}, {score}")
             for name, source, score in zip(PLACES, sources, scores, strict=True)
         ),
         better,
-        fact("metrics", "; ".join(metrics)),
+        fact("metrics", "; ".join(_both_values(*reports))),
         fact("fidelity", _fidelity(a, b, token)),
     ]
     return picture_response(lines, shown(overview_of_two(a, b)))
+
+
+def _both_values(one: QualityReport, two: QualityReport) -> list[str]:
+    """The metrics that both reports have."""
+    values = {metric.name: metric.value for metric in one.metrics}
+    return [
+        f"{metric.name} {values[metric.name]:.4g} -> {metric.value:.4g}"
+        + ("" if metric.higher_is_better else " (lower is better)")
+        for metric in two.metrics
+        if metric.name in values
+    ]
 
 
 def _fidelity(a: Image, b: Image, token: ProgressToken) -> str:

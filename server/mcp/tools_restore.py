@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
-
-import anyio.lowlevel
-from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult
+from functools import partial
 
 from agent import events
 from agent.finishing import Finishing
 from agent.planning import result_sizes
 from agent.run import Restoration, restore_file, resume_run
-from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from server.mcp import inputs
 from server.mcp.inputs import InputImage
@@ -21,8 +16,8 @@ from server.mcp.jobs import Status
 from server.mcp.previews import before_and_after, centred
 from server.mcp.resources import notify_of
 from server.mcp.restoration_text import found_line, plan_line, progress_lines, restoration_response, step_line
-from server.mcp.run_calls import run_or_join
-from server.mcp.runs import Reply
+from server.mcp.run_calls import RunTool
+from server.mcp.runs import Reply, Run
 from server.mcp.service import Service, Source
 from server.mcp.tool_registration import REPEATABLE, tool
 from server.mcp.view import SHOWN_IN_VIEW
@@ -49,63 +44,47 @@ class RestoreOptions:
     strip_metadata: inputs.StripArgument = False
 
 
-@tool("Restore to 4K", REPEATABLE, SHOWN_IN_VIEW)
-async def restore_to_4k(
-    service: Service,
-    context: Context[Any, Any],
-    image: inputs.ImageArgument,
-    options: RestoreOptions,
-    wait_seconds: inputs.WaitArgument = None,
-) -> CallToolResult:
+@tool("Restore to 4K", REPEATABLE, SHOWN_IN_VIEW, partial(RunTool, waits=True))
+def restore_to_4k(service: Service, run: Run, image: inputs.ImageArgument, options: RestoreOptions) -> Reply:
     """Restore and enlarge one photo in one call: measures, plans, runs several experts per step, keeps the
     best result or the input. Use it unless the user wants one particular step. Seconds
     to many minutes; after wait_seconds the reply has a run id for get_run, and the same call joins it."""
-    loop = anyio.lowlevel.current_token()
 
-    def work(run: str, token: ProgressToken, status: Status) -> Reply:
-        def listener(event: events.Event) -> None:
-            _report_event(status, event)
-            notify_of(event, run, service.bus, loop)
+    def listener(event: events.Event) -> None:
+        _report_event(run.status, event)
+        notify_of(event, run.id, service.bus, run.loop)
 
-        return _restored(service, image, options, run, token, status, listener)
+    is_begun = (service.settings.runs / run.id / "state.json").is_file()  # by an earlier call
+    continued = _resumed if is_begun else _begun
+    restored, source = continued(service, image, options, run, listener)
+    result = restored.image or read_image(restored.output)
+    handle = service.workspace.store_file(restored.output.read_bytes(), source.name)
+    picture = Picture(handle=handle, width=result.width, height=result.height)
+    seen = before_and_after(source.image, result)
+    response = restoration_response(restored, picture, source.picture, seen, options.region)
+    return Reply(response, str(restored.output))
 
-    arguments = {"image": image, "options": options, "mask": inputs.mask_image(options.region)}
-    return await run_or_join(service, context, "restore_to_4k", arguments, work, wait_seconds)
 
-
-def _restored(
-    service: Service,
-    image: InputImage,
-    options: RestoreOptions,
-    run: str,
-    token: ProgressToken,
-    status: Status,
-    listener: events.Listener,
-) -> Reply:
-    """Begin the run, or continue it if it was begun by an earlier call."""
-    folder = service.settings.runs / run
-    if not (folder / "state.json").is_file():
-        return _reply(service, *_begin(service, image, options, run, token, listener), options.region)
-    for line in filter(None, progress_lines(service.run_state(run))):
-        status.milestone(line)
-    source = service.open(image, token)
-    reasoner = inputs.caller(options.findings, options.description)
-    output = None
-    if not service.may_write(service.run_state(run)):
-        output = service.new_output(f"{source.name}_restored", options.output)
+def _resumed(
+    service: Service, image: InputImage, options: RestoreOptions, run: Run, listener: events.Listener
+) -> tuple[Restoration, Source]:
+    state = service.run_state(run.id)
+    for line in filter(None, progress_lines(state)):
+        run.status.milestone(line)
+    source = service.open(image, run.token)
     resumed = resume_run(
-        folder, output=output, experts=service.experts, reasoner=reasoner, token=token, listener=listener
+        service.settings.runs / run.id,
+        output=None if service.may_write(state) else service.new_output(f"{source.name}_restored", options.output),
+        experts=service.experts,
+        reasoner=inputs.caller(options.findings, options.description),
+        token=run.token,
+        listener=listener,
     )
-    return _reply(service, resumed, sized(source, options.size)[0], options.region)
+    return resumed, sized(source, options.size)[0]
 
 
-def _begin(
-    service: Service,
-    image: InputImage,
-    options: RestoreOptions,
-    run: str,
-    token: ProgressToken,
-    listener: events.Listener,
+def _begun(
+    service: Service, image: InputImage, options: RestoreOptions, run: Run, listener: events.Listener
 ) -> tuple[Restoration, Source]:
     profile = service.profile(  # raises before the image is read
         options.profile,
@@ -116,26 +95,24 @@ def _begin(
         detail=options.detail,
     )
     reasoner = inputs.caller(options.findings, options.description)
-    source, extent = sized(service.open(image, token), options.size)
+    source, extent = sized(service.open(image, run.token), options.size)
     profile = extent.apply_to(profile, source.image.long_side)
     sizes = result_sizes(source.image.width, source.image.height, profile)
     for width, height in (*sizes, *([extent.final] if extent.final else [])):
         service.require_room(width, height)
     mask = service.mask(options.region)
-    output = service.new_output(f"{source.name}_restored", options.output)
     restored = restore_file(
         source.file,
-        output,
+        service.new_output(f"{source.name}_restored", options.output),
         profile,
         runs=service.settings.runs,
-        name=run,
+        name=run.id,
         image=source.image,
-        strip_metadata=options.strip_metadata,
         experts=service.experts,
         reasoner=reasoner,
-        token=token,
+        token=run.token,
         listener=listener,
-        finishing=Finishing(options.strength, mask, extent.final),
+        finishing=Finishing(options.strength, mask, extent.final, options.strip_metadata),
     )
     return restored, source
 
@@ -146,15 +123,6 @@ def sized(source: Source, size: TargetSize | None) -> tuple[Source, Extent]:
     if extent.crop and extent.final:
         source = replace(source, image=centred(source.image, *extent.final))
     return source, extent
-
-
-def _reply(service: Service, restored: Restoration, source: Source, region: str | None) -> Reply:
-    """The facts of a restoration, with pictures before and after and a detail."""
-    image = restored.image or read_image(restored.output)
-    handle = service.workspace.store_file(restored.output.read_bytes(), source.name)
-    picture = Picture(handle=handle, width=image.width, height=image.height)
-    seen = before_and_after(source.image, image)
-    return Reply(restoration_response(restored, picture, source.picture, seen, region), str(restored.output))
 
 
 def _report_event(status: Status, event: events.Event) -> None:

@@ -15,17 +15,7 @@ from profiles.loading import load_profile
 from profiles.schema import Profile
 from toolbox.card import ClassicalCard, ExpertCard
 from toolbox.catalogue import Catalogue
-from toolbox.tasks import Degradation, Severity, Task
-
-SAME_SIZE = [
-    Task.BRIGHTENING,
-    Task.DEFOCUS_DEBLURRING,
-    Task.MOTION_DEBLURRING,
-    Task.DEHAZING,
-    Task.DENOISING,
-    Task.DERAINING,
-    Task.JPEG_ARTIFACT_REMOVAL,
-]
+from toolbox.tasks import GAIN_TASKS, Degradation, Severity, Task
 
 
 def card(task: Task, scale: int = 1) -> ExpertCard:
@@ -43,7 +33,7 @@ def card(task: Task, scale: int = 1) -> ExpertCard:
 
 
 CATALOGUE = Catalogue(
-    (*(card(task) for task in SAME_SIZE), card(Task.SUPER_RESOLUTION, 2), card(Task.SUPER_RESOLUTION, 4))
+    (*(card(task) for task in GAIN_TASKS), card(Task.SUPER_RESOLUTION, 2), card(Task.SUPER_RESOLUTION, 4))
 )
 
 
@@ -131,7 +121,7 @@ def test_without_4k_only_small_images_are_enlarged(longer: int, factor: int) -> 
 
 def test_every_finding_becomes_a_task_before_super_resolution() -> None:
     planned = steps(perception_of(*Degradation), profile())
-    assert set(planned[:-2]) == {task.value for task in SAME_SIZE}
+    assert set(planned[:-2]) == {task.value for task in GAIN_TASKS}
     assert planned[-2:] == ["super_resolution 4x"] * 2
 
 
@@ -183,7 +173,7 @@ def test_published_order_knowledge_is_followed_with_its_reason(first: str, then:
     assert any(reason.startswith(f"{first} before {then}:") for reason in planned.reasons)
 
 
-@pytest.mark.parametrize("tasks", list(itertools.combinations(SAME_SIZE, 5)), ids=" ".join)
+@pytest.mark.parametrize("tasks", list(itertools.combinations(GAIN_TASKS, 5)), ids=" ".join)
 def test_no_other_order_gains_more(tasks: tuple[Task, ...]) -> None:
     def gain(order: tuple[Task, ...]) -> float:
         return sum(gain_db(first, then) for first, then in itertools.combinations(order, 2))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from agent.reasoners.reasoner import RULES
 from agent.search.rollback import reflect
 from agent.search.search_state import SearchState
 from agent.state import KEEP_INPUT, Node, Perception, RunState, Step
@@ -35,7 +34,7 @@ def after(step: Step, *nodes: Node, current: int = 0, restart_node: int | None =
         restart_node=restart_node,
     )
     search = SearchState(state, ScriptedPool(), lambda number: pytest.fail(f"image {number} is not needed"))
-    reflect(search, step, RULES)
+    reflect(search, step)
     return search
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from agent.finishing import Finishing
 from agent.run import restore_file
 from agent.run_folder import RunFolder
 from imaging.convert import from_numpy
@@ -97,8 +98,7 @@ def test_metadata_is_kept_or_rightly_changed_or_stripped(tmp_path: Path) -> None
             wanted,
             runs=tmp_path / "runs",
             experts=pool,
-            strip_metadata=strip,
-            keep_print_size=strip,
+            finishing=Finishing(strip_metadata=strip, keep_print_size=strip),
         )
         result = read_image(output)
         assert result.dpi == ((600.0, 300.0) if strip else (300.0, 150.0))

@@ -45,7 +45,7 @@ def test_what_a_profile_names_runs_however_long_it_takes(monkeypatch: pytest.Mon
 def test_on_a_gpu_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.expert_choice.teraflops", lambda device: None)
     context = context_of(128, load_profile("GenSR-s4-P"), 0.001)
-    assert not too_slow(context, context.experts.runnable(Task.SUPER_RESOLUTION, 4))
+    assert not too_slow(context)
 
 
 @pytest.mark.parametrize("max_seconds", [None, 300.0])

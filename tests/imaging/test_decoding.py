@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from imaging.limits import Limits
 from imaging.progress import ProgressToken
 from imaging.reading import read_image
 from imaging.writing import encode_image
+from tests.processes import wait_for_end_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,7 +129,14 @@ def test_memory_is_bounded() -> None:
 
 
 def test_a_cancelled_read_ends_at_once() -> None:
-    token, content, ended = ProgressToken(), jpeg_of_scans(2000), threading.Event()
+    content, watched, ended = jpeg_of_scans(2000), threading.Event(), threading.Event()
+
+    class Watched(ProgressToken):
+        def check(self) -> None:
+            watched.set()
+            super().check()
+
+    token = Watched()
 
     def read() -> None:
         with pytest.raises(Cancelled):
@@ -138,7 +145,7 @@ def test_a_cancelled_read_ends_at_once() -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    time.sleep(0.2)
+    assert watched.wait(60)
     token.cancel()
     thread.join(10)
     assert ended.is_set()
@@ -206,21 +213,7 @@ def test_processes_end_with_their_parent() -> None:
         "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, input=png(), capture_output=True, timeout=120)
-    number = int(ended.stdout)
-    for _ in range(100):
-        if not is_alive(number):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the decoding process outlives its parent")
-
-
-def is_alive(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{number}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    wait_for_end_of(int(ended.stdout))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "JXL"])

@@ -14,7 +14,7 @@ from toolbox.catalogue import Catalogue, default_catalogue, parse_cards
 from toolbox.errors import BadCard, DuplicateExpert, UnknownExpert
 from toolbox.expert import load_expert
 from toolbox.expert_table import availability_of
-from toolbox.tasks import Degradation, Task
+from toolbox.tasks import GAIN_TASKS, Degradation, Task
 
 CARDS = list(default_catalogue())
 CLASSICAL = [card for card in CARDS if isinstance(card, ClassicalCard)]
@@ -34,15 +34,6 @@ REFERENCE = {
     "old_photo_restoration": "bobl",
 }
 """The toolbox of 4KAgent (arXiv 2507.07105) by task."""
-SAME_SIZE_TASKS = [
-    Task.BRIGHTENING,
-    Task.DEFOCUS_DEBLURRING,
-    Task.MOTION_DEBLURRING,
-    Task.DEHAZING,
-    Task.DENOISING,
-    Task.DERAINING,
-    Task.JPEG_ARTIFACT_REMOVAL,
-]
 GOOD = """
 [my_denoise]
 task = "denoising"
@@ -66,7 +57,7 @@ def test_listing_the_experts_loads_no_heavy_library() -> None:
     assert result.stdout.split("\n")[:2] == [str(len(CARDS)), "[]"], result.stderr
 
 
-@pytest.mark.parametrize("task", SAME_SIZE_TASKS)
+@pytest.mark.parametrize("task", GAIN_TASKS)
 def test_every_task_has_two_classical_experts(task: Task) -> None:
     assert len([card for card in default_catalogue().for_task(task) if card.loader == "classical"]) >= 2
 

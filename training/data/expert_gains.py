@@ -43,9 +43,7 @@ from training.data.loading import Bytes, held_out_pair, photo_files
 from training.data.pairs import camera_small, full_resolution_crop, real, web
 from training.data.photos import held_out, read_pixels
 
-TASKS = tuple(
-    task for task in Task if task not in (Task.SUPER_RESOLUTION, Task.FACE_RESTORATION, Task.OLD_PHOTO_RESTORATION)
-)
+TASKS = tuple(task for task in Task if task.spec.gain_is_predicted)
 SHARES = {
     "camera": 0.3,
     "mixture": 0.14,

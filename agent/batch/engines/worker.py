@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from agent.batch.engines.work import BatchConfig, Outcome, Work
 from agent.batch.record import Figures
 from agent.events import Event, Planned, Progress, Started
-from agent.finishing import Finishing
 from agent.run import Restoration, restore_file
 from imaging.disk import FREE_IT, is_disk_full
 from imaging.errors import Cancelled, ResourceError, RestoreError
@@ -66,14 +65,12 @@ class Worker:
                 work.result,
                 request.profile,
                 runs=config.runs or Path(scratch),
-                strip_metadata=request.strip_metadata,
-                keep_print_size=request.keep_print_size,
                 overwrite=True,
                 limits=request.limits,
                 experts=self._experts,
                 token=token,
                 listener=_Watch(request.most_pixels, report),
-                finishing=Finishing(request.strength, request.region),
+                finishing=request.finishing,
             )
             before, after = _thumbnails(restoration) if work.thumbnails else (b"", b"")
             return Outcome(work, _figures(restoration, kept=config.runs is not None), before=before, after=after)

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -100,24 +99,25 @@ def test_sigterm_ends_a_batch_cleanly_and_the_same_command_resumes_it(
 ) -> None:
     for number in range(COPIES):
         (photos.folder / f"copy {number}.png").write_bytes(photos.clean.read_bytes())
+    (photos.folder / "copy 0 broken.png").write_text("no picture")  # its failure is reported when it happens
     results = tmp_path / "results"
     command = [sys.executable, "-m", "server", "batch", str(photos.folder), str(results), "-p", str(quick)]
     process = subprocess.Popen(
         [*command, "--workers", "1"], cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True
     )
-    record = results / "restore4k-batch/record.jsonl"
-    while process.poll() is None and not (record.exists() and record.read_text()):
-        time.sleep(0.01)
+    assert process.stderr
+    assert any("failed: copy 0 broken.png" in line for line in process.stderr)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert "resume with: restore4k batch" in errors
-    done = len(record.read_text().splitlines())
+    done = (results / "restore4k-batch/record.jsonl").read_text().count('"status":"done"')
     assert 0 < done < COPIES + 2
     assert len(sizes(results)) == done
     assert not list((results / "restore4k-batch/scratch").glob("*"))
     report = json.loads(run(photos.folder, results, "-p", quick, "--json", "--quiet").stdout)
-    assert (report["done"], report["done_before"], report["finished"]) == (COPIES + 2 - done, done, True)
+    assert (report["done"], report["done_before"], report["failed_before"]) == (COPIES + 2 - done, done, 1)
+    assert report["finished"]
 
 
 @pytest.mark.anyio

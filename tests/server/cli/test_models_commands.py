@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -217,7 +216,7 @@ def test_the_starter_set_is_shown_and_asked_for_once(
         return Path(file.name)
 
     monkeypatch.setenv("RESTORE4K_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr("server.cli.models_commands.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr("server.cli.console.Answer.can_ask", True)
     monkeypatch.setattr("toolbox.downloading.pull", pull)
     result = CliRunner().invoke(app, ["models", "pull", "starter"], input=answer)
     assert "yunet" in result.stderr

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from imaging.progress import ProgressToken
 from server.cli.app import app
+from server.cli.console import stopped_by_signals
 
 CLEAR, TITLE, EIGHT_BIT, REVERSED = "\x1b[2J", "\x1b]0;title\x07", "\x9b2J", "\u202e"
 HOSTILE = f"bad{CLEAR}{TITLE}{EIGHT_BIT}{REVERSED}\r"
@@ -59,3 +64,28 @@ def test_a_name_that_is_no_unicode_is_told_in_json(command: str, photos: Any) ->
     assert result.exit_code == 2
     assert "caf" in json.loads(result.stdout_bytes)["error"]["message"]
     assert not list(photos.folder.parent.glob("runs/*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_while_a_line_is_written_cancels_and_is_answered(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    signals = [number]
+
+    class Interrupted(io.RawIOBase):
+        """Gets the signal in the middle of its first write, as happens by chance."""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            if signals:
+                os.kill(os.getpid(), signals.pop())
+            return len(data)
+
+    token = ProgressToken()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(Interrupted()), line_buffering=True))
+    with stopped_by_signals(token) as received:
+        print("failed: a picture", file=sys.stderr)
+    assert (token.is_cancelled, received()) == (True, number)
+    assert "stopping after the current tile" in capfd.readouterr().err

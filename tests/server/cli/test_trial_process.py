@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from typer.testing import CliRunner
 
 from server.cli import trial_process
 from server.cli.app import app
+from tests.processes import wait_for_end_of
 from toolbox.store import ModelStore
 
 REPOSITORY = Path(__file__).parents[3]
@@ -91,13 +90,19 @@ def test_a_model_that_does_not_end_in_time_is_refused(
     assert list(store.folder.iterdir()) == []
 
 
-def lives(process: str) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+TELLING_ITS_CHILD = """
+import imaging.child
+from server.cli.app import main
+send = imaging.child.Child.send
+def send_and_tell(child, *request):
+    send(child, *request)
+    print(child._process.pid, flush=True)
+imaging.child.Child.send = send_and_tell
+main()
+"""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for the process in /proc")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGHUP, -signal.SIGHUP)],
@@ -108,29 +113,24 @@ def test_a_signal_ends_a_trial_and_its_process(
     old = store.folder / ".adding-long-ago"
     old.mkdir(parents=True)
     os.utime(old, (0, 0))
-    command = [sys.executable, "-m", "server", *ADD, str(endless_graph(tmp_path))]
+    command = [sys.executable, "-c", TELLING_ITS_CHILD, *ADD, str(endless_graph(tmp_path))]
     with subprocess.Popen(
         command,
         cwd=REPOSITORY,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup ignores it for all its children
     ) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        deadline = time.monotonic() + 120
-        while not (found := children.read_text().split()):
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        assert process.stdout
+        child = process.stdout.readline()
+        assert child, process.stderr and process.stderr.read()
         process.send_signal(number)
         try:
             assert process.wait(120) == code
         finally:
             process.kill()
-    deadline = time.monotonic() + 120
-    while any(map(lives, found)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_end_of(int(child))
     assert not old.exists()
     if code > 0:
         assert list(store.folder.iterdir()) == []

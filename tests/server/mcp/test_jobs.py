@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import anyio
+import anyio.to_thread
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
@@ -22,6 +24,14 @@ from server.mcp.jobs import Jobs, Status
 
 pytestmark = pytest.mark.anyio
 Work = Callable[[ProgressToken, Status], str]
+PATIENCE_SECONDS = 60
+
+
+def until_cancelled(token: ProgressToken) -> NoReturn:
+    """Work that ends by its cancellation only."""
+    while True:
+        token.check()
+        time.sleep(0.01)
 
 
 def server_doing(work: Work) -> MCPServer[Any]:
@@ -37,22 +47,36 @@ def server_doing(work: Work) -> MCPServer[Any]:
 
 
 class Listener:
-    """Keeps the progress messages."""
+    """Keeps the progress messages; jobs wait for them in their threads."""
+
+    heard = threading.Condition()
+    """Of all listeners."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[float, str]] = []
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
-        self.messages.append((progress, message or ""))
+        with self.heard:
+            self.messages.append((progress, message or ""))
+            self.heard.notify_all()
+
+    def has(self, part: str) -> bool:
+        return any(part in message for _, message in self.messages)
+
+
+def wait_until(heard: Callable[[], bool]) -> None:
+    with Listener.heard:
+        assert Listener.heard.wait_for(heard, PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_progress_increases_and_no_news_is_lost(mode: str) -> None:
     def work(token: ProgressToken, status: Status) -> str:
-        for step in range(4):
+        for step in range(0, 4, 2):  # two at a time: both must be delivered
             token.report(step / 4)
             status.notify(f"step {step}")
-            time.sleep(0.1)
+            status.notify(f"step {step + 1}")
+            wait_until(partial(listener.has, f"step {step + 1}"))
         return "result"
 
     listener = Listener()
@@ -71,7 +95,7 @@ async def test_a_silent_job_still_reports(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(jobs, "POLL_SECONDS", 0.05)
 
     def work(token: ProgressToken, status: Status) -> str:
-        time.sleep(1.2)
+        wait_until(lambda: len(listener.messages) >= 4)
         return ""
 
     listener = Listener()
@@ -93,13 +117,13 @@ async def test_giving_up_a_call_cancels_its_job_and_the_next_one_waits_for_its_e
         log.append("first begins")
         status.notify("working")
         try:
-            while True:
-                time.sleep(0.01)
-                token.check()
+            until_cancelled(token)
         except Cancelled:
-            time.sleep(0.3)
+            asked_again.wait(0.3)  # not until then: a client may wait for the end of the job that it gives up
             log.append("first ends")
             raise
+
+    asked_again = threading.Event()
 
     async with Client(server_doing(work), mode=mode) as client:
         with anyio.move_on_after(10) as scope:
@@ -111,6 +135,7 @@ async def test_giving_up_a_call_cancels_its_job_and_the_next_one_waits_for_its_e
             await client.call_tool("job", {}, progress_callback=give_up)
         assert scope.cancelled_caught
         with anyio.fail_after(5):
+            asked_again.set()
             result = await client.call_tool("job", {})
     assert result.structured_content == {"result": "second"}
     assert log == ["first begins", "first ends", "second begins"]
@@ -124,7 +149,7 @@ async def test_one_job_runs_at_a_time_and_the_other_reports_that_it_waits() -> N
         nonlocal most
         running.append(1)
         most = max(most, len(running))
-        time.sleep(0.4)
+        wait_until(lambda: any(listener.has("busy, position 1") for listener in listeners))
         running.pop()
         return ""
 
@@ -133,7 +158,7 @@ async def test_one_job_runs_at_a_time_and_the_other_reports_that_it_waits() -> N
         for listener in listeners:
             group.start_soon(lambda callback=listener: client.call_tool("job", {}, progress_callback=callback))
     assert most == 1
-    assert any("busy, position 1" in message for listener in listeners for _, message in listener.messages)
+    assert any(listener.has("busy, position 1") for listener in listeners)
 
 
 async def test_what_the_work_raises_reaches_the_caller_as_it_is() -> None:
@@ -161,9 +186,8 @@ async def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_runs() -> N
     @server.tool()
     async def job(context: Context[Any, Any], endless: bool) -> str:
         def work(token: ProgressToken, status: Status) -> str:
-            while endless:
-                time.sleep(0.01)
-                token.check()
+            if endless:
+                until_cancelled(token)
             return "result"
 
         return await queue.run(context, "job", work)
@@ -177,13 +201,13 @@ async def test_a_job_that_takes_too_long_is_stopped_and_the_next_one_runs() -> N
 
 
 async def test_a_look_does_not_wait_for_work_nor_for_what_is_loaded_ahead_of_it() -> None:
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
     queue = Jobs()
     server: MCPServer[Any] = MCPServer("test")
 
     @server.tool()
     async def heavy(context: Context[Any, Any]) -> bool:
-        return await queue.run(context, "heavy", lambda token, status: over.wait(20), "work")
+        return await queue.run(context, "heavy", lambda token, status: begun.set() or over.wait(20), "work")
 
     @server.tool()
     async def look(context: Context[Any, Any]) -> None:
@@ -196,7 +220,7 @@ async def test_a_look_does_not_wait_for_work_nor_for_what_is_loaded_ahead_of_it(
             results.append(await client.call_tool("heavy", {}))
 
         group.start_soon(run_heavy)
-        await anyio.sleep(0.2)
+        assert await anyio.to_thread.run_sync(begun.wait, PATIENCE_SECONDS)
         queue.begin_with(over.is_set)  # too late: it would wait for the work, and the look for it
         await client.call_tool("look", {})
     assert results[0].structured_content == {"result": True}  # ended by the look, not by the time

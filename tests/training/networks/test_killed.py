@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -27,7 +26,16 @@ steps = 100_000_000
 learning_rate = 1e-3
 warm_up = 2
 """
-PROGRAM = "import sys, training.networks.train as t; t.SAVE_EVERY_SECONDS = 0.2; sys.argv[0] = 'train'; t.main()"
+REPOSITORY = Path(__file__).parents[3]
+PROGRAM = """
+import sys, training.networks.train as t
+save = t.Run.save
+def save_and_tell(run):
+    save(run)
+    print("saved", flush=True)
+t.Run.save, t.SAVE_EVERY_SECONDS, sys.argv[0] = save_and_tell, 0.2, "train"
+t.main()
+"""
 
 
 def saved_step(run_dir: Path) -> int:
@@ -38,12 +46,11 @@ def test_a_killed_training_resumes_from_its_last_checkpoint(photos: Path, tmp_pa
     recipe, run_dir = tmp_path / "tiny.toml", tmp_path / "runs" / "tiny"
     recipe.write_text(RECIPE)
     arguments = [recipe, "--data", photos, "--run-dir", run_dir, "--threads", "1"]
-    killed = subprocess.Popen([sys.executable, "-c", PROGRAM, *map(str, arguments)], cwd=Path(__file__).parents[3])
-    deadline = time.monotonic() + 60
-    while not (run_dir / "tiny.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    killed.kill()
-    killed.wait()
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout
+        assert "saved\n" in killed.stdout
+        killed.kill()
     before = saved_step(run_dir)
     assert before > 0
     train(load_recipe(recipe), photos, run_dir, minutes=0.01)
