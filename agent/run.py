@@ -16,6 +16,7 @@ from agent.events import Listener
 from agent.expert_choice import is_allowed, is_preferred
 from agent.finishing import Finishing
 from agent.loop import conclude, run_loop
+from agent.planning import result_sizes
 from agent.reasoners.factory import choose_reasoner
 from agent.reasoners.reasoner import Reasoner
 from agent.run_context import RunContext
@@ -24,7 +25,7 @@ from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from agent.timer import Timer
 from imaging.errors import Cancelled, OutputExists
 from imaging.image import Image
-from imaging.output import check_output
+from imaging.output import check_output, check_size
 from imaging.preparing import prepared
 from imaging.progress import ProgressToken
 from imaging.reading import Limits, read_image
@@ -151,7 +152,8 @@ def restore_file(
     page or frame to read, counted from 1. `strip_metadata`: write the result without EXIF, XMP, IPTC and map.
     `keep_print_size`: multiply the resolution by the enlargement. `reasoner`: replaces the one that the profile
     names. `finishing`: strength, mask and exact size of the result.
-    Raises `ImageError`, `RegionError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
+    Raises `ImageError`, `RegionError` or `OutputError`, also for a result that its format cannot hold, before any
+    work is done, `PlanError`, `Cancelled`, `RunError`
     if the trace cannot be written, and `OutputError` if the result cannot. After the last three, `resume_run`
     continues the run.
     """
@@ -166,6 +168,7 @@ def restore_file(
         image = image.without_metadata()
     image = replace(image, keeps_print_size=keep_print_size)
     finishing = finishing or Finishing()
+    check_size(output, *(finishing.size or result_sizes(image.width, image.height, profile)[1]))
     mask = finishing.mask(image) if finishing.mask else None
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = RunFolder.create(runs / (name or f"{stamp}-{secrets.token_hex(3)}"))
@@ -222,7 +225,7 @@ def resume_run(
         is_written = _has_written(state, Path(target))
         state = state.model_copy(update={"output": target, "overwrite": state.overwrite or overwrite})
         if not is_written:
-            check_output(Path(target), state.overwrite)
+            check_output(Path(target), state.overwrite, _size_of_result(state))
         experts = experts or ExpertPool()
         reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
         context = RunContext(state, stored, Timer(state.seconds), token or ProgressToken(), listener, experts)
@@ -241,6 +244,12 @@ def _finished(state: RunState, folder: Path, output: str) -> Restoration:
         gone = f"run {state.id} is finished, but its result {output} is gone"
         raise RunError(gone, f"restore {state.source} again")
     return Restoration(state, folder)
+
+
+def _size_of_result(state: RunState) -> tuple[int, int]:
+    """Width and height."""
+    root = state.nodes[0]
+    return state.final_size or result_sizes(root.width, root.height, state.profile)[1]
 
 
 def _has_written(state: RunState, output: Path) -> bool:

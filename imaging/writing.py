@@ -54,7 +54,7 @@ def write_image(
     is for JPEG, WebP, AVIF, HEIC and JPEG XL. `before_naming` is called with the complete file before it is renamed.
     Raises `OutputError`; then the file at the path is unchanged.
     """
-    check_output(path, overwrite)
+    check_output(path, overwrite, (image.width, image.height))
     image = in_file_space(image)
     kind = FORMAT_OF[path.suffix.lower()]
     parts = _png_parts(image) if kind == "PNG" else [_encoded(image, kind, quality)]

@@ -304,14 +304,15 @@ class Service:
         handle = self.workspace.store_image(image, candidate, photo)
         return file, Picture(handle=handle, width=image.width, height=image.height)
 
-    def new_output(self, name: str, output: str | None = None) -> Path:
+    def new_output(self, name: str, output: str | None = None, size: tuple[int, int] | None = None) -> Path:
         """A path in the output folder that does not exist yet: name.png, name_2.png, ...
 
-        `output`: a name or a path below the output folder, a format, or a name with the suffix of a format. Raises
-        `RequestError` for a path outside that folder, and `OutputError` for one that cannot be written.
+        `output`: a name or a path below the output folder, a format, or a name with the suffix of a format. `size`:
+        width and height of the result. Raises `RequestError` for a path outside that folder, and `OutputError` for
+        one that cannot be written.
         """
         path = next(path for path in self._namesakes(name, output) if not os.path.lexists(path))
-        check_output(path, overwrite=False)
+        check_output(path, overwrite=False, size=size)
         return path
 
     def _namesakes(self, name: str, output: str | None) -> Iterator[Path]:

@@ -73,7 +73,7 @@ def take_step(
     name = f"{source.name}_{tool}"
     if mask := service.mask(options.region):
         mask(source.image)  # errors of mask and output are raised before the work
-    service.new_output(name, options.output)
+    service.new_output(name, options.output, _size_of_result(source.image, step, options))
     cards: Sequence[ExpertCard] = ()
     if options.expert:
         cards = _named_experts(service, step, profile, [options.expert])
@@ -171,6 +171,7 @@ def finish_image(
             f"{width}x{height} would stretch an image of {image.width}x{image.height}",
             f"give one side only ({width}x{right} keeps the aspect), or stretch = true",
         )
+    service.new_output(f"{source.name}_restored", output, (width, height))  # raises before the work
     search = guide_to(service, source, service.profile("default")).search
     scale = width / search.state.nodes[0].width
     planned = Plan(steps=(), final_width=width, final_height=height, by="caller")
@@ -331,10 +332,16 @@ def _next_lines(guide: Guide) -> list[str]:
     return [*(fact("plan", note) for note in notes), fact("next", call)]
 
 
+def _size_of_result(before: Image, step: Step, options: StepOptions) -> tuple[int, int]:
+    """Width and height."""
+    scale = options.scale or step.scale
+    return round(before.width * scale), round(before.height * scale)
+
+
 def _blended(service: Service, before: Image, after: Image, step: Step, options: StepOptions) -> Image:
     """The result in the requested scale, blended by strength and region."""
     if options.scale and options.scale != step.scale:
-        height, width = round(before.height * options.scale), round(before.width * options.scale)
+        width, height = _size_of_result(before, step, options)
         after = after.with_pixels(resize(after.pixels, height, width))
     mask = service.mask(options.region)
     return blend(before, after, options.strength, mask(before) if mask else None)
