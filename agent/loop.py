@@ -162,10 +162,12 @@ def _finish(context: RunContext, experts: ExpertPool) -> Image:
         if context.state.strength < 1 or context.state.is_masked:
             mask = context.folder.load_image(MASK).pixels[:1] if context.state.is_masked else None
             result = blend(context.input_image, result, context.state.strength, mask)
+    context.token.check()
     context.writer.save_before_after(result)
     _progress(context, 1 - FINISHING_SHARE / 2, "writing")
     with context.timer.section("writing"):
-        write_image(result, output, overwrite=context.state.overwrite, before_naming=partial(_announce, context))
+        announce = partial(_announce, context)
+        write_image(result, output, overwrite=context.state.overwrite, before_naming=announce, token=context.token)
     conclude(context)
     return result
 

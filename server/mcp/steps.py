@@ -86,7 +86,7 @@ def take_step(
         cards or _some(experts_for(context), step),
         observe=lambda one: status.notify(describe(one.verdict)),
     )
-    return _finish_step(service, source, step, guide, result, profile, name, options)
+    return _finish_step(service, source, step, guide, result, profile, name, options, token)
 
 
 def judge_candidates(
@@ -116,7 +116,7 @@ def judge_candidates(
             origin = CandidateOf(
                 parent=source.picture.handle, step=step, verdict=candidate.verdict, input_verdict=kept
             )
-            handle = service.workspace.store_image(candidate.image, origin, source.name)
+            handle = service.workspace.store_image(candidate.image, origin, source.name, token)
         found.append((handle, candidate.verdict, candidate.image))
 
     whole = profile.model_copy(update={"exhaustive": True})
@@ -126,7 +126,9 @@ def judge_candidates(
     return found
 
 
-def select_candidate(service: Service, handles: Sequence[str], choice: str | None, options: StepOptions) -> Reply:
+def select_candidate(
+    service: Service, handles: Sequence[str], choice: str | None, options: StepOptions, token: ProgressToken
+) -> Reply:
     """Save the best of the candidates of one step, or `choice` among them, as the agent finishes a step.
 
     Raises `RequestError` if the handles are not candidates of one and the same step.
@@ -147,11 +149,19 @@ def select_candidate(service: Service, handles: Sequence[str], choice: str | Non
     profile = service.profile("default").model_copy(update={"experts": (best.expert,) if choice else ()})
     guide = guide_to(service, source, profile)
     name = f"{source.name}_{step.task.value}"
-    return _finish_step(service, source, step, guide, result, profile, name, options, found[handle].input_verdict)
+    before = found[handle].input_verdict
+    return _finish_step(service, source, step, guide, result, profile, name, options, token, before)
 
 
 def finish_image(
-    service: Service, source: Source, width: int | None, height: int | None, output: str | None, *, stretch: bool
+    service: Service,
+    source: Source,
+    width: int | None,
+    height: int | None,
+    output: str | None,
+    token: ProgressToken,
+    *,
+    stretch: bool,
 ) -> Reply:
     """Resize an image to its final size, as a run does, and save it; a missing side follows from the aspect ratio.
 
@@ -176,7 +186,7 @@ def finish_image(
     scale = width / search.state.nodes[0].width
     planned = Plan(steps=(), final_width=width, final_height=height, by="caller")
     finished = finish(image, planned, search.state.profile.grain, scale)
-    file, picture = service.store_result(finished, f"{source.name}_restored", source.name, output)
+    file, picture = service.store_result(finished, f"{source.name}_restored", source.name, token, output)
     lines = [
         f"Finished at {width}x{height}; saved as {file}.",
         picture_line(picture),
@@ -249,6 +259,7 @@ def _finish_step(
     profile: Profile,
     name: str,
     options: StepOptions,
+    token: ProgressToken,
     input_verdict: Verdict | None = None,
 ) -> Reply:
     """Save the best result as `name`, unless it is the input, and describe it and the next call.
@@ -298,7 +309,7 @@ def _finish_step(
         input_verdict=kept,
         is_modified=image is not best.image,
     )
-    file, picture = service.store_result(image, name, source.name, options.output, candidate)
+    file, picture = service.store_result(image, name, source.name, token, options.output, candidate)
     guide.took(step, result, profile, picture.handle, image, best.features if image is best.image else None)
     is_worse = before is not None and winner.score <= before and best.faces is None  # each face is judged on its own
     verdict = "chosen, though its score is not above that of the input" if is_worse else ""

@@ -207,7 +207,7 @@ async def select_best(
 
     def work(run: str, token: ProgressToken, status: Status) -> Reply:
         token.check()
-        return select_candidate(service, candidates, choice, options)
+        return select_candidate(service, candidates, choice, options, token)
 
     arguments = {
         "candidates": candidates, "choice": choice, "options": options, "mask": inputs.mask_image(region),
@@ -235,7 +235,7 @@ async def finish_restoration(
         if strip_metadata:
             source = replace(source, image=source.image.without_metadata())
         token.check()
-        return finish_image(service, source, width, height, output, stretch=stretch)
+        return finish_image(service, source, width, height, output, token, stretch=stretch)
 
     arguments = {
         "image": image, "width": width, "height": height, "stretch": stretch, "output": output,
