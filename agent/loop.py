@@ -122,7 +122,7 @@ def _run_next_step(
     best = result.best
     image, features = (best.image, best.features) if best and best.image else (context.image, None)
     child = child_of(context, result, context.state.profile, gone=gone)
-    image = context.writer.store_image(child.id, image)
+    image = context.writer.store_image(child.id, image, _thumbnail(child.id, best.verdict.expert) if best else "")
     context.put(child)
     context.change(expert_runs=context.state.expert_runs + child.expert_runs)
     return child, image, features
@@ -147,8 +147,13 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
 def _record_candidate(context: RunContext, step: Step, node: int, candidate: Candidate) -> None:
     if candidate.image is not None:
         with context.timer.section("trace"):
-            context.folder.save_thumbnail(f"{node}-{candidate.verdict.expert}", candidate.image)
+            context.folder.save_thumbnail(_thumbnail(node, candidate.verdict.expert), candidate.image)
     context.tell(CandidateJudged(step=step, node=node, verdict=candidate.verdict))
+
+
+def _thumbnail(node: int, expert: str) -> str:
+    """The name of a candidate's thumbnail."""
+    return f"{node}-{expert}"
 
 
 def _finish(context: RunContext, experts: ExpertPool) -> Image:
