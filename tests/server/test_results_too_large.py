@@ -17,6 +17,12 @@ from typer.testing import CliRunner
 
 from agent.batch.engines.in_process import InProcessEngine
 from agent.batch.engines.worker import Worker
+from agent.events import Event
+from agent.run import restore_file
+from imaging.errors import Cancelled
+from imaging.output import FORMAT_OF, check_output
+from imaging.progress import ProgressToken
+from profiles.loading import load_profile
 from server.cli.app import app
 from server.errors import RequestError
 from toolbox.expert import Expert
@@ -85,6 +91,21 @@ def test_a_batch_records_it_as_a_failure_of_that_picture(
     assert ADVICE in failure["reason"]
 
 
+def test_a_run_is_not_resumed_to_a_format_that_cannot_hold_its_result(tmp_path: Path) -> None:
+    photo, token = strip(tmp_path / "photos", 1024), ProgressToken()
+    wanted, runs = load_profile("default").model_copy(update={"scale_factor": SCALE}), tmp_path / "runs"
+
+    def stop(_: Event) -> None:
+        token.cancel()
+
+    with pytest.raises(Cancelled):
+        restore_file(photo, tmp_path / "a.png", wanted, runs=runs, name="a", token=token, listener=stop)
+    refused = CliRunner().invoke(app, ["resume", "a", "--output", str(tmp_path / "a.webp"), "--json"])
+    assert refused.exit_code == 2
+    assert "16384x128 pixels does not fit in a .webp file" in json.loads(refused.stdout)["error"]["message"]
+    assert not (tmp_path / "a.webp").exists()
+
+
 CALLS: dict[str, tuple[str, dict[str, object], int]] = {
     "whole restoration": ("restore_to_4k", {"size": "16x"}, 1024),
     "exact size": ("restore_to_4k", {"size": 16384}, 1024),
@@ -114,8 +135,6 @@ async def test_a_tool_refuses_it_and_says_what_to_do(
 
 
 def test_formats_without_such_a_limit_are_not_refused(tmp_path: Path) -> None:
-    from imaging.output import FORMAT_OF, check_output
-
     for suffix in FORMAT_OF:
         check_output(tmp_path / f"out{suffix}", overwrite=False, size=(16_383, 16_383))
         if suffix not in (*WIDTHS, ".jpeg"):
