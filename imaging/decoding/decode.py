@@ -21,7 +21,7 @@ from imaging.decoding.png import (
     grey_step,
     in_png_colour,
     is_deep_png,
-    without_huge_metadata,
+    readable_png,
 )
 from imaging.decoding.raw import decode_raw, is_raw
 from imaging.decoding.wavelets import JP2_HEADS, JXL_HEADS, decode_jxl, deep_jp2
@@ -108,7 +108,7 @@ def _decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | Non
 
 def _by_pillow(data: bytes, name: str, suffix: str, limits: Limits, page: int | None) -> Decoded:
     metadata = Metadata()
-    data = without_huge_metadata(data, metadata.warnings)
+    data = readable_png(data, metadata.warnings)
     try:
         opened = _open(data, suffix)
     except OSError as error:

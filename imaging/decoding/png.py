@@ -21,6 +21,8 @@ MOST_TEXT_BYTES = 16 << 20
 """The largest text that is read, unpacked; all texts of a picture may have as much."""
 LIBPNG_BYTES = 1 << 20
 """Chunks beside the pixels that are larger are not passed to libpng, which refuses those of 8 megabytes."""
+SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"acTL": 8}
+"""Bytes of chunks whose size is fixed."""
 TEXT_KINDS = (b"tEXt", b"zTXt", b"iTXt")
 XMP_KEY = b"XML:com.adobe.xmp"
 
@@ -87,12 +89,19 @@ def chunks(data: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def without_huge_metadata(data: bytes, warnings: list[str]) -> bytes:
-    """A PNG without texts and profiles that are larger than is read, with a warning; other data is returned as is."""
+def readable_png(data: bytes, warnings: list[str]) -> bytes:
+    """A PNG without texts and profiles that are larger than is read, and without malformed chunks that its pixels do
+    not need; each with a warning. Other data is returned as it is.
+    """
     if not data.startswith(SIGNATURE):
         return data
-    huge, left = list[_Place](), MOST_TEXT_BYTES
+    left_out, left = list[_Place](), MOST_TEXT_BYTES
     for place in _places(data):
+        if _is_malformed(place, data):
+            left_out.append(place)
+            damaged = f"its chunk {place.kind.decode('ascii')} is damaged, and was left out"
+            warnings += [damaged] if damaged not in warnings else []
+            continue
         if place.kind == b"iCCP":
             most, name = MOST_PROFILE_BYTES, "colour profile"
         elif place.kind in TEXT_KINDS:
@@ -103,12 +112,23 @@ def without_huge_metadata(data: bytes, warnings: list[str]) -> bytes:
             continue
         size = _unpacked_size(place, data, most)
         if size > most:
-            huge.append(place)
+            left_out.append(place)
             if (warning := LEFT_OUT.format(name)) not in warnings:
                 warnings.append(warning)
         elif place.kind != b"iCCP":
             left -= size
-    return _without(data, huge)
+    return _without(data, left_out)
+
+
+def _is_malformed(place: _Place, data: bytes) -> bool:
+    """Whether a chunk beside the pixels is one for which readers refuse the picture."""
+    if place.kind in SIZES:
+        return len(place) != SIZES[place.kind]
+    if place.kind not in (b"zTXt", b"iCCP"):
+        return False
+    separator = data.find(b"\0", place.content.start, place.content.stop)
+    method = data[separator + 1 : min(separator + 2, place.content.stop)] if separator >= 0 else b""
+    return method != b"\0" and (place.kind == b"iCCP" or method != b"")
 
 
 @dataclass(frozen=True, slots=True)
