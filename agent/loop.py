@@ -101,7 +101,7 @@ def _run_next_step(context: RunContext) -> tuple[Node, Image, ImageFeatures | No
     best = result.best
     image, features = (best.image, best.features) if best and best.image else (context.image, None)
     child = child_of(context, result, context.state.profile, gone=gone)
-    image = context.writer.store_image(child.id, image)
+    image = context.writer.store_image(child.id, image, _thumbnail(child.id, best.verdict.expert) if best else "")
     context.put(child)
     context.change(expert_runs=context.state.expert_runs + child.expert_runs)
     return child, image, features
@@ -130,8 +130,13 @@ def _warn_of_slow_experts(context: RunContext, inputs: StepContext) -> None:
 def _record_candidate(context: RunContext, step: Step, node: int, candidate: Candidate) -> None:
     if candidate.image is not None:
         with context.timer.section("trace"):
-            context.folder.save_thumbnail(f"{node}-{candidate.verdict.expert}", candidate.image)
+            context.folder.save_thumbnail(_thumbnail(node, candidate.verdict.expert), candidate.image)
     context.tell(CandidateJudged(step=step, node=node, verdict=candidate.verdict))
+
+
+def _thumbnail(node: int, expert: str) -> str:
+    """The name of a candidate's thumbnail."""
+    return f"{node}-{expert}"
 
 
 def _finish(context: RunContext) -> Image:
@@ -145,10 +150,12 @@ def _finish(context: RunContext) -> Image:
         if context.state.strength < 1 or context.state.is_masked:
             mask = context.folder.load_image(MASK).pixels[:1] if context.state.is_masked else None
             result = blend(context.input_image, result, context.state.strength, mask)
+    context.token.check()
     context.writer.save_before_after(result)
     _progress(context, 1 - FINISHING_SHARE / 2, "writing")
     with context.timer.section("writing"):
-        write_image(result, output, overwrite=context.state.overwrite, before_naming=partial(_announce, context))
+        announce = partial(_announce, context)
+        write_image(result, output, overwrite=context.state.overwrite, before_naming=announce, token=context.token)
     conclude(context)
     return result
 

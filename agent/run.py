@@ -18,6 +18,7 @@ from agent.events import Listener
 from agent.expert_choice import is_allowed, is_preferred
 from agent.finishing import Finishing
 from agent.loop import conclude, run_loop
+from agent.planning import result_sizes
 from agent.reasoners.factory import choose_reasoner
 from agent.reasoners.reasoner import Reasoner
 from agent.run_context import RunContext
@@ -26,7 +27,7 @@ from agent.state import KEEP_INPUT, ModelUse, Node, RunState
 from agent.timer import Timer
 from imaging.errors import Cancelled, OutputExists
 from imaging.image import Image
-from imaging.output import check_output
+from imaging.output import check_output, check_size
 from imaging.preparing import prepared
 from imaging.progress import ProgressToken
 from imaging.reading import Limits, read_image
@@ -153,7 +154,8 @@ def restore_file(
     `name`: name of the run folder. `image`: the picture, if `source` was already read; otherwise `page` selects the
     page or frame to read, counted from 1. `reasoner`: replaces the one that the profile names. `finishing`: strength,
     mask, exact size and metadata of the result.
-    Raises `ImageError`, `RegionError` or `OutputError` before any work is done, `PlanError`, `Cancelled`, `RunError`
+    Raises `ImageError`, `RegionError` or `OutputError`, also for a result that its format cannot hold, before any
+    work is done, `PlanError`, `Cancelled`, `RunError`
     if the trace cannot be written, and `OutputError` if the result cannot. After the last three, `resume_run`
     continues the run.
     """
@@ -166,6 +168,7 @@ def restore_file(
             image = prepared(read_image(source, limits, page=page, token=token))
     image = image.without_metadata() if finishing.strip_metadata else image
     image = replace(image, keeps_print_size=finishing.keep_print_size)
+    check_size(output, *(finishing.size or result_sizes(image.width, image.height, profile)[1]))
     mask = finishing.mask(image) if finishing.mask else None
     folder = RunFolder.create(runs / (name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"))
     state = RunState.at_input(
@@ -228,7 +231,7 @@ def resume_run(
         is_written = _has_written(state, Path(target))
         state = state.model_copy(update={"output": target, "overwrite": state.overwrite or overwrite})
         if not is_written:
-            check_output(Path(target), state.overwrite)
+            check_output(Path(target), state.overwrite, _size_of_result(state))
         experts, timer = experts or ExpertPool(), Timer(state.seconds)
         reasoner, warning = (reasoner, "") if reasoner else choose_reasoner(state.profile, experts)
         context = RunContext(state, stored, timer, token or ProgressToken(), listener, experts, reasoner)
@@ -247,6 +250,12 @@ def _finished(state: RunState, folder: Path, output: str) -> Restoration:
         gone = f"run {state.id} is finished, but its result {output} is gone"
         raise RunError(gone, f"restore {state.source} again")
     return Restoration(state, folder)
+
+
+def _size_of_result(state: RunState) -> tuple[int, int]:
+    """Width and height."""
+    root = state.nodes[0]
+    return state.final_size or result_sizes(root.width, root.height, state.profile)[1]
 
 
 def _has_written(state: RunState, output: Path) -> bool:

@@ -113,8 +113,10 @@ class RunWriter:
         with self._timer.section("trace"):
             self._write(partial(self._folder.save_state, state))
 
-    def store_image(self, node: int, image: Image) -> Image:
+    def store_image(self, node: int, image: Image, thumbnail: str = "") -> Image:
         """Save a node's image and thumbnail; returns the image rounded to 16 bit, as it is on disk.
+
+        `thumbnail`: the name of the thumbnail that the image had as a candidate.
 
         A resumed run reads it, so it continues with the same pixels as an uninterrupted run.
         """
@@ -122,7 +124,7 @@ class RunWriter:
             stored = as_stored(image)
             self.flush()  # at most one image waits for the disk
             self._write(partial(self._folder.save_image, node, stored))
-            self._write(partial(self._folder.save_thumbnail, str(node), stored))
+            self._write(partial(self._folder.save_thumbnail, str(node), stored, thumbnail))
             self._flush_where_memory_is_short(stored)
         return stored
 

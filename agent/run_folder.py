@@ -35,7 +35,7 @@ from imaging.writing import thumbnail_jpeg
 if TYPE_CHECKING:
     from torch import Tensor
 
-THUMBNAIL_SIDE = 320
+THUMBNAIL_SIDE, MAX_THUMBNAIL_BYTES = 320, 1 << 20
 SLIDER_SIDE = 1400
 MAX_STATE_BYTES, MAX_TRACE_BYTES = 16 << 20, 16 << 20
 SMALL = ("icc", "metadata", "kind", "quantization_relative_to_q50")
@@ -156,9 +156,14 @@ class RunFolder:
         for file in self._inner("nodes").glob("*.npz"):
             file.unlink()
 
-    def save_thumbnail(self, name: str, image: Image) -> None:
-        """Save a small JPEG for the report."""
-        _write_atomically(self._inner("thumbnails") / f"{name}.jpg", thumbnail_jpeg(image, THUMBNAIL_SIDE))
+    def save_thumbnail(self, name: str, image: Image, same_as: str = "") -> None:
+        """Save a small JPEG for the report. `same_as`: a name under which that of this image may be saved already."""
+        folder = self._inner("thumbnails")
+        data = b""
+        if same_as:
+            with suppress(OSError):
+                data = read_small(folder / f"{same_as}.jpg", MAX_THUMBNAIL_BYTES, follow_link=False)
+        _write_atomically(folder / f"{name}.jpg", data or thumbnail_jpeg(image, THUMBNAIL_SIDE))
 
     def read_trace(self) -> bytes:
         """The events so far, one JSON object per line. Raises `RunError`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imaging.pixels import drop_pages, empty, row_chunks
+from imaging.pixels import bands, drop_pages, empty, row_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,9 +57,13 @@ def to_uint16(array: FloatArray) -> NDArray[np.uint16]:
 
 def rounded(pixels: Tensor) -> Tensor:
     """(C, H, W) rounded to 16 bits in [0, 1], as by `to_uint16` and `to_float`, in a new tensor."""
+    import torch
+
     kept = empty(tuple(pixels.shape))
     for rows in row_chunks(pixels, kept):
-        kept[:, rows] = pixels[:, rows].clamp(0, 1).mul_(65535).round_().div_(65535)
+        for band in bands(rows, pixels.shape[-1]):
+            for plane, rounded_plane in zip(pixels[:, band], kept[:, band], strict=True):
+                torch.clamp(plane, 0, 1, out=rounded_plane).mul_(65535).round_().div_(65535)
     return kept
 
 

@@ -33,7 +33,7 @@ ALIVE = 7
 sRGB."""
 SMALLEST_FILE = 4 << 20
 """Bytes up to which a tensor is always kept in memory."""
-CHUNK_PIXELS = 2_000_000
+CHUNK_PIXELS, BAND_PIXELS = 2_000_000, 1 << 17
 MOST_GIGABYTES = 1e9
 """Stands for infinity."""
 
@@ -104,6 +104,13 @@ def row_chunks(*pictures: Tensor) -> Iterator[slice]:
         yield slice(top, min(height, top + rows))
         for picture in pictures:
             drop_pages(picture)
+
+
+def bands(rows: slice, width: int) -> Iterator[slice]:
+    """Parts of a row chunk that are so small that a plane of one stays in the processor's cache."""
+    at_once = max(1, BAND_PIXELS // width)
+    for top in range(rows.start, rows.stop, at_once):
+        yield slice(top, min(rows.stop, top + at_once))
 
 
 def copied(pixels: Tensor) -> Tensor:

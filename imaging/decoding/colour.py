@@ -10,7 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from imaging.decoding.decoded import Samples
+from imaging.decoding.decoded import LEFT_OUT, Samples
 
 WHITE = (0.3127, 0.3290)
 SRGB_PRIMARIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
@@ -47,9 +47,10 @@ def usable_profile(profile: Any, warnings: list[str]) -> bytes | None:
     if not profile:
         return None
     kept = bytes(profile)
+    if len(kept) > MOST_PROFILE_BYTES:
+        warnings.append(LEFT_OUT.format("colour profile"))
+        return None
     try:
-        if len(kept) > MOST_PROFILE_BYTES:
-            raise ValueError
         imagecodecs.cms_profile_validate(kept)
     except (imagecodecs.CmsError, ValueError):
         warnings.append("its colour profile is invalid, and was left out")

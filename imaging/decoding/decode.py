@@ -12,10 +12,17 @@ import PIL.Image
 from PIL import ImageFile, PngImagePlugin
 
 from imaging.decoding.bmp import masked_bmp
-from imaging.decoding.colour import MOST_PROFILE_BYTES, adobe_rgb_profile, cmyk_to_srgb, usable_profile
-from imaging.decoding.decoded import Decoded, Metadata, Samples, check_size, check_unit_range
+from imaging.decoding.colour import adobe_rgb_profile, cmyk_to_srgb, usable_profile
+from imaging.decoding.decoded import LEFT_OUT, Decoded, Metadata, Samples, check_size, check_unit_range
 from imaging.decoding.exif import MOST_DPI, dpi_of, is_adobe_rgb, split_exif
-from imaging.decoding.png import deep_png, grey_step, in_png_colour, is_deep_png
+from imaging.decoding.png import (
+    MOST_TEXT_BYTES,
+    deep_png,
+    grey_step,
+    in_png_colour,
+    is_deep_png,
+    readable_png,
+)
 from imaging.decoding.raw import decode_raw, is_raw
 from imaging.decoding.wavelets import JP2_HEADS, JXL_HEADS, decode_jxl, deep_jp2
 from imaging.errors import BrokenImage, ImageError, ImageTooLarge, NoSuchPage, NotAnImage, UnsupportedImage
@@ -41,8 +48,9 @@ OTHER_HEADS = {
 END_OF_IMAGE = b"\xff\xd9"
 MORE_JPEG_DATA = b"\x5a\x33" * 64
 IPTC_RESOURCE = 0x0404
-MOST_METADATA_BYTES = 16 << 20
-PngImagePlugin.MAX_TEXT_CHUNK = MOST_PROFILE_BYTES  # Pillow refuses pictures with profiles of more than a megabyte
+MOST_METADATA_BYTES = {"exif": 1 << 20, "xmp": MOST_TEXT_BYTES, "iptc": MOST_TEXT_BYTES}
+# Pillow refuses pictures with more; what is larger is left out before.
+PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT_BYTES, 2 * MOST_TEXT_BYTES
 
 
 def decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None) -> Decoded:
@@ -71,10 +79,10 @@ def decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None
 
 
 def _leave_out_huge(metadata: Metadata) -> None:
-    for kind in ("xmp", "iptc"):
-        if len(getattr(metadata, kind) or b"") > MOST_METADATA_BYTES:
+    for kind, most in MOST_METADATA_BYTES.items():
+        if len(getattr(metadata, kind) or b"") > most:
             setattr(metadata, kind, None)
-            metadata.warnings.append(f"its {kind.upper()} metadata is very large, and was left out")
+            metadata.warnings.append(LEFT_OUT.format(f"{kind.upper()} metadata"))
 
 
 def _decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | None) -> Decoded:
@@ -99,6 +107,8 @@ def _decode(data: bytes, name: str, suffix: str, limits: Limits, page: int | Non
 
 
 def _by_pillow(data: bytes, name: str, suffix: str, limits: Limits, page: int | None) -> Decoded:
+    metadata = Metadata()
+    data = readable_png(data, metadata.warnings)
     try:
         opened = _open(data, suffix)
     except OSError as error:
@@ -107,7 +117,6 @@ def _by_pillow(data: bytes, name: str, suffix: str, limits: Limits, page: int | 
         return _odd_bmp(data, name, limits, error)
     with opened as picture:
         check_size(*picture.size, name, limits)
-        metadata = Metadata()
         _choose_frame(picture, name, page, metadata)
         samples = _samples(picture, data, name, metadata)
         exif = _exif(picture)

@@ -16,6 +16,10 @@ Samples: TypeAlias = NDArray[Any]
 """(H, W, 1..4) grey, grey and alpha, RGB or RGBA: uint8, uint16, or float32 in [0, 1]; alpha is straight."""
 
 
+LEFT_OUT = "its {} is very large, and was left out"
+"""The warning for metadata beyond what is read."""
+
+
 @dataclass(slots=True)
 class Metadata:
     """The metadata of a file."""

@@ -19,7 +19,6 @@ STRUCTURE_TAGS = (*range(254, 260), 262, 266, 273, *range(277, 280), 284, 317, 3
 """TIFF tags of the storage layout."""
 EMBEDDED_TAGS = (330, 347, 529, 530, 531, 532, 700, 33723, 34377, 34675, 33550, 33922, 34264, *range(34735, 34738))
 """TIFF tags of further images, JPEG tables, YCbCr, XMP, IPTC, Photoshop, the ICC profile and the map."""
-MOST_BYTES = 1 << 20
 BIG_TIFF = (b"+\0", b"\0+")
 
 
@@ -113,12 +112,12 @@ def block_of(exif: PIL.Image.Exif) -> bytes:
 
 
 def _block(exif: PIL.Image.Exif) -> bytes | None:
-    """The block as bytes, without tags that cannot be written; None if it is empty or too large."""
+    """The block as bytes, without tags that cannot be written; None if it is empty."""
     try:
         block = block_of(exif) if len(exif) else b""
     except Exception:
         block = _writable(exif)
-    return block if 8 < len(block) <= MOST_BYTES else None
+    return block if len(block) > 8 else None
 
 
 def _writable(exif: PIL.Image.Exif) -> bytes:

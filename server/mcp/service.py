@@ -297,21 +297,28 @@ class Service:
             )
 
     def store_result(
-        self, image: Image, name: str, photo: str, output: str | None = None, candidate: CandidateOf | None = None
+        self,
+        image: Image,
+        name: str,
+        photo: str,
+        token: ProgressToken,
+        output: str | None = None,
+        candidate: CandidateOf | None = None,
     ) -> tuple[str, Picture]:
-        """Save a result in the output folder and the workspace; its path, and the picture. `candidate`: its step."""
-        file = self.save(image, name, output)
-        handle = self.workspace.store_image(image, candidate, photo)
+        """Save a result in the workspace and the output folder; its path, and the picture. `candidate`: its step."""
+        handle = self.workspace.store_image(image, candidate, photo, token)
+        file = self.save(image, name, output, token)
         return file, Picture(handle=handle, width=image.width, height=image.height)
 
-    def new_output(self, name: str, output: str | None = None) -> Path:
+    def new_output(self, name: str, output: str | None = None, size: tuple[int, int] | None = None) -> Path:
         """A path in the output folder that does not exist yet: name.png, name_2.png, ...
 
-        `output`: a name or a path below the output folder, a format, or a name with the suffix of a format. Raises
-        `RequestError` for a path outside that folder, and `OutputError` for one that cannot be written.
+        `output`: a name or a path below the output folder, a format, or a name with the suffix of a format. `size`:
+        width and height of the result. Raises `RequestError` for a path outside that folder, and `OutputError` for
+        one that cannot be written.
         """
         path = next(path for path in self._namesakes(name, output) if not os.path.lexists(path))
-        check_output(path, overwrite=False)
+        check_output(path, overwrite=False, size=size)
         return path
 
     def _namesakes(self, name: str, output: str | None) -> Iterator[Path]:
@@ -340,12 +347,12 @@ class Service:
             )
         return folder / path
 
-    def save(self, image: Image, name: str, output: str | None = None) -> str:
+    def save(self, image: Image, name: str, output: str | None = None, token: ProgressToken | None = None) -> str:
         """Save an image in the output folder and return its path, or that of a namesake with the same bytes."""
         file = self.new_output(name, output)
         temporary = file.with_name(f".{secrets.token_hex(6)}{file.suffix}")
         try:
-            write_image(image, temporary)
+            write_image(image, temporary, token=token)
             path = next(
                 path
                 for path in self._namesakes(name, output)

@@ -70,6 +70,7 @@ class _Step:
     options: StepOptions
     name: str
     """Base name of the file of its result."""
+    token: ProgressToken
 
     def reply(self, result: StepResult, input_verdict: Verdict | None = None) -> Reply:
         """Save the best result, unless it is the input, and describe it and the next call.
@@ -114,7 +115,9 @@ class _Step:
             input_verdict=input_verdict,
             is_modified=is_modified,
         )
-        file, picture = self.service.store_result(image, self.name, source.name, options.output, candidate)
+        file, picture = self.service.store_result(
+            image, self.name, source.name, self.token, options.output, candidate
+        )
         features = None if is_modified else best.features
         self.guide.took(step, result, self.profile, picture.handle, image, features)
         seen = before_and_after(source.image, image)
@@ -153,7 +156,7 @@ class _Step:
         """The result in the requested scale, blended by strength and region."""
         before, options = self.source.image, self.options
         if options.scale < self.step.scale:
-            height, width = round(before.height * options.scale), round(before.width * options.scale)
+            width, height = _size_of_result(before, self.step, options)
             after = after.with_pixels(resize(after.pixels, height, width))
         mask = self.service.mask(options.region)
         return blend(before, after, options.strength, mask(before) if mask else None)
@@ -180,7 +183,7 @@ def take_step(service: Service, run: Run, tool: str, image: inputs.ImageArgument
     name = f"{source.name}_{tool}"
     if mask := service.mask(options.region):
         mask(source.image)  # errors of mask and output are raised before the work
-    service.new_output(name, options.output)
+    service.new_output(name, options.output, _size_of_result(source.image, step, options))
     cards: Sequence[ExpertCard] = ()
     if options.expert:
         cards = _named_experts(service, step, profile, [options.expert])
@@ -195,7 +198,7 @@ def take_step(service: Service, run: Run, tool: str, image: inputs.ImageArgument
         cards or _some(experts_for(context), step),
         observe=lambda one: run.status.notify(describe(one.verdict)),
     )
-    return _Step(service, source, guide, step, profile, options, name).reply(result)
+    return _Step(service, source, guide, step, profile, options, name, token).reply(result)
 
 
 def judge_candidates(
@@ -224,7 +227,7 @@ def judge_candidates(
             origin = CandidateOf(
                 parent=source.picture.handle, step=step, verdict=candidate.verdict, input_verdict=kept
             )
-            handle = service.workspace.store_image(candidate.image, origin, source.name)
+            handle = service.workspace.store_image(candidate.image, origin, source.name, run.token)
         found.append((handle, candidate.verdict, candidate.image))
 
     whole = profile.model_copy(update={"exhaustive": True})
@@ -234,7 +237,9 @@ def judge_candidates(
     return found
 
 
-def select_candidate(service: Service, handles: Sequence[str], choice: str | None, options: StepOptions) -> Reply:
+def select_candidate(
+    service: Service, handles: Sequence[str], choice: str | None, options: StepOptions, token: ProgressToken
+) -> Reply:
     """Save the best of the candidates of one step, or `choice` among them, as the agent finishes a step.
 
     Raises `RequestError` if the handles are not candidates of one and the same step.
@@ -254,12 +259,19 @@ def select_candidate(service: Service, handles: Sequence[str], choice: str | Non
     source, result = service.open(InputImage("handle", parent)), StepResult(winner, tuple(verdicts), None)
     profile = service.profile("default").model_copy(update={"experts": (best.expert,) if choice else ()})
     guide, name = guide_to(service, source, profile), f"{source.name}_{step.task.value}"
-    taken = _Step(service, source, guide, step, profile, replace(options, scale=step.scale), name)
+    taken = _Step(service, source, guide, step, profile, replace(options, scale=step.scale), name, token)
     return taken.reply(result, found[handle].input_verdict)
 
 
 def finish_image(
-    service: Service, source: Source, width: int | None, height: int | None, output: str | None, *, stretch: bool
+    service: Service,
+    source: Source,
+    width: int | None,
+    height: int | None,
+    output: str | None,
+    token: ProgressToken,
+    *,
+    stretch: bool,
 ) -> Reply:
     """Resize an image to its final size, as a run does, and save it; a missing side follows from the aspect ratio.
 
@@ -279,11 +291,12 @@ def finish_image(
             f"{width}x{height} would stretch an image of {image.width}x{image.height}",
             f"give one side only ({width}x{right} keeps the aspect), or stretch = true",
         )
+    service.new_output(f"{source.name}_restored", output, (width, height))  # raises before the work
     search = guide_to(service, source, service.profile("default")).search
     scale = width / search.state.nodes[0].width
     planned = Plan(steps=(), final_width=width, final_height=height, by="caller")
     finished = finish(image, planned, search.state.profile.grain, scale)
-    file, picture = service.store_result(finished, f"{source.name}_restored", source.name, output)
+    file, picture = service.store_result(finished, f"{source.name}_restored", source.name, token, output)
     lines = [
         f"Finished at {width}x{height}; saved as {file}.",
         picture_line(picture),
@@ -346,3 +359,9 @@ def _next_lines(guide: Guide) -> list[str]:
     call = guide.next_call()
     notes, guide.notes = guide.notes, []
     return [*(fact("plan", note) for note in notes), fact("next", call)]
+
+
+def _size_of_result(before: Image, step: Step, options: StepOptions) -> tuple[int, int]:
+    """Width and height."""
+    scale = min(options.scale, step.scale)
+    return round(before.width * scale), round(before.height * scale)

@@ -136,7 +136,7 @@ def select_best(
     """Choose one candidate of run_candidates and save it; its handle is for the next step. Quick."""
     run.token.check()
     options = StepOptions(strength=strength, region=region, output=output)
-    return select_candidate(service, candidates, choice, options)
+    return select_candidate(service, candidates, choice, options, run.token)
 
 
 @tool("Finish", REPEATABLE, kind=partial(RunTool, depends_on=_of_a_step))
@@ -156,7 +156,7 @@ def finish_restoration(
     if strip_metadata:
         source = replace(source, image=source.image.without_metadata())
     run.token.check()
-    return finish_image(service, source, width, height, output, stretch=stretch)
+    return finish_image(service, source, width, height, output, run.token, stretch=stretch)
 
 
 SAME_SIZE: dict[str, Any] = {"scale": 1, "detail": None}

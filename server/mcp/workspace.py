@@ -102,7 +102,13 @@ class Workspace:
         self._set_name(handle, name)
         return handle
 
-    def store_image(self, image: Image, candidate: CandidateOf | None = None, name: str = "") -> str:
+    def store_image(
+        self,
+        image: Image,
+        candidate: CandidateOf | None = None,
+        name: str = "",
+        token: ProgressToken | None = None,
+    ) -> str:
         """Store an image, quantized to 16 bit, and return its handle. `name`: as for `store_file`.
 
         Equal pixels by two experts get two handles, because each has its own verdict. The result of a step is stored
@@ -112,7 +118,7 @@ class Workspace:
         if candidate and image.network_space:
             profile = base64.b64encode(image.icc_profile or b"").decode()
             stored = replace(stored, icc_profile=None, network_space=False, file_pixels=None)
-        data = encode_image(stored, "PNG")
+        data = encode_image(stored, "PNG", token=token)
         bit_depth: Literal[8, 16] = 16 if image.bit_depth == 16 else 8
         metadata = metadata_to_json(replace(image, exif=None, xmp=None)).decode()
         origin = Origin(

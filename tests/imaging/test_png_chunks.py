@@ -127,3 +127,21 @@ def test_highlights_beyond_white_are_compressed_with_a_warning() -> None:
     line = image.pixels[0, 0].numpy()
     assert bool((np.diff(line) > 0).all())
     assert np.abs(line[:10] - srgb_encoded(ramp[0, :10, 0])).max() < 0.01
+
+
+MALFORMED = [(kind, bytes(size)) for kind in (b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"acTL") for size in (0, 3, 50)]
+MALFORMED += [(kind, text) for kind in (b"iCCP", b"zTXt") for text in (b"key\0\7" + zlib.compress(b"x"), b"\0\1x")]
+MALFORMED += [(b"iCCP", b""), (b"iCCP", b"no separator"), (b"iCCP", b"key\0")]
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize(("kind", "content"), MALFORMED)
+def test_a_malformed_chunk_beside_the_pixels_is_left_out_with_a_warning(
+    kind: bytes, content: bytes, depth: int
+) -> None:
+    rows = b"".join(b"\0" + bytes(range(64 * 3)) * (depth // 8) for _ in range(48))
+    head = struct.pack(">IIBBBBB", 64, 48, depth, 2, 0, 0, 0)
+    image, sound = (read_image(png(head, chunks, rows)) for chunks in ([(kind, content)], []))
+    assert image.pixels.equal(sound.pixels)
+    assert image.icc_profile is None
+    assert [warning for warning in image.warnings if kind.decode() in warning and "left out" in warning]
