@@ -34,16 +34,6 @@ def test_restore_writes_beside_the_photo_and_tells_where(run: Any, photos: Any) 
     assert " chosen, score " in result.stderr
 
 
-def test_scale_1_keeps_the_size(run: Any, photos: Any, tmp_path: Path) -> None:
-    budget = ("--max-runs", 1, "--json", "--quiet")
-    document = json.loads(run("restore", photos.noisy, "--scale", 1, *budget).stdout)
-    assert (document["width"], document["height"]) == (96, 80)
-    plan = json.loads(run("plan", photos.noisy, "--scale", 1, "--json").stdout)
-    assert "super_resolution" not in [step["task"] for step in plan["steps"]]
-    refused = run("restore", photos.noisy, "--scale", 3)
-    assert "choose 1 to keep the size" in refused.stderr
-
-
 def test_restore_with_json_prints_one_document(run: Any, photos: Any) -> None:
     result = run("restore", photos.noisy, "--scale", 2, "--json", "--quiet", "-o", photos.folder / "out.webp")
     document = json.loads(result.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,13 @@ def test_what_cannot_be_is_refused_before_the_work(
     assert message in refused
     assert not (tmp_path / "none.png").exists()
     assert not (tmp_path / "runs").exists()
+
+
+def test_scale_1_keeps_the_size(run: Any, photos: Any) -> None:
+    budget = ("--max-runs", 1, "--json", "--quiet")
+    document = json.loads(run("restore", photos.noisy, "--scale", 1, *budget).stdout)
+    assert (document["width"], document["height"]) == (96, 80)
+    plan = json.loads(run("plan", photos.noisy, "--scale", 1, "--json").stdout)
+    assert "super_resolution" not in [step["task"] for step in plan["steps"]]
+    refused = run("restore", photos.noisy, "--scale", 3)
+    assert "choose 1 to keep the size" in refused.stderr

@@ -106,16 +106,13 @@ def _bitmap(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + 30, 0, 0, 54) + info + bytes(30)
 
 
+PACKED = {
+    "text": _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(80 << 20))),
+    "colour profile": _chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(80 << 20))),
+}
+"""Chunks of a PNG that unpack to 80 MB; the picture is read without them."""
 BOMBS = {
     "PNG of 15000x10000 zeros in 400 kB": (_png(15_000, 10_000, _pixels(1500, 1000)), "more than 100000000"),
-    "PNG whose text unpacks to 80 MB": (
-        _png(64, 48, _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(80 << 20))), _pixels(64, 48)),
-        "truncated",
-    ),
-    "PNG whose colour profile unpacks to 80 MB": (
-        _png(64, 48, _chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(80 << 20))), _pixels(64, 48)),
-        "truncated",
-    ),
     "TIFF of 60000x60000 in 200 bytes": (_tiff(60_000, 60_000, zlib.compress(bytes(1000))), "more than 100000000"),
     "TIFF of 10200x10200 in 300 bytes": (_tiff(10_200, 10_200, zlib.compress(bytes(1000))), "more than 100000000"),
     "TIFF whose strip is cut": (_tiff(640, 480, zlib.compress(bytes(1000))), "damaged"),
@@ -251,6 +248,10 @@ async def test_hostile_images_and_wishes_are_refused_in_words_and_nothing_is_wri
         for kind, (data, message) in BOMBS.items():
             image = f"data:;base64,{base64.b64encode(data).decode()}"
             await refused(client, kind, "analyze_quality", {"image": image}, message)
+        for kind, chunk in PACKED.items():
+            image = f"data:;base64,{base64.b64encode(_png(64, 48, chunk, _pixels(64, 48))).decode()}"
+            with anyio.fail_after(60):
+                assert not (await client.call_tool("analyze_quality", {"image": image})).is_error, kind
         for kind, given, message in REQUESTS:
             image = given.replace("{photos}", str(traps)) if isinstance(given, str) else given
             await refused(client, kind, "reason_degradations", {"image": image}, message)
