@@ -49,7 +49,7 @@ def candidates(step: Step, profile: Profile, experts: ExpertPool) -> tuple[Exper
 
 
 def _with_one_of_each(cards: Sequence[ExpertCard], profile: Profile) -> list[ExpertCard]:
-    """`cards` without stand-ins whose expert is present, except those of which a little texture may be blended."""
+    """`cards` without stand-ins whose expert is present; small texture networks stay if their texture is blended."""
     names = {card.name for card in cards}
     both = profile.blended_detail is not None and not profile.favours_texture
     return [card for card in cards if card.stands_in_for not in names or (both and card.preference == "perception")]

@@ -187,8 +187,8 @@ def _textured_beside(
 
     Beside a blind network, which wins on photographs and compressed pictures, blind ones generate texture from the
     picture itself: Real-ESRGAN, blended by 0.4, gains 0.05 dB on 48 such pictures, and loses 0.5 dB on clean ones.
-    Beside others the others run, on the faithful result reduced to the size of the picture, so that noise and blocks
-    do not become texture. So they do if no network suits.
+    Beside a network for clean pictures, those that are not blind run, on the faithful result reduced to the size of
+    the picture, so that noise and blocks do not become texture. If no card matches, all of them run like that.
     """
     is_blind = faithful is not None and context.experts.catalogue.card(expert_of(faithful.verdict.expert)).blind
     suited = [card for card in cards if card.blind == is_blind]
